@@ -1,0 +1,82 @@
+"""Files that are either complete or absent, and that can say where they came from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
+"""The checkout: bundled assets and the default configuration are found relative to it."""
+
+
+@contextmanager
+def atomic_path(path: Path | str) -> Iterator[Path]:
+    """Yield a temporary sibling of `path`; rename it onto `path` only if the block succeeds."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fd, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
+    os.close(fd)
+    temporary = Path(name)
+    try:
+        yield temporary
+        # mkstemp makes files private; artefacts follow the user's umask like any other file.
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Write `text` (UTF-8) atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path | str, value: Any) -> None:
+    """Write `value` as indented JSON with sorted keys, atomically."""
+    write_text(path, json.dumps(value, indent=1, sort_keys=True) + "\n")
+
+
+def sha256_file(path: Path | str) -> str:
+    """Hex SHA-256 of a file's bytes."""
+    with Path(path).open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def sha256_json(value: Any) -> str:
+    """Hex SHA-256 of a JSON-serialisable value, independent of key order."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def write_provenance(artefact: Path | str, *, inputs: Mapping[str, str], config: Any, seed: int | None = None,
+                     **facts: Any) -> None:
+    """Write `<artefact>.provenance.json`: code, configuration, inputs, seed, machine.
+
+    inputs: name -> sha256 (or another identifier) of what the artefact was made from.
+    """
+    from aligncvc import __version__
+
+    write_json(
+        f"{artefact}.provenance.json",
+        {
+            "artefact": Path(artefact).name,
+            "version": __version__,
+            "config_sha256": sha256_json(config),
+            "inputs": dict(inputs),
+            "seed": seed,
+            "python": platform.python_version(),
+            "machine": platform.machine(),
+            "written_unix": int(time.time()),
+            **facts,
+        },
+    )
