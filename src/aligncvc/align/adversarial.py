@@ -1,0 +1,152 @@
+"""Hard alignment: a GAN whose trainable heads read a frozen multi-level image encoder.
+
+After vision-aided GAN (Kumari et al., 2022) and projected GANs (Sauer et al., 2021): one spectrally
+normalised head a level, a sigmoid loss at every level, smoothed labels, differentiable augmentation. The
+discriminator has its own optimiser and its own step on detached fakes; the generator's loss reaches the
+reconstructor and, through the views, the student.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from aligncvc.encoders import Lite0
+from aligncvc.streams import stream_seed
+
+LITE0_CHANNELS = (16, 24, 40, 112, 320)
+"""Feature maps of EfficientNet-Lite0 at strides 2, 4, 8, 16, 32."""
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Parameters of the differentiable augmentation of N images, so that real and fake can share them.
+
+    brightness, saturation, contrast: (N,); shift and hole: (N, 2) in fractions of height and width.
+    """
+
+    brightness: Tensor
+    saturation: Tensor
+    contrast: Tensor
+    shift: Tensor
+    hole: Tensor
+
+    HOLE_SHARE = 0.25
+    MAX_SHIFT = 0.125
+
+    @classmethod
+    def draw(cls, count: int, random: torch.Generator) -> Augmentation:
+        """Draw from the ranges of DiffAugment (Zhao et al., 2020), rescaled to images in [0, 1]."""
+
+        def uniform(low: float, high: float, *shape: int) -> Tensor:
+            return torch.rand((count, *shape), generator=random) * (high - low) + low
+
+        return cls(
+            brightness=uniform(-0.25, 0.25), saturation=uniform(0.0, 2.0), contrast=uniform(0.5, 1.5),
+            shift=uniform(-cls.MAX_SHIFT, cls.MAX_SHIFT, 2), hole=uniform(0.0, 1.0, 2),
+        )
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """(N, 3, H, W) -> the same shape: colour, translation (white enters), one grey hole an image."""
+        per_image = [p.to(images.device).view(-1, 1, 1, 1)
+                     for p in (self.brightness, self.saturation, self.contrast)]
+        images = images + per_image[0]
+        grey = images.mean(dim=1, keepdim=True)
+        images = grey + (images - grey) * per_image[1]
+        mean = images.mean(dim=(1, 2, 3), keepdim=True)
+        images = mean + (images - mean) * per_image[2]
+        return torch.stack([self._move_and_cut(image, i) for i, image in enumerate(images)])
+
+    def _move_and_cut(self, image: Tensor, i: int) -> Tensor:
+        height, width = image.shape[-2:]
+        top, left = (self.shift[i] * torch.tensor([height, width])).round().long().tolist()
+        reach_y, reach_x = int(height * self.MAX_SHIFT) + 1, int(width * self.MAX_SHIFT) + 1
+        padded = F.pad(image, (reach_x, reach_x, reach_y, reach_y), value=1.0)
+        moved = padded[:, reach_y - top : reach_y - top + height, reach_x - left : reach_x - left + width]
+        keep = torch.ones(1, height, width, dtype=image.dtype, device=image.device)
+        size_y, size_x = int(height * self.HOLE_SHARE), int(width * self.HOLE_SHARE)
+        y = int(self.hole[i, 0] * (height - size_y + 1))
+        x = int(self.hole[i, 1] * (width - size_x + 1))
+        keep[:, y : y + size_y, x : x + size_x] = 0
+        return moved * keep + 0.5 * (1 - keep)
+
+
+class Discriminator(nn.Module):
+    """Trainable heads on a frozen Lite0. `heads` is all there is to train and to save."""
+
+    def __init__(self, encoder: Lite0, hidden: int, seed: int, *, input_px: int = 128,
+                 channels: Sequence[int] = LITE0_CHANNELS) -> None:
+        super().__init__()
+        self.encoder = encoder.requires_grad_(False).eval()
+        self.input_px = input_px
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(stream_seed(seed, "discriminator", "init"))
+            self.heads = nn.ModuleList(
+                nn.Sequential(
+                    spectral_norm(nn.Conv2d(c, hidden, 3, padding=1)), nn.LeakyReLU(0.2),
+                    spectral_norm(nn.Conv2d(hidden, 1, 1)),
+                )
+                for c in channels
+            )
+
+    def train(self, mode: bool = True) -> Discriminator:
+        """Heads change mode (spectral norm iterates only in training mode); the encoder stays in eval."""
+        super().train(mode)
+        self.encoder.eval()
+        return self
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """(N, 3, H, W) in [0, 1] -> logits (N, 1, h_l, w_l) for each level l.
+
+        Images smaller than `input_px` are enlarged: the encoder knows textures at photograph scale.
+        """
+        if images.shape[-1] < self.input_px:
+            images = F.interpolate(images, size=(self.input_px, self.input_px), mode="bilinear",
+                                   align_corners=False)
+        return [head(f) for head, f in zip(self.heads, self.encoder.features(images), strict=True)]
+
+
+def multilevel_bce(logits: Sequence[Tensor], target: float) -> Tensor:
+    """Sum over levels of the mean sigmoid cross-entropy against one target (vision-aided GAN)."""
+    terms = [F.binary_cross_entropy_with_logits(x.float(), torch.full_like(x, target).float()) for x in logits]
+    return torch.stack(terms).sum()
+
+
+def _flat(images: Tensor) -> Tensor:
+    return images.flatten(0, -4)
+
+
+def generator_loss(discriminator: Discriminator, fakes: Tensor, target: float,
+                   augmentation: Augmentation | None) -> Tensor:
+    """Adversarial loss of renderings (B, V, 3, H, W); the heads receive no gradient and do not change."""
+    discriminator.eval()
+    wanted = [p.requires_grad for p in discriminator.heads.parameters()]
+    discriminator.heads.requires_grad_(False)
+    try:
+        images = _flat(fakes)
+        return multilevel_bce(discriminator(augmentation(images) if augmentation else images), target)
+    finally:
+        for parameter, want in zip(discriminator.heads.parameters(), wanted, strict=True):
+            parameter.requires_grad_(want)
+
+
+def discriminator_loss(discriminator: Discriminator, reals: Tensor, fakes: Tensor, target: float,
+                       augmentation: Augmentation | None) -> Tensor:
+    """Loss of the heads: reals towards the smoothed label, detached fakes towards 0 (halved sum).
+
+    reals and fakes: (B, V, 3, H, W) at the same cameras; both see the same augmentation.
+    """
+    discriminator.train()
+    real, fake = _flat(reals.detach()), _flat(fakes.detach())
+    if augmentation:
+        real, fake = augmentation(real), augmentation(fake)
+    logits = discriminator(torch.cat([real, fake]))
+    count = len(real)
+    on_real = multilevel_bce([x[:count] for x in logits], target)
+    on_fake = multilevel_bce([x[count:] for x in logits], 0.0)
+    return 0.5 * (on_real + on_fake)

@@ -1,0 +1,98 @@
+"""Soft alignment: Asynchronous Score Distillation (ScaleDreamer, arXiv 2407.02040), repaired.
+
+The student's clean latents z are noised to t and to a slightly later t + dt **with the same noise**. The
+gradient with respect to z is
+
+    g = w(t) (eps(z_t, t; guided) - eps(z_{t+dt}, t+dt; conditional only))
+
+where eps is the frozen teacher. The second term stands in for the score of the student's own distribution
+(which VSD and DMD train a network for). With dt = 0 and guidance on both terms, the form in the authors'
+release, the two cancel and the gradient is identically zero: `mode="official"` keeps it for ablation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+
+from aligncvc.config import Asd
+
+if TYPE_CHECKING:
+    from aligncvc.mvg.base import Condition, MultiViewGenerator
+
+DMD_FLOOR = 0.1
+"""Added to the DMD normaliser (TriplaneTurbo), so that a student at its goal does not blow up."""
+
+Reduction = Literal["per_view_sum", "mean"]
+
+
+@dataclass(frozen=True)
+class AsdDraw:
+    """The random part of one evaluation: timesteps t and t_plus >= t, each (B,) long; noise (B, V, C, h, w)."""
+
+    t: Tensor
+    t_plus: Tensor
+    noise: Tensor
+
+
+def draw_timesteps(count: int, settings: Asd, train_timesteps: int,
+                   random: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Timesteps (t, t_plus), each (count,) long on CPU; the views of an object share theirs.
+
+    t ~ U{t_min T .. t_max T}; t_plus = min(t + floor(u eta (t - t_min T)), T - 1), u ~ U[0, 1).
+    """
+    low = round(settings.t_min * train_timesteps)
+    high = min(round(settings.t_max * train_timesteps), train_timesteps - 1)
+    t = torch.randint(low, max(low, high) + 1, (count,), generator=random)
+    u = torch.rand((count,), generator=random)
+    if settings.mode == "official":
+        return t, t.clone()
+    shift = (u * settings.eta * (t - low)).floor().long()
+    return t, (t + shift).clamp_max(train_timesteps - 1)
+
+
+def asd_gradient(teacher: MultiViewGenerator, latents: Tensor, condition: Condition, draw: AsdDraw,
+                 settings: Asd) -> Tensor:
+    """The ASD gradient at `latents` (B, V, C, h, w), detached, of the same shape.
+
+    The teacher is the generator with its adapters off. Without DMD normalisation w(t) = 1 - abar_t;
+    with it the difference is taken between x0 estimates, (s/a)(eps_1 - eps_2), and divided by the mean
+    absolute distance of the student's latents to the teacher's x0 (from z_t), a number for each view.
+    """
+    z = latents.detach()
+    guided = settings.guidance_scale
+    with torch.no_grad(), teacher.adapters_off():
+        z_t = teacher.add_noise(z, draw.noise, draw.t)
+        first = teacher.predict(z_t, draw.t, condition, guidance_scale=guided)
+        z_plus = teacher.add_noise(z, draw.noise, draw.t_plus)
+        second_scale = guided if settings.mode == "official" else 1.0
+        second = teacher.predict(z_plus, draw.t_plus, condition, guidance_scale=second_scale)
+    difference = (first.eps - second.eps).float()
+    abar = teacher.scheduler.alphas_cumprod.to(z.device)[draw.t].view(-1, 1, 1, 1, 1).float()
+    if not settings.dmd_normalise:
+        return (1 - abar) * difference
+    distance = (z - first.x0).abs().float().mean(dim=(2, 3, 4), keepdim=True)
+    return ((1 - abar) / abar).sqrt() * difference / (distance + DMD_FLOOR)
+
+
+def surrogate_loss(latents: Tensor, gradient: Tensor, reduction: Reduction = "per_view_sum") -> Tensor:
+    """0.5 ||z - sg(z - g)||^2: a scalar whose gradient is `gradient` up to the reduction's factor.
+
+    per_view_sum: summed over a view's elements, averaged over objects and views (TriplaneTurbo; d/dz = g/(BV));
+    mean: averaged over everything (the authors' release; smaller by the number of elements of a view).
+    """
+    squares = 0.5 * (latents.float() - (latents.detach().float() - gradient)).square()
+    if reduction == "mean":
+        return squares.mean()
+    return squares.flatten(2).sum(-1).mean()
+
+
+def soft_loss(teacher: MultiViewGenerator, latents: Tensor, condition: Condition, settings: Asd,
+              noise: Tensor, random: torch.Generator, reduction: Reduction = "per_view_sum") -> Tensor:
+    """Draw timesteps, evaluate the teacher and return the surrogate loss of the student's `latents`."""
+    t, t_plus = draw_timesteps(len(latents), settings, len(teacher.scheduler.alphas_cumprod), random)
+    draw = AsdDraw(t.to(latents.device), t_plus.to(latents.device), noise)
+    return surrogate_loss(latents, asd_gradient(teacher, latents, condition, draw, settings), reduction)

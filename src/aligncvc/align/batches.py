@@ -1,0 +1,59 @@
+"""What one training step is made of: which objects, which input views, how many steps to unroll.
+
+Every choice is drawn from a named stream (root seed, "align", step, slot), so it depends neither on what
+ran before nor on how the slots are spread over processes, and all runs of an ablation see the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from aligncvc.cameras import Cameras
+from aligncvc.renderset import RenderSet, batched
+from aligncvc.rollout import view_noise
+from aligncvc.streams import torch_stream
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B objects: ground-truth rig views (B, V, 3, H, W) on white, cameras (B, V, 4, 4), one stream name each.
+
+    View 0 is the input view, at azimuth 0.
+    """
+
+    views: Tensor
+    cameras: Cameras
+    names: list[tuple[object, ...]]
+
+    @property
+    def image(self) -> Tensor:
+        """(B, 3, H, W): the condition."""
+        return self.views[:, 0]
+
+    def noise(self, shape: tuple[int, ...], seed: int, *names: object) -> Tensor:
+        """Standard normal latents (B, V, C, h, w) from each object's streams, on the batch's device."""
+        rows = [view_noise(shape, seed, *own, *names) for own in self.names]
+        return torch.stack(rows).to(self.views.device)
+
+
+def draw_batch(renders: RenderSet, seed: int, step: int, slots: range, device: torch.device | str) -> Batch:
+    """Objects for the slots of this process at one step, each with a random ring member as input view."""
+    views, cameras, names = [], [], []
+    for slot in slots:
+        random = torch_stream(seed, "align", step, slot, "object")
+        item = renders.load(renders.ids[int(torch.randint(len(renders), (), generator=random))])
+        start = int(torch.randint(len(item.views), (), generator=random))
+        images, rig = item.rig_from(start)
+        views.append(images)
+        cameras.append(rig)
+        names.append(("align", step, slot))
+    return Batch(torch.stack(views).to(device), batched(cameras).to(device), names)
+
+
+def unrolled_steps(seed: int, step: int, total: int) -> int:
+    """k in {1..K}: the sampling step that receives a gradient; the k - 1 before it run without."""
+    random = torch_stream(seed, "align", step, "k")
+    return 1 + int(torch.randint(total, (), generator=random))
