@@ -1,0 +1,17 @@
+"""Weights: the ledger, verified files, strict loading."""
+
+from aligncvc.checkpoints.ledger import Entry, Ledger, load_ledger, record
+from aligncvc.checkpoints.pickles import load_numpy_pickle
+from aligncvc.checkpoints.resolve import resolve
+from aligncvc.checkpoints.strict import load_strict, read_safetensors
+
+__all__ = [
+    "Entry",
+    "Ledger",
+    "load_ledger",
+    "load_numpy_pickle",
+    "load_strict",
+    "read_safetensors",
+    "record",
+    "resolve",
+]

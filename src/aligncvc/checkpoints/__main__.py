@@ -1,0 +1,141 @@
+"""`python -m aligncvc.checkpoints {list,describe,verify,fetch,record}`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from tyro.conf import Positional
+
+from aligncvc.checkpoints.ledger import Entry, Ledger, load_ledger, record
+from aligncvc.checkpoints.resolve import locate, resolve
+from aligncvc.errors import UserError, cli
+from aligncvc.files import sha256_file
+
+
+@dataclass
+class _Common:
+    ledger: Path | None = None
+    """Another ledger than config/checkpoints.yaml."""
+
+    @property
+    def path(self) -> Path | None:
+        return self.ledger.resolve() if self.ledger else None
+
+    def load(self) -> Ledger:
+        return load_ledger(self.path)
+
+
+@dataclass
+class _Choice(_Common):
+    ids: Positional[tuple[str, ...]] = ()
+    """Checkpoints by id; none means all."""
+
+    def chosen(self) -> dict[str, Entry]:
+        ledger = self.load()
+        return {i: ledger.entry(i) for i in self.ids} if self.ids else dict(ledger.checkpoints)
+
+
+@dataclass
+class List(_Choice):
+    """Print one line for each checkpoint."""
+
+    def run(self) -> None:
+        for name, entry in self.chosen().items():
+            size = f"{entry.bytes / 1e6:8.1f} MB" if entry.bytes else "         ?  "
+            print(f"{name:26} {size}  {entry.licence:13} {_state(name, entry):12}  {entry.source}")
+
+
+@dataclass
+class Describe(_Choice):
+    """Print everything the ledger says."""
+
+    def run(self) -> None:
+        for name, entry in self.chosen().items():
+            print(name)
+            for key, value in entry.model_dump().items():
+                if value not in (None, {}):
+                    print(f"  {key}: {value}")
+                elif key in ("sha256", "bytes"):
+                    print(f"  {key}: not recorded")
+            print(f"  state: {_state(name, entry)}")
+
+
+@dataclass
+class Verify(_Choice):
+    """Check the bytes of the files that are on this machine; all ids given must be there."""
+
+    def run(self) -> None:
+        for name, entry in self.chosen().items():
+            if not self.ids and _state(name, entry) != "here":
+                print(f"{name}: skipped ({_state(name, entry)})")
+                continue
+            resolve(name, ledger=self.path, accept_licences=[entry.licence])
+            print(f"{name}: ok")
+
+
+@dataclass
+class Fetch(_Choice):
+    """Bring checkpoints onto this machine and verify them."""
+
+    accept_licence: list[str] = field(default_factory=list)
+    """Non-permissive licences accepted by name."""
+    offline: bool = False
+    """Never touch the network (also: ALIGNCVC_OFFLINE=1)."""
+
+    def run(self) -> None:
+        if not self.ids:
+            raise UserError(
+                "say which checkpoints to fetch; `python -m aligncvc.checkpoints list` names them"
+            )
+        for name in self.ids:
+            print(resolve(name, ledger=self.path, offline=self.offline, accept_licences=self.accept_licence))
+
+
+@dataclass
+class Record(_Common):
+    """Write a checked file's sha256 and size (and a hub entry's commit) into the ledger."""
+
+    id: Positional[str] = tyro.MISSING
+    """The checkpoint."""
+    file: Positional[Path] = tyro.MISSING
+    """Its file, which you have checked."""
+    revision: str | None = None
+    """Commit of the hub repository the file was taken from."""
+
+    def run(self) -> None:
+        if not self.file.is_file():
+            raise UserError(f"{self.file} is not a file; give the checkpoint's file")
+        digest = sha256_file(self.file)
+        record(self.id, digest, self.file.stat().st_size, revision=self.revision, path=self.path)
+        print(f"{self.id}: {digest}")
+
+
+def _state(name: str, entry: Entry) -> str:
+    """here | missing | not recorded."""
+    if entry.sha256 is None:
+        return "not recorded"
+    try:
+        locate(name, entry, offline=True)
+    except UserError:
+        return "missing"
+    return "here"
+
+
+Command = (
+    Annotated[List, tyro.conf.subcommand("list")]
+    | Annotated[Describe, tyro.conf.subcommand("describe")]
+    | Annotated[Verify, tyro.conf.subcommand("verify")]
+    | Annotated[Fetch, tyro.conf.subcommand("fetch")]
+    | Annotated[Record, tyro.conf.subcommand("record")]
+)
+
+
+def main() -> None:
+    tyro.cli(Command, prog="python -m aligncvc.checkpoints", description="The ledger of weights.").run()  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    cli(main)
