@@ -1,0 +1,81 @@
+"""Differentiable rasterisation of 3D Gaussians: one function, three backends.
+
+`cpu`: a C kernel, forward and backward; `gsplat`: the same maths on CUDA; `dense`: the slow, plain torch oracle.
+Conventions, maths and checks: `docs/rasteriser.md`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from aligncvc.cameras import Cameras
+from aligncvc.gaussians import Gaussians
+
+Backend = Literal["auto", "cpu", "dense", "gsplat"]
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """rgb (B, V, 3, H, W) over the background; alpha (B, V, 1, H, W) in [0, 1]; depth (B, V, 1, H, W).
+
+    depth is the alpha-weighted sum of camera z, sum_i w_i z_i (world units; not divided by alpha, 0 where empty).
+    Without a batch axis in the Gaussians there is none here.
+    """
+
+    rgb: Tensor
+    alpha: Tensor
+    depth: Tensor
+
+
+def rasterise(gaussians: Gaussians, cameras: Cameras, background: float = 1.0, backend: Backend = "auto") -> Rendering:
+    """Draw (B, N, ..) Gaussians from (B, V, 4, 4) or shared (V, 4, 4) cameras, or (N, ..) from (V, 4, 4).
+
+    Differentiable with respect to every member of the Gaussians (once), not to the cameras. Quaternions need not be
+    of unit length. `auto`: gsplat on CUDA, the C kernel on a CPU. float32 everywhere; float64 too on a CPU.
+    Raises ValueError for shapes or numbers that cannot be drawn, UserError if the backend is not available.
+    """
+    batched = gaussians.means.dim() == 3
+    if not batched:
+        gaussians = gaussians[None]
+    if cameras.c2w.dim() == 3:
+        cameras = replace(cameras, c2w=cameras.c2w.expand(len(gaussians.means), -1, -1, -1))
+    _check(gaussians, cameras)
+    if backend == "auto":
+        backend = "gsplat" if gaussians.means.is_cuda else "cpu"
+    if backend == "cpu":
+        from aligncvc.splat.cpu import rasterise_cpu as draw
+    elif backend == "gsplat":
+        from aligncvc.splat.gsplat_backend import rasterise_gsplat as draw
+    elif backend == "dense":
+        from aligncvc.splat.dense import rasterise_dense as draw
+    else:
+        raise ValueError(f"unknown rasteriser backend {backend!r}: auto, cpu, dense or gsplat")
+    images = draw(gaussians, cameras, background)
+    return Rendering(*images) if batched else Rendering(*(image[0] for image in images))
+
+
+def _check(gaussians: Gaussians, cameras: Cameras) -> None:
+    """Raise ValueError unless shapes, types and devices agree and (on a CPU) every number is finite."""
+    b, n = gaussians.means.shape[:2]
+    means = gaussians.means
+    for field, width in zip(fields(gaussians), (3, 3, 4, None, 3), strict=True):
+        tensor = getattr(gaussians, field.name)
+        shape = (b, n) if width is None else (b, n, width)
+        if tensor.shape != shape:
+            raise ValueError(f"Gaussians.{field.name} has shape {tuple(tensor.shape)}, expected {shape}")
+        if tensor.dtype != means.dtype or tensor.device != means.device:
+            raise ValueError(f"Gaussians.{field.name} is {tensor.dtype} on {tensor.device}, "
+                             f"means is {means.dtype} on {means.device}")
+        # A culled NaN would be a silent hole with zero gradient. On CUDA the check would stall the stream.
+        if not tensor.is_cuda and not bool(torch.isfinite(tensor).all()):
+            raise ValueError(f"Gaussians.{field.name} has numbers that are not finite")
+    if means.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"the rasteriser draws float32 or float64, not {means.dtype}")
+    if cameras.c2w.shape[0] != b or cameras.c2w.shape[2:] != (4, 4):
+        raise ValueError(f"cameras.c2w has shape {tuple(cameras.c2w.shape)}, expected ({b}, V, 4, 4)")
+    if max(cameras.width, cameras.height) > 32767:
+        raise ValueError(f"an image of {cameras.width} x {cameras.height} pixels is too large (32767 at most)")

@@ -1,0 +1,137 @@
+"""The CPU kernel (kernel.c): compiled once, called through ctypes, wrapped for autograd."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from aligncvc.cameras import Cameras
+from aligncvc.errors import UserError
+from aligncvc.files import PROJECT_ROOT
+from aligncvc.gaussians import Gaussians
+from aligncvc.splat import constants
+
+SOURCE = Path(__file__).with_name("kernel.c")
+_FLAGS = ["-O3", "-march=native", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared", "-pthread"]
+_REALS = {torch.float32: ("float", 1), torch.float64: ("double", 0)}
+
+
+class _Settings(ctypes.Structure):
+    """Mirror of `Settings` in kernel.c."""
+
+    _fields_ = [
+        *((name, ctypes.c_int32) for name in ("objects", "views", "count", "width", "height", "threads")),
+        *((name, ctypes.c_double) for name in ("focal", "near", "background", "blur", "alpha_max", "alpha_min", "stop",
+                                               "frustum_margin")),
+    ]  # fmt: skip
+
+
+def _cache_folder() -> Path:
+    """`.cache/splat` of a checkout, else the user's cache folder."""
+    if (PROJECT_ROOT / "pyproject.toml").is_file() and os.access(PROJECT_ROOT, os.W_OK):
+        return PROJECT_ROOT / ".cache" / "splat"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "aligncvc" / "splat"
+
+
+def _processor() -> str:
+    """What -march=native depends on: a cache folder may be shared between machines."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
+    return platform.machine() + "".join(sorted({x for x in lines if x.startswith(("model name", "flags", "Features"))}))
+
+
+def build(dtype: torch.dtype = torch.float32, folder: Path | None = None) -> Path:
+    """Compile kernel.c for `dtype` unless that was done before; returns the shared library.
+
+    Raises UserError if there is no C compiler or it fails.
+    """
+    real, is_float = _REALS[dtype]
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        raise UserError("the CPU rasteriser needs a C compiler and found neither cc nor gcc; install gcc "
+                        "(Debian: apt-get install gcc libc6-dev)")
+    command = [compiler, *_FLAGS, f"-DREAL={real}", f"-DREAL_IS_FLOAT={is_float}"]
+    key = hashlib.sha256("\n".join([SOURCE.read_text(encoding="utf-8"), *command, _processor()]).encode()).hexdigest()
+    library = (folder or _cache_folder()) / f"kernel-{real}-{key[:16]}.so"
+    if library.is_file():
+        return library
+    library.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=library.parent) as scratch:
+        fresh = Path(scratch) / library.name
+        done = subprocess.run([*command, str(SOURCE), "-o", str(fresh), "-lm"], capture_output=True, text=True)
+        if done.returncode:
+            raise UserError(f"{compiler} could not build the CPU rasteriser ({done.stderr.strip()[-400:]}); install gcc "
+                            "and the C library's headers (Debian: apt-get install gcc libc6-dev)")
+        fresh.replace(library)  # atomic: two processes may build at once
+    return library
+
+
+@functools.cache
+def _library(dtype: torch.dtype) -> ctypes.CDLL:
+    library = ctypes.CDLL(str(build(dtype)))
+    library.splat_bytes.restype = ctypes.c_int64
+    return library
+
+
+def _call(name: str, settings: _Settings, tensors: list[Tensor], dtype: torch.dtype) -> None:
+    """Call an entry point of the kernel. Raises MemoryError."""
+    pointers = [ctypes.c_void_p(t.data_ptr()) for t in tensors]
+    if getattr(_library(dtype), name)(ctypes.byref(settings), *pointers):
+        raise MemoryError(f"the CPU rasteriser ran out of memory in {name}")
+
+
+class _Rasterise(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, settings: _Settings, w2c: Tensor, *members: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """members: means, scales, quats, opacities, colors with a batch axis; w2c (B*V, 4, 4) float64."""
+        means = members[0]
+        b, v, n, h, w = settings.objects, settings.views, settings.count, settings.height, settings.width
+        real = means.dtype
+        splats = torch.empty(b * v, n, _library(real).splat_bytes(), dtype=torch.uint8)
+        order = torch.empty(b * v, n, dtype=torch.int32)
+        visible = torch.empty(b * v, dtype=torch.int32)
+        last = torch.empty(b * v, h, w, dtype=torch.int32)
+        through = torch.empty(b * v, h, w, dtype=real)
+        rgb, alpha, depth = (torch.empty(b, v, c, h, w, dtype=real) for c in (3, 1, 1))
+        kept = [splats, order, visible, last, through]
+        _call("splat_forward", settings, [*members, w2c, *kept, rgb, alpha, depth], real)
+        ctx.settings = settings
+        ctx.save_for_backward(*members, w2c, *kept)
+        return rgb, alpha, depth
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        saved = ctx.saved_tensors
+        out = [torch.empty_like(t) for t in saved[:5]]
+        _call("splat_backward", ctx.settings, [*saved, *(g.contiguous() for g in grads), *out], out[0].dtype)
+        return (None, None, *out)
+
+
+def rasterise_cpu(gaussians: Gaussians, cameras: Cameras, background: float, threads: int | None = None
+                  ) -> tuple[Tensor, Tensor, Tensor]:
+    """(B, N, ..) Gaussians, (B, V, 4, 4) cameras -> rgb (B, V, 3, H, W), alpha and depth (B, V, 1, H, W).
+
+    float32 or float64, on the CPU. The result does not depend on `threads` (default: torch's setting).
+    """
+    b, v = cameras.c2w.shape[:2]
+    members = [getattr(gaussians, k).contiguous() for k in ("means", "scales", "quats", "opacities", "colors")]
+    settings = _Settings(
+        objects=b, views=v, count=len(gaussians), width=cameras.width, height=cameras.height,
+        threads=threads or torch.get_num_threads(), focal=cameras.focal_px, near=cameras.near, background=background,
+        blur=constants.BLUR_PX2, alpha_max=constants.ALPHA_MAX, alpha_min=constants.ALPHA_MIN, stop=constants.STOP,
+        frustum_margin=constants.FRUSTUM_MARGIN,
+    )  # fmt: skip
+    w2c = cameras.w2c.detach().double().reshape(b * v, 4, 4).contiguous()
+    return _Rasterise.apply(settings, w2c, *members)
