@@ -49,7 +49,8 @@ class Cameras:
         f = self.focal_px
         return torch.tensor(
             [[f, 0.0, self.width / 2], [0.0, f, self.height / 2], [0.0, 0.0, 1.0]],
-            dtype=self.c2w.dtype, device=self.c2w.device,
+            dtype=self.c2w.dtype,
+            device=self.c2w.device,
         )
 
     @property
@@ -87,8 +88,9 @@ class Cameras:
         ys = torch.arange(self.height, dtype=c2w.dtype, device=c2w.device) + 0.5 - self.height / 2
         xs = torch.arange(self.width, dtype=c2w.dtype, device=c2w.device) + 0.5 - self.width / 2
         y, x = torch.meshgrid(ys / self.focal_px, xs / self.focal_px, indexing="ij")
-        local = torch.stack([x, y, torch.ones_like(x)])  # (3, H, W)
-        directions = torch.einsum("...ij,jhw->...ihw", c2w[..., :3, :3], local)
+        right, down, forward = (c2w[..., :3, i, None, None] for i in range(3))
+        # elementwise rather than a matmul: autocast must not round geometry
+        directions = x * right + y * down + forward
         directions = directions / directions.norm(dim=-3, keepdim=True)
         origins = c2w[..., :3, 3, None, None].expand_as(directions)
         return origins, directions
@@ -110,7 +112,9 @@ def look_at_origin(position: Tensor) -> Tensor:
     right = torch.cross(forward, up, dim=-1)
     length = right.norm(dim=-1, keepdim=True)
     if bool((length < 1e-6).any()):
-        raise UserError("a camera straight above or below the object has no upright; use |elevation| < 90 degrees")
+        raise UserError(
+            "a camera straight above or below the object has no upright; use |elevation| < 90 degrees"
+        )
     right = right / length
     down = torch.cross(forward, right, dim=-1)
     c2w = torch.zeros(*position.shape[:-1], 4, 4, dtype=position.dtype, device=position.device)
@@ -119,8 +123,14 @@ def look_at_origin(position: Tensor) -> Tensor:
     return c2w
 
 
-def orbit(azimuths_deg: Sequence[float], elevations_deg: float | Sequence[float], *, distance: float,
-          fov_y_deg: float, size_px: int) -> Cameras:
+def orbit(
+    azimuths_deg: Sequence[float],
+    elevations_deg: float | Sequence[float],
+    *,
+    distance: float,
+    fov_y_deg: float,
+    size_px: int,
+) -> Cameras:
     """Cameras on a sphere round the object, all looking at the origin, V = len(azimuths_deg).
 
     Azimuth 0 stands on the -y axis (Blender's front) and grows towards +x.
@@ -132,8 +142,14 @@ def orbit(azimuths_deg: Sequence[float], elevations_deg: float | Sequence[float]
     position = distance * torch.stack(
         [elevation.cos() * azimuth.sin(), -elevation.cos() * azimuth.cos(), elevation.sin()], -1
     )
-    return Cameras(look_at_origin(position).float(), fov_y_deg, size_px, size_px,
-                   near=max(0.05, distance - 1.5), far=distance + 1.5)
+    return Cameras(
+        look_at_origin(position).float(),
+        fov_y_deg,
+        size_px,
+        size_px,
+        near=max(0.05, distance - 1.5),
+        far=distance + 1.5,
+    )
 
 
 def ring_azimuths_deg(count: int, start_deg: float = 0.0) -> list[float]:
@@ -149,10 +165,15 @@ def relative_c2w(c2w: Tensor, reference: Tensor) -> Tensor:
     position = reference[..., :3, 3]
     azimuth = torch.atan2(position[..., 0], -position[..., 1])
     cos, sin, zero, one = azimuth.cos(), azimuth.sin(), torch.zeros_like(azimuth), torch.ones_like(azimuth)
-    turn = torch.stack([
-        torch.stack([cos, sin, zero, zero], -1), torch.stack([-sin, cos, zero, zero], -1),
-        torch.stack([zero, zero, one, zero], -1), torch.stack([zero, zero, zero, one], -1),
-    ], -2)
+    turn = torch.stack(
+        [
+            torch.stack([cos, sin, zero, zero], -1),
+            torch.stack([-sin, cos, zero, zero], -1),
+            torch.stack([zero, zero, one, zero], -1),
+            torch.stack([zero, zero, zero, one], -1),
+        ],
+        -2,
+    )
     return turn.unsqueeze(-3) @ c2w
 
 
@@ -167,11 +188,20 @@ def spherical_deg(cameras: Cameras) -> tuple[Tensor, Tensor, Tensor]:
 
 def save_cameras(path: Path | str, cameras: Cameras, **facts: object) -> None:
     """Write cameras.json: convention, c2w (row-major), field of view, size, and free facts."""
-    write_json(path, {
-        "version": 1, "convention": CONVENTION, "fov_y_deg": cameras.fov_y_deg, "width": cameras.width,
-        "height": cameras.height, "near": cameras.near, "far": cameras.far,
-        "c2w": cameras.c2w.double().tolist(), **facts,
-    })
+    write_json(
+        path,
+        {
+            "version": 1,
+            "convention": CONVENTION,
+            "fov_y_deg": cameras.fov_y_deg,
+            "width": cameras.width,
+            "height": cameras.height,
+            "near": cameras.near,
+            "far": cameras.far,
+            "c2w": cameras.c2w.double().tolist(),
+            **facts,
+        },
+    )
 
 
 def load_cameras(path: Path | str) -> Cameras:
@@ -180,9 +210,13 @@ def load_cameras(path: Path | str) -> Cameras:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         if data["convention"] != CONVENTION:
-            raise UserError(f"{path} holds cameras of convention {data['convention']!r}; convert them to "
-                            f"{CONVENTION!r} with aligncvc.camera_formats")
+            raise UserError(
+                f"{path} holds cameras of convention {data['convention']!r}; convert them to "
+                f"{CONVENTION!r} with aligncvc.camera_formats"
+            )
         c2w = torch.tensor(data["c2w"], dtype=torch.float32)
         return Cameras(c2w, data["fov_y_deg"], data["width"], data["height"], data["near"], data["far"])
     except (KeyError, ValueError, OSError) as error:
-        raise UserError(f"{path} is not a readable cameras.json ({error!r}); render the object again") from error
+        raise UserError(
+            f"{path} is not a readable cameras.json ({error!r}); render the object again"
+        ) from error

@@ -57,7 +57,9 @@ class Render(Section):
     samples: int = Field(32, ge=1, description="Cycles samples a pixel, fixed (no adaptive sampling)")
     denoise: bool = False
     timeout_seconds: float = Field(120.0, gt=0, description="an object that takes longer is killed")
-    max_failure_rate: float = Field(0.1, ge=0, le=1, description="the rule fails above this share of bad objects")
+    max_failure_rate: float = Field(
+        0.1, ge=0, le=1, description="the rule fails above this share of bad objects"
+    )
 
     @model_validator(mode="after")
     def _rig_divides_ring(self) -> Render:
@@ -74,10 +76,11 @@ class Render(Section):
 class Vae(Section):
     """AutoencoderKL: `len(channels) - 1` halvings from pixels to latents."""
 
-    channels: list[int] = [32, 64, 96]
+    channels: list[int] = [24, 48, 96]
     layers: int = 1
     latent_channels: int = 4
-    norm_groups: int = 16
+    norm_groups: int = 8
+    scaling_factor: float = Field(1.0, gt=0, description="latents = encoder mean x this; 0.18215 for SD 1.x")
 
 
 class Unet(Section):
@@ -113,6 +116,9 @@ class Recon(Section):
     up_attention: list[bool] = [True, True, False, False]
     layers: int = 1
     heads: int = 8
+    head: Literal["ray", "lgm"] = Field(
+        "ray", description="how channels become Gaussians; lgm for its checkpoints"
+    )
 
 
 class Asd(Section):
@@ -134,7 +140,9 @@ class Adversarial(Section):
     encoder: Literal["lite0"] = "lite0"
     hidden: int = 64
     lr: float = Field(2e-4, gt=0)
-    label_smoothing: float = Field(0.8, gt=0, le=1, description="target for real images (multilevel sigmoid loss)")
+    label_smoothing: float = Field(
+        0.8, gt=0, le=1, description="target for real images (multilevel sigmoid loss)"
+    )
     augment: bool = True
 
 
@@ -150,9 +158,13 @@ class Align(Section):
 
     steps: int = Field(60, ge=1)
     batch: int = Field(2, ge=1, description="objects a step")
-    runs: dict[str, AlignRun] = Field(default_factory=lambda: {
-        "soft": AlignRun(hard=False), "hard": AlignRun(soft=False), "both": AlignRun(),
-    })
+    runs: dict[str, AlignRun] = Field(
+        default_factory=lambda: {
+            "soft": AlignRun(hard=False),
+            "hard": AlignRun(soft=False),
+            "both": AlignRun(),
+        }
+    )
     asd: Asd = Asd()
     gan: Adversarial = Adversarial()
     lambda_soft: float = 1.0
@@ -180,14 +192,16 @@ class Sample(Section):
         description="3D-aware sampling: timesteps by K; other K are spaced evenly",
     )
     seeds: list[int] = [0]
-    methods: dict[str, Method] = Field(default_factory=lambda: {
-        "two_stage_50": Method(sampler="two_stage", steps=50),
-        "two_stage_4": Method(sampler="two_stage", steps=4),
-        "aware_4": Method(table=["table1", "table2"]),
-        "soft_4": Method(run="soft", table=["table2"]),
-        "hard_4": Method(run="hard", table=["table2"]),
-        "aligncvc_4": Method(run="both", table=["table1", "table2"]),
-    })
+    methods: dict[str, Method] = Field(
+        default_factory=lambda: {
+            "two_stage_50": Method(sampler="two_stage", steps=50),
+            "two_stage_4": Method(sampler="two_stage", steps=4),
+            "aware_4": Method(table=["table1", "table2"]),
+            "soft_4": Method(run="soft", table=["table2"]),
+            "hard_4": Method(run="hard", table=["table2"]),
+            "aligncvc_4": Method(run="both", table=["table1", "table2"]),
+        }
+    )
 
 
 class Evaluate(Section):
@@ -206,17 +220,22 @@ class Pretrain(Section):
     """`snakemake pretrain`: the demo's networks from renders of the furniture package."""
 
     set: str = "furniture"
-    batch: int = 4
-    vae_minutes: float = 8.0
-    unet_minutes: float = 30.0
-    recon_minutes: float = 30.0
-    lr: float = 1e-3
+    batch: int = Field(4, ge=1, description="objects a step")
+    vae_steps: int = Field(2500, ge=1)
+    unet_steps: int = Field(8000, ge=1)
+    recon_steps: int = Field(3000, ge=1)
+    lr: float = Field(1e-3, gt=0)
+    ema_decay: float = Field(0.995, ge=0, lt=1)
+    save_every: int = Field(250, ge=1, description="steps between resumable states and held-out scores")
+    bf16: bool = Field(True, description="bfloat16 autocast of the networks")
 
 
 class Checkpoints(Section):
     ledger: str = "config/checkpoints.yaml"
     offline: bool = Field(True, description="never touch the network; missing files are an error")
-    accept_licences: list[str] = Field(default_factory=list, description="non-permissive licences accepted by name")
+    accept_licences: list[str] = Field(
+        default_factory=list, description="non-permissive licences accepted by name"
+    )
 
 
 class Config(Section):
@@ -239,7 +258,9 @@ class Config(Section):
     def _runs_exist(self) -> Config:
         for name, method in self.sample.methods.items():
             if method.run is not None and method.run not in self.align.runs:
-                raise ValueError(f"sample.methods.{name}.run names {method.run!r}, which align.runs does not define")
+                raise ValueError(
+                    f"sample.methods.{name}.run names {method.run!r}, which align.runs does not define"
+                )
         return self
 
 
@@ -248,7 +269,9 @@ def parse_config(data: dict[str, Any], where: str) -> Config:
     try:
         return Config.model_validate(data)
     except ValidationError as error:
-        lines = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'top level'}: {e['msg']}" for e in error.errors())
+        lines = "; ".join(
+            f"{'.'.join(map(str, e['loc'])) or 'top level'}: {e['msg']}" for e in error.errors()
+        )
         raise UserError(f"configuration {where} is not valid: {lines}") from None
 
 

@@ -58,8 +58,9 @@ def sha256_json(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def write_provenance(artefact: Path | str, *, inputs: Mapping[str, str], config: Any, seed: int | None = None,
-                     **facts: Any) -> None:
+def write_provenance(
+    artefact: Path | str, *, inputs: Mapping[str, str], config: Any, seed: int | None = None, **facts: Any
+) -> None:
     """Write `<artefact>.provenance.json`: code, configuration, inputs, seed, machine.
 
     inputs: name -> sha256 (or another identifier) of what the artefact was made from.

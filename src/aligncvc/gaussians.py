@@ -44,8 +44,25 @@ class Gaussians:
         return Gaussians(*(getattr(self, f.name).to(device) for f in fields(self)))
 
 
-_PLY_COLUMNS = ["x", "y", "z", "nx", "ny", "nz", "f_dc_0", "f_dc_1", "f_dc_2", "opacity",
-                "scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3"]
+_PLY_COLUMNS = [
+    "x",
+    "y",
+    "z",
+    "nx",
+    "ny",
+    "nz",
+    "f_dc_0",
+    "f_dc_1",
+    "f_dc_2",
+    "opacity",
+    "scale_0",
+    "scale_1",
+    "scale_2",
+    "rot_0",
+    "rot_1",
+    "rot_2",
+    "rot_3",
+]
 
 
 def save_ply(path: Path | str, gaussians: Gaussians, min_opacity: float = 1 / 255) -> None:
@@ -57,12 +74,32 @@ def save_ply(path: Path | str, gaussians: Gaussians, min_opacity: float = 1 / 25
     keep = g.opacities >= min_opacity
     g = g[keep]
     opacity = g.opacities.clamp(1e-6, 1 - 1e-6)
-    columns = torch.cat([
-        g.means, torch.zeros_like(g.means), (g.colors - 0.5) / SH_C0, torch.logit(opacity)[:, None],
-        g.scales.clamp_min(1e-8).log(), g.quats,
-    ], dim=1).float().numpy().astype("<f4")
-    header = "\n".join(["ply", "format binary_little_endian 1.0", f"element vertex {len(columns)}",
-                        *(f"property float {name}" for name in _PLY_COLUMNS), "end_header", ""])
+    columns = (
+        torch.cat(
+            [
+                g.means,
+                torch.zeros_like(g.means),
+                (g.colors - 0.5) / SH_C0,
+                torch.logit(opacity)[:, None],
+                g.scales.clamp_min(1e-8).log(),
+                g.quats,
+            ],
+            dim=1,
+        )
+        .float()
+        .numpy()
+        .astype("<f4")
+    )
+    header = "\n".join(
+        [
+            "ply",
+            "format binary_little_endian 1.0",
+            f"element vertex {len(columns)}",
+            *(f"property float {name}" for name in _PLY_COLUMNS),
+            "end_header",
+            "",
+        ]
+    )
     with atomic_path(path) as temporary:
         temporary.write_bytes(header.encode("ascii") + columns.tobytes())
 
@@ -79,8 +116,10 @@ def load_ply(path: Path | str) -> Gaussians:
     body = np.frombuffer(data, "<f4", offset=end + len(b"end_header\n"))
     needed = [n for n in _PLY_COLUMNS if n[0] != "n"]
     if body.size != count * len(names) or not set(needed) <= set(names):
-        raise UserError(f"{path} is not a 3D Gaussian PLY (truncated, or it lacks "
-                        f"{sorted(set(needed) - set(names)) or 'nothing'}); export it again")
+        raise UserError(
+            f"{path} is not a 3D Gaussian PLY (truncated, or it lacks "
+            f"{sorted(set(needed) - set(names)) or 'nothing'}); export it again"
+        )
     table = torch.from_numpy(body.reshape(count, len(names)).copy())
 
     def columns(*wanted: str) -> Tensor:
@@ -88,7 +127,9 @@ def load_ply(path: Path | str) -> Gaussians:
 
     quats = columns("rot_0", "rot_1", "rot_2", "rot_3")
     return Gaussians(
-        means=columns("x", "y", "z"), scales=columns("scale_0", "scale_1", "scale_2").exp(),
-        quats=quats / quats.norm(dim=-1, keepdim=True), opacities=columns("opacity")[:, 0].sigmoid(),
+        means=columns("x", "y", "z"),
+        scales=columns("scale_0", "scale_1", "scale_2").exp(),
+        quats=quats / quats.norm(dim=-1, keepdim=True),
+        opacities=columns("opacity")[:, 0].sigmoid(),
         colors=(0.5 + SH_C0 * columns("f_dc_0", "f_dc_1", "f_dc_2")).clamp(0, 1),
     )

@@ -38,7 +38,9 @@ class Views:
         if isinstance(index, int):
             index = [index]
         return replace(
-            self, rgba=self.rgba[index], cameras=self.cameras[index],
+            self,
+            rgba=self.rgba[index],
+            cameras=self.cameras[index],
             depth=None if self.depth is None else self.depth[index],
             normals=None if self.normals is None else self.normals[index],
         )

@@ -1,0 +1,23 @@
+"""Multi-view generators. A new one is one file and one line in GENERATORS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from aligncvc.config import Mvg
+from aligncvc.errors import UserError
+from aligncvc.mvg.base import Condition, MultiViewGenerator, Prediction
+from aligncvc.mvg.wonder3d import Wonder3D
+
+GENERATORS: dict[str, Callable[[Mvg, int], MultiViewGenerator]] = {"wonder3d-small": Wonder3D}
+
+__all__ = ["GENERATORS", "Condition", "MultiViewGenerator", "Prediction", "build_generator"]
+
+
+def build_generator(config: Mvg, size_px: int) -> MultiViewGenerator:
+    """The configured generator with random weights. Raises UserError for an unknown kind."""
+    if config.kind not in GENERATORS:
+        raise UserError(
+            f"mvg.kind {config.kind!r} is not built in this version; choose one of {sorted(GENERATORS)}"
+        )
+    return GENERATORS[config.kind](config, size_px)

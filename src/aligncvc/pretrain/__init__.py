@@ -1,0 +1,1 @@
+"""The demo's networks, trained from renders of the furniture package (`snakemake pretrain`)."""

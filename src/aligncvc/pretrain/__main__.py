@@ -1,0 +1,65 @@
+"""python -m aligncvc.pretrain {vae,unet,recon}: train one of the demo's networks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from aligncvc.config import load_config
+from aligncvc.errors import UserError, cli
+from aligncvc.files import sha256_file, write_provenance
+
+
+@dataclass
+class Args:
+    """Train the VAE, the multi-view teacher or the reconstructor on rendered objects."""
+
+    network: tyro.conf.Positional[Literal["vae", "unet", "recon"]]
+    """which network"""
+    renders: Path
+    """manifest.tsv of the rendered training set"""
+    out: Path
+    """weights to write (safetensors); the curve goes beside it as .jsonl"""
+    config: Path | None = None
+    """configuration (default config/config.yaml)"""
+    vae: Path | None = None
+    """weights of the VAE, needed for unet"""
+
+
+def main() -> None:
+    args = tyro.cli(Args)
+    from aligncvc.pretrain import recon, unet, vae
+    from aligncvc.pretrain.data import load_rings, split_ids
+
+    config = load_config(args.config)
+    splits = split_ids(config.objects.sets[config.pretrain.set].list)
+    everything = load_rings(args.renders)
+    rings, held_out = everything.select(splits["train"]), everything.select(splits["eval"])
+    if not rings.ids or not held_out.ids:
+        raise UserError(
+            f"{args.renders} and the object list of set {config.pretrain.set!r} share no objects on "
+            "one side of the split; render the set that the list describes"
+        )
+    print(f"{len(rings.ids)} objects to train on, {len(held_out.ids)} held out", flush=True)
+    if args.network == "unet":
+        if args.vae is None:
+            raise UserError("the teacher works on latents: give --vae with the trained VAE's weights")
+        unet.train(config, rings, held_out, args.out, args.vae)
+    elif args.network == "vae":
+        vae.train(config, rings, held_out, args.out)
+    else:
+        recon.train(config, rings, held_out, args.out)
+    write_provenance(
+        args.out,
+        inputs={"renders": sha256_file(args.renders)},
+        seed=config.seed,
+        config=config.model_dump(mode="json"),
+        network=args.network,
+    )
+
+
+if __name__ == "__main__":
+    cli(main)

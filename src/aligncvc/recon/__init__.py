@@ -1,0 +1,25 @@
+"""Feed-forward reconstructors. A new one is one file and one line in RECONSTRUCTORS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from aligncvc.config import Recon
+from aligncvc.errors import UserError
+from aligncvc.recon.base import Reconstructor
+from aligncvc.recon.lgm import LGM
+
+RECONSTRUCTORS: dict[str, Callable[[Recon], nn.Module]] = {"lgm-small": LGM}
+
+__all__ = ["RECONSTRUCTORS", "Reconstructor", "build_reconstructor"]
+
+
+def build_reconstructor(config: Recon) -> nn.Module:
+    """The configured reconstructor with random weights. Raises UserError for an unknown kind."""
+    if config.kind not in RECONSTRUCTORS:
+        raise UserError(
+            f"recon.kind {config.kind!r} is not built in this version; choose one of {sorted(RECONSTRUCTORS)}"
+        )
+    return RECONSTRUCTORS[config.kind](config)

@@ -1,0 +1,92 @@
+"""From 14 channels a pixel to Gaussians: LGM's own head, and one anchored to the pixel's ray.
+
+A small network learns the ray head in minutes (it starts as a textured visual hull of the views);
+LGM's checkpoints need the absolute one. Both read channels as position 3, opacity 1, scale 3,
+rotation 4, colour 3.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from aligncvc.cameras import Cameras
+from aligncvc.gaussians import Gaussians
+
+SPLIT = (3, 1, 3, 4, 3)
+
+
+class Head(Protocol):
+    def initialise(self, conv: nn.Conv2d) -> None:
+        """Set the last convolution so that training starts from a sensible set."""
+
+    def __call__(self, features: Tensor, images: Tensor, cameras: Cameras) -> Gaussians:
+        """features (B, V, 14, H', W'), images (B, V, 3, H, W) in [0, 1] -> Gaussians (B, V H' W')."""
+
+
+def _flat(x: Tensor) -> Tensor:
+    """(B, V, C, H, W) -> (B, V H W, C)."""
+    return x.permute(0, 1, 3, 4, 2).flatten(1, 3)
+
+
+class LgmHead:
+    """Absolute positions in [-1, 1]^3 (github 3DTopia/LGM, rotations normalised over the last axis)."""
+
+    def initialise(self, conv: nn.Conv2d) -> None:
+        """LGM keeps the default initialisation."""
+
+    def __call__(self, features: Tensor, images: Tensor, cameras: Cameras) -> Gaussians:
+        position, opacity, scale, rotation, colour = _flat(features).split(SPLIT, -1)
+        return Gaussians(
+            means=position.clamp(-1, 1),
+            scales=0.1 * F.softplus(scale),
+            quats=F.normalize(rotation, dim=-1),
+            opacities=opacity.sigmoid()[..., 0],
+            colors=0.5 * colour.tanh() + 0.5,
+        )
+
+
+class RayHead:
+    """Depth along the pixel's ray, a small lateral offset, and a colour that starts at the input pixel."""
+
+    depth_range = 1.0
+    """World units either side of the object's centre: the object fits the unit sphere."""
+    lateral_px = 2.0
+    """Largest offset across the ray, in output pixels."""
+
+    def initialise(self, conv: nn.Conv2d) -> None:
+        """Depth at the centre, opacity 0.27, scale half a pixel, no rotation, the pixel's colour."""
+        with torch.no_grad():
+            conv.weight.mul_(0.1)
+            conv.bias.zero_()
+            conv.bias[3] = -1.0
+            conv.bias[7] = 1.0
+
+    def __call__(self, features: Tensor, images: Tensor, cameras: Cameras) -> Gaussians:
+        height, width = features.shape[-2:]
+        at_output = cameras.resized(width, height)
+        position, opacity, scale, rotation, colour = features.split(SPLIT, 2)
+        origins, directions = at_output.rays()
+        distance = cameras.positions.norm(dim=-1)[..., None, None, None]
+        pixel_world = distance / at_output.focal_px  # side of a pixel at the object's distance
+        depth = distance + self.depth_range * position[:, :, :1].tanh()
+        lateral = self.lateral_px * pixel_world * position[:, :, 1:].tanh()
+        right, down = cameras.c2w[..., :3, 0, None, None], cameras.c2w[..., :3, 1, None, None]
+        means = origins + depth * directions + lateral[:, :, :1] * right + lateral[:, :, 1:] * down
+        pixels = F.interpolate(images.flatten(0, 1), size=(height, width), mode="area").unflatten(
+            0, images.shape[:2]
+        )
+        base = torch.logit(pixels.clamp(0.02, 0.98))
+        return Gaussians(
+            means=_flat(means),
+            scales=_flat(0.5 * pixel_world * scale.clamp(-4, 3).exp()),
+            quats=F.normalize(_flat(rotation), dim=-1),
+            opacities=_flat(opacity.sigmoid())[..., 0],
+            colors=_flat((base + colour).sigmoid()),
+        )
+
+
+HEADS: dict[str, Head] = {"lgm": LgmHead(), "ray": RayHead()}
