@@ -17,11 +17,8 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from aligncvc.encoders import Lite0
+from aligncvc.encoders.lite0 import FEATURE_CHANNELS
 from aligncvc.streams import stream_seed
-
-LITE0_CHANNELS = (16, 24, 40, 112, 320)
-"""Feature maps of EfficientNet-Lite0 at strides 2, 4, 8, 16, 32."""
-
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -40,11 +37,12 @@ class Augmentation:
     MAX_SHIFT = 0.125
 
     @classmethod
-    def draw(cls, count: int, random: torch.Generator) -> Augmentation:
-        """Draw from the ranges of DiffAugment (Zhao et al., 2020), rescaled to images in [0, 1]."""
+    def draw(cls, randoms: Sequence[torch.Generator], each: int) -> Augmentation:
+        """`each` images from every generator, in the ranges of DiffAugment (Zhao et al., 2020) for [0, 1]."""
 
         def uniform(low: float, high: float, *shape: int) -> Tensor:
-            return torch.rand((count, *shape), generator=random) * (high - low) + low
+            rows = [torch.rand((each, *shape), generator=random) for random in randoms]
+            return torch.cat(rows) * (high - low) + low
 
         return cls(
             brightness=uniform(-0.25, 0.25), saturation=uniform(0.0, 2.0), contrast=uniform(0.5, 1.5),
@@ -80,7 +78,7 @@ class Discriminator(nn.Module):
     """Trainable heads on a frozen Lite0. `heads` is all there is to train and to save."""
 
     def __init__(self, encoder: Lite0, hidden: int, seed: int, *, input_px: int = 128,
-                 channels: Sequence[int] = LITE0_CHANNELS) -> None:
+                 channels: Sequence[int] = FEATURE_CHANNELS) -> None:
         super().__init__()
         self.encoder = encoder.requires_grad_(False).eval()
         self.input_px = input_px

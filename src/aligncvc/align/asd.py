@@ -12,6 +12,7 @@ release, the two cancel and the gradient is identically zero: `mode="official"` 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -38,16 +39,16 @@ class AsdDraw:
     noise: Tensor
 
 
-def draw_timesteps(count: int, settings: Asd, train_timesteps: int,
-                   random: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Timesteps (t, t_plus), each (count,) long on CPU; the views of an object share theirs.
+def draw_timesteps(randoms: Sequence[torch.Generator], settings: Asd,
+                   train_timesteps: int) -> tuple[Tensor, Tensor]:
+    """Timesteps (t, t_plus), each (B,) long on CPU, one generator an object; its views share the timesteps.
 
     t ~ U{t_min T .. t_max T}; t_plus = min(t + floor(u eta (t - t_min T)), T - 1), u ~ U[0, 1).
     """
     low = round(settings.t_min * train_timesteps)
     high = min(round(settings.t_max * train_timesteps), train_timesteps - 1)
-    t = torch.randint(low, max(low, high) + 1, (count,), generator=random)
-    u = torch.rand((count,), generator=random)
+    t = torch.stack([torch.randint(low, max(low, high) + 1, (), generator=r) for r in randoms])
+    u = torch.stack([torch.rand((), generator=r) for r in randoms])
     if settings.mode == "official":
         return t, t.clone()
     shift = (u * settings.eta * (t - low)).floor().long()
@@ -91,8 +92,8 @@ def surrogate_loss(latents: Tensor, gradient: Tensor, reduction: Reduction = "pe
 
 
 def soft_loss(teacher: MultiViewGenerator, latents: Tensor, condition: Condition, settings: Asd,
-              noise: Tensor, random: torch.Generator, reduction: Reduction = "per_view_sum") -> Tensor:
+              noise: Tensor, randoms: Sequence[torch.Generator], reduction: Reduction = "per_view_sum") -> Tensor:
     """Draw timesteps, evaluate the teacher and return the surrogate loss of the student's `latents`."""
-    t, t_plus = draw_timesteps(len(latents), settings, len(teacher.scheduler.alphas_cumprod), random)
+    t, t_plus = draw_timesteps(randoms, settings, len(teacher.scheduler.alphas_cumprod))
     draw = AsdDraw(t.to(latents.device), t_plus.to(latents.device), noise)
     return surrogate_loss(latents, asd_gradient(teacher, latents, condition, draw, settings), reduction)
