@@ -59,8 +59,8 @@ typedef struct {
     Settings s;
     const real *means, *scales, *quats, *opacities, *colors; /* (B,N,3) (B,N,3) (B,N,4) (B,N) (B,N,3) */
     const double *w2c;                                       /* (B*V,4,4) */
-    Splat *splats;                                           /* (B*V,N) */
-    int32_t *order, *visible;                                /* (B*V,N) ids front to back, (B*V) how many */
+    Splat *splats;                                           /* (B*V,N) the visible ones, front to back */
+    int32_t *order, *visible;                                /* (B*V,N) their ids, (B*V) how many */
     int32_t *last;                                           /* (B*V,H,W) rank of the last contributor, -1: none */
     real *through;                                           /* (B*V,H,W) transmittance left at the end */
     real *rgb, *alpha, *depth;                               /* (B*V,3,H,W) (B*V,1,H,W) (B*V,1,H,W) */
@@ -70,6 +70,7 @@ typedef struct {
     int32_t bands, padded;   /* bands of a view; row length with room for LANES - 1 more pixels */
     int32_t *band_offset;    /* (B*V,bands+1) into the view's part of band_rank */
     int32_t **band_rank;     /* (B*V) ranks of the Gaussians that touch each band, front to back */
+    Splat *unsorted;         /* (B*V,N) by id */
     real **band_grad;        /* (B*V) (entries,GRADS) */
     real *splat_grad;        /* (B*V,N,GRADS) */
     int failed;
@@ -166,7 +167,7 @@ static void project_unit(Job *job, int64_t unit) {
     const double *w = job->w2c + 16 * view;
     for (int64_t i = first; i < end; i++) {
         int64_t g = object * n + i;
-        Splat *out = &job->splats[view * n + i];
+        Splat *out = &job->unsorted[view * n + i];
         double r[9], norm, sigma[6];
         Projected p;
         out->x0 = 0;
@@ -200,10 +201,10 @@ static void project_unit(Job *job, int64_t unit) {
 
 /* ---------------------------------------------------------------- order */
 
-/* Ids of the visible Gaussians by depth, ties by id (a stable radix sort on the bits of positive numbers). */
+/* The visible Gaussians by depth, ties by id (a stable radix sort on the bits of positive numbers). */
 static void sort_unit(Job *job, int64_t view) {
     int64_t n = job->s.count, m = 0;
-    const Splat *splats = job->splats + view * n;
+    const Splat *splats = job->unsorted + view * n;
     int32_t *ids = job->order + view * n;
     int32_t *spare = malloc((size_t)n * sizeof *spare);
     if (!spare) { job->failed = 1; return; }
@@ -225,17 +226,17 @@ static void sort_unit(Job *job, int64_t view) {
     }
     /* an even number of passes: the result is back in ids */
     job->visible[view] = (int32_t)m;
+    for (int64_t k = 0; k < m; k++) job->splats[view * n + k] = splats[ids[k]];
     free(spare);
 }
 
 /* For every band of rows, the ranks of the Gaussians whose box touches it. */
 static void band_unit(Job *job, int64_t view) {
     const Splat *splats = job->splats + view * job->s.count;
-    const int32_t *order = job->order + view * job->s.count;
     int32_t *offset = job->band_offset + view * (job->bands + 1), m = job->visible[view];
     memset(offset, 0, (size_t)(job->bands + 1) * sizeof *offset);
     for (int32_t k = 0; k < m; k++)
-        for (int band = splats[order[k]].y0 / BAND; band <= splats[order[k]].y1 / BAND; band++) offset[band + 1]++;
+        for (int band = splats[k].y0 / BAND; band <= splats[k].y1 / BAND; band++) offset[band + 1]++;
     for (int band = 0; band < job->bands; band++) offset[band + 1] += offset[band];
     int32_t *rank = malloc(((size_t)offset[job->bands] + 1) * sizeof *rank);
     int32_t *next = malloc((size_t)job->bands * sizeof *next);
@@ -243,7 +244,7 @@ static void band_unit(Job *job, int64_t view) {
     if (!rank || !next) { job->failed = 1; free(next); return; }
     memcpy(next, offset, (size_t)job->bands * sizeof *next);
     for (int32_t k = 0; k < m; k++)
-        for (int band = splats[order[k]].y0 / BAND; band <= splats[order[k]].y1 / BAND; band++)
+        for (int band = splats[k].y0 / BAND; band <= splats[k].y1 / BAND; band++)
             rank[next[band]++] = k;
     free(next);
 }
@@ -255,6 +256,12 @@ static inline void store(real *to, vec v) { memcpy(to, &v, sizeof v); }
 static inline vec fill(real x) { return x - (vec){0}; }
 static inline vec pick(ivec mask, vec yes, vec no) { return (vec)(((ivec)yes & mask) | ((ivec)no & ~mask)); }
 static inline vec keep(ivec mask, vec yes) { return (vec)((ivec)yes & mask); }
+
+static inline int any(ivec mask) {
+    integer some = 0;
+    for (int i = 0; i < LANES; i++) some |= mask[i];
+    return some != 0;
+}
 
 static inline vec lanes(void) {
     vec v;
@@ -304,7 +311,7 @@ static void draw_unit(Job *job, int64_t unit) {
     for (size_t i = 0; i < plane; i++) { live[i] = through[i] = 1; last[i] = -1; }
 
     const Splat *splats = job->splats + view * n;
-    const int32_t *order = job->order + view * n, *offset = job->band_offset + view * (job->bands + 1) + band;
+    const int32_t *offset = job->band_offset + view * (job->bands + 1) + band;
     const vec lane = lanes(), one = fill(1), alpha_max = fill((real)s->alpha_max);
     for (int32_t k = offset[0]; k < offset[1]; k++) {
         if ((k - offset[0]) % 256 == 255) { /* leave once every pixel is done */
@@ -314,18 +321,20 @@ static void draw_unit(Job *job, int64_t unit) {
             if (!alive) break;
         }
         int32_t rank = job->band_rank[view][k];
-        const Splat g = splats[order[rank]];
+        const Splat g = splats[rank];
         int top = g.y0 > first ? g.y0 : first, bottom = g.y1 < first + rows - 1 ? g.y1 : first + rows - 1;
         for (int y = top; y <= bottom; y++) {
             real dy = g.fy - (real)(y - g.y0), by = g.b * dy, cy = (real)0.5 * g.c * dy * dy;
             for (int x = g.x0; x <= g.x1; x += LANES) {
                 size_t at = (size_t)(y - first) * pitch + x;
+                vec before = load(live + at);
+                if (!any(before > 0)) continue;
                 vec dx = (g.fx - (real)(x - g.x0)) - lane;
                 vec sigma = dx * ((real)0.5 * g.a * dx + by) + cy;
                 vec alpha = g.opacity * exp_neg(sigma);
                 alpha = pick(alpha < alpha_max, alpha, alpha_max);
                 ivec hit = (alpha >= (real)s->alpha_min) & (sigma >= 0);
-                vec before = load(live + at), after = before * (one - alpha);
+                vec after = before * (one - alpha);
                 ivec draws = hit & (after > (real)s->stop);
                 store(live + at, pick(hit, keep(draws, after), before));
                 store(through + at, pick(draws, after, load(through + at)));
@@ -389,26 +398,29 @@ static void draw_back_unit(Job *job, int64_t unit) {
         }
 
     const Splat *splats = job->splats + view * n;
-    const int32_t *order = job->order + view * n, *offset = job->band_offset + view * (job->bands + 1) + band;
+    const int32_t *offset = job->band_offset + view * (job->bands + 1) + band;
     const vec lane = lanes(), one = fill(1), alpha_max = fill((real)s->alpha_max);
     for (int32_t k = offset[1] - 1; k >= offset[0]; k--) {
         int32_t rank = job->band_rank[view][k];
         real *grad = job->band_grad[view] + (size_t)GRADS * k;
         if (rank > deepest) { memset(grad, 0, GRADS * sizeof *grad); continue; }
-        const Splat g = splats[order[rank]];
+        const Splat g = splats[rank];
         int top = g.y0 > first ? g.y0 : first, bottom = g.y1 < first + rows - 1 ? g.y1 : first + rows - 1;
         vec s_1 = {0}, s_x = {0}, s_xx = {0}, s_y = {0}, s_xy = {0}, s_yy = {0}, s_z = {0}, s_c[3] = {{0}};
         for (int y = top; y <= bottom; y++) {
             real dy = g.fy - (real)(y - g.y0), by = g.b * dy, cy = (real)0.5 * g.c * dy * dy;
             for (int x = g.x0; x <= g.x1; x += LANES) {
                 size_t at = (size_t)(y - first) * pitch + x;
+                ivec was;
+                memcpy(&was, last + at, sizeof was);
+                ivec seen = was >= rank;
+                if (!any(seen)) continue;
                 vec dx = (g.fx - (real)(x - g.x0)) - lane;
                 vec sigma = dx * ((real)0.5 * g.a * dx + by) + cy;
                 vec alpha = g.opacity * exp_neg(sigma);
-                ivec free_alpha = alpha <= alpha_max, was;
+                ivec free_alpha = alpha <= alpha_max;
                 alpha = pick(free_alpha, alpha, alpha_max);
-                memcpy(&was, last + at, sizeof was);
-                ivec drawn = (alpha >= (real)s->alpha_min) & (sigma >= 0) & (was >= rank);
+                ivec drawn = (alpha >= (real)s->alpha_min) & (sigma >= 0) & seen;
                 alpha = keep(drawn, alpha);
                 vec inverse = one / (one - alpha);
                 vec before = load(through + at) * inverse, weight = before * alpha, hidden = load(behind + at);
@@ -506,9 +518,10 @@ static void project_back_unit(Job *job, int64_t unit) {
         covariance(job->scales + 3 * g, job->quats + 4 * g, r, &norm, sigma);
         for (int64_t v = 0; v < s->views; v++) {
             int64_t view = object * s->views + v;
-            const Splat *splat = &job->splats[view * n + i];
-            if (splat->x1 < splat->x0) continue;
             const real *grad = job->splat_grad + (view * n + i) * GRADS;
+            int reached = 0; /* false for what is culled or hidden */
+            for (int k = 0; k < GRADS; k++) reached |= grad[k] != 0;
+            if (!reached) continue;
             Projected p;
             project(s, job->w2c + 16 * view, job->means + 3 * g, sigma, &p);
             project_back(s, job->w2c + 16 * view, &p, grad, d_mean, d_sigma);
@@ -584,10 +597,13 @@ int splat_forward(const Settings *s, const real *means, const real *scales, cons
                .rgb = rgb, .alpha = alpha, .depth = depth};
     int64_t views = view_count(&job);
     if (!prepare(&job)) job.failed = 1;
+    job.unsorted = malloc((size_t)views * (size_t)s->count * sizeof *job.unsorted + 1);
+    if (!job.unsorted) job.failed = 1;
     if (!job.failed) parallel(&job, project_unit, views * chunks(s));
     if (!job.failed) parallel(&job, sort_unit, views);
     if (!job.failed) parallel(&job, band_unit, views);
     if (!job.failed) parallel(&job, draw_unit, views * job.bands);
+    free(job.unsorted);
     release(&job);
     return job.failed;
 }
