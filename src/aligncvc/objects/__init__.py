@@ -1,0 +1,1 @@
+"""Objects: fetch, verify and list 3D objects from several sources."""

@@ -1,0 +1,285 @@
+"""Wavefront OBJ + MTL + textures -> parts for `glb.write_glb`.
+
+Repairs: faces wound against their own normals are turned, zero-area faces and invisible materials are dropped,
+textures are reduced. MTL colours are display values (sRGB); glTF wants linear ones.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+import trimesh
+from numpy.typing import NDArray
+from PIL import Image
+from trimesh.resolvers import Resolver
+
+from aligncvc.errors import UserError
+from aligncvc.objects.glb import Material, Part
+
+TEXTURE_PX = 256
+JPEG_QUALITY = 85
+CREASE_DEG = 40.0
+"""Edges sharper than this stay sharp in models that come without normals."""
+INVISIBLE = 0.01
+"""Opacity below which a material is not drawn at all."""
+
+
+class MemoryResolver(Resolver):
+    """Finds materials and textures beside a model among named bytes, whatever the case of their names."""
+
+    def __init__(self, files: Mapping[str, bytes], folder: str = ""):
+        self.files = {name.lower(): data for name, data in files.items()}
+        self.folder = folder
+
+    def get(self, key: str) -> bytes:
+        """Bytes of `key` relative to the folder. Text files are recoded to UTF-8. FileNotFoundError if absent."""
+        name = key.strip().strip('"').replace("\\", "/")
+        parts: list[str] = []
+        for piece in (PurePosixPath(self.folder) / name).parts:
+            if piece == "..":
+                parts = parts[:-1]
+            elif piece not in (".", "/"):
+                parts.append(piece)
+        full = "/".join(parts).lower()
+        if full not in self.files:
+            raise FileNotFoundError(key)
+        data = self.files[full]
+        return data.decode("latin-1").encode() if full.endswith((".obj", ".mtl")) else data
+
+    def write(self, name: str, data: Any) -> None:
+        raise NotImplementedError("read only")
+
+    def namespaced(self, namespace: str) -> MemoryResolver:
+        return MemoryResolver(self.files, str(PurePosixPath(self.folder) / namespace))
+
+    def keys(self) -> Any:
+        return self.files.keys()
+
+
+def srgb_to_linear(value: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Inverse sRGB transfer function (IEC 61966-2-1), [0, 1] -> [0, 1]."""
+    value = np.clip(value, 0.0, 1.0)
+    return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+
+
+def encode_texture(image: Image.Image, size: int = TEXTURE_PX) -> tuple[bytes, str, str]:
+    """(bytes, mime type, alpha mode) of an image reduced to at most `size` pixels a side."""
+    image = image.convert("RGBA") if _has_alpha(image) else image.convert("RGB")
+    scale = size / max(image.size)
+    if scale < 1:
+        target = [max(1, round(side * scale)) for side in image.size]
+        image = image.resize((target[0], target[1]), Image.Resampling.BOX)
+    buffer = io.BytesIO()
+    if image.mode == "RGBA":
+        alpha = np.asarray(image)[..., 3]
+        if alpha.min() < 250:
+            graded = ((alpha > 40) & (alpha < 215)).mean()
+            image.save(buffer, "PNG", optimize=True)
+            return buffer.getvalue(), "image/png", "BLEND" if graded > 0.2 else "MASK"
+        image = image.convert("RGB")
+    image.save(buffer, "JPEG", quality=JPEG_QUALITY)
+    return buffer.getvalue(), "image/jpeg", "OPAQUE"
+
+
+def _has_alpha(image: Image.Image) -> bool:
+    return image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
+
+
+def _number(values: Any, default: float) -> float:
+    try:
+        return float(values[0] if isinstance(values, (list, tuple)) else values)
+    except (TypeError, ValueError, IndexError):
+        return default
+
+
+def opacity(kwargs: Mapping[str, Any]) -> float:
+    """Opacity in [0, 1] from the MTL statements `d` (opacity) or else `Tr` (its complement)."""
+    if "d" in kwargs:
+        values = kwargs["d"]
+        if isinstance(values, list) and values and values[0] == "-halo":
+            values = values[1:]
+        return float(np.clip(_number(values, 1.0), 0, 1))
+    if "tr" in kwargs:
+        return float(np.clip(1.0 - _number(kwargs["tr"], 0.0), 0, 1))
+    return 1.0
+
+
+def to_material(mtl: Any, textured: bool, size: int) -> Material:
+    """A glTF material from trimesh's SimpleMaterial; `textured` tells whether the part has uv."""
+    kwargs = getattr(mtl, "kwargs", {})
+    diffuse = np.asarray(kwargs.get("kd", [0.8, 0.8, 0.8]), np.float64).reshape(-1)
+    diffuse = np.clip(diffuse if diffuse.size == 3 else np.full(3, diffuse[0]), 0, 1)
+    alpha = opacity(kwargs)
+    shine = float(np.clip(_number(kwargs.get("ns"), 0.0), 0, 1000))
+    bright = np.max(np.atleast_1d(np.asarray(kwargs.get("ks", [0.0]), np.float64))) > 0.02
+    roughness = float(np.clip(1 - np.sqrt(shine / 1000), 0.35, 1)) if bright else 1.0
+    texture, mime, mode = None, "image/jpeg", "OPAQUE"
+    image = getattr(mtl, "image", None)
+    if textured and image is not None:
+        try:
+            texture, mime, mode = encode_texture(image, size)
+        except (OSError, ValueError, SyntaxError):  # Pillow's errors for broken images: keep the plain colour
+            texture = None
+    if texture is not None:
+        diffuse = np.ones(3)  # beside a texture Kd is a left-over (black, grey); Sweet Home 3D ignores it too
+    if alpha < 0.995:
+        mode = "BLEND"
+    linear = srgb_to_linear(diffuse)
+    return Material((*linear.tolist(), alpha), roughness, mode, texture, mime)  # type: ignore[arg-type]
+
+
+def face_normals(positions: NDArray[Any], faces: NDArray[Any]) -> NDArray[np.float64]:
+    """Unnormalised normals (F,3), twice the area long."""
+    a, b, c = (positions[faces[:, i]].astype(np.float64) for i in range(3))
+    return np.cross(b - a, c - a)
+
+
+def unit_normals(positions: NDArray[Any], faces: NDArray[Any], given: NDArray[Any]) -> NDArray[np.float64]:
+    """Normals (V,3) made unit length; missing ones are taken from the adjacent faces, weighted by area."""
+    given = np.nan_to_num(np.asarray(given, np.float64))
+    length = np.linalg.norm(given, axis=1)
+    bad = length < 1e-6
+    if bad.any():
+        own = face_normals(positions, faces)
+        summed = np.zeros_like(given)
+        for corner in range(3):
+            np.add.at(summed, faces[:, corner], own)
+        given = np.where(bad[:, None], summed, given)
+        length = np.linalg.norm(given, axis=1)
+    up = np.array([0.0, 1.0, 0.0])
+    return np.where(length[:, None] > 1e-12, given / np.maximum(length, 1e-12)[:, None], up)
+
+
+def corner_normals(positions: NDArray[Any], faces: NDArray[Any], crease: float = CREASE_DEG) -> NDArray[Any]:
+    """Unit normals (F,3,3) at every face's corners, smooth across edges flatter than `crease` degrees.
+
+    Each corner averages (weighted by area) the faces around its vertex whose planes lie within the crease
+    angle, turned to the corner's own side: models are full of neighbours wound the other way.
+    """
+    own = face_normals(positions, faces)
+    unit = own / np.maximum(np.linalg.norm(own, axis=1, keepdims=True), 1e-300)
+    _, vertex = np.unique(positions[faces.reshape(-1)], axis=0, return_inverse=True)
+    order = np.argsort(vertex.reshape(-1), kind="stable")
+    face = order // 3
+    _, start, count = np.unique(vertex.reshape(-1)[order], return_index=True, return_counts=True)
+    start, count = np.repeat(start, count), np.repeat(count, count)
+    position = np.arange(len(order)) - start
+    summed = own[face]
+    limit = np.cos(np.radians(crease))
+    for shift in range(1, int(count.max())):
+        here = np.flatnonzero(count > shift)
+        there = face[start[here] + (position[here] + shift) % count[here]]
+        cosine = np.einsum("fi,fi->f", unit[face[here]], unit[there])
+        weight = np.sign(cosine) * (np.abs(cosine) > limit)
+        summed[here] += weight[:, None] * own[there]
+    normals = np.empty_like(summed)
+    normals[order] = summed / np.maximum(np.linalg.norm(summed, axis=1, keepdims=True), 1e-300)
+    return normals.reshape(-1, 3, 3)
+
+
+def _unique_vertices(columns: list[NDArray[np.float32]]) -> tuple[list[NDArray[Any]], NDArray[np.uint32]]:
+    """Merge corners (3F rows) equal in every column: (columns of V rows, faces (F,3))."""
+    widths = np.cumsum([c.shape[1] for c in columns])[:-1]
+    table = np.concatenate(columns, axis=1) + np.float32(0)  # turns -0 into 0
+    rows, merged = np.unique(table, axis=0, return_inverse=True)
+    return np.split(rows, widths, axis=1), merged.reshape(-1, 3).astype(np.uint32)
+
+
+def drop_coincident(positions: list[NDArray[Any]], faces: list[NDArray[Any]]) -> list[NDArray[Any]]:
+    """Faces of several meshes without those that repeat an earlier triangle, whatever its winding.
+
+    Two-sided models often store every triangle twice; a ray tracer then shades both at random (black specks).
+    """
+    low = np.min([p.min(0) for p in positions], 0)
+    extent = max(float(np.max([p.max(0) for p in positions], 0).max() - low.min()), 1e-30)
+    grid = [np.round((p - low) / extent * 1e5).astype(np.int64) for p in positions]
+    _, vertex = np.unique(np.concatenate(grid), axis=0, return_inverse=True)
+    offsets = np.cumsum([0, *(len(p) for p in positions)])
+    triangles = np.concatenate([vertex.reshape(-1)[f + o] for f, o in zip(faces, offsets, strict=False)])
+    _, first = np.unique(np.sort(triangles, axis=1), axis=0, return_index=True)
+    keep = np.zeros(len(triangles), bool)
+    keep[first] = True
+    return [f[k] for f, k in zip(faces, np.split(keep, np.cumsum([len(f) for f in faces])[:-1]), strict=True)]
+
+
+def _solid_faces(mesh: trimesh.Trimesh) -> NDArray[Any]:
+    """Faces with finite coordinates and an area above zero."""
+    faces = np.asarray(mesh.faces)
+    own = face_normals(np.asarray(mesh.vertices), faces)
+    return faces[np.isfinite(own).all(1) & (np.linalg.norm(own, axis=1) > 0)]
+
+
+def _precedence(mesh: trimesh.Trimesh) -> tuple[bool, bool]:
+    """Sort key: of two coincident faces a visible one wins, then a textured one."""
+    hidden = opacity(getattr(getattr(mesh.visual, "material", None), "kwargs", {})) < INVISIBLE
+    return hidden, getattr(mesh.visual, "uv", None) is None
+
+
+def _part(mesh: trimesh.Trimesh, faces: NDArray[Any], rotation: NDArray[np.float64], texture_px: int) -> Part:
+    positions = np.einsum("ij,vj->vi", rotation, np.asarray(mesh.vertices, np.float64))
+    own = face_normals(positions, faces)
+    visual = mesh.visual
+    uv = getattr(visual, "uv", None)
+    material = to_material(getattr(visual, "material", None), uv is not None, texture_px)
+    given = mesh._cache.cache.get("vertex_normals")  # only what the file gave
+    if given is not None:
+        turned = unit_normals(positions, faces, np.einsum("ij,vj->vi", rotation, np.nan_to_num(given)))
+        against = np.einsum("fi,fi->f", own, turned[faces].sum(1)) < 0
+        faces = np.where(against[:, None], faces[:, ::-1], faces)
+        normals = turned[faces]
+    else:
+        normals = corner_normals(positions.astype(np.float32), faces)
+    corners = faces.reshape(-1)
+    columns = [positions[corners].astype(np.float32), normals.reshape(-1, 3).round(3).astype(np.float32)]
+    if material.texture is not None:
+        columns.append(np.nan_to_num(np.stack([uv[corners, 0], 1 - uv[corners, 1]], 1)).astype(np.float32))
+    merged, faces = _unique_vertices(columns)
+    return Part(merged[0], faces, merged[1], merged[2] if material.texture is not None else None, material)
+
+
+def _scaled(parts: list[Part], size: float | None) -> list[Part]:
+    """Centre the bounding box on the origin; if `size` is given, scale uniformly to that longest side."""
+    low = np.min([p.positions.min(0) for p in parts], 0).astype(np.float64)
+    high = np.max([p.positions.max(0) for p in parts], 0).astype(np.float64)
+    longest = float((high - low).max())
+    if not np.isfinite(longest) or longest <= 0:
+        raise UserError("the model has no extent")
+    factor = 1.0 if size is None else size / longest
+    centre = (low + high) / 2
+    return [
+        Part(((p.positions - centre) * factor).astype(np.float32), p.faces, p.normals, p.uv, p.material)
+        for p in parts
+    ]
+
+
+def obj_parts(
+    data: bytes,
+    resolver: MemoryResolver,
+    rotation: NDArray[np.float64] | None = None,
+    size: float | None = None,
+    texture_px: int = TEXTURE_PX,
+) -> list[Part]:
+    """Parts of an OBJ file's bytes, y up, centred.
+
+    rotation: (3,3) applied to the model; size: length of the longest side (glTF metres), None keeps the file's.
+    Raises UserError if the file has no triangles.
+    """
+    text = io.BytesIO(data.decode("latin-1").encode())
+    try:
+        scene = trimesh.load_scene(text, file_type="obj", resolver=resolver, process=False)
+    except Exception as error:  # the reader's errors are many; each means an unreadable model
+        raise UserError(f"the OBJ file does not load: {type(error).__name__}: {error}") from None
+    turn = np.eye(3) if rotation is None else np.asarray(rotation, np.float64)
+    meshes = [m for _, m in sorted(scene.geometry.items()) if isinstance(m, trimesh.Trimesh) and len(m.faces)]
+    meshes.sort(key=_precedence)
+    faces = [_solid_faces(mesh) for mesh in meshes]
+    if not sum(map(len, faces)):
+        raise UserError("the OBJ file has no triangles")
+    faces = drop_coincident([np.nan_to_num(np.asarray(mesh.vertices)) for mesh in meshes], faces)
+    parts = [_part(m, f, turn, texture_px) for m, f in zip(meshes, faces, strict=True) if len(f)]
+    visible = [part for part in parts if part.material.colour[3] >= INVISIBLE]
+    return _scaled(visible or parts, size)

@@ -1,0 +1,158 @@
+"""Object lists (what there is to fetch) and manifests (what was fetched), both as TSV."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Literal
+
+from aligncvc.errors import UserError
+from aligncvc.files import write_text
+
+Status = Literal["ok", "failed"]
+EVAL_PERCENT = 10
+
+
+@dataclass(frozen=True)
+class ObjectRow:
+    """One line of an object list. path: the bundled file, else empty; sha256: of the GLB, empty if unknown."""
+
+    id: str
+    name: str
+    path: str
+    source: str
+    sha256: str
+    licence: str
+    creator: str
+    split: str
+
+
+@dataclass(frozen=True)
+class ManifestRow:
+    """One line of a manifest. path is relative to the manifest's folder; reason is empty when ok."""
+
+    id: str
+    path: str
+    sha256: str
+    licence: str
+    creator: str
+    source: str
+    split: str
+    status: Status
+    reason: str
+
+    @classmethod
+    def of(cls, row: ObjectRow, status: Status, reason: str = "", sha256: str = "") -> ManifestRow:
+        """The manifest line of a listed object."""
+        path = f"{row.id}.glb" if status == "ok" else ""
+        found = sha256 if status == "ok" else ""
+        text = " ".join(reason.split())
+        return cls(row.id, path, found, row.licence, row.creator, row.source, row.split, status, text)
+
+
+LIST_COLUMNS = tuple(f.name for f in fields(ObjectRow))
+MANIFEST_COLUMNS = tuple(f.name for f in fields(ManifestRow))
+REQUIRED = ("id", "source", "licence", "creator")
+
+
+def _read(path: Path, required: Iterable[str]) -> list[dict[str, str]]:
+    if not path.is_file():
+        raise UserError(f"no object list at {path}; check `list` in the configuration's object set")
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    reader = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+    missing = [name for name in required if name not in (reader.fieldnames or [])]
+    if missing:
+        raise UserError(f"{path} lacks the column(s) {', '.join(missing)}; it has {reader.fieldnames}")
+    return [{key: value or "" for key, value in row.items() if key is not None} for row in reader]
+
+
+def read_list(path: Path) -> list[ObjectRow]:
+    """Rows of an object list in order. Lines that begin with # are comments; `name`, `path`, `sha256` and
+    `split` may be absent (name = id, split = train). UserError on a missing file or column or a double id."""
+    rows = []
+    for row in _read(path, REQUIRED):
+        known = {key: row.get(key, "") for key in LIST_COLUMNS}
+        known["name"] = known["name"] or known["id"]
+        known["split"] = known["split"] or "train"
+        rows.append(ObjectRow(**known))
+    check_ids((row.id for row in rows), path)
+    return rows
+
+
+def check_ids(ids: Iterable[str], where: object) -> None:
+    """UserError on an id that occurs twice or is no safe file name."""
+    seen: set[str] = set()
+    for name in ids:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+            raise UserError(f"{where}: the id {name!r} is no plain name (letters, digits, . _ -)")
+        if name in seen:
+            raise UserError(f"{where}: the id {name!r} occurs twice")
+        seen.add(name)
+
+
+def to_tsv(columns: Iterable[str], rows: Iterable[Mapping[str, str]], comment: str = "") -> str:
+    """TSV text; tabs and line breaks in values become blanks."""
+    out = io.StringIO()
+    for line in comment.splitlines():
+        out.write(f"# {line}\n")
+    names = list(columns)
+    out.write("\t".join(names) + "\n")
+    for row in rows:
+        out.write("\t".join(" ".join(str(row[name]).split()) for name in names) + "\n")
+    return out.getvalue()
+
+
+def write_list(path: Path, rows: Iterable[ObjectRow], comment: str = "") -> None:
+    """Write an object list atomically."""
+    write_text(path, to_tsv(LIST_COLUMNS, (asdict(row) for row in rows), comment))
+
+
+def write_manifest(path: Path, rows: Iterable[ManifestRow]) -> None:
+    """Write a manifest atomically."""
+    write_text(path, to_tsv(MANIFEST_COLUMNS, (asdict(row) for row in rows)))
+
+
+def read_manifest(path: Path) -> list[ManifestRow]:
+    """Rows of a manifest. UserError on a missing file or column."""
+    rows = _read(path, MANIFEST_COLUMNS)
+    return [ManifestRow(**{key: row[key] for key in MANIFEST_COLUMNS}) for row in rows]  # type: ignore[arg-type]
+
+
+def base_name(name: str) -> str:
+    """What two versions of one thing share: lower case, without numbers, brackets and plural."""
+    words = re.findall(r"[a-z]+", re.sub(r"\(.*?\)", " ", name.lower()))
+    return " ".join(word[:-1] if word.endswith("s") and not word.endswith("ss") else word for word in words)
+
+
+def split_of(name: str, forced: Mapping[str, str]) -> str:
+    """ "eval" for about one base name in ten, by its hash; `forced` (base name -> split) comes first."""
+    base = base_name(name)
+    if base in forced:
+        return forced[base]
+    digest = int.from_bytes(hashlib.sha256(base.encode()).digest()[:8], "big")
+    return "eval" if digest % 100 < EVAL_PERCENT else "train"
+
+
+def forced_splits(rows: Iterable[ObjectRow]) -> dict[str, str]:
+    """Base name -> split of an existing list. UserError if one name stands on both sides."""
+    forced: dict[str, str] = {}
+    for row in rows:
+        base = base_name(row.name)
+        if forced.setdefault(base, row.split) != row.split:
+            raise UserError(f"the object name {row.name!r} is in both the train and the eval split")
+    return forced
+
+
+def select(rows: Iterable[ObjectRow], split: str, limit: int | None) -> list[ObjectRow]:
+    """The rows of one split ("all" keeps every row), at most `limit` of them."""
+    return [row for row in rows if split in ("all", row.split)][:limit]
+
+
+def with_sha(row: ObjectRow, sha256: str) -> ObjectRow:
+    """The row with another hash."""
+    return replace(row, sha256=sha256)
