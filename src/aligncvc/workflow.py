@@ -1,0 +1,145 @@
+"""What the Snakemake rules ask of Python: which stages a configuration needs and what makes them stale.
+
+Imported at every start of the workflow, so nothing here imports torch. Used by `workflow/rules/common.smk`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from aligncvc import codehash
+from aligncvc.config import Config, parse_config
+from aligncvc.errors import UserError
+from aligncvc.files import PROJECT_ROOT, sha256_json
+
+FROZEN_WEIGHTS = ("lite0", "lpips-alex-trunk", "lpips-alex-heads")
+"""Ledger ids that every run uses beside those the configuration names."""
+
+Wildcards = Any
+"""Snakemake's wildcards: attributes named as in the rule."""
+
+
+def use_this_python() -> None:
+    """Make the rules' `python` the interpreter that runs snakemake, activated or not.
+
+    Only PATH changes: with --use-conda the activated environment still comes first. Raises UserError if this
+    interpreter is not Python 3.11 or its folder has no `python`.
+    """
+    if sys.version_info[:2] != (3, 11):
+        raise UserError(
+            f"snakemake runs on Python {sys.version.split()[0]} ({sys.executable}) and the "
+            "workflow needs 3.11; run `make env` and then `.venv/bin/snakemake`"
+        )
+    folder = Path(sys.executable).parent
+    os.environ["PATH"] = os.pathsep.join([str(folder), os.environ.get("PATH", os.defpath)])
+    found = shutil.which("python")
+    if found is None or Path(found).parent != folder:
+        raise UserError(
+            f"{folder} has no `python` beside {sys.executable}; run `make env` and then `.venv/bin/snakemake`"
+        )
+
+
+@cache
+def code(module: str) -> str:
+    """The fingerprint of a stage's code (see `codehash`)."""
+    return codehash.code_hash(module)
+
+
+def shell_prefix(source: Path = PROJECT_ROOT / "src") -> str:
+    """What bash does before each job: stop at errors, and import this checkout's package.
+
+    Set inside the job's shell because snakemake clears PYTHONPATH in conda environments.
+    """
+    return f"set -euo pipefail; export PYTHONPATH='{source}' ; "
+
+
+class Plan:
+    """A validated configuration seen as a set of jobs."""
+
+    def __init__(self, data: Mapping[str, Any], where: str) -> None:
+        """data: the merged YAML. Raises UserError with one line naming each wrong key."""
+        self.config: Config = parse_config(dict(data), where)
+        self.data: dict[str, Any] = self.config.model_dump(mode="json")
+
+    @property
+    def sets(self) -> list[str]:
+        """Names of the object sets."""
+        return list(self.config.objects.sets)
+
+    @property
+    def runs(self) -> list[str]:
+        """Alignment runs that a method uses, in the configuration's order."""
+        used = {method.run for method in self.config.sample.methods.values()}
+        return [run for run in self.config.align.runs if run in used]
+
+    def methods(self, table: str | None = None) -> list[str]:
+        """Names of all methods, or of those that `table` shows, in the configuration's order."""
+        methods = self.config.sample.methods
+        return [name for name, method in methods.items() if table is None or table in method.table]
+
+    @property
+    def weights(self) -> list[str]:
+        """Ledger ids of the weights that a run needs, each once."""
+        named = [self.config.mvg.vae_weights, self.config.mvg.weights, self.config.recon.weights]
+        return [*dict.fromkeys([*filter(None, named), *FROZEN_WEIGHTS])]
+
+    def ledger_hash(self) -> str:
+        """Hash of what the ledger says about the weights in use: other entries may change freely."""
+        path = PROJECT_ROOT / self.config.checkpoints.ledger
+        try:
+            entries = (yaml.safe_load(path.read_text(encoding="utf-8")) or {})["checkpoints"]
+            return sha256_json({name: (entries.get(name) or {}).get("sha256") for name in self.weights})[:16]
+        except (OSError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+            raise UserError(
+                f"the checkpoint ledger {path} cannot be read ({error!r}); restore it or correct "
+                "checkpoints.ledger in the configuration"
+            ) from error
+
+    def section(self, dotted: str) -> Any:
+        """The part of the configuration at a dotted path. Raises KeyError if there is none."""
+        value: Any = self.data
+        for key in dotted.split("."):
+            value = value[key]
+        return value
+
+    def reads(self, *paths: str) -> Callable[[Wildcards], str]:
+        """A params function: the hash of the configuration's parts that a rule reads.
+
+        Paths may hold wildcards, as in "align.runs.{run}".
+        """
+
+        def settings(wildcards: Wildcards) -> str:
+            filled = [path.format(**dict(wildcards.items())) for path in paths]
+            return sha256_json({path: self.section(path) for path in filled})[:16]
+
+        return settings
+
+    def object_list(self, wildcards: Wildcards) -> list[str]:
+        """The TSV that lists a set's objects, if it has one."""
+        return [path for path in [self.config.objects.sets[wildcards.set].list] if path]
+
+    def aligned(self, wildcards: Wildcards) -> list[str]:
+        """The weights of the alignment run that a method samples with; none for a pretrained pair."""
+        run = self.config.sample.methods[wildcards.method].run
+        parts = ("student", "recon")
+        return [f"results/align/{run}/{part}.safetensors" for part in parts] if run else []
+
+    def metrics(self, wildcards: Wildcards) -> list[str]:
+        """The records of the methods that a table shows."""
+        return [f"results/metrics/{method}.csv" for method in self.methods(wildcards.table)]
+
+    def pretrained_vae(self, wildcards: Wildcards) -> list[str]:
+        """The VAE that the multi-view UNet is trained with; the other networks need none."""
+        return ["results/pretrain/vae.safetensors"] if wildcards.network == "unet" else []
+
+    def vae_option(self, wildcards: Wildcards) -> str:
+        """The command-line option for `pretrained_vae`."""
+        return " ".join(f"--vae {path}" for path in self.pretrained_vae(wildcards))

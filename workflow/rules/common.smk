@@ -1,0 +1,73 @@
+"""Configuration and helpers of all rules.
+
+In:  config/config.yaml, or what --configfile and --config give.
+Out: results/config.yaml, the complete validated configuration that every stage reads.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import validate
+
+# This checkout's package, whatever else is installed.
+sys.path.insert(0, str(Path(str(workflow.current_basedir)).resolve().parents[1] / "src"))
+
+from aligncvc.errors import UserError
+from aligncvc.workflow import Plan, code, shell_prefix, use_this_python
+
+try:
+    use_this_python()
+    PLAN = Plan(config, ", ".join(map(str, workflow.configfiles)))
+    LEDGER_HASH = PLAN.ledger_hash()
+except UserError as error:
+    raise WorkflowError(str(error)) from None
+
+validate(PLAN.data, schema="../../config/config.schema.json")
+shell.prefix(shell_prefix())
+
+
+# What a stage reads of the configuration: a change elsewhere does not rerun it.
+MODEL_SECTIONS = ("seed", "render", "mvg", "recon", "checkpoints")
+
+ALIGN_READS = (
+    *MODEL_SECTIONS,
+    "align.runs.{run}",
+    *(f"align.{key}" for key in PLAN.section("align") if key != "runs"),
+)
+SAMPLE_READS = (
+    *MODEL_SECTIONS,
+    "align.lora_rank",
+    *(f"sample.methods.{{method}}.{key}" for key in ("sampler", "steps", "run")),
+    "sample.timesteps",
+    "sample.seeds",
+)
+PAPER_READS = ("seed", "pair", "render", "sample", "evaluate", "paper")
+TABLES = ("table1", "table2")
+
+
+wildcard_constraints:
+    table="|".join(TABLES),
+    network="vae|unet|recon",
+    set="|".join(PLAN.sets),
+    run="|".join(PLAN.config.align.runs),
+    method="|".join(PLAN.methods()),
+
+
+rule configuration:
+    """Write the complete configuration. Stages take it as `ancient`: only the sections they read count."""
+    output:
+        "results/config.yaml",
+    log:
+        "results/logs/configuration.log",
+    localrule: True
+    conda:
+        "../../envs/paper.yaml"
+    resources:
+        mem_mb=500,
+        runtime=5,
+    params:
+        config=json.dumps(PLAN.data),
+    shell:
+        "python -m aligncvc.config_tools resolve --json {params.config:q} --out {output} > {log} 2>&1"
