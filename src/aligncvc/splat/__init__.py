@@ -1,11 +1,12 @@
 """Differentiable rasterisation of 3D Gaussians: one function, three backends.
 
-`cpu`: a C kernel, forward and backward; `gsplat`: the same maths on CUDA; `dense`: the slow, plain torch oracle.
+`cpu`: a C kernel, forward and backward; `gsplat`: the same maths on CUDA; `dense`: a slow oracle in torch.
 Conventions, maths and checks: `docs/rasteriser.md`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
@@ -14,15 +15,24 @@ from torch import Tensor
 
 from aligncvc.cameras import Cameras
 from aligncvc.gaussians import Gaussians
+from aligncvc.splat.cpu import rasterise_cpu
+from aligncvc.splat.dense import rasterise_dense
+from aligncvc.splat.gsplat_backend import rasterise_gsplat
 
 Backend = Literal["auto", "cpu", "dense", "gsplat"]
+
+_BACKENDS: dict[str, Callable[[Gaussians, Cameras, float], tuple[Tensor, Tensor, Tensor]]] = {
+    "cpu": rasterise_cpu,
+    "dense": rasterise_dense,
+    "gsplat": rasterise_gsplat,
+}
 
 
 @dataclass(frozen=True)
 class Rendering:
     """rgb (B, V, 3, H, W) over the background; alpha (B, V, 1, H, W) in [0, 1]; depth (B, V, 1, H, W).
 
-    depth is the alpha-weighted sum of camera z, sum_i w_i z_i (world units; not divided by alpha, 0 where empty).
+    depth is the alpha-weighted sum of camera z, sum_i w_i z_i (world units; not divided by alpha).
     Without a batch axis in the Gaussians there is none here.
     """
 
@@ -31,11 +41,13 @@ class Rendering:
     depth: Tensor
 
 
-def rasterise(gaussians: Gaussians, cameras: Cameras, background: float = 1.0, backend: Backend = "auto") -> Rendering:
+def rasterise(
+    gaussians: Gaussians, cameras: Cameras, background: float = 1.0, backend: Backend = "auto"
+) -> Rendering:
     """Draw (B, N, ..) Gaussians from (B, V, 4, 4) or shared (V, 4, 4) cameras, or (N, ..) from (V, 4, 4).
 
-    Differentiable with respect to every member of the Gaussians (once), not to the cameras. Quaternions need not be
-    of unit length. `auto`: gsplat on CUDA, the C kernel on a CPU. float32 everywhere; float64 too on a CPU.
+    Differentiable (once) with respect to every member of the Gaussians, not to the cameras. Quaternions need
+    not be of unit length. `auto`: gsplat on CUDA, the C kernel on a CPU. float32; on a CPU also float64.
     Raises ValueError for shapes or numbers that cannot be drawn, UserError if the backend is not available.
     """
     batched = gaussians.means.dim() == 3
@@ -46,15 +58,9 @@ def rasterise(gaussians: Gaussians, cameras: Cameras, background: float = 1.0, b
     _check(gaussians, cameras)
     if backend == "auto":
         backend = "gsplat" if gaussians.means.is_cuda else "cpu"
-    if backend == "cpu":
-        from aligncvc.splat.cpu import rasterise_cpu as draw
-    elif backend == "gsplat":
-        from aligncvc.splat.gsplat_backend import rasterise_gsplat as draw
-    elif backend == "dense":
-        from aligncvc.splat.dense import rasterise_dense as draw
-    else:
-        raise ValueError(f"unknown rasteriser backend {backend!r}: auto, cpu, dense or gsplat")
-    images = draw(gaussians, cameras, background)
+    if backend not in _BACKENDS:
+        raise ValueError(f"unknown rasteriser backend {backend!r}: auto, {', '.join(_BACKENDS)}")
+    images = _BACKENDS[backend](gaussians, cameras, background)
     return Rendering(*images) if batched else Rendering(*(image[0] for image in images))
 
 
@@ -68,8 +74,10 @@ def _check(gaussians: Gaussians, cameras: Cameras) -> None:
         if tensor.shape != shape:
             raise ValueError(f"Gaussians.{field.name} has shape {tuple(tensor.shape)}, expected {shape}")
         if tensor.dtype != means.dtype or tensor.device != means.device:
-            raise ValueError(f"Gaussians.{field.name} is {tensor.dtype} on {tensor.device}, "
-                             f"means is {means.dtype} on {means.device}")
+            raise ValueError(
+                f"Gaussians.{field.name} is {tensor.dtype} on {tensor.device}, "
+                f"means is {means.dtype} on {means.device}"
+            )
         # A culled NaN would be a silent hole with zero gradient. On CUDA the check would stall the stream.
         if not tensor.is_cuda and not bool(torch.isfinite(tensor).all()):
             raise ValueError(f"Gaussians.{field.name} has numbers that are not finite")
@@ -78,4 +86,4 @@ def _check(gaussians: Gaussians, cameras: Cameras) -> None:
     if cameras.c2w.shape[0] != b or cameras.c2w.shape[2:] != (4, 4):
         raise ValueError(f"cameras.c2w has shape {tuple(cameras.c2w.shape)}, expected ({b}, V, 4, 4)")
     if max(cameras.width, cameras.height) > 32767:
-        raise ValueError(f"an image of {cameras.width} x {cameras.height} pixels is too large (32767 at most)")
+        raise ValueError(f"an image of {cameras.width} x {cameras.height} pixels is too large (32767)")

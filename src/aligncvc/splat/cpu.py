@@ -10,6 +10,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +23,29 @@ from aligncvc.files import PROJECT_ROOT
 from aligncvc.gaussians import Gaussians
 from aligncvc.splat import constants
 
-SOURCE = Path(__file__).with_name("kernel.c")
-_FLAGS = ["-O3", "-march=native", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared", "-pthread"]
+_FOLDER = Path(__file__).parent
+_SOURCES = [_FOLDER / name for name in ("kernel.c", "kernel_projection.c", "kernel_pixels.c")]
+_FLAGS = [
+    "-O3",
+    "-march=native",
+    "-std=gnu11",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fPIC",
+    "-shared",
+    "-pthread",
+]
 _REALS = {torch.float32: ("float", 1), torch.float64: ("double", 0)}
 
 
-class _Settings(ctypes.Structure):
-    """Mirror of `Settings` in kernel.c."""
+_INTEGERS = ("objects", "views", "count", "width", "height", "threads")
+_NUMBERS = ("focal", "near", "background", "blur", "alpha_max", "alpha_min", "stop", "frustum_margin")
 
-    _fields_ = [
-        *((name, ctypes.c_int32) for name in ("objects", "views", "count", "width", "height", "threads")),
-        *((name, ctypes.c_double) for name in ("focal", "near", "background", "blur", "alpha_max", "alpha_min", "stop",
-                                               "frustum_margin")),
-    ]  # fmt: skip
+
+class _Settings(ctypes.Structure):
+    """Mirror of `Settings` in kernel.h."""
+
+    _fields_ = [(name, ctypes.c_int32) for name in _INTEGERS] + [(name, ctypes.c_double) for name in _NUMBERS]
 
 
 def _cache_folder() -> Path:
@@ -48,7 +59,8 @@ def _processor() -> str:
     """What -march=native depends on: a cache folder may be shared between machines."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
-    return platform.machine() + "".join(sorted({x for x in lines if x.startswith(("model name", "flags", "Features"))}))
+    kinds = sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))})
+    return "\n".join([platform.machine(), *kinds])
 
 
 def build(dtype: torch.dtype = torch.float32, folder: Path | None = None) -> Path:
@@ -59,20 +71,26 @@ def build(dtype: torch.dtype = torch.float32, folder: Path | None = None) -> Pat
     real, is_float = _REALS[dtype]
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
-        raise UserError("the CPU rasteriser needs a C compiler and found neither cc nor gcc; install gcc "
-                        "(Debian: apt-get install gcc libc6-dev)")
+        raise UserError(
+            "the CPU rasteriser needs a C compiler and found neither cc nor gcc; install gcc "
+            "(Debian: apt-get install gcc libc6-dev)"
+        )
     command = [compiler, *_FLAGS, f"-DREAL={real}", f"-DREAL_IS_FLOAT={is_float}"]
-    key = hashlib.sha256("\n".join([SOURCE.read_text(encoding="utf-8"), *command, _processor()]).encode()).hexdigest()
+    sources = [path.read_text(encoding="utf-8") for path in [*_SOURCES, _FOLDER / "kernel.h"]]
+    key = hashlib.sha256("\n".join([*sources, *command, _processor()]).encode()).hexdigest()
     library = (folder or _cache_folder()) / f"kernel-{real}-{key[:16]}.so"
     if library.is_file():
         return library
     library.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=library.parent) as scratch:
         fresh = Path(scratch) / library.name
-        done = subprocess.run([*command, str(SOURCE), "-o", str(fresh), "-lm"], capture_output=True, text=True)
+        command += [*map(str, _SOURCES), "-o", str(fresh), "-lm"]
+        done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
-            raise UserError(f"{compiler} could not build the CPU rasteriser ({done.stderr.strip()[-400:]}); install gcc "
-                            "and the C library's headers (Debian: apt-get install gcc libc6-dev)")
+            raise UserError(
+                f"{compiler} could not build the CPU rasteriser ({done.stderr.strip()[-400:]}); "
+                "install gcc and the C library's headers (Debian: apt-get install gcc libc6-dev)"
+            )
         fresh.replace(library)  # atomic: two processes may build at once
     return library
 
@@ -93,7 +111,7 @@ def _call(name: str, settings: _Settings, tensors: list[Tensor], dtype: torch.dt
 
 class _Rasterise(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, settings: _Settings, w2c: Tensor, *members: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(ctx: Any, settings: _Settings, w2c: Tensor, *members: Tensor) -> tuple[Tensor, ...]:
         """members: means, scales, quats, opacities, colors with a batch axis; w2c (B*V, 4, 4) float64."""
         means = members[0]
         b, v, n, h, w = settings.objects, settings.views, settings.count, settings.height, settings.width
@@ -119,19 +137,30 @@ class _Rasterise(torch.autograd.Function):
         return (None, None, *out)
 
 
-def rasterise_cpu(gaussians: Gaussians, cameras: Cameras, background: float, threads: int | None = None
-                  ) -> tuple[Tensor, Tensor, Tensor]:
+def rasterise_cpu(
+    gaussians: Gaussians, cameras: Cameras, background: float, threads: int | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """(B, N, ..) Gaussians, (B, V, 4, 4) cameras -> rgb (B, V, 3, H, W), alpha and depth (B, V, 1, H, W).
 
     float32 or float64, on the CPU. The result does not depend on `threads` (default: torch's setting).
     """
     b, v = cameras.c2w.shape[:2]
-    members = [getattr(gaussians, k).contiguous() for k in ("means", "scales", "quats", "opacities", "colors")]
+    members = [getattr(gaussians, field.name).contiguous() for field in fields(gaussians)]
     settings = _Settings(
-        objects=b, views=v, count=len(gaussians), width=cameras.width, height=cameras.height,
-        threads=threads or torch.get_num_threads(), focal=cameras.focal_px, near=cameras.near, background=background,
-        blur=constants.BLUR_PX2, alpha_max=constants.ALPHA_MAX, alpha_min=constants.ALPHA_MIN, stop=constants.STOP,
+        objects=b,
+        views=v,
+        count=len(gaussians),
+        width=cameras.width,
+        height=cameras.height,
+        threads=threads or torch.get_num_threads(),
+        focal=cameras.focal_px,
+        near=cameras.near,
+        background=background,
+        blur=constants.BLUR_PX2,
+        alpha_max=constants.ALPHA_MAX,
+        alpha_min=constants.ALPHA_MIN,
+        stop=constants.STOP,
         frustum_margin=constants.FRUSTUM_MARGIN,
-    )  # fmt: skip
+    )
     w2c = cameras.w2c.detach().double().reshape(b * v, 4, 4).contiguous()
     return _Rasterise.apply(settings, w2c, *members)

@@ -5,6 +5,8 @@ Memory grows with N * H * W (about 20 arrays of that many numbers a view): for s
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -14,13 +16,16 @@ from aligncvc.splat.constants import ALPHA_MAX, ALPHA_MIN, STOP
 from aligncvc.splat.projection import project
 
 
-def rasterise_dense(gaussians: Gaussians, cameras: Cameras, background: float) -> tuple[Tensor, Tensor, Tensor]:
+def rasterise_dense(
+    gaussians: Gaussians, cameras: Cameras, background: float
+) -> tuple[Tensor, Tensor, Tensor]:
     """(B, N, ..) Gaussians, (B, V, 4, 4) cameras -> rgb (B, V, 3, H, W), alpha and depth (B, V, 1, H, W)."""
+    objects = [replace(cameras, c2w=c2w) for c2w in cameras.c2w]
     views = [
-        _draw_view(gaussians[b], Cameras(cameras.c2w[b, v : v + 1], cameras.fov_y_deg, cameras.width, cameras.height,
-                                         cameras.near, cameras.far), background)
-        for b in range(cameras.c2w.shape[0]) for v in range(cameras.c2w.shape[1])
-    ]  # fmt: skip
+        _draw_view(gaussians[b], some[v], background)
+        for b, some in enumerate(objects)
+        for v in range(len(some))
+    ]
     image = torch.stack(views).unflatten(0, cameras.c2w.shape[:2])
     return image[:, :, :3], image[:, :, 3:4], image[:, :, 4:]
 
@@ -34,9 +39,8 @@ def alphas(gaussians: Gaussians, camera: Cameras) -> tuple[Tensor, Tensor]:
     ids = p.visible[0].nonzero()[:, 0]
     ids = ids[p.depths[0, ids].sort(stable=True).indices]
     mean, conic = p.means2d[0, ids], p.conics[0, ids, :, None, None]
-    options = {"dtype": mean.dtype, "device": mean.device}
-    dx = (mean[:, :1] - (torch.arange(camera.width, **options) + 0.5))[:, None, :]
-    dy = (mean[:, 1:] - (torch.arange(camera.height, **options) + 0.5))[:, :, None]
+    dx = (mean[:, :1] - (torch.arange(camera.width).to(mean) + 0.5))[:, None, :]
+    dy = (mean[:, 1:] - (torch.arange(camera.height).to(mean) + 0.5))[:, :, None]
     sigma = 0.5 * (conic[:, 0] * dx * dx + conic[:, 2] * dy * dy) + conic[:, 1] * dx * dy
     alpha = (gaussians.opacities[ids, None, None] * torch.exp(-sigma)).clamp(max=ALPHA_MAX)
     return alpha * ((alpha >= ALPHA_MIN) & (sigma >= 0)), ids
@@ -45,8 +49,8 @@ def alphas(gaussians: Gaussians, camera: Cameras) -> tuple[Tensor, Tensor]:
 def _draw_view(gaussians: Gaussians, camera: Cameras, background: float) -> Tensor:
     """(5, H, W): rgb over the background, alpha, depth."""
     alpha, ids = alphas(gaussians, camera)
-    # A pixel is done before the Gaussian that would bring its transmittance to STOP or below. The running product
-    # never grows, so everything behind that Gaussian fails the same comparison.
+    # A pixel is done before the Gaussian that would bring its transmittance to STOP or below. The running
+    # product never grows, so everything behind that Gaussian fails the same comparison.
     drawn = (1 - alpha.detach()).cumprod(0) > STOP
     alpha = alpha * drawn
     through = (1 - alpha).cumprod(0)
