@@ -87,9 +87,7 @@ class Fetch(_Choice):
 
     def run(self) -> None:
         if not self.ids:
-            raise UserError(
-                "say which checkpoints to fetch; `python -m aligncvc.checkpoints list` names them"
-            )
+            raise UserError("say which checkpoints to fetch; `... checkpoints list` names them")
         for name in self.ids:
             print(resolve(name, ledger=self.path, offline=self.offline, accept_licences=self.accept_licence))
 

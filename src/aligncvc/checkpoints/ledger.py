@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -127,15 +126,16 @@ def record(
         if entry.kind != "hub":
             raise UserError(f"{checkpoint_id} comes from {entry.source}, which has no revision; leave it out")
         changes["source"] = f"hub:{entry.parts['repo']}@{revision}:{entry.parts['path']}"
-    text = path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8").rstrip() + "\n"
     block = re.search(rf"^  {re.escape(checkpoint_id)}:[ ]*\n(?:    .*\n|[ ]*\n)+", text, re.MULTILINE)
     if block is None:
         raise UserError(f"{path} does not write {checkpoint_id} as an indented block; edit it by hand")
     new = block.group()
     for key, value in changes.items():
-        line = f"    {key}: {value if key != 'source' else json.dumps(value)[1:-1]}"
-        new, count = re.subn(rf"^    {key}:.*$", lambda _, line=line: line, new, flags=re.MULTILINE)
-        if not count:
-            new = new.rstrip() + "\n" + line + "\n"
+        line = f"    {key}: {value}"
+        if re.search(rf"^    {key}:", new, re.MULTILINE):
+            new = re.sub(rf"^    {key}:.*$", line, new, flags=re.MULTILINE)
+        else:
+            new = f"{new.rstrip()}\n{line}\n"
     write_text(path, text[: block.start()] + new + text[block.end() :])
     load_ledger(path)

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.core.multiarray import _reconstruct, scalar
 
 from aligncvc.errors import UserError
 
-_ALLOWED = {
+# What numpy itself names when it pickles an array and a scalar.
+_RECONSTRUCT, _SCALAR = np.empty(0).__reduce__()[0], np.float32(0).__reduce__()[0]  # type: ignore[index]
+_ALLOWED: dict[tuple[str, str], Any] = {
     (module, name): value
     for module in ("numpy.core.multiarray", "numpy._core.multiarray")  # the name before and since numpy 2
-    for name, value in (("_reconstruct", _reconstruct), ("scalar", scalar))
+    for name, value in (("_reconstruct", _RECONSTRUCT), ("scalar", _SCALAR))
 } | {("numpy", "ndarray"): np.ndarray, ("numpy", "dtype"): np.dtype}
 
 

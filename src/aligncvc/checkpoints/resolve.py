@@ -108,8 +108,8 @@ def _hub_file(checkpoint_id: str, entry: Entry, *, offline: bool) -> Path:
     """A file of one commit of a hub repository, from the local cache or (when allowed) the network."""
     if entry.revision is None or entry.sha256 is None:
         raise UserError(
-            f"revision and sha256 of checkpoint {checkpoint_id} ({entry.source}) are not recorded yet; download the "
-            f"file, check it and run `{_RECORD} {checkpoint_id} FILE --revision COMMIT`"
+            f"revision and sha256 of checkpoint {checkpoint_id} ({entry.source}) are not recorded yet; "
+            f"download the file, check it and run `{_RECORD} {checkpoint_id} FILE --revision COMMIT`"
         )
     repo, path = str(entry.parts["repo"]), str(entry.parts["path"])
     try:
