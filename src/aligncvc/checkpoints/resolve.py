@@ -32,7 +32,13 @@ def resolve(
     entry = load_ledger(ledger).entry(checkpoint_id)
     check_licence(checkpoint_id, entry, accept_licences)
     path = locate(checkpoint_id, entry, offline=offline or offline_by_environment())
-    return verify(checkpoint_id, entry, path)
+    try:
+        return verify(checkpoint_id, entry, path)
+    except UserError:
+        if entry.kind == "hub":  # else the local cache would hand out the same wrong file for ever
+            path.resolve().unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+        raise
 
 
 def offline_by_environment() -> bool:

@@ -1,0 +1,120 @@
+"""The ledger: typed, honest about what is unknown, edited without losing a comment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from aligncvc.checkpoints import load_ledger, record
+from aligncvc.checkpoints.ledger import PERMISSIVE_LICENCES
+from aligncvc.errors import UserError
+
+TEXT = """\
+version: 1
+checkpoints:
+  # one of ours
+  tiny:
+    what: a file
+    source: file:{file}
+    sha256: null
+    bytes: null
+    licence: MIT
+    quirks: {{note: kept}}
+
+  # from a hub
+  far:
+    what: another
+    source: hub:some-one/model.v1:folder/weights.safetensors
+    sha256: null
+    licence: MIT
+"""
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Path:
+    path = tmp_path / "ledger.yaml"
+    path.write_text(TEXT.format(file=tmp_path / "tiny.bin"), encoding="utf-8")
+    return path
+
+
+def test_the_projects_ledger_is_valid_and_covers_what_the_code_asks_for() -> None:
+    entries = load_ledger().checkpoints
+    assert {
+        "lite0",
+        "u2netp",
+        "lpips-alex-trunk",
+        "lpips-vgg-trunk",
+        "lpips-alex-heads",
+        "lpips-vgg-heads",
+        "demo-vae",
+        "demo-teacher",
+        "demo-recon",
+    } <= entries.keys()
+    for name, entry in entries.items():
+        if entry.kind == "package":
+            assert entry.sha256 and entry.bytes, name
+            assert entry.licence in PERMISSIVE_LICENCES, name
+        if entry.kind == "hub" and entry.sha256:
+            assert entry.revision, f"{name}: a hash without the commit it belongs to"
+
+
+def test_sources_come_apart(ledger: Path) -> None:
+    far = load_ledger(ledger).entry("far")
+    assert far.kind == "hub" and far.revision is None
+    assert (far.parts["repo"], far.parts["path"]) == ("some-one/model.v1", "folder/weights.safetensors")
+
+
+def test_unknown_id_names_the_nearest() -> None:
+    with pytest.raises(UserError, match="did you mean demo-teacher"):
+        load_ledger().entry("demo-techer")
+    with pytest.raises(UserError, match=r"known ids: .*lite0"):
+        load_ledger().entry("zzzzzzzzzz")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("licence: MIT", "licens: MIT", "licens"),
+        ("sha256: null", "sha256: abc", "sha256"),
+        (
+            "source: hub:some-one/model.v1:folder/weights.safetensors",
+            "source: http://x/y",
+            "checkpoints.far.source",
+        ),
+        ("version: 1", "version: 2", "version"),
+        ("checkpoints:", "checkpoints: [", "not YAML"),
+    ],
+)
+def test_a_wrong_ledger_is_refused_with_the_place(ledger: Path, old: str, new: str, message: str) -> None:
+    ledger.write_text(ledger.read_text().replace(old, new))
+    with pytest.raises(UserError, match=message):
+        load_ledger(ledger)
+
+
+def test_a_missing_ledger_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no ledger"):
+        load_ledger(tmp_path / "none.yaml")
+
+
+def test_record_changes_one_entry_and_keeps_everything_else(ledger: Path) -> None:
+    before = ledger.read_text()
+    record("far", "a" * 64, 12, revision="0f" * 20, path=ledger)
+    after = load_ledger(ledger)
+    far, tiny = after.entry("far"), after.entry("tiny")
+    assert (far.sha256, far.bytes, far.revision) == ("a" * 64, 12, "0f" * 20)
+    assert tiny.sha256 is None and tiny.quirks == {"note": "kept"}
+    record("far", "b" * 64, 13, revision="1e" * 20, path=ledger)
+    assert load_ledger(ledger).entry("far").revision == "1e" * 20
+    untouched = [line for line in before.splitlines() if "hub:" not in line]
+    assert [line for line in ledger.read_text().splitlines() if line in untouched] == [
+        line
+        for i, line in enumerate(before.splitlines())
+        if "hub:" not in line
+        and not (line.strip() == "sha256: null" and i > before.splitlines().index("  far:"))
+    ]
+
+
+def test_record_refuses_a_revision_where_there_is_none(ledger: Path) -> None:
+    with pytest.raises(UserError, match="no revision"):
+        record("tiny", "a" * 64, 1, revision="abc", path=ledger)
