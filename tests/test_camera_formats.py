@@ -1,4 +1,4 @@
-"""Converters: round trips, a second implementation by scipy, and one pixel for one point in every convention."""
+"""Converters: round trips, a second implementation by scipy, one pixel for one point in all."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ def poses(seed: int, count: int = 3) -> tuple[Rotation, np.ndarray, torch.Tensor
 seeds = st.integers(0, 2**31)
 
 
+@settings(deadline=None)
 @given(seeds)
 def test_round_trips(seed: int) -> None:
     _, _, c2w = poses(seed)
@@ -45,6 +46,7 @@ def test_round_trips(seed: int) -> None:
         torch.testing.assert_close(back, c2w, atol=1e-12, rtol=0)
 
 
+@settings(deadline=None)
 @given(seeds)
 def test_scipy_agrees(seed: int) -> None:
     """The same conversions written as compositions of rotations about axes."""
@@ -96,8 +98,8 @@ def test_one_point_one_pixel(azimuth: float, elevation: float, point: list[float
     view = world[:3] @ rotation + translation
     found["pytorch3d"] = [SIZE / 2 - FOCAL * view[0] / view[2], SIZE / 2 - FOCAL * view[1] / view[2]]
     for name, (u, v) in found.items():
-        assert float(u) == pytest.approx(float(pixel[0]), abs=1e-6), name
-        assert float(v) == pytest.approx(float(pixel[1]), abs=1e-6), name
+        assert float(u) == pytest.approx(float(pixel[0]), abs=1e-3), name
+        assert float(v) == pytest.approx(float(pixel[1]), abs=1e-3), name
 
 
 @pytest.mark.parametrize(("azimuth", "elevation"), [(0, 0), (90, 0), (33, 20), (250, -15)])

