@@ -10,9 +10,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from diffusers import DDPMScheduler
 from torch import Tensor, nn
 
 
@@ -43,8 +43,10 @@ class Prediction:
 class MultiViewGenerator(nn.Module, ABC):
     """Base class: the noise arithmetic is here, the networks are in the subclass."""
 
-    unet: nn.Module
-    scheduler: DDPMScheduler
+    # diffusers builds attributes and methods at run time, which type checkers cannot follow
+    unet: Any
+    vae: Any
+    scheduler: Any
 
     @abstractmethod
     def encode_condition(self, image: Tensor, cameras: Tensor) -> Condition:

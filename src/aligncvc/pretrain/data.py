@@ -66,9 +66,9 @@ class Rings:
         views = len(self.rig)
         return Batch(
             composite(rgba[:, :views], 1.0),
-            _slice(cameras, slice(0, views)),
+            cameras[:views],
             rgba[:, views:],
-            _slice(cameras, slice(views, None)),
+            cameras[views:],
         )
 
     def fixed(self, count: int, offsets: list[int], root_seed: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -77,10 +77,6 @@ class Rings:
         objects = torch.randperm(len(self.ids), generator=generator)[:count]
         starts = torch.randint(len(self.cameras), (len(objects),), generator=generator)
         return objects, starts, torch.tensor(offsets).expand(len(objects), -1)
-
-
-def _slice(cameras: Cameras, index: slice) -> Cameras:
-    return cameras[index]
 
 
 def recoloured(rgba: Tensor, generator: torch.Generator) -> Tensor:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from aligncvc.cameras import Cameras
 from aligncvc.config import Config
 from aligncvc.encoders import load_lpips
 from aligncvc.metrics import foreground_psnr, psnr
-from aligncvc.pair import seeded, write_weights
+from aligncvc.pair import seeded
 from aligncvc.pretrain.data import Rings
-from aligncvc.pretrain.fit import Run, fit
+from aligncvc.pretrain.fit import Run, fit, write_half
 from aligncvc.recon import build_reconstructor
 from aligncvc.splat import rasterise
 from aligncvc.streams import torch_stream
@@ -53,36 +55,22 @@ def train(config: Config, rings: Rings, held_out: Rings, out: Path) -> None:
         rgba[:, views:, 3:],
     )
 
+    def cameras_of(first: int, which: slice) -> Cameras:
+        return replace(cameras, c2w=cameras.c2w[first : first + 8, which])
+
     @torch.no_grad()
     def score() -> dict[str, float]:
-        """Held out, four ground-truth views in, the ring views midway between them out; all-white beside it."""
-        rendered = torch.cat(
-            [
-                rasterise(
-                    model(images[i : i + 8], cameras_of(i, slice(0, views))),
-                    cameras_of(i, slice(views, None)),
-                ).rgb
-                for i in range(0, len(images), 8)
-            ]
-        )
-        white = torch.ones_like(target)
-        return {
-            "midway_psnr": float(psnr(rendered, target).mean()),
-            "midway_fg_psnr": float(foreground_psnr(rendered, target, alpha).mean()),
-            "white_psnr": float(psnr(white, target).mean()),
-            "white_fg_psnr": float(foreground_psnr(white, target, alpha).mean()),
-        }
-
-    def cameras_of(first: int, which: slice):  # type: ignore[no-untyped-def]
-        return type(cameras)(
-            cameras.c2w[first : first + 8, which],
-            cameras.fov_y_deg,
-            cameras.width,
-            cameras.height,
-            cameras.near,
-            cameras.far,
-        )
+        """Held out: four ground-truth views in, the ring views midway between them out; all-white beside."""
+        rendered = []
+        for i in range(0, len(images), 8):
+            gaussians = model(images[i : i + 8], cameras_of(i, slice(0, views)))
+            rendered.append(rasterise(gaussians, cameras_of(i, slice(views, None))).rgb)
+        scores = {}
+        for name, result in (("midway", torch.cat(rendered)), ("white", torch.ones_like(target))):
+            scores[f"{name}_psnr"] = float(psnr(result, target).mean())
+            scores[f"{name}_fg_psnr"] = float(foreground_psnr(result, target, alpha).mean())
+        return scores
 
     run = Run.of("recon", settings.recon_steps, out, [config.recon.model_dump(), settings.model_dump()])
     fit(run, model, loss, score, settings)
-    write_weights(out, model.state_dict(), network="LGM", steps=settings.recon_steps, **score())
+    write_half(out, model, network="LGM", steps=settings.recon_steps, **score())

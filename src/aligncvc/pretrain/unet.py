@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -12,9 +13,9 @@ from aligncvc.config import Config
 from aligncvc.metrics import psnr
 from aligncvc.mvg import MultiViewGenerator, build_generator
 from aligncvc.mvg.base import Condition
-from aligncvc.pair import seeded, write_weights
+from aligncvc.pair import seeded
 from aligncvc.pretrain.data import Rings
-from aligncvc.pretrain.fit import Run, fit
+from aligncvc.pretrain.fit import Run, fit, write_half
 from aligncvc.streams import normal, torch_stream
 from aligncvc.views import composite
 
@@ -23,7 +24,7 @@ DROP_TOKEN, DROP_LATENT = 0.10, 0.10
 
 
 def dropped(condition: Condition, generator: torch.Generator) -> Condition:
-    """One uniform number an object decides what it is trained without, as in Wonder3D: token, both, latents."""
+    """One uniform number an object decides what it goes without, as in Wonder3D: token, both or latents."""
     p = torch.rand(condition.tokens.shape[0], generator=generator)
     token = (p >= DROP_TOKEN).float().view(-1, 1, 1)
     latent = ((p < DROP_TOKEN / 2) | (p >= DROP_TOKEN / 2 + DROP_LATENT)).float().view(-1, 1, 1, 1)
@@ -42,7 +43,7 @@ def ddim(
     """Deterministic DDIM from pure noise (B, V, C, h, w) to latents, `steps` even steps, for scores."""
     times = torch.linspace(999, 0, steps + 1).round().long()
     z = noise
-    for now, after in zip(times[:-1], times[1:], strict=True):
+    for now, after in pairwise(times):
         prediction = generator.predict(z, now.expand(len(z)), condition, guidance)
         z = generator.add_noise(prediction.x0, prediction.eps, after.expand(len(z)))
     return generator.predict(z, times[-1].expand(len(z)), condition, guidance).x0
@@ -73,17 +74,17 @@ def train(config: Config, rings: Rings, held_out: Rings, out: Path, vae: Path) -
         target = noise if epsilon else velocity(generator, x0, noise, t)
         return {"total": (raw.float() - target).square().mean()}
 
-    objects, starts, offsets = held_out.fixed(24, held_out.rig, config.seed)
+    objects, starts, offsets = held_out.fixed(12, held_out.rig, config.seed)
     rgba, cameras = held_out.posed(objects, starts, offsets)
     images = composite(rgba, 1.0)
     noise = normal((len(objects), *generator.latent_shape(len(held_out.rig))), config.seed, "unet-score")
 
     @torch.no_grad()
     def score() -> dict[str, float]:
-        """Held out: three unseen views at 20 DDIM steps beside copying the front view; x0 error by timestep."""
+        """Held out: three unseen views at 10 DDIM steps beside copies of the front; x0 error by timestep."""
         condition = generator.encode_condition(images[:, 0], cameras.c2w)
         x0 = generator.encode(images)
-        views = generator.decode(ddim(generator, condition, noise, 20, config.mvg.guidance_scale)).clamp(0, 1)
+        views = generator.decode(ddim(generator, condition, noise, 10, config.mvg.guidance_scale)).clamp(0, 1)
         result = {
             "views_psnr": float(psnr(views[:, 1:], images[:, 1:]).mean()),
             "front_psnr": float(psnr(views[:, :1], images[:, :1]).mean()),
@@ -97,6 +98,4 @@ def train(config: Config, rings: Rings, held_out: Rings, out: Path, vae: Path) -
 
     run = Run.of("unet", settings.unet_steps, out, [config.mvg.model_dump(), settings.model_dump()])
     fit(run, generator.unet, loss, score, settings)
-    write_weights(
-        out, generator.unet.state_dict(), network="UNet2DConditionModel", steps=settings.unet_steps, **score()
-    )
+    write_half(out, generator.unet, network="UNet2DConditionModel", steps=settings.unet_steps, **score())

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
-from diffusers import AutoencoderKL
 from torch import Tensor
 
 from aligncvc.config import Config
 from aligncvc.encoders import load_lpips
 from aligncvc.metrics import psnr
 from aligncvc.mvg import build_generator
-from aligncvc.pair import seeded, write_weights
+from aligncvc.pair import seeded
 from aligncvc.pretrain.data import Rings
-from aligncvc.pretrain.fit import Run, fit
+from aligncvc.pretrain.fit import Run, fit, write_half
 from aligncvc.streams import torch_stream
 from aligncvc.views import composite
 
@@ -22,8 +22,9 @@ KL_WEIGHT = 1e-6
 LPIPS_WEIGHT = 0.1
 
 
-def whiten(vae: AutoencoderKL, latents: Tensor) -> None:
-    """Fold the latents' mean and standard deviation (per channel, of (N, C, h, w)) into the 1x1 convolutions.
+def whiten(vae: Any, latents: Tensor) -> None:
+    """Fold into an AutoencoderKL the latents' mean and standard deviation (per channel of (N, C, h, w)),
+    by way of its 1x1 convolutions.
 
     Afterwards encoding gives zero mean and unit variance and decoding undoes it, so that the weights
     alone say everything and scaling_factor is 1.
@@ -80,4 +81,4 @@ def train(config: Config, rings: Rings, held_out: Rings, out: Path) -> None:
     with torch.no_grad():
         sample = rings.batch(256, 1, torch_stream(config.seed, "vae-statistics")).target_rgba
         whiten(vae, generator.encode(composite(sample, 1.0))[:, 0])
-    write_weights(out, vae.state_dict(), network="AutoencoderKL", steps=settings.vae_steps, **score())
+    write_half(out, vae, network="AutoencoderKL", steps=settings.vae_steps, **score())

@@ -61,6 +61,7 @@ class RayHead:
         """Depth at the centre, opacity 0.27, scale half a pixel, no rotation, the pixel's colour."""
         with torch.no_grad():
             conv.weight.mul_(0.1)
+            assert conv.bias is not None
             conv.bias.zero_()
             conv.bias[3] = -1.0
             conv.bias[7] = 1.0

@@ -190,6 +190,9 @@ class MultiViewUNet(nn.Module):
 class LGM(nn.Module):
     """V posed views -> V H' W' Gaussians."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, config: Recon) -> None:
         super().__init__()
         self.unet = MultiViewUNet(config)
@@ -208,4 +211,5 @@ class LGM(nn.Module):
         rays = cameras.resized(images.shape[-1], images.shape[-2]).plucker()
         rgb = (images.flatten(0, 1) - self.mean) / self.std
         features = self.conv(self.unet(torch.cat([rgb, rays.flatten(0, 1)], 1), views))
-        return self.head(features.unflatten(0, (batch, views)), images, cameras)
+        # positions and rotations need float32 even where the network runs in bfloat16
+        return self.head(features.float().unflatten(0, (batch, views)), images, cameras)

@@ -1,0 +1,87 @@
+"""The reconstructor: shapes and parameters of the real LGM, geometry of the ray head, learning."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from aligncvc.cameras import Cameras, orbit, ring_azimuths_deg
+from aligncvc.config import Recon
+from aligncvc.errors import UserError
+from aligncvc.recon import build_reconstructor
+from aligncvc.recon.lgm import LGM
+
+SIZE_PX = 32
+SMALL = Recon(down_channels=[8, 16, 16], down_attention=[False, False, True], mid_attention=True,
+              up_channels=[16, 16, 8], up_attention=[True, False, False], heads=4)  # fmt: skip
+
+
+def rig(batch: int = 1) -> Cameras:
+    one = orbit(ring_azimuths_deg(4), 10, distance=3, fov_y_deg=39.6, size_px=SIZE_PX)
+    return replace(one, c2w=one.c2w.expand(batch, -1, -1, -1))
+
+
+def test_big_lgm_has_the_published_size():
+    """415.04 M parameters and 374 keys in the U-Net (3DTopia/LGM big), built without allocating them."""
+    big = Recon(kind="lgm-small", head="lgm", heads=16, layers=2,
+                down_channels=[64, 128, 256, 512, 1024, 1024], down_attention=[False] * 3 + [True] * 3,
+                up_channels=[1024, 1024, 512, 256, 128], up_attention=[True] * 3 + [False] * 2)  # fmt: skip
+    with torch.device("meta"):
+        model = LGM(big)
+    assert len(model.unet.state_dict()) == 374
+    assert sum(p.numel() for p in model.unet.parameters()) / 1e6 == pytest.approx(415.04, abs=0.005)
+    assert sum(p.numel() for p in model.conv.parameters()) == 210
+
+
+def test_untrained_ray_head_repaints_its_input():
+    """Before training, each Gaussian projects onto its own pixel with that pixel's colour."""
+    torch.manual_seed(0)
+    model = LGM(SMALL)
+    torch.nn.init.zeros_(model.conv.weight)
+    images, cameras = torch.rand(1, 4, 3, SIZE_PX, SIZE_PX), rig()
+    g = model(images, cameras)
+    assert g.means.shape == (1, 4 * SIZE_PX**2, 3)
+    first = g.means[0, : SIZE_PX**2]
+    local = (cameras.w2c[0, 0, :3, :3] @ first.T).T + cameras.w2c[0, 0, :3, 3]
+    pixels = local[:, :2] / local[:, 2:] * cameras.focal_px + SIZE_PX / 2
+    ys, xs = torch.meshgrid(torch.arange(SIZE_PX) + 0.5, torch.arange(SIZE_PX) + 0.5, indexing="ij")
+    torch.testing.assert_close(pixels, torch.stack([xs, ys], -1).reshape(-1, 2), atol=1e-3, rtol=0)
+    wanted = images[0, 0].permute(1, 2, 0).reshape(-1, 3).clamp(0.02, 0.98)
+    torch.testing.assert_close(g.colors[0, : SIZE_PX**2], wanted, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("head", ["ray", "lgm"])
+def test_gaussians_are_valid(head):
+    torch.manual_seed(0)
+    g = LGM(SMALL.model_copy(update={"head": head}))(torch.rand(2, 4, 3, SIZE_PX, SIZE_PX), rig(2))
+    torch.testing.assert_close(g.quats.norm(dim=-1), torch.ones(g.quats.shape[:-1]))
+    assert (g.scales > 0).all()
+    for value in (g.opacities, g.colors):
+        assert ((value >= 0) & (value <= 1)).all()
+
+
+def test_half_resolution_output_and_batch_independence():
+    torch.manual_seed(0)
+    half = SMALL.model_copy(update={"up_channels": [16, 16], "up_attention": [True, False]})
+    model = LGM(half).eval()
+    images = torch.rand(2, 4, 3, SIZE_PX, SIZE_PX)
+    both = model(images, rig(2))
+    assert both.means.shape[1] == 4 * (SIZE_PX // 2) ** 2
+    torch.testing.assert_close(both.means[1:], model(images[1:], rig()).means, atol=1e-5, rtol=1e-4)
+
+
+def test_gradient_reaches_images_and_weights():
+    torch.manual_seed(0)
+    model = LGM(SMALL)
+    images = torch.rand(1, 4, 3, SIZE_PX, SIZE_PX, requires_grad=True)
+    g = model(images, rig())
+    (g.means.square().sum() + g.colors.sum() + g.scales.sum() + g.opacities.sum()).backward()
+    assert images.grad is not None and images.grad.abs().max() > 0
+    assert all(p.grad is not None for p in model.parameters())
+
+
+def test_unknown_kind_is_a_sentence():
+    with pytest.raises(UserError, match=r"recon.kind 'x'"):
+        build_reconstructor(Recon(kind="x"))
