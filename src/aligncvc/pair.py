@@ -7,6 +7,7 @@ the whole reconstructor. Everything loads strictly: a key or a shape that differ
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -40,20 +41,28 @@ def seeded(build: Callable[[], M], root_seed: int, *names: object) -> M:
 def check_same(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], where: object) -> None:
     """Raise UserError naming the first differences unless keys and shapes are equal."""
     missing, extra = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
-    odd = [f"{k} {tuple(found[k].shape)} instead of {tuple(wanted[k].shape)}"
-           for k in sorted(wanted.keys() & found.keys()) if found[k].shape != wanted[k].shape]
+    odd = [
+        f"{k} {tuple(found[k].shape)} instead of {tuple(wanted[k].shape)}"
+        for k in sorted(wanted.keys() & found.keys())
+        if found[k].shape != wanted[k].shape
+    ]
     for what, names in (("it lacks", missing), ("it has unknown", extra), ("it has shape", odd)):
         if names:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            raise UserError(f"{where} does not fit the configured network: {what} {', '.join(names[:3])}{more}; "
-                            "use the configuration that the weights were made with")
+            raise UserError(
+                f"{where} does not fit the configured network: {what} {', '.join(names[:3])}{more}; "
+                "use the configuration that the weights were made with"
+            )
 
 
 def write_weights(path: Path, state: Mapping[str, Tensor], **facts: object) -> None:
-    """Write tensors to a safetensors file atomically; facts go into its header as text."""
+    """Write tensors to a safetensors file atomically; facts go into its header as JSON.
+
+    They are one entry, because safetensors writes several in an order that changes from run to run.
+    """
     tensors = {k: v.detach().to("cpu").contiguous() for k, v in state.items()}
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={k: str(v) for k, v in facts.items()})
+        save_file(tensors, temporary, metadata={"facts": json.dumps(facts, sort_keys=True)})
 
 
 def attach_lora(generator: MultiViewGenerator, rank: int, root_seed: int) -> dict[str, nn.Parameter]:
@@ -69,8 +78,11 @@ def attach_lora(generator: MultiViewGenerator, rank: int, root_seed: int) -> dic
 
 def lora_parameters(generator: MultiViewGenerator) -> dict[str, nn.Parameter]:
     """The adapter's parameters by their name in files (the adapter's own name is left out, as in peft)."""
-    return {name.replace(".default.", "."): parameter
-            for name, parameter in generator.unet.named_parameters() if ".lora_" in name}
+    return {
+        name.replace(".default.", "."): parameter
+        for name, parameter in generator.unet.named_parameters()
+        if ".lora_" in name
+    }
 
 
 def load_lora(generator: MultiViewGenerator, path: Path, rank: int) -> None:
@@ -86,9 +98,16 @@ def load_lora(generator: MultiViewGenerator, path: Path, rank: int) -> None:
 def base_weights(config: Config) -> dict[str, Path]:
     """Local files of the pretrained weights by part (unet, vae, recon); parts with a null id are left out."""
     ids = {"unet": config.mvg.weights, "vae": config.mvg.vae_weights, "recon": config.recon.weights}
-    return {part: resolve(name, ledger=config.checkpoints.ledger, offline=config.checkpoints.offline,
-                          accept_licences=tuple(config.checkpoints.accept_licences))
-            for part, name in ids.items() if name is not None}
+    return {
+        part: resolve(
+            name,
+            ledger=config.checkpoints.ledger,
+            offline=config.checkpoints.offline,
+            accept_licences=tuple(config.checkpoints.accept_licences),
+        )
+        for part, name in ids.items()
+        if name is not None
+    }
 
 
 def load_pretrained(config: Config) -> tuple[MultiViewGenerator, nn.Module]:
@@ -99,13 +118,16 @@ def load_pretrained(config: Config) -> tuple[MultiViewGenerator, nn.Module]:
     for part, path in base_weights(config).items():
         module = modules[part]
         if not isinstance(module, nn.Module):
-            raise UserError(f"mvg.kind {config.mvg.kind!r} has no separate {part}; set its weights id to null")
+            raise UserError(
+                f"mvg.kind {config.mvg.kind!r} has no separate {part}; set its weights id to null"
+            )
         load_strict(module, path)
     return generator.eval(), reconstructor.eval()
 
 
-def load_pair(config: Config, run: str | None = None,
-              align_dir: Path | str = "results/align") -> tuple[MultiViewGenerator, nn.Module]:
+def load_pair(
+    config: Config, run: str | None = None, align_dir: Path | str = "results/align"
+) -> tuple[MultiViewGenerator, nn.Module]:
     """The pair for sampling: pretrained (run None) or with the weights of `<align_dir>/<run>/`.
 
     Raises UserError if the run's files are missing or do not fit the configuration.

@@ -33,8 +33,14 @@ class PosedObject:
         """
         chosen = self.views[[(start + i) % len(self.views) for i in self.rig]]
         cameras = chosen.cameras
-        relative = Cameras(relative_c2w(cameras.c2w, cameras.c2w[0]), cameras.fov_y_deg, cameras.width,
-                           cameras.height, cameras.near, cameras.far)
+        relative = Cameras(
+            relative_c2w(cameras.c2w, cameras.c2w[0]),
+            cameras.fov_y_deg,
+            cameras.width,
+            cameras.height,
+            cameras.near,
+            cameras.far,
+        )
         return chosen.on_white(), relative
 
 
@@ -51,11 +57,15 @@ class RenderSet:
             ready = [row for row in rows if row["status"] == "ok"]
             self.ids = [row["id"] for row in ready]
         except (OSError, KeyError, csv.Error, UnicodeDecodeError) as error:
-            raise UserError(f"{self.manifest} is not a readable render manifest ({error!r}); "
-                            "write it with python -m aligncvc.render") from error
+            raise UserError(
+                f"{self.manifest} is not a readable render manifest ({error!r}); "
+                "write it with python -m aligncvc.render"
+            ) from error
         if not self.ids:
-            raise UserError(f"{self.manifest} lists no rendered object (none has status ok); "
-                            "look at its reason column and render again")
+            raise UserError(
+                f"{self.manifest} lists no rendered object (none has status ok); "
+                "look at its reason column and render again"
+            )
         self.key = sha256_json([[row["id"], row.get("job_hash")] for row in ready])
         self._cache: OrderedDict[str, PosedObject] = OrderedDict()
 
@@ -71,15 +81,19 @@ class RenderSet:
         views = load_views(folder)
         if self.size_px is not None and views.rgba.shape[-2:] != (self.size_px, self.size_px):
             height, width = views.rgba.shape[-2:]
-            raise UserError(f"{folder} holds {width}x{height} renders but render.size_px is {self.size_px}; "
-                            "render the set with this configuration")
+            raise UserError(
+                f"{folder} holds {width}x{height} renders but render.size_px is {self.size_px}; "
+                "render the set with this configuration"
+            )
         try:
             rig = [int(i) for i in view_facts(folder)["rigs"]["rig"]]  # type: ignore[index]
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{folder}/cameras.json names no rig; render the object again") from error
         if not rig or not all(0 <= i < len(views) for i in rig):
-            raise UserError(f"{folder}/cameras.json names rig views {rig} but holds {len(views)} views; "
-                            "render the object again")
+            raise UserError(
+                f"{folder}/cameras.json names rig views {rig} but holds {len(views)} views; "
+                "render the object again"
+            )
         self._cache[object_id] = PosedObject(object_id, views, rig)
         if len(self._cache) > CACHED_OBJECTS:
             self._cache.popitem(last=False)
@@ -89,5 +103,11 @@ class RenderSet:
 def batched(cameras: list[Cameras]) -> Cameras:
     """Stack the cameras of B objects, each (V, 4, 4), into one (B, V, 4, 4)."""
     first = cameras[0]
-    return Cameras(torch.stack([c.c2w for c in cameras]), first.fov_y_deg, first.width, first.height,
-                   first.near, first.far)
+    return Cameras(
+        torch.stack([c.c2w for c in cameras]),
+        first.fov_y_deg,
+        first.width,
+        first.height,
+        first.near,
+        first.far,
+    )

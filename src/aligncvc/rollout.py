@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
@@ -68,9 +69,11 @@ def timesteps_for(steps: int, config: Config) -> list[int]:
     listed = config.sample.timesteps.get(steps)
     if listed is None:
         return [999 - (i * 1000) // steps for i in range(steps)]
-    descends = all(a > b for a, b in zip(listed, listed[1:], strict=False))
+    descends = all(a > b for a, b in pairwise(listed))
     if len(listed) != steps or not descends or not 0 <= listed[-1] <= listed[0] <= 999:
-        raise UserError(f"sample.timesteps.{steps} = {listed} must be {steps} descending timesteps in [0, 999]")
+        raise UserError(
+            f"sample.timesteps.{steps} = {listed} must be {steps} descending timesteps in [0, 999]"
+        )
     return list(listed)
 
 
@@ -79,8 +82,14 @@ def view_noise(shape: tuple[int, ...], root_seed: int, *names: object) -> Tensor
     return torch.stack([normal(tuple(shape[1:]), root_seed, *names, "view", v) for v in range(shape[0])])
 
 
-def generate(generator: MultiViewGenerator, z: Tensor, timestep: int, condition: Condition,
-             guidance_scale: float, part: Part = _no_part) -> tuple[Tensor, Tensor]:
+def generate(
+    generator: MultiViewGenerator,
+    z: Tensor,
+    timestep: int,
+    condition: Condition,
+    guidance_scale: float,
+    part: Part = _no_part,
+) -> tuple[Tensor, Tensor]:
     """Noisy latents (B, V, C, h, w) at one timestep -> (views in [0, 1], predicted clean latents)."""
     timesteps = torch.full((z.shape[0],), timestep, dtype=torch.long, device=z.device)
     with part("generator"):
@@ -90,8 +99,9 @@ def generate(generator: MultiViewGenerator, z: Tensor, timestep: int, condition:
     return views, latents
 
 
-def lift(reconstructor: nn.Module, views: Tensor, cameras: Cameras,
-         part: Part = _no_part) -> tuple[Gaussians, Tensor]:
+def lift(
+    reconstructor: nn.Module, views: Tensor, cameras: Cameras, part: Part = _no_part
+) -> tuple[Gaussians, Tensor]:
     """Views (B, V, 3, H, W) -> (Gaussians, their renderings at the same cameras on white)."""
     with part("reconstruct"):
         gaussians = reconstructor(views, cameras)
@@ -100,9 +110,18 @@ def lift(reconstructor: nn.Module, views: Tensor, cameras: Cameras,
     return gaussians, renderings
 
 
-def aware_step(generator: MultiViewGenerator, reconstructor: nn.Module, z: Tensor, timestep: int,
-               condition: Condition, cameras: Cameras, guidance_scale: float, *, grad_3d: bool = True,
-               part: Part = _no_part) -> StepResult:
+def aware_step(
+    generator: MultiViewGenerator,
+    reconstructor: nn.Module,
+    z: Tensor,
+    timestep: int,
+    condition: Condition,
+    cameras: Cameras,
+    guidance_scale: float,
+    *,
+    grad_3d: bool = True,
+    part: Part = _no_part,
+) -> StepResult:
     """One step: predict clean views, reconstruct, render.
 
     z: (B, V, C, h, w) at `timestep`; cameras: (B, V, 4, 4) relative to the input view, at the models' size.
@@ -115,8 +134,9 @@ def aware_step(generator: MultiViewGenerator, reconstructor: nn.Module, z: Tenso
     return StepResult(views, latents, gaussians, renderings)
 
 
-def renoise(generator: MultiViewGenerator, renderings: Tensor, noise: Tensor, timestep: int,
-            part: Part = _no_part) -> Tensor:
+def renoise(
+    generator: MultiViewGenerator, renderings: Tensor, noise: Tensor, timestep: int, part: Part = _no_part
+) -> Tensor:
     """Encode renderings (B, V, 3, H, W) and noise them to the next timestep with fresh noise."""
     timesteps = torch.full((renderings.shape[0],), timestep, dtype=torch.long, device=renderings.device)
     with part("encode"):

@@ -26,8 +26,9 @@ class GaussianTeacher(MultiViewGenerator):
         super().__init__()
         self.mean, self.std = mean, std
         self.unet = torch.nn.Identity()
-        self.scheduler = DDPMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012,
-                                       prediction_type="epsilon")
+        self.scheduler = DDPMScheduler(
+            beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, prediction_type="epsilon"
+        )
         self.calls: list[tuple[Tensor, Tensor, float]] = []
         self.adapters = True
         self.adapters_seen: list[tuple[bool, bool]] = []
@@ -39,8 +40,9 @@ class GaussianTeacher(MultiViewGenerator):
     def raw_prediction(self, z_t: Tensor, timesteps: Tensor, condition: Condition) -> Tensor:
         return self._eps(z_t, timesteps, self.mean)
 
-    def predict(self, z_t: Tensor, timesteps: Tensor, condition: Condition,
-                guidance_scale: float = 1.0) -> Prediction:
+    def predict(
+        self, z_t: Tensor, timesteps: Tensor, condition: Condition, guidance_scale: float = 1.0
+    ) -> Prediction:
         self.calls.append((z_t, timesteps, guidance_scale))
         self.adapters_seen.append((self.adapters, torch.is_grad_enabled()))
         free = self._eps(z_t, timesteps, 0.0)

@@ -20,6 +20,7 @@ from aligncvc.encoders import Lite0
 from aligncvc.encoders.lite0 import FEATURE_CHANNELS
 from aligncvc.streams import stream_seed
 
+
 @dataclass(frozen=True)
 class Augmentation:
     """Parameters of the differentiable augmentation of N images, so that real and fake can share them.
@@ -45,14 +46,18 @@ class Augmentation:
             return torch.cat(rows) * (high - low) + low
 
         return cls(
-            brightness=uniform(-0.25, 0.25), saturation=uniform(0.0, 2.0), contrast=uniform(0.5, 1.5),
-            shift=uniform(-cls.MAX_SHIFT, cls.MAX_SHIFT, 2), hole=uniform(0.0, 1.0, 2),
+            brightness=uniform(-0.25, 0.25),
+            saturation=uniform(0.0, 2.0),
+            contrast=uniform(0.5, 1.5),
+            shift=uniform(-cls.MAX_SHIFT, cls.MAX_SHIFT, 2),
+            hole=uniform(0.0, 1.0, 2),
         )
 
     def __call__(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) -> the same shape: colour, translation (white enters), one grey hole an image."""
-        per_image = [p.to(images.device).view(-1, 1, 1, 1)
-                     for p in (self.brightness, self.saturation, self.contrast)]
+        per_image = [
+            p.to(images.device).view(-1, 1, 1, 1) for p in (self.brightness, self.saturation, self.contrast)
+        ]
         images = images + per_image[0]
         grey = images.mean(dim=1, keepdim=True)
         images = grey + (images - grey) * per_image[1]
@@ -77,8 +82,15 @@ class Augmentation:
 class Discriminator(nn.Module):
     """Trainable heads on a frozen Lite0. `heads` is all there is to train and to save."""
 
-    def __init__(self, encoder: Lite0, hidden: int, seed: int, *, input_px: int = 128,
-                 channels: Sequence[int] = FEATURE_CHANNELS) -> None:
+    def __init__(
+        self,
+        encoder: Lite0,
+        hidden: int,
+        seed: int,
+        *,
+        input_px: int = 128,
+        channels: Sequence[int] = FEATURE_CHANNELS,
+    ) -> None:
         super().__init__()
         self.encoder = encoder.requires_grad_(False).eval()
         self.input_px = input_px
@@ -86,7 +98,8 @@ class Discriminator(nn.Module):
             torch.manual_seed(stream_seed(seed, "discriminator", "init"))
             self.heads = nn.ModuleList(
                 nn.Sequential(
-                    spectral_norm(nn.Conv2d(c, hidden, 3, padding=1)), nn.LeakyReLU(0.2),
+                    spectral_norm(nn.Conv2d(c, hidden, 3, padding=1)),
+                    nn.LeakyReLU(0.2),
                     spectral_norm(nn.Conv2d(hidden, 1, 1)),
                 )
                 for c in channels
@@ -104,14 +117,23 @@ class Discriminator(nn.Module):
         Images smaller than `input_px` are enlarged: the encoder knows textures at photograph scale.
         """
         if images.shape[-1] < self.input_px:
-            images = F.interpolate(images, size=(self.input_px, self.input_px), mode="bilinear",
-                                   align_corners=False)
-        return [head(f) for head, f in zip(self.heads, self.encoder.features(images), strict=True)]
+            images = F.interpolate(
+                images, size=(self.input_px, self.input_px), mode="bilinear", align_corners=False
+            )
+        features = [unit_rms(f) for f in self.encoder.features(images)]
+        return [head(f) for head, f in zip(self.heads, features, strict=True)]
+
+
+def unit_rms(features: Tensor) -> Tensor:
+    """(N, C, h, w) scaled to a root mean square of 1 an image: levels differ by orders of magnitude."""
+    return features / features.square().mean(dim=(1, 2, 3), keepdim=True).sqrt().clamp_min(1e-6)
 
 
 def multilevel_bce(logits: Sequence[Tensor], target: float) -> Tensor:
     """Sum over levels of the mean sigmoid cross-entropy against one target (vision-aided GAN)."""
-    terms = [F.binary_cross_entropy_with_logits(x.float(), torch.full_like(x, target).float()) for x in logits]
+    terms = [
+        F.binary_cross_entropy_with_logits(x.float(), torch.full_like(x, target).float()) for x in logits
+    ]
     return torch.stack(terms).sum()
 
 
@@ -119,8 +141,9 @@ def _flat(images: Tensor) -> Tensor:
     return images.flatten(0, -4)
 
 
-def generator_loss(discriminator: Discriminator, fakes: Tensor, target: float,
-                   augmentation: Augmentation | None) -> Tensor:
+def generator_loss(
+    discriminator: Discriminator, fakes: Tensor, target: float, augmentation: Augmentation | None
+) -> Tensor:
     """Adversarial loss of renderings (B, V, 3, H, W); the heads receive no gradient and do not change."""
     discriminator.eval()
     wanted = [p.requires_grad for p in discriminator.heads.parameters()]
@@ -133,8 +156,13 @@ def generator_loss(discriminator: Discriminator, fakes: Tensor, target: float,
             parameter.requires_grad_(want)
 
 
-def discriminator_loss(discriminator: Discriminator, reals: Tensor, fakes: Tensor, target: float,
-                       augmentation: Augmentation | None) -> Tensor:
+def discriminator_loss(
+    discriminator: Discriminator,
+    reals: Tensor,
+    fakes: Tensor,
+    target: float,
+    augmentation: Augmentation | None,
+) -> Tensor:
     """Loss of the heads: reals towards the smoothed label, detached fakes towards 0 (halved sum).
 
     reals and fakes: (B, V, 3, H, W) at the same cameras; both see the same augmentation.

@@ -32,15 +32,16 @@ Reduction = Literal["per_view_sum", "mean"]
 
 @dataclass(frozen=True)
 class AsdDraw:
-    """The random part of one evaluation: timesteps t and t_plus >= t, each (B,) long; noise (B, V, C, h, w)."""
+    """The random part of one evaluation: timesteps t and t_plus >= t, (B,) long; noise (B, V, C, h, w)."""
 
     t: Tensor
     t_plus: Tensor
     noise: Tensor
 
 
-def draw_timesteps(randoms: Sequence[torch.Generator], settings: Asd,
-                   train_timesteps: int) -> tuple[Tensor, Tensor]:
+def draw_timesteps(
+    randoms: Sequence[torch.Generator], settings: Asd, train_timesteps: int
+) -> tuple[Tensor, Tensor]:
     """Timesteps (t, t_plus), each (B,) long on CPU, one generator an object; its views share the timesteps.
 
     t ~ U{t_min T .. t_max T}; t_plus = min(t + floor(u eta (t - t_min T)), T - 1), u ~ U[0, 1).
@@ -55,8 +56,9 @@ def draw_timesteps(randoms: Sequence[torch.Generator], settings: Asd,
     return t, (t + shift).clamp_max(train_timesteps - 1)
 
 
-def asd_gradient(teacher: MultiViewGenerator, latents: Tensor, condition: Condition, draw: AsdDraw,
-                 settings: Asd) -> Tensor:
+def asd_gradient(
+    teacher: MultiViewGenerator, latents: Tensor, condition: Condition, draw: AsdDraw, settings: Asd
+) -> Tensor:
     """The ASD gradient at `latents` (B, V, C, h, w), detached, of the same shape.
 
     The teacher is the generator with its adapters off. Without DMD normalisation w(t) = 1 - abar_t;
@@ -82,7 +84,8 @@ def asd_gradient(teacher: MultiViewGenerator, latents: Tensor, condition: Condit
 def surrogate_loss(latents: Tensor, gradient: Tensor, reduction: Reduction = "per_view_sum") -> Tensor:
     """0.5 ||z - sg(z - g)||^2: a scalar whose gradient is `gradient` up to the reduction's factor.
 
-    per_view_sum: summed over a view's elements, averaged over objects and views (TriplaneTurbo; d/dz = g/(BV));
+    per_view_sum: summed over a view's elements, averaged over objects and views (TriplaneTurbo;
+    d/dz = g / (B V));
     mean: averaged over everything (the authors' release; smaller by the number of elements of a view).
     """
     squares = 0.5 * (latents.float() - (latents.detach().float() - gradient)).square()
@@ -91,8 +94,15 @@ def surrogate_loss(latents: Tensor, gradient: Tensor, reduction: Reduction = "pe
     return squares.flatten(2).sum(-1).mean()
 
 
-def soft_loss(teacher: MultiViewGenerator, latents: Tensor, condition: Condition, settings: Asd,
-              noise: Tensor, randoms: Sequence[torch.Generator], reduction: Reduction = "per_view_sum") -> Tensor:
+def soft_loss(
+    teacher: MultiViewGenerator,
+    latents: Tensor,
+    condition: Condition,
+    settings: Asd,
+    noise: Tensor,
+    randoms: Sequence[torch.Generator],
+    reduction: Reduction = "per_view_sum",
+) -> Tensor:
     """Draw timesteps, evaluate the teacher and return the surrogate loss of the student's `latents`."""
     t, t_plus = draw_timesteps(randoms, settings, len(teacher.scheduler.alphas_cumprod))
     draw = AsdDraw(t.to(latents.device), t_plus.to(latents.device), noise)

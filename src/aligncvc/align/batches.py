@@ -41,7 +41,8 @@ class Batch:
 
 def draw_batch(renders: RenderSet, seed: int, step: int, slots: range, device: torch.device | str) -> Batch:
     """Objects for the slots of this process at one step, each with a random ring member as input view."""
-    views, cameras, names = [], [], []
+    views, cameras = [], []
+    names: list[tuple[object, ...]] = []
     for slot in slots:
         random = torch_stream(seed, "align", step, slot, "object")
         item = renders.load(renders.ids[int(torch.randint(len(renders), (), generator=random))])

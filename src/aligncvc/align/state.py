@@ -91,11 +91,16 @@ class RunState:
             matches = state["key"] == self.key
         except (OSError, RuntimeError, KeyError, EOFError, TypeError, pickle.UnpicklingError) as error:
             self._cut_metrics(0)
-            return 0, f"the state in {self.folder} is not readable ({type(error).__name__}); starting from step 0"
+            return (
+                0,
+                f"the state in {self.folder} is not readable ({type(error).__name__}); starting from step 0",
+            )
         if not matches:
             self._cut_metrics(0)
-            return 0, (f"the state in {self.folder} belongs to another configuration, code or data and is "
-                       "ignored; starting from step 0")
+            return 0, (
+                f"the state in {self.folder} belongs to another configuration, code or data and is "
+                "ignored; starting from step 0"
+            )
         for name, part in self.parts.items():
             part.load_state_dict(state["parts"][name])
         self._cut_metrics(state["metrics_bytes"])
@@ -104,7 +109,8 @@ class RunState:
     def save(self, step: int) -> None:
         """Write the state after `step` completed steps."""
         state = {
-            "key": self.key, "step": step,
+            "key": self.key,
+            "step": step,
             "metrics_bytes": self.metrics.stat().st_size if self.metrics.exists() else 0,
             "parts": {name: part.state_dict() for name, part in self.parts.items()},
         }

@@ -8,8 +8,6 @@ The student is the teacher plus LoRA; the reconstructor trains in full. docs/met
 
 from __future__ import annotations
 
-import ast
-import math
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -24,10 +22,12 @@ from aligncvc.align.adversarial import Augmentation, Discriminator, discriminato
 from aligncvc.align.asd import soft_loss
 from aligncvc.align.batches import Batch, draw_batch, unrolled_steps
 from aligncvc.align.state import Ema, ParameterState, RunState
+from aligncvc.codehash import code_hash
 from aligncvc.config import Config
 from aligncvc.encoders import load_lite0, load_lpips
 from aligncvc.errors import UserError
 from aligncvc.files import sha256_file, sha256_json, write_provenance, write_text
+from aligncvc.metrics import psnr
 from aligncvc.mvg import Condition
 from aligncvc.pair import RECON_FILE, STUDENT_FILE, attach_lora, base_weights, load_pretrained, write_weights
 from aligncvc.renderset import RenderSet
@@ -42,24 +42,23 @@ UNROLLED_STEPS = 4
 """K of the unrolled sampler, the paper's."""
 
 
-def psnr(a: Tensor, b: Tensor) -> float:
-    """Peak signal-to-noise ratio in dB of images in [0, 1], over all elements; capped at 100."""
-    return -10 * math.log10(max(float((a.detach().float() - b.detach().float()).square().mean()), 1e-10))
-
-
 class Trainer:
     """Networks, optimisers and averages of one run."""
 
     def __init__(self, config: Config, run_name: str, renders: RenderSet, accelerator: Accelerator) -> None:
         """Raises UserError for a run that the configuration does not define or that has no loss."""
         if run_name not in config.align.runs:
-            raise UserError(f"align.runs does not define {run_name!r}; choose one of {sorted(config.align.runs)}")
+            raise UserError(
+                f"align.runs does not define {run_name!r}; choose one of {sorted(config.align.runs)}"
+            )
         self.config, self.align, self.run = config, config.align, config.align.runs[run_name]
         self.trains_3d = self.run.hard or self.align.lambda_recon > 0
         if not (self.run.soft or self.trains_3d):
             raise UserError(f"align.runs.{run_name} has neither soft nor hard alignment; switch one on")
         if accelerator.mixed_precision == "fp16":
-            raise UserError("fp16 needs loss scaling, which two optimisers cannot share; use mixed precision bf16")
+            raise UserError(
+                "fp16 needs loss scaling, which two optimisers cannot share; use mixed precision bf16"
+            )
         self.renders, self.accelerator, self.device = renders, accelerator, accelerator.device
         self.timesteps = timesteps_for(UNROLLED_STEPS, config)
         self.generator, self.reconstructor = load_pretrained(config)
@@ -67,17 +66,32 @@ class Trainer:
         self.generator.to(self.device)
         self.reconstructor.to(self.device).requires_grad_(True)
         self.recon_parameters = dict(self.reconstructor.named_parameters())
-        self.optimiser = torch.optim.AdamW([
-            {"params": list(self.lora.values()), "lr": self.align.lr_student},
-            {"params": list(self.recon_parameters.values()), "lr": self.align.lr_recon},
-        ], betas=(0.9, 0.99), weight_decay=0.0)
-        self.ema = Ema({**{f"student.{n}": p for n, p in self.lora.items()},
-                        **{f"recon.{n}": p for n, p in self.recon_parameters.items()}}, self.align.ema_decay)
-        self.parts = {"lora": ParameterState(self.lora), "recon": self.reconstructor, "ema": self.ema,
-                      "optimiser": self.optimiser}
+        self.optimiser = torch.optim.AdamW(
+            [
+                {"params": list(self.lora.values()), "lr": self.align.lr_student},
+                {"params": list(self.recon_parameters.values()), "lr": self.align.lr_recon},
+            ],
+            betas=(0.9, 0.99),
+            weight_decay=0.0,
+        )
+        self.ema = Ema(
+            {
+                **{f"student.{n}": p for n, p in self.lora.items()},
+                **{f"recon.{n}": p for n, p in self.recon_parameters.items()},
+            },
+            self.align.ema_decay,
+        )
+        self.parts = {
+            "lora": ParameterState(self.lora),
+            "recon": self.reconstructor,
+            "ema": self.ema,
+            "optimiser": self.optimiser,
+        }
         self.discriminator: Discriminator | None = None
         if self.run.hard:
-            self.discriminator = Discriminator(load_lite0(), self.align.gan.hidden, config.seed).to(self.device)
+            self.discriminator = Discriminator(load_lite0(), self.align.gan.hidden, config.seed).to(
+                self.device
+            )
             self.heads = list(self.discriminator.heads.parameters())
             # beta1 = 0: the opponent moves, so momentum would push along stale directions
             self.heads_optimiser = torch.optim.Adam(self.heads, lr=self.align.gan.lr, betas=(0.0, 0.99))
@@ -88,19 +102,22 @@ class Trainer:
         """One iteration; returns its record. Raises UserError if the loss is not finite."""
         started = time.perf_counter()
         count, rank = self.align.batch, self.accelerator.process_index
-        batch = draw_batch(self.renders, self.config.seed, index, range(rank * count, (rank + 1) * count),
-                           self.device)
+        batch = draw_batch(
+            self.renders, self.config.seed, index, range(rank * count, (rank + 1) * count), self.device
+        )
         k = unrolled_steps(self.config.seed, index, len(self.timesteps))
         with self.accelerator.autocast():
             result, condition = self.roll_out(batch, k)
-        record = {"step": index, "k": k}
+        record: dict[str, float] = {"step": index, "k": k}
         record |= self.discriminator_step(batch, result)
         with self.accelerator.autocast():
             losses = self.losses(batch, result, condition)
         total = torch.stack(list(losses.values())).sum()
         if not bool(torch.isfinite(total)):
-            raise UserError(f"alignment diverged at step {index} (loss {float(total)}); lower align.lr_student, "
-                            "align.lr_recon or the lambdas and start again")
+            raise UserError(
+                f"alignment diverged at step {index} (loss {float(total)}); lower align.lr_student, "
+                "align.lr_recon or the lambdas and start again"
+            )
         self.optimiser.zero_grad(set_to_none=True)
         total.backward()
         record |= {f"loss_{name}": float(value.detach()) for name, value in losses.items()}
@@ -108,8 +125,8 @@ class Trainer:
         record["grad_recon"] = self.average_and_clip(self.recon_parameters.values())
         self.optimiser.step()
         self.ema.update()
-        record["residual_psnr"] = psnr(result.views, result.renderings)
-        record["gt_psnr"] = psnr(result.renderings, batch.views)
+        record["residual_psnr"] = float(psnr(result.views.detach(), result.renderings.detach()).mean())
+        record["gt_psnr"] = float(psnr(result.renderings.detach(), batch.views).mean())
         record["seconds"] = round(time.perf_counter() - started, 4)
         return record
 
@@ -121,11 +138,21 @@ class Trainer:
             condition = self.generator.encode_condition(batch.image, batch.cameras.c2w)
             z = batch.noise(shape, seed, "start")
             for now, following in zip(self.timesteps[: k - 1], self.timesteps[1:k], strict=True):
-                result = aware_step(self.generator, self.reconstructor, z, now, condition, batch.cameras, guidance)
+                result = aware_step(
+                    self.generator, self.reconstructor, z, now, condition, batch.cameras, guidance
+                )
                 noise = batch.noise(shape, seed, "renoise", following)
                 z = renoise(self.generator, result.renderings, noise, following)
-        result = aware_step(self.generator, self.reconstructor, z, self.timesteps[k - 1], condition, batch.cameras,
-                            guidance, grad_3d=self.trains_3d)
+        result = aware_step(
+            self.generator,
+            self.reconstructor,
+            z,
+            self.timesteps[k - 1],
+            condition,
+            batch.cameras,
+            guidance,
+            grad_3d=self.trains_3d,
+        )
         return result, condition
 
     def losses(self, batch: Batch, result: StepResult, condition: Condition) -> dict[str, Tensor]:
@@ -135,11 +162,15 @@ class Trainer:
             randoms = [torch_stream(self.config.seed, *name, "asd") for name in batch.names]
             noise = batch.noise(result.latents.shape[1:], self.config.seed, "asd", "noise")
             losses["soft"] = self.align.lambda_soft * soft_loss(
-                self.generator, result.latents, condition, self.align.asd, noise, randoms)
+                self.generator, result.latents, condition, self.align.asd, noise, randoms
+            )
         if self.discriminator is not None:
             losses["g"] = self.align.lambda_hard * generator_loss(
-                self.discriminator, result.renderings, self.align.gan.label_smoothing,
-                self.augmentation(batch, "g"))
+                self.discriminator,
+                result.renderings,
+                self.align.gan.label_smoothing,
+                self.augmentation(batch, "g"),
+            )
         if self.lpips is not None:
             fake, real = result.renderings.flatten(0, 1), batch.views.flatten(0, 1)
             perceptual = self.lpips(fake * 2 - 1, real * 2 - 1).mean()
@@ -152,8 +183,13 @@ class Trainer:
             return {}
         self.heads_optimiser.zero_grad(set_to_none=True)
         with self.accelerator.autocast():
-            loss = discriminator_loss(self.discriminator, batch.views, result.renderings,
-                                      self.align.gan.label_smoothing, self.augmentation(batch, "d"))
+            loss = discriminator_loss(
+                self.discriminator,
+                batch.views,
+                result.renderings,
+                self.align.gan.label_smoothing,
+                self.augmentation(batch, "d"),
+            )
         loss.backward()
         norm = self.average_and_clip(self.heads)
         self.heads_optimiser.step()
@@ -164,8 +200,9 @@ class Trainer:
         if not self.align.gan.augment:
             return None
         views = batch.views.shape[1]
-        return Augmentation.draw([torch_stream(self.config.seed, *name, "augment", who) for name in batch.names],
-                                 views)
+        return Augmentation.draw(
+            [torch_stream(self.config.seed, *name, "augment", who) for name in batch.names], views
+        )
 
     def average_and_clip(self, parameters: Iterable[nn.Parameter]) -> float:
         """Average gradients over processes, clip their norm; return the norm before clipping."""
@@ -179,19 +216,11 @@ class Trainer:
         """(LoRA, reconstructor) state dicts holding the averaged weights."""
         shadow = self.ema.shadow
         student = {n: shadow[f"student.{n}"].to(p.dtype) for n, p in self.lora.items()}
-        recon = {n: shadow[f"recon.{n}"].to(v.dtype) if f"recon.{n}" in shadow else v
-                 for n, v in self.reconstructor.state_dict().items()}
+        recon = {
+            n: shadow[f"recon.{n}"].to(v.dtype) if f"recon.{n}" in shadow else v
+            for n, v in self.reconstructor.state_dict().items()
+        }
         return student, recon
-
-
-def code_key() -> str:
-    """A hash of the library's code without comments: a state made by other code is not continued."""
-    package = Path(__file__).resolve().parents[1]
-    used = [package / f"{name}.py" for name in ("rollout", "pair", "renderset", "cameras", "streams")]
-    for folder in ("align", "mvg", "recon", "splat", "encoders"):
-        used += sorted((package / folder).rglob("*.py")) + sorted((package / folder).rglob("*.c"))
-    return sha256_json([[str(f.relative_to(package)), ast.dump(ast.parse(f.read_text(encoding="utf-8")))
-                         if f.suffix == ".py" else sha256_file(f)] for f in used])
 
 
 def run_key(config: Config, run_name: str, renders: RenderSet, processes: int) -> str:
@@ -199,7 +228,17 @@ def run_key(config: Config, run_name: str, renders: RenderSet, processes: int) -
     relevant = config.model_dump(include={"seed", "render", "mvg", "recon", "align"}, mode="json")
     relevant["align"]["runs"] = relevant["align"]["runs"].get(run_name)
     weights = {part: sha256_file(path) for part, path in base_weights(config).items()}
-    return sha256_json([relevant, timesteps_for(UNROLLED_STEPS, config), run_name, renders.key, weights, processes, code_key()])
+    return sha256_json(
+        [
+            relevant,
+            timesteps_for(UNROLLED_STEPS, config),
+            run_name,
+            renders.key,
+            weights,
+            processes,
+            code_hash("aligncvc.align"),
+        ]
+    )
 
 
 def train(config: Config, run_name: str, manifest: Path, out: Path) -> None:
@@ -248,6 +287,12 @@ def publish(trainer: Trainer, state: RunState, run_name: str, renders: RenderSet
     write_text(out / "metrics.jsonl", state.metrics.read_text(encoding="utf-8"))
     for name, weights in zip((STUDENT_FILE, RECON_FILE), trainer.results(), strict=True):
         write_weights(out / name, weights, run=run_name, lora_rank=config.align.lora_rank)
-        write_provenance(out / name, inputs=inputs, config=config.model_dump(mode="json"), seed=config.seed,
-                         run=run_name, steps=config.align.steps)
+        write_provenance(
+            out / name,
+            inputs=inputs,
+            config=config.model_dump(mode="json"),
+            seed=config.seed,
+            run=run_name,
+            steps=config.align.steps,
+        )
     state.discard()

@@ -1,0 +1,92 @@
+"""What a sampler costs: seconds by part, calls of the denoiser, peak memory."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+
+class Stopwatch:
+    """Seconds by part. Parts entered inside `paused()` are not counted (figures, not results)."""
+
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+        self.device = torch.device(device)
+        self._paused = False
+
+    @contextmanager
+    def __call__(self, part: str) -> Iterator[None]:
+        started = self._now()
+        yield
+        if not self._paused:
+            self.seconds[part] += self._now() - started
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Nothing inside counts."""
+        self._paused = True
+        try:
+            yield
+        finally:
+            self._paused = False
+
+    @property
+    def total(self) -> float:
+        return sum(self.seconds.values())
+
+    def _now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)  # kernels are asynchronous: wait for them
+        return time.perf_counter()
+
+
+@contextmanager
+def counted_calls(denoiser: nn.Module, views: int) -> Iterator[list[int]]:
+    """Count evaluations of the denoiser, one for each set of `views` rows it is given.
+
+    A guided prediction runs the conditional and the unconditional rows in one batch and counts as two.
+    Yields a list of one number that grows.
+    """
+    calls = [0]
+
+    def count(_: nn.Module, arguments: tuple[Any, ...]) -> None:
+        calls[0] += arguments[0].shape[0] // views
+
+    handle = denoiser.register_forward_pre_hook(count)
+    try:
+        yield calls
+    finally:
+        handle.remove()
+
+
+class PeakMemory:
+    """Peak memory in MB since construction: of the device on CUDA, of the process (resident) on CPU.
+
+    Linux can restart the process' high-water mark; where it cannot, the mark since the start is reported.
+    """
+
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        self.device = torch.device(device)
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+            return
+        with suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
+
+    def read(self) -> float:
+        """MB (2^20 bytes)."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device) / 2**20
+        try:
+            lines = Path("/proc/self/status").read_text().splitlines()
+            return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+        except (OSError, StopIteration):
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -1,0 +1,141 @@
+"""The discriminator: frozen encoder, own step, shared augmentation, losses with the right sign."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor
+
+from aligncvc.align.adversarial import (
+    Augmentation,
+    Discriminator,
+    discriminator_loss,
+    generator_loss,
+    multilevel_bce,
+)
+from aligncvc.encoders import load_lite0
+from aligncvc.streams import torch_stream
+
+SHAPE = (2, 2, 3, 32, 32)
+
+
+@pytest.fixture(scope="module")
+def encoder() -> torch.nn.Module:
+    return load_lite0()
+
+
+@pytest.fixture
+def discriminator(encoder: torch.nn.Module) -> Discriminator:
+    return Discriminator(encoder, hidden=8, seed=0, input_px=64)
+
+
+def images(name: str) -> Tensor:
+    return torch.rand(SHAPE, generator=torch_stream(0, name))
+
+
+def draw(name: str = "a", each: int = 4) -> Augmentation:
+    return Augmentation.draw([torch_stream(0, name)], each)
+
+
+def state(module: torch.nn.Module) -> dict[str, Tensor]:
+    return copy.deepcopy(module.state_dict())
+
+
+def test_logits_come_from_every_level(discriminator: Discriminator) -> None:
+    logits = discriminator(images("x").flatten(0, 1))
+    assert [tuple(x.shape) for x in logits] == [(4, 1, s, s) for s in (32, 16, 8, 4, 2)]
+
+
+def test_same_seed_same_heads_and_global_generator_untouched(encoder: torch.nn.Module) -> None:
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state()
+    a, b = (Discriminator(encoder, 8, seed=3, input_px=64) for _ in range(2))
+    c = Discriminator(encoder, 8, seed=4, input_px=64)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert all(
+        torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True)
+    )
+    assert any(not torch.equal(x, y) for x, y in zip(a.heads.parameters(), c.heads.parameters(), strict=True))
+
+
+def test_generator_loss_reaches_the_images_and_leaves_the_discriminator_alone(
+    discriminator: Discriminator,
+) -> None:
+    before = state(discriminator)
+    fakes = images("fake").requires_grad_(True)
+    generator_loss(discriminator, fakes, 0.8, draw()).backward()
+    assert fakes.grad is not None and float(fakes.grad.abs().sum()) > 0
+    assert all(p.grad is None for p in discriminator.parameters())
+    assert all(p.requires_grad for p in discriminator.heads.parameters())
+    assert all(torch.equal(v, before[k]) for k, v in discriminator.state_dict().items())
+
+
+def test_discriminator_loss_stops_at_the_images_and_at_the_encoder(discriminator: Discriminator) -> None:
+    fakes, reals = images("fake").requires_grad_(True), images("real").requires_grad_(True)
+    discriminator_loss(discriminator, reals, fakes, 0.8, draw()).backward()
+    assert fakes.grad is None and reals.grad is None
+    assert all(p.grad is None for p in discriminator.encoder.parameters())
+    assert all(
+        p.grad is not None and float(p.grad.abs().sum()) > 0
+        for n, p in discriminator.heads.named_parameters()
+        if "bias" not in n
+    )
+
+
+def test_discriminator_learns_and_the_generator_follows(discriminator: Discriminator) -> None:
+    """Dark reals, bright fakes: after training the heads, descending the generator's loss darkens the fakes."""
+    reals, fakes = images("real") * 0.3, images("fake") * 0.3 + 0.7
+    optimiser = torch.optim.Adam(discriminator.heads.parameters(), lr=5e-3)
+    losses = []
+    for _ in range(25):
+        loss = discriminator_loss(discriminator, reals, fakes, 0.8, None)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.8 * losses[0]
+    good, bad = (float(generator_loss(discriminator, x, 0.8, None)) for x in (reals, fakes))
+    assert good < bad
+    moving = fakes.clone().requires_grad_(True)
+    mover = torch.optim.Adam([moving], lr=0.02)
+    for _ in range(10):
+        loss = generator_loss(discriminator, moving, 0.8, None)
+        mover.zero_grad()
+        loss.backward()
+        mover.step()
+    assert float(generator_loss(discriminator, moving.detach(), 0.8, None)) < bad
+    assert float(moving.detach().mean()) < float(fakes.mean())
+
+
+def test_smoothed_label_has_its_optimum_at_the_target() -> None:
+    logit = torch.logit(torch.tensor(0.8)).requires_grad_(True)
+    multilevel_bce([logit.view(1, 1, 1, 1), logit.view(1, 1, 1, 1)], 0.8).backward()
+    assert logit.grad is not None and abs(float(logit.grad)) < 1e-6
+    low = torch.tensor([[[[0.0]]]])
+    assert float(multilevel_bce([low], 0.8)) == pytest.approx(0.6931, abs=1e-4)
+    assert float(multilevel_bce([low, low], 0.8)) == pytest.approx(2 * 0.6931, abs=1e-4)
+
+
+def test_augmentation_is_shared_differentiable_and_batch_independent() -> None:
+    x = images("x").flatten(0, 1).requires_grad_(True)
+    augmentation = draw()
+    assert torch.equal(augmentation(x), augmentation(x))
+    assert not torch.equal(augmentation(x), draw("b")(x))
+    augmentation(x).sum().backward()
+    assert x.grad is not None and float(x.grad.abs().sum()) > 0
+    two = Augmentation.draw([torch_stream(0, "p"), torch_stream(0, "q")], 2)(x)
+    one = Augmentation.draw([torch_stream(0, "q")], 2)(x[2:])
+    torch.testing.assert_close(two[2:], one)
+
+
+def test_augmentation_translates_with_white_and_cuts_a_hole() -> None:
+    zero = torch.zeros(1)
+    still = Augmentation(zero, zero + 1, zero + 1, torch.tensor([[0.125, 0.0]]), torch.tensor([[0.99, 0.99]]))
+    image = torch.zeros(1, 3, 32, 32)
+    image[..., 0, :] = 0.3
+    out = still(image)
+    assert torch.equal(out[..., :4, :24], torch.ones(1, 3, 4, 24))  # white entered from the top
+    torch.testing.assert_close(out[..., 4, :24], torch.full((1, 3, 24), 0.3))  # the first row moved down by 4
+    assert torch.equal(out[..., 24:, 24:], torch.full((1, 3, 8, 8), 0.5))

@@ -1,0 +1,236 @@
+"""The training loop on the real classes at 32 px: gradients, switches, resumption to the bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file
+from tiny_world import tiny_config, write_config
+
+from aligncvc.align.batches import draw_batch, unrolled_steps
+from aligncvc.align.train import Trainer, train
+from aligncvc.errors import UserError
+from aligncvc.pair import load_pair
+from aligncvc.renderset import RenderSet
+
+
+def make(renders: Path, run: str = "both", **align: object) -> Trainer:
+    return Trainer(tiny_config(**align), run, RenderSet(renders, 32), Accelerator(cpu=True))
+
+
+def loss_gradients(trainer: Trainer) -> tuple[float, float]:
+    """Norms of the loss's gradient at the student and at the reconstructor, k = 2."""
+    batch = draw_batch(trainer.renders, 0, 0, range(2), "cpu")
+    result, condition = trainer.roll_out(batch, 2)
+    torch.stack(list(trainer.losses(batch, result, condition).values())).sum().backward()
+
+    def norm(parameters: list[torch.nn.Parameter]) -> float:
+        return sum(float(p.grad.square().sum()) for p in parameters if p.grad is not None) ** 0.5
+
+    return norm(list(trainer.lora.values())), norm(list(trainer.recon_parameters.values()))
+
+
+def test_hard_loss_reaches_student_and_reconstructor_and_nothing_else(renders: Path) -> None:
+    trainer = make(renders, "hard")
+    student, recon = loss_gradients(trainer)
+    assert student > 0 and recon > 0
+    trained = {id(p) for p in [*trainer.lora.values(), *trainer.recon_parameters.values()]}
+    assert all(p.grad is None for p in trainer.generator.parameters() if id(p) not in trained)
+    assert all(p.grad is None for p in trainer.discriminator.parameters())
+
+
+def test_soft_loss_reaches_the_student_only(renders: Path) -> None:
+    student, recon = loss_gradients(make(renders, "soft"))
+    assert student > 0 and recon == 0
+
+
+def test_official_asd_gives_the_student_no_gradient(renders: Path) -> None:
+    student, recon = loss_gradients(make(renders, "soft", asd={"mode": "official"}))
+    assert student == 0 and recon == 0
+
+
+def test_reconstruction_loss_reaches_both(renders: Path) -> None:
+    trainer = make(renders, "soft", lambda_recon=1.0, lambda_soft=0.0)
+    student, recon = loss_gradients(trainer)
+    assert student > 0 and recon > 0
+
+
+def test_discriminator_step_leaves_the_others_unchanged(renders: Path) -> None:
+    trainer = make(renders)
+    batch = draw_batch(trainer.renders, 0, 0, range(2), "cpu")
+    result, _ = trainer.roll_out(batch, 1)
+    generator = {k: v.clone() for k, v in trainer.generator.state_dict().items()}
+    recon = {k: v.clone() for k, v in trainer.reconstructor.state_dict().items()}
+    heads = {k: v.clone() for k, v in trainer.discriminator.heads.state_dict().items()}
+    record = trainer.discriminator_step(batch, result)
+    assert record["loss_d"] > 0 and record["grad_d"] > 0
+    assert all(torch.equal(v, generator[k]) for k, v in trainer.generator.state_dict().items())
+    assert all(torch.equal(v, recon[k]) for k, v in trainer.reconstructor.state_dict().items())
+    assert any(not torch.equal(v, heads[k]) for k, v in trainer.discriminator.heads.state_dict().items())
+
+
+def test_a_step_changes_the_student_but_never_the_teacher(renders: Path) -> None:
+    trainer = make(renders)
+    batch = draw_batch(trainer.renders, 0, 0, range(2), "cpu")
+    condition = trainer.generator.encode_condition(batch.image, batch.cameras.c2w)
+    z = batch.noise(trainer.generator.latent_shape(4), 0, "probe")
+    t = torch.tensor([700, 700])
+
+    def outputs() -> tuple[torch.Tensor, torch.Tensor]:
+        with torch.no_grad():
+            student = trainer.generator.predict(z, t, condition).eps
+            with trainer.generator.adapters_off():
+                return student, trainer.generator.predict(z, t, condition).eps
+
+    student, teacher = outputs()
+    torch.testing.assert_close(student, teacher)  # LoRA starts as the identity
+    trainer.step(0)
+    student_after, teacher_after = outputs()
+    assert torch.equal(teacher, teacher_after)
+    assert not torch.equal(student, student_after)
+
+
+def test_batches_depend_on_names_only(renders: Path) -> None:
+    one, other = RenderSet(renders, 32), RenderSet(renders, 32)
+    draw_batch(other, 0, 7, range(4), "cpu")
+    both = draw_batch(one, 0, 3, range(2), "cpu")
+    second = draw_batch(other, 0, 3, range(1, 2), "cpu")
+    assert torch.equal(both.views[1:], second.views)
+    assert torch.equal(both.noise((4, 4, 8, 8), 0, "x")[1:], second.noise((4, 4, 8, 8), 0, "x"))
+    assert {unrolled_steps(0, i, 4) for i in range(40)} == {1, 2, 3, 4}
+    starts = {float(draw_batch(one, 0, i, range(1), "cpu").views.sum()) for i in range(20)}
+    assert len(starts) > 3  # input views vary
+    azimuth0 = both.cameras.c2w[:, 0, :3, 3]
+    assert float(azimuth0[:, 0].abs().max()) < 1e-5 and bool((azimuth0[:, 1] < 0).all())
+
+
+def start(config: Path, renders: Path, out: Path, run: str = "both") -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "aligncvc.align", "--config", str(config), "--run", run]
+    command += ["--renders", str(renders), "--out", str(out)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"})
+
+
+def metrics(out: Path) -> list[dict[str, float]]:
+    records = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert all(record.pop("seconds") > 0 for record in records)
+    return records
+
+
+def test_killed_and_restarted_run_equals_the_straight_one(renders: Path, tmp_path: Path) -> None:
+    """SIGKILL after step 3 (the last state is after step 2), restart, compare weights and metrics."""
+    config = write_config(tmp_path / "tiny.yaml")
+    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    assert start(config, renders, straight).wait(300) == 0
+    process = start(config, renders, killed)
+    progress = killed / "state" / "metrics.jsonl"
+    deadline = time.time() + 120
+    while time.time() < deadline and process.poll() is None:
+        if progress.exists() and progress.read_bytes().count(b"\n") >= 3:
+            break
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert progress.read_bytes().count(b"\n") in (3, 4, 5), "the run was not killed in its middle"
+    assert not (killed / "student.safetensors").exists()
+    again = start(config, renders, killed)
+    _, errors = again.communicate(timeout=300)
+    assert again.returncode == 0, errors.decode()
+    assert b"ignored" not in errors
+    for name in ("student.safetensors", "recon.safetensors"):
+        assert (straight / name).read_bytes() == (killed / name).read_bytes()
+        assert (straight / f"{name}.provenance.json").exists()
+    assert metrics(straight) == metrics(killed)
+    assert [r["step"] for r in metrics(killed)] == list(range(6))
+    assert not (killed / "state").exists()
+
+
+def test_every_state_continues_to_the_same_weights(renders: Path, tmp_path: Path,
+                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stop in the middle of every step in turn, inside the step: the end is always the same."""
+    config = tiny_config(steps=4, save_every=1)
+    train(config, "both", renders, tmp_path / "straight")
+    wanted = load_file(tmp_path / "straight/student.safetensors")
+    whole = Trainer.step
+    stops = iter(range(4))
+    upcoming = [next(stops)]
+
+    def interrupted(self: Trainer, index: int) -> dict[str, float]:
+        record = whole(self, index)
+        if upcoming and index == upcoming[0]:
+            upcoming[0] = next(stops, -1)
+            raise KeyboardInterrupt
+        return record
+
+    monkeypatch.setattr(Trainer, "step", interrupted)
+    for _ in range(4):
+        with pytest.raises(KeyboardInterrupt):
+            train(config, "both", renders, tmp_path / "stopped")
+    train(config, "both", renders, tmp_path / "stopped")
+    found = load_file(tmp_path / "stopped/student.safetensors")
+    assert all(torch.equal(found[k], wanted[k]) for k in wanted)
+    assert metrics(tmp_path / "stopped") == metrics(tmp_path / "straight")
+
+
+def test_state_of_another_configuration_is_ignored_with_a_sentence(
+        renders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    whole = Trainer.step
+
+    def until_two(self: Trainer, index: int) -> dict[str, float]:
+        if index == 2:
+            raise KeyboardInterrupt
+        return whole(self, index)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Trainer, "step", until_two)
+        train(tiny_config(steps=3, save_every=1), "soft", renders, tmp_path)
+    assert (tmp_path / "state/state.pt").exists()
+    train(tiny_config(steps=3, save_every=1, lr_student=3e-4), "soft", renders, tmp_path)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "belongs to another configuration" in said
+    assert [r["step"] for r in metrics(tmp_path)] == [0, 1, 2]
+
+
+def test_a_damaged_state_is_not_fatal(renders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state/state.pt").write_bytes(b"not a state")
+    train(tiny_config(steps=1), "soft", renders, tmp_path)
+    assert "not readable" in " ".join(capsys.readouterr().err.split())
+    assert (tmp_path / "student.safetensors").exists()
+
+
+def test_results_load_and_differ_as_the_switches_say(renders: Path, tmp_path: Path) -> None:
+    config = tiny_config(steps=2, lr_recon=1e-3)
+    _, base = load_pair(config)
+    for run, recon_moves in (("soft", False), ("hard", True)):
+        train(config, run, renders, tmp_path / run)
+        generator, recon = load_pair(config, run, tmp_path)
+        assert not any(p.requires_grad for p in [*generator.parameters(), *recon.parameters()])
+        same = all(torch.equal(a, b) for a, b in zip(base.parameters(), recon.parameters(), strict=True))
+        assert same != recon_moves
+        weights = load_file(tmp_path / run / "student.safetensors")
+        assert any("lora_B" in k and float(v.abs().sum()) > 0 for k, v in weights.items())
+
+
+def test_weights_of_another_size_are_refused(renders: Path, tmp_path: Path) -> None:
+    train(tiny_config(steps=1), "soft", renders, tmp_path / "soft")
+    with pytest.raises(UserError, match=r"student.safetensors does not fit .*lora_A"):
+        load_pair(tiny_config(lora_rank=8), "soft", tmp_path)
+    with pytest.raises(UserError, match="run python -m aligncvc.align --run hard"):
+        load_pair(tiny_config(), "hard", tmp_path)
+
+
+def test_unknown_run_and_run_without_losses(renders: Path) -> None:
+    with pytest.raises(UserError, match="align.runs does not define 'nothing'"):
+        make(renders, "nothing")
+    with pytest.raises(UserError, match="neither soft nor hard"):
+        make(renders, "none", runs={"both": {}, "soft": {}, "hard": {}, "none": {"soft": False, "hard": False}})
