@@ -135,6 +135,8 @@ def test_gobjaverse_wide_image_keeps_square_pixels() -> None:
     wide = Cameras(square.c2w, FOV, 2 * SIZE, SIZE)
     back = formats.from_gobjaverse(formats.to_gobjaverse(wide), 2 * SIZE, SIZE)
     assert back.fov_y_deg == pytest.approx(FOV) and back.focal_px == pytest.approx(wide.focal_px)
+    only_x = [{k: v for k, v in view.items() if k != "y_fov"} for view in formats.to_gobjaverse(wide)]
+    assert formats.from_gobjaverse(only_x, 2 * SIZE, SIZE).fov_y_deg == pytest.approx(FOV)
 
 
 def test_gobjaverse_says_what_is_wrong() -> None:
@@ -142,6 +144,6 @@ def test_gobjaverse_says_what_is_wrong() -> None:
     with pytest.raises(UserError, match="origin"):
         formats.from_gobjaverse([{k: v for k, v in view.items() if k != "origin"}], SIZE, SIZE)
     with pytest.raises(UserError, match="field of view"):
-        formats.from_gobjaverse([view, {**view, "x_fov": 1.0}], SIZE, SIZE)
+        formats.from_gobjaverse([view, {**view, "y_fov": 1.0}], SIZE, SIZE)
     with pytest.raises(UserError, match="0 GObjaverse cameras"):
         formats.from_gobjaverse([], SIZE, SIZE)

@@ -11,7 +11,7 @@ direction (camera-to-world or world-to-camera).
 | pytorch3d  | x left, y up, z forward         | z up  | R (3, 3), T (3,): x_view = x_world R + T   |
 | lgm        | x right, y up, z backward       | y up  | (4, 4) camera-to-world (kiui)              |
 | wonder3d   | x right, y up, z backward       | z up  | (3, 4) world-to-camera                     |
-| gobjaverse | x right, y down, z forward      | z up  | JSON: columns x, y, z, origin; x_fov (rad) |
+| gobjaverse | x right, y down, z forward      | z up  | JSON: x, y, z, origin; x_fov, y_fov (rad)   |
 """
 
 from __future__ import annotations
@@ -103,38 +103,48 @@ def from_wonder3d(w2c: Tensor) -> Tensor:
 
 
 def to_gobjaverse(cameras: Cameras) -> list[dict[str, Any]]:
-    """V cameras (V, 4, 4) -> one mapping a view, as in GObjaverse's JSON files (x_fov in radians).
+    """V cameras (V, 4, 4) -> one mapping a view, as in GObjaverse's JSON files (fields of view in radians).
 
     The columns are OpenCV axes: RichDreamer's depth-warping example undoes its own sign changes before it
     multiplies by the intrinsics.
     """
-    x_fov = 2 * math.atan(0.5 * cameras.width / cameras.focal_px)
+    fovs = {
+        "x_fov": 2 * math.atan(0.5 * cameras.width / cameras.focal_px),
+        "y_fov": math.radians(cameras.fov_y_deg),
+    }
     names = ("x", "y", "z", "origin")
     columns = cameras.c2w[:, :3, :].double().permute(0, 2, 1).tolist()
-    return [{**dict(zip(names, view, strict=True)), "x_fov": x_fov} for view in columns]
+    return [{**dict(zip(names, view, strict=True)), **fovs} for view in columns]
+
+
+def _fov_y(view: Mapping[str, Any], width: int, height: int) -> float:
+    """Vertical field of view in radians, from y_fov or, with square pixels, from x_fov."""
+    if "y_fov" in view:
+        return float(view["y_fov"])
+    return 2 * math.atan(math.tan(0.5 * float(view["x_fov"])) * height / width)
 
 
 def from_gobjaverse(views: Sequence[Mapping[str, Any]], width: int, height: int) -> Cameras:
     """GObjaverse JSON contents -> cameras (V, 4, 4), float32.
 
-    Raises UserError if a key is missing or the views do not share one field of view.
+    Files may give x_fov, y_fov or both. Raises UserError if a key is missing or the views do not share one
+    field of view.
     """
     try:
         columns = [[view[name] for name in ("x", "y", "z", "origin")] for view in views]
         top = torch.tensor(columns, dtype=torch.float64).reshape(-1, 4, 3).permute(0, 2, 1)
-        fovs = [float(view["x_fov"]) for view in views]
+        fovs = [_fov_y(view, width, height) for view in views]
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
         raise UserError(
             f"a GObjaverse camera lacks or spoils a key ({error!r}); each needs x, y, z, origin and "
-            "x_fov, as in the dataset's JSON files"
+            "a field of view, as in the dataset's JSON files"
         ) from error
     if not fovs or max(fovs) - min(fovs) > 1e-4:
         raise UserError(
             f"{len(fovs)} GObjaverse cameras with fields of view from {min(fovs, default=0):g} to "
             f"{max(fovs, default=0):g} rad were given; convert views of one field of view at a time"
         )
-    focal_px = 0.5 * width / math.tan(0.5 * fovs[0])
-    fov_y_deg = math.degrees(2 * math.atan(0.5 * height / focal_px))
+    fov_y_deg = math.degrees(fovs[0])
     distance = float(top[:, :, 3].norm(dim=-1).mean())
     return Cameras(
         _with_bottom_row(top).float(),
