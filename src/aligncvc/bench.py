@@ -1,0 +1,148 @@
+"""python -m aligncvc.bench: every speed the project promises, measured in one run.
+
+The rasteriser against its dense oracle, four aligned steps against fifty unaligned ones, BlenderProc against
+plain Blender, and the demo workflow itself in an empty folder, followed by its second run.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from aligncvc.config import load_config
+from aligncvc.errors import UserError, cli
+from aligncvc.files import PROJECT_ROOT, write_json
+
+Row = dict[str, Any]
+REPEATS = 5
+LINKED = ("Snakefile", "workflow", "profiles", "envs", "config", "assets", "src", "pyproject.toml")
+
+
+@dataclass
+class Args:
+    """Measure; print a table and write it as JSON."""
+
+    out: Path = Path("results/bench.json")
+    """where the rows go"""
+    config: Path | None = None
+    """configuration (default config/config.yaml)"""
+    demo: bool = True
+    """run the whole demo workflow in an empty folder as well (minutes)"""
+
+
+def hardware() -> str:
+    """Processor, cores and, where there is one, the CUDA device."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [
+            x.split(":", 1)[1].strip() for x in cpuinfo.read_text().splitlines() if x.startswith("model name")
+        ]
+        model = names[0] if names else model
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ", no GPU"
+    return f"{model}, {os.cpu_count()} cores{gpu}"
+
+
+def row(name: str, value: float, unit: str, reference: float | None = None) -> Row:
+    """One line; ratio = how many times less than the reference."""
+    ratio = None if reference is None else round(reference / value, 2)
+    return {"name": name, "value": round(value, 4), "unit": unit, "ratio": ratio,
+            "reference": None if reference is None else round(reference, 4)}  # fmt: skip
+
+
+def bench_sampling(config_path: Path | None) -> list[Row]:
+    """One object from image to Gaussians: 3D-aware at 4 steps against two-stage at 50, taken in turns."""
+    from aligncvc.cameras import orbit
+    from aligncvc.config import Method
+    from aligncvc.pair import load_pretrained
+    from aligncvc.sample.batch import sample_one
+
+    config = load_config(config_path)
+    generator, reconstructor = load_pretrained(config)
+    render = config.render
+    azimuths = [360.0 * i / render.ring_views for i in render.rig_indices]
+    cameras = orbit(
+        azimuths,
+        render.elevation_deg,
+        distance=render.distance,
+        fov_y_deg=render.fov_y_deg,
+        size_px=render.size_px,
+    )
+    image = torch.rand(3, render.size_px, render.size_px, generator=torch.Generator().manual_seed(0))
+    methods = {"fifty": Method(sampler="two_stage", steps=50), "four": Method(steps=4)}
+    seconds: dict[str, list[float]] = {name: [] for name in methods}
+    calls = {}
+    for _ in range(REPEATS + 1):
+        for name, method in methods.items():
+            _, cost = sample_one(generator, reconstructor, method, config, image, cameras, 0, "bench")
+            seconds[name].append(cost.seconds)
+            calls[name] = cost.network_calls
+    median = {name: statistics.median(samples[1:]) for name, samples in seconds.items()}  # the first warms up
+    return [
+        row("image_to_gaussians_4_steps", median["four"], "s/object", median["fifty"]),
+        row("image_to_gaussians_50_steps", median["fifty"], "s/object"),
+        row("network_calls_4_steps", calls["four"], "calls", calls["fifty"]),
+    ]
+
+
+def bench_demo(console: Console) -> list[Row]:
+    """The demo workflow in an empty folder, and the run after it that has nothing to do."""
+    with tempfile.TemporaryDirectory(prefix="aligncvc-bench-") as folder:
+        for name in LINKED:
+            source = PROJECT_ROOT / name
+            if source.is_dir():
+                shutil.copytree(source, Path(folder, name), ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy2(source, folder)
+        command = [sys.executable, "-m", "snakemake", "--cores", "all", "--quiet", "all"]
+        environment = os.environ | {"PYTHONPATH": str(Path(folder, "src"))}
+        seconds = []
+        for label in ("first", "second"):
+            console.print(f"demo workflow, {label} run ...")
+            start = time.perf_counter()
+            done = subprocess.run(
+                command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+            )
+            seconds.append(time.perf_counter() - start)
+            if done.returncode:
+                raise UserError(f"the demo workflow failed while it was timed: {done.stderr.strip()[-600:]}")
+    return [row("demo_workflow", seconds[0], "s", 600.0), row("demo_second_run", seconds[1], "s", 10.0)]
+
+
+def main() -> None:
+    args = tyro.cli(Args)
+    from aligncvc.render.overhead import bench_blenderproc
+    from aligncvc.splat.bench import bench_splat
+
+    console = Console()
+    rows: list[Row] = []
+    rows += bench_splat()
+    rows += bench_sampling(args.config)
+    rows += bench_blenderproc()
+    if args.demo:
+        rows += bench_demo(console)
+    device = hardware()
+    write_json(args.out, [{**r, "hardware": device} for r in rows])
+    table = Table("name", "value", "unit", "reference", "ratio", title=device)
+    for r in rows:
+        table.add_row(*(f"{r[k]:.4g}" if isinstance(r[k], float) else str(r[k] if r[k] is not None else "")
+                        for k in ("name", "value", "unit", "reference", "ratio")))  # fmt: skip
+    console.print(table)
+
+
+if __name__ == "__main__":
+    cli(main)
