@@ -20,18 +20,17 @@ def rasterise_dense(
     gaussians: Gaussians, cameras: Cameras, background: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(B, N, ..) Gaussians, (B, V, 4, 4) cameras -> rgb (B, V, 3, H, W), alpha and depth (B, V, 1, H, W)."""
-    objects = [replace(cameras, c2w=c2w) for c2w in cameras.c2w]
     views = [
-        _draw_view(gaussians[b], some[v], background)
-        for b, some in enumerate(objects)
-        for v in range(len(some))
+        _draw_view(gaussians[b], replace(cameras, c2w=c2w[None]), background)
+        for b, c2ws in enumerate(cameras.c2w)
+        for c2w in c2ws
     ]
     image = torch.stack(views).unflatten(0, cameras.c2w.shape[:2])
     return image[:, :, :3], image[:, :, 3:4], image[:, :, 4:]
 
 
-def alphas(gaussians: Gaussians, camera: Cameras) -> tuple[Tensor, Tensor]:
-    """One view: alpha (M, H, W) of the M visible Gaussians, front to back, and their ids (M,).
+def alphas(gaussians: Gaussians, camera: Cameras) -> tuple[Tensor, Tensor, Tensor]:
+    """One view: alpha (M, H, W) of the M visible Gaussians front to back, their ids (M,) and depths (M,).
 
     Alphas below 1/255 are 0.
     """
@@ -43,20 +42,18 @@ def alphas(gaussians: Gaussians, camera: Cameras) -> tuple[Tensor, Tensor]:
     dy = (mean[:, 1:] - (torch.arange(camera.height).to(mean) + 0.5))[:, :, None]
     sigma = 0.5 * (conic[:, 0] * dx * dx + conic[:, 2] * dy * dy) + conic[:, 1] * dx * dy
     alpha = (gaussians.opacities[ids, None, None] * torch.exp(-sigma)).clamp(max=ALPHA_MAX)
-    return alpha * ((alpha >= ALPHA_MIN) & (sigma >= 0)), ids
+    return alpha * ((alpha >= ALPHA_MIN) & (sigma >= 0)), ids, p.depths[0, ids]
 
 
 def _draw_view(gaussians: Gaussians, camera: Cameras, background: float) -> Tensor:
     """(5, H, W): rgb over the background, alpha, depth."""
-    alpha, ids = alphas(gaussians, camera)
+    alpha, ids, depths = alphas(gaussians, camera)
     # A pixel is done before the Gaussian that would bring its transmittance to STOP or below. The running
     # product never grows, so everything behind that Gaussian fails the same comparison.
     drawn = (1 - alpha.detach()).cumprod(0) > STOP
     alpha = alpha * drawn
-    through = (1 - alpha).cumprod(0)
-    before = torch.cat([torch.ones_like(through[:1]), through[:-1]])
-    depth = project(gaussians, camera).depths[0, ids, None]
-    features = torch.cat([gaussians.colors[ids], depth], -1)  # (M, 4)
-    image = torch.einsum("mhw,mc->chw", alpha * before, features)
-    left = torch.cat([torch.ones_like(through[:1]), through])[-1]
-    return torch.cat([image[:3] + left * background, 1 - left.unsqueeze(0), image[3:]])
+    through = torch.cat([alpha.new_ones(1, camera.height, camera.width), (1 - alpha).cumprod(0)])
+    features = torch.cat([gaussians.colors[ids], depths[:, None]], -1)  # (M, 4)
+    image = torch.einsum("mhw,mc->chw", alpha * through[:-1], features)
+    left = through[-1:]
+    return torch.cat([image[:3] + left * background, 1 - left, image[3:]])
