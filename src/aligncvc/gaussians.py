@@ -21,7 +21,7 @@ class Gaussians:
     """N (or batched, ..., N) isotropic-colour 3D Gaussians.
 
     means (..., N, 3) world; scales (..., N, 3) standard deviations > 0, world units;
-    quats (..., N, 4) unit quaternions (w, x, y, z); opacities (..., N) in [0, 1]; colors (..., N, 3) in [0, 1].
+    quats (..., N, 4) unit quaternions (w, x, y, z); opacities (..., N) and colors (..., N, 3) in [0, 1].
     """
 
     means: Tensor
@@ -104,23 +104,42 @@ def save_ply(path: Path | str, gaussians: Gaussians, min_opacity: float = 1 / 25
         temporary.write_bytes(header.encode("ascii") + columns.tobytes())
 
 
-def load_ply(path: Path | str) -> Gaussians:
-    """Read a 3DGS PLY (binary little endian, float properties; higher SH degrees are ignored)."""
-    data = Path(path).read_bytes()
-    end = data.find(b"end_header\n")
-    if not data.startswith(b"ply") or end < 0:
+def _ply_table(path: Path) -> tuple[list[str], np.ndarray]:
+    """Column names and the (rows, columns) float32 body of a PLY. Raises UserError for any other file."""
+    try:
+        head, separator, body = path.read_bytes().partition(b"end_header\n")
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); give the path of a PLY file") from error
+    if not head.startswith(b"ply") or not separator:
         raise UserError(f"{path} is not a PLY file; give one written by a 3D Gaussian tool")
-    header = data[:end].decode("ascii", "replace").splitlines()
-    names = [line.split()[2] for line in header if line.startswith("property float")]
-    count = next(int(line.split()[2]) for line in header if line.startswith("element vertex"))
-    body = np.frombuffer(data, "<f4", offset=end + len(b"end_header\n"))
-    needed = [n for n in _PLY_COLUMNS if n[0] != "n"]
-    if body.size != count * len(names) or not set(needed) <= set(names):
+    words = [line.split() for line in head.decode("ascii", "replace").splitlines()]
+    rows = [w[2] for w in words if w[:2] == ["element", "vertex"] and len(w) == 3 and w[2].isdecimal()]
+    names = [w[-1] for w in words if w[:1] == ["property"]]
+    floats = [w[2] for w in words if w[:2] == ["property", "float"] and len(w) == 3]
+    if ["format", "binary_little_endian", "1.0"] not in words or len(rows) != 1 or names != floats:
         raise UserError(
-            f"{path} is not a 3D Gaussian PLY (truncated, or it lacks "
-            f"{sorted(set(needed) - set(names)) or 'nothing'}); export it again"
+            f"{path} is a PLY, but not of float vertices in binary little endian; export it again as one"
         )
-    table = torch.from_numpy(body.reshape(count, len(names)).copy())
+    if len(body) != int(rows[0]) * len(names) * 4:
+        raise UserError(
+            f"{path} has {len(body)} bytes of data where its header announces "
+            f"{int(rows[0]) * len(names) * 4} (truncated?); copy or export it again"
+        )
+    return names, np.frombuffer(body, "<f4").reshape(int(rows[0]), len(names))
+
+
+def load_ply(path: Path | str) -> Gaussians:
+    """Read a 3DGS PLY (binary little endian, float properties; higher SH degrees are ignored).
+
+    Raises UserError for a file that is not one.
+    """
+    names, body = _ply_table(Path(path))
+    missing = {name for name in _PLY_COLUMNS if name[0] != "n"} - set(names)
+    if missing:
+        raise UserError(
+            f"{path} is not a 3D Gaussian PLY: it lacks {sorted(missing)}; export it from a 3DGS tool"
+        )
+    table = torch.from_numpy(body.copy())
 
     def columns(*wanted: str) -> Tensor:
         return table[:, [names.index(n) for n in wanted]]
