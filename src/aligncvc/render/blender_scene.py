@@ -1,0 +1,251 @@
+"""The scene: the only module that imports Blender. `python -m aligncvc.render.blender_scene JOB.json`.
+
+One process renders every object of a job, so that Blender's start-up is paid once. The job (see
+`run.make_job`) holds plain numbers: settings, OpenCV camera-to-world matrices, a list of objects. Written
+are `<output>/<index>.npz` per object (rgba uint8 (V,H,W,4) straight alpha; depth float32 (V,H,W), z along
+the camera axis, 0 without object; normals float32 (V,H,W,3) in the world, 0 without object; scale and
+offset) and one JSON line per event in the progress file. Quality is judged elsewhere; torch is not loaded.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+SCENE_VERSION = 1
+"""Part of every job's hash: raise it when the same job would give other pixels."""
+
+WORLD_COLOUR = (1.0, 1.0, 1.0)
+WORLD_STRENGTH = 0.45
+SUN_ENERGY = 1.6  # W/m^2; with the world a white surface facing the sun stays just below 1
+SUN_ANGLE_DEG = 25.0  # a wide sun: soft shadows
+SUN_EULER_DEG = (40.0, 0.0, -35.0)  # from the front, the left and above
+BOUNCES = {"diffuse_bounces": 2, "glossy_bounces": 2, "transmission_bounces": 4, "volume_bounces": 0,
+           "transparent_max_bounces": 16, "ao_bounces_render": 0, "max_bounces": 6}
+NO_SURFACE = 1e9  # Blender's depth pass says 1e10 where there is nothing
+OPENCV_TO_BLENDER = np.diag([1.0, -1.0, -1.0, 1.0])  # camera axes: y up and looking along -z
+
+
+class BadObjectError(Exception):
+    """The object cannot be rendered; `stage` says where."""
+
+    def __init__(self, stage: str, reason: str) -> None:
+        super().__init__(reason)
+        self.stage = stage
+
+
+class Scene:
+    """Cameras, light and renderer set up once; objects come and go."""
+
+    def __init__(self, job: dict[str, Any], bproc: Any) -> None:
+        import bpy
+
+        self.bpy, self.bproc, self.job = bpy, bproc, job
+        self.c2w = np.asarray(job["c2w"], np.float64) @ OPENCV_TO_BLENDER
+        self._set_renderer()
+        self._set_light()
+        self._set_cameras()
+        if job["depth"]:
+            bproc.renderer.enable_depth_output(activate_antialiasing=False)
+        if job["normals"]:  # bakes the camera poses in: after the cameras
+            bproc.renderer.enable_normals_output()
+        for node in bpy.context.scene.node_tree.nodes:
+            if node.type == "OUTPUT_FILE":
+                node.format.color_depth = "32"  # BlenderProc leaves half floats
+
+    def _set_renderer(self) -> None:
+        renderer, scene, job = self.bproc.renderer, self.bpy.context.scene, self.job
+        renderer.set_cpu_threads(job["threads"])
+        renderer.set_max_amount_of_samples(job["samples"])
+        renderer.set_noise_threshold(0)
+        renderer.set_denoiser("INTEL" if job["denoise"] else None)
+        renderer.set_light_bounces(**BOUNCES)
+        renderer.set_simplify_subdivision_render(0)
+        renderer.set_output_format("PNG", 8, enable_transparency=True, view_transform="Standard")
+        scene.view_settings.look = "None"
+        scene.render.dither_intensity = 0
+        scene.cycles.use_animated_seed = False
+        scene.cycles.caustics_reflective = scene.cycles.caustics_refractive = False
+        self.bpy.context.view_layer.pass_alpha_threshold = 0.1  # depth and normals of translucent surfaces too
+
+    def _set_light(self) -> None:
+        self.bproc.renderer.set_world_background(list(WORLD_COLOUR), WORLD_STRENGTH)
+        sun = self.bproc.types.Light("SUN", name="sun")
+        sun.set_energy(SUN_ENERGY)
+        sun.set_rotation_euler([math.radians(a) for a in SUN_EULER_DEG])
+        sun.blender_obj.data.angle = math.radians(SUN_ANGLE_DEG)
+
+    def _set_cameras(self) -> None:
+        job, width, height = self.job, self.job["width"], self.job["height"]
+        # BlenderProc counts pixel centres at integers, this project at half-integers.
+        k = [[job["focal_px"], 0, (width - 1) / 2], [0, job["focal_px"], (height - 1) / 2], [0, 0, 1]]
+        self.bproc.camera.set_intrinsics_from_K_matrix(k, width, height, job["near"], job["far"])
+        for pose in self.c2w:
+            self.bproc.camera.add_camera_pose(pose)
+
+    def render_object(self, path: str, seed: int) -> dict[str, np.ndarray]:
+        """Import, normalise, render, and remove the object again. Raises BadObjectError."""
+        before = self._data_blocks()
+        scene = self.bpy.context.scene
+        kept = scene.camera, scene.frame_start, scene.frame_end
+        try:
+            scale, offset = self._load(path)
+            scene.camera, scene.frame_start, scene.frame_end = kept  # importers may set their own
+            scene.cycles.seed = seed
+            arrays = self._collect(self.bproc.renderer.render(verbose=True))
+        finally:
+            self.bpy.data.batch_remove(self._data_blocks() - before)
+        return {**arrays, "scale": np.float64(scale), "offset": np.asarray(offset, np.float64)}
+
+    def _data_blocks(self) -> set[Any]:
+        data = self.bpy.data
+        kinds = ("objects", "meshes", "materials", "images", "textures", "node_groups", "actions", "armatures",
+                 "cameras", "lights", "collections", "shape_keys", "curves", "scenes", "worlds")
+        # Shape keys belong to their mesh and are freed with it.
+        return {block for kind in kinds if kind != "shape_keys" for block in getattr(data, kind)}
+
+    def _load(self, path: str) -> tuple[float, list[float]]:
+        """Import a GLB and fit it into the unit sphere; returns (scale, offset): new = scale * old + offset.
+
+        `old` is in the importer's z-up frame (glTF's (x, -z, y)).
+        """
+        known = set(self.bpy.data.objects)
+        try:
+            self.bproc.loader.load_obj(path)
+        except Exception as error:
+            raise BadObjectError("import", str(error).strip().splitlines()[-1] or repr(error)) from error
+        imported = [o for o in self.bpy.data.objects if o not in known]
+        for thing in [o for o in imported if o.type in ("LIGHT", "CAMERA")]:
+            imported.remove(thing)
+            self.bpy.data.objects.remove(thing)
+        for thing in imported:
+            thing.animation_data_clear()  # frames are cameras here, nothing may move
+            if thing.type == "MESH" and thing.data.shape_keys is not None:
+                thing.data.shape_keys.animation_data_clear()
+        self.bpy.context.view_layer.update()
+        points = self._points([o for o in imported if o.type == "MESH"])
+        low, high = points.min(0), points.max(0)
+        centre = (low + high) / 2
+        radius = float(np.linalg.norm(points - centre, axis=1).max())
+        if not radius > 0:
+            raise BadObjectError("normalise", "all vertices coincide, the object has no size")
+        scale, offset = 1 / radius, -centre / radius
+        self._transform(imported, scale, offset)
+        for material in self.bpy.data.materials:
+            material.use_backface_culling = False
+        return scale, offset.tolist()
+
+    def _points(self, meshes: list[Any]) -> np.ndarray:
+        """(N, 3) world positions of the vertices that faces use, as they will be rendered."""
+        graph = self.bpy.context.evaluated_depsgraph_get()
+        points = []
+        for thing in meshes:
+            evaluated = thing.evaluated_get(graph)
+            mesh = evaluated.to_mesh()
+            vertices = np.empty(len(mesh.vertices) * 3, np.float32)
+            mesh.vertices.foreach_get("co", vertices)
+            used = np.empty(len(mesh.loops), np.int32)
+            mesh.loops.foreach_get("vertex_index", used)
+            world = np.asarray(thing.matrix_world, np.float64)
+            points.append(vertices.reshape(-1, 3)[np.unique(used)] @ world[:3, :3].T + world[:3, 3])
+            evaluated.to_mesh_clear()
+        merged = np.concatenate(points) if points else np.empty((0, 3))
+        if not len(merged):
+            raise BadObjectError("normalise", "the file has no faces")
+        if not np.isfinite(merged).all():
+            raise BadObjectError("normalise", "the file has vertices that are not finite numbers")
+        return merged
+
+    def _transform(self, imported: list[Any], scale: float, offset: np.ndarray) -> None:
+        """Hang everything under one scaled and shifted empty (any hierarchy, shear included, stays as it is)."""
+        root = self.bpy.data.objects.new("normalisation", None)
+        self.bpy.context.scene.collection.objects.link(root)
+        root.scale, root.location = (scale,) * 3, offset
+        for thing in imported:
+            if thing.parent is None:
+                thing.parent = root
+        self.bpy.context.view_layer.update()
+
+    def _collect(self, data: dict[str, Any]) -> dict[str, np.ndarray]:
+        """BlenderProc's lists -> arrays in this project's conventions."""
+        rgba = np.stack(data["colors"]).astype(np.uint8)
+        seen = rgba[..., 3] > 0
+        arrays = {"rgba": rgba}
+        if "depth" in data:
+            depth = np.stack(data["depth"]).astype(np.float32)
+            arrays["depth"] = np.where((depth > NO_SURFACE) | ~seen, 0, depth).astype(np.float32)
+        if "normals" in data:  # (n + 1) / 2 in Blender's camera axes
+            local = np.stack(data["normals"])[..., :3].astype(np.float64) * 2 - 1
+            world = np.einsum("vij,vhwj->vhwi", self.c2w[:, :3, :3], local)
+            length = np.linalg.norm(world, axis=-1, keepdims=True)
+            known = (length > 1e-2) & seen[..., None]
+            arrays["normals"] = np.where(known, world / np.maximum(length, 1e-2), 0).astype(np.float32)
+        return arrays
+
+
+def _write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as handle:
+        np.savez(handle, **arrays)
+    partial.replace(path)
+
+
+def run(job: dict[str, Any]) -> None:
+    """Render all objects of a job; a bad object is reported and the next one follows."""
+    from aligncvc.render import bproc_adapter
+
+    with Path(job["progress"]).open("a", encoding="utf-8") as progress:
+
+        def tell(event: str, **facts: Any) -> None:
+            progress.write(json.dumps({"event": event, **facts}) + "\n")
+            progress.flush()
+
+        began = time.perf_counter()
+        bproc = bproc_adapter.load(Path(job["temporary"]))
+        scene = Scene(job, bproc)
+        tell("ready", seconds=time.perf_counter() - began, blender=scene.bpy.app.version_string,
+             blenderproc=bproc.__version__)
+        for entry in job["objects"]:
+            if os.getppid() != job["parent_pid"]:  # the driver is gone: nobody will read the rest
+                return
+            tell("start", index=entry["index"])
+            began = time.perf_counter()
+            try:
+                arrays = scene.render_object(entry["path"], entry["seed"])
+                _write_npz(Path(job["output"]) / f"{entry['index']}.npz", arrays)
+            except BadObjectError as error:
+                tell("failed", index=entry["index"], stage=error.stage, reason=str(error),
+                     seconds=time.perf_counter() - began)
+            except Exception as error:
+                traceback.print_exc()
+                tell("failed", index=entry["index"], stage="render", reason=repr(error),
+                     seconds=time.perf_counter() - began)
+            else:
+                tell("done", index=entry["index"], seconds=time.perf_counter() - began)
+        tell("end")
+
+
+def main() -> None:
+    """Entry point. Leaves by os._exit: Blender's module crashes when the interpreter shuts down."""
+    code = 1
+    try:
+        run(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
+        code = 0
+    except Exception:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

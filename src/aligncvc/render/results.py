@@ -1,0 +1,125 @@
+"""What the stage hands on: object folders, their status, the manifest and the contact sheet."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+
+from aligncvc.config import Config
+from aligncvc.files import atomic_path, write_json, write_text
+from aligncvc.render import jobs, quality
+from aligncvc.views import Views, save_views
+
+STATUS = "status.json"
+MAX_TILES = 1200
+
+
+@dataclass(frozen=True)
+class Status:
+    """One row of the manifest. stage: where it failed (objects, source, import, normalise, render, timeout,
+    crash, quality), or "done"."""
+
+    id: str
+    status: str
+    stage: str
+    reason: str
+    seconds: float
+    attempts: int
+    job_hash: str
+    licence: str
+    creator: str
+
+    @property
+    def ok(self) -> bool:
+        return self.status == "ok"
+
+
+def read_status(out: Path, object_id: str) -> Status | None:
+    """The status an earlier run left, or None if there is none that can be read."""
+    try:
+        return Status(**json.loads((out / object_id / STATUS).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def views_from_npz(path: Path, config: Config) -> tuple[Views, dict[str, Any]]:
+    """Read `blender_scene`'s file: the views and their normalisation (new = scale * old + offset)."""
+    with np.load(path) as data:
+        rgba = torch.from_numpy(data["rgba"]).permute(0, 3, 1, 2).float() / 255
+        depth = torch.from_numpy(data["depth"])
+        normals = torch.from_numpy(data["normals"]).permute(0, 3, 1, 2)
+        normalisation = {"scale": float(data["scale"]), "offset": data["offset"].tolist()}
+    return Views(rgba, jobs.ring_cameras(config.render), depth, normals), normalisation
+
+
+def store(out: Path, status: Status, views: Views | None = None, facts: Mapping[str, Any] | None = None) -> Status:
+    """Check and write an object's folder in one step: built beside, status last, then renamed.
+
+    Without views (a failure) the folder holds only the status. Returns the status as stored: failed at
+    stage "quality" when the checks say so.
+    """
+    final, partial = out / status.id, out / f".{status.id}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    if views is not None:
+        reason = quality.check_views(views)
+        if reason is None:
+            save_views(partial, views, **(facts or {}))
+            reason = quality.check_folder(partial, len(views), views.cameras.height)
+        if reason is not None:
+            shutil.rmtree(partial)
+            failed = Status(**{**asdict(status), "status": "failed", "stage": "quality", "reason": reason})
+            return store(out, failed)
+    write_json(partial / STATUS, asdict(status))
+    shutil.rmtree(final, ignore_errors=True)
+    partial.rename(final)
+    return status
+
+
+def write_manifest(path: Path, statuses: Sequence[Status]) -> None:
+    """Write manifest.tsv, one row per object in the objects manifest's order."""
+    names = list(Status.__dataclass_fields__)
+    lines = ["\t".join(names)]
+    for status in statuses:
+        row = {**asdict(status), "seconds": f"{status.seconds:.2f}"}
+        lines.append("\t".join(" ".join(str(row[n]).split()) for n in names))
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def write_contact_sheet(path: Path, out: Path, statuses: Sequence[Status], tile_px: int = 96) -> None:
+    """A grid of input views on white with their ids; failed objects are grey tiles that say why."""
+    shown = statuses[:MAX_TILES]
+    columns = min(16, max(1, math.ceil(math.sqrt(len(shown)))))
+    rows = math.ceil(len(shown) / columns)
+    left_off = f"{len(statuses) - len(shown)} more objects are not shown" if len(shown) < len(statuses) else ""
+    sheet = Image.new("RGB", (columns * tile_px, rows * (tile_px + 12) + (14 if left_off else 0)), "white")
+    draw = ImageDraw.Draw(sheet)
+    for i, status in enumerate(shown):
+        x, y = (i % columns) * tile_px, (i // columns) * (tile_px + 12)
+        if status.ok:
+            with Image.open(out / status.id / "000.png") as image:
+                tile = image.convert("RGBA").resize((tile_px, tile_px), Image.Resampling.LANCZOS)
+            sheet.paste(tile, (x, y), tile)
+        else:
+            draw.rectangle((x, y, x + tile_px - 2, y + tile_px - 2), fill=(190, 190, 190))
+            draw.multiline_text((x + 3, y + 3), _wrap(f"{status.stage}: {status.reason}", tile_px // 6, 7),
+                                fill=(120, 0, 0))
+        draw.text((x + 2, y + tile_px - 1), status.id[: tile_px // 6], fill="black")
+    if left_off:
+        draw.text((2, sheet.height - 13), left_off, fill="black")
+    with atomic_path(path) as temporary:
+        sheet.save(temporary, format="PNG")
+
+
+def _wrap(text: str, width: int, lines: int) -> str:
+    pieces = [text[i:i + width] for i in range(0, len(text), width)]
+    return "\n".join(pieces[:lines])
