@@ -1,0 +1,123 @@
+"""Long-form records: one measured number a row. Tables and figures only aggregate them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from aligncvc.errors import UserError
+from aligncvc.files import atomic_path
+
+MEAN_VIEW = -1
+"""`view` of a mean over views, and of numbers that belong to no view."""
+
+FINAL_STEP = -1
+"""`step` of the final result (model.ply, the last generated views), and of numbers without a step."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One number.
+
+    seed: of the sampling run. view: index in the ring, or -1. step: 1..K among the kept sampling steps, or
+    -1. protocol: hash of the protocol (only equal ones may be compared). seconds, peak_mb: cost of the whole
+    sample, NaN if it failed. value: NaN where the metric has no value (a view without foreground).
+    """
+
+    method: str
+    pair: str
+    dataset: str
+    object: str
+    seed: int
+    view: int
+    step: int
+    metric: str
+    value: float
+    protocol: str
+    seconds: float
+    peak_mb: float
+
+
+COLUMNS = tuple(field.name for field in fields(Record))
+_INTEGERS = {"seed", "view", "step"}
+_NUMBERS = {"value", "seconds", "peak_mb"}
+
+
+def write_records(path: Path | str, records: Iterable[Record]) -> None:
+    """Write a CSV with a header line, atomically; numbers keep nine significant digits."""
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as handle:
+        writer = csv.writer(handle, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for record in records:
+            writer.writerow(
+                [
+                    format(value, ".9g") if name in _NUMBERS else value
+                    for name in COLUMNS
+                    for value in [getattr(record, name)]
+                ]
+            )
+
+
+def read_records(path: Path | str) -> list[Record]:
+    """Read a CSV of records. Raises UserError naming the file and line that do not fit the schema."""
+    try:
+        with Path(path).open(encoding="utf-8", newline="") as handle:
+            rows = list(csv.reader(handle))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(
+            f"{path} is not a readable CSV of records ({error}); evaluate the method again"
+        ) from error
+    if not rows or tuple(rows[0]) != COLUMNS:
+        raise UserError(
+            f"{path} has not the columns of records ({','.join(COLUMNS)}); evaluate the method again"
+        )
+    return [_parse(path, number, row) for number, row in enumerate(rows[1:], start=2)]
+
+
+def _parse(path: Path | str, number: int, row: Sequence[str]) -> Record:
+    try:
+        text = dict(zip(COLUMNS, row, strict=True))
+        integers = {name: int(text[name]) for name in _INTEGERS}
+        numbers = {name: float(text[name]) for name in _NUMBERS}
+        if any(map(math.isinf, numbers.values())):
+            raise ValueError("a number is infinite")
+        return Record(**(text | integers | numbers))  # type: ignore[arg-type]
+    except ValueError as error:
+        raise UserError(f"{path}, line {number}, is no record ({error}); evaluate the method again") from None
+
+
+def concat(paths: Iterable[Path | str]) -> list[Record]:
+    """Records of several files, in order. Raises UserError unless all were measured by one protocol."""
+    records: list[Record] = []
+    first: tuple[Path, str] | None = None
+    for path in map(Path, paths):
+        found = read_records(path)
+        for protocol in dict.fromkeys(record.protocol for record in found):
+            if first is None:
+                first = path, protocol
+            elif protocol != first[1]:
+                raise UserError(
+                    f"{first[0]} (protocol {first[1]}) and {path} (protocol {protocol}) were measured "
+                    f"differently{_difference(first[0], path)}; evaluate both with one configuration and set"
+                )
+        records += found
+    return records
+
+
+def protocol_file(records: Path | str) -> Path:
+    """Where the protocol of a CSV of records is written in full."""
+    return Path(records).with_suffix(".protocol.json")
+
+
+def _difference(one: Path, other: Path) -> str:
+    """The keys on which the protocols written beside two files differ, or nothing if they are not there."""
+    try:
+        a, b = (json.loads(protocol_file(path).read_text(encoding="utf-8")) for path in (one, other))
+    except (OSError, ValueError):
+        return ""
+    keys = sorted(key for key in a.keys() | b.keys() if a.get(key) != b.get(key))
+    return f" ({', '.join(keys)})" if keys else ""

@@ -1,0 +1,77 @@
+"""Records survive the disk, and records of different protocols never meet."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from aligncvc.errors import UserError
+from aligncvc.evaluate import Record, concat, read_records, write_records
+from aligncvc.evaluate.records import COLUMNS, protocol_file
+
+RECORD = Record("ours_4", "demo, (A + B)", "eval", "chair-1", 0, -1, 2, "psnr", 1 / 3, "abc123", 1.5, 512.0)
+
+
+def test_columns_are_the_published_schema() -> None:
+    assert (
+        ",".join(COLUMNS) == "method,pair,dataset,object,seed,view,step,metric,value,protocol,seconds,peak_mb"
+    )
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    records = [
+        RECORD,
+        replace(RECORD, view=3, value=1e-12),
+        replace(RECORD, value=math.nan, seconds=math.nan),
+    ]
+    write_records(tmp_path / "a.csv", records)
+    found = read_records(tmp_path / "a.csv")
+    assert found[0] == replace(RECORD, value=pytest.approx(1 / 3, rel=1e-8))
+    assert found[1].value == 1e-12 and found[1].view == 3
+    assert math.isnan(found[2].value) and math.isnan(found[2].seconds)
+
+
+def test_concat_keeps_order_and_refuses_other_protocols(tmp_path: Path) -> None:
+    write_records(tmp_path / "a.csv", [RECORD])
+    write_records(tmp_path / "b.csv", [replace(RECORD, method="other")])
+    assert [r.method for r in concat([tmp_path / "b.csv", tmp_path / "a.csv"])] == ["other", "ours_4"]
+    write_records(tmp_path / "c.csv", [replace(RECORD, protocol="def456")])
+    with pytest.raises(UserError, match=r"a\.csv \(protocol abc123\) and .*c\.csv \(protocol def456\)"):
+        concat([tmp_path / "a.csv", tmp_path / "c.csv"])
+    protocol_file(tmp_path / "a.csv").write_text(json.dumps({"background": 1, "seeds": [0]}))
+    protocol_file(tmp_path / "c.csv").write_text(json.dumps({"background": 0, "seeds": [0]}))
+    with pytest.raises(UserError, match=r"differently \(background\)"):
+        concat([tmp_path / "a.csv", tmp_path / "c.csv"])
+
+
+def test_one_file_of_two_protocols_is_refused(tmp_path: Path) -> None:
+    write_records(tmp_path / "a.csv", [RECORD, replace(RECORD, protocol="def456")])
+    with pytest.raises(UserError, match="differently"):
+        concat([tmp_path / "a.csv"])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("method,", "methods,", "columns"),
+        ("ours_4,", "", "line 2"),
+        (",-1,2,", ",-1,two,", "line 2"),
+        ("0.333333333", "inf", "infinite"),
+    ],
+)
+def test_broken_files_are_refused_with_the_place(tmp_path: Path, old: str, new: str, message: str) -> None:
+    write_records(tmp_path / "a.csv", [RECORD])
+    text = (tmp_path / "a.csv").read_text()
+    assert old in text
+    (tmp_path / "a.csv").write_text(text.replace(old, new, 1))
+    with pytest.raises(UserError, match=message):
+        read_records(tmp_path / "a.csv")
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"none\.csv"):
+        concat([tmp_path / "none.csv"])
