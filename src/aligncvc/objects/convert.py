@@ -1,7 +1,7 @@
 """Wavefront OBJ + MTL + textures -> parts for `glb.write_glb`.
 
-Repairs: faces wound against their own normals are turned, zero-area faces and invisible materials are dropped,
-textures are reduced. MTL colours are display values (sRGB); glTF wants linear ones.
+Repairs: faces wound against their own normals are turned, zero-area and coincident faces and invisible
+materials are dropped, textures are reduced. MTL colours are display values (sRGB); glTF wants linear ones.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class MemoryResolver(Resolver):
         self.folder = folder
 
     def get(self, key: str) -> bytes:
-        """Bytes of `key` relative to the folder. Text files are recoded to UTF-8. FileNotFoundError if absent."""
+        """Bytes of `key` relative to the folder, text recoded to UTF-8. FileNotFoundError if absent."""
         name = key.strip().strip('"').replace("\\", "/")
         parts: list[str] = []
         for piece in (PurePosixPath(self.folder) / name).parts:
@@ -235,7 +235,7 @@ def _part(mesh: trimesh.Trimesh, faces: NDArray[Any], rotation: NDArray[np.float
         normals = corner_normals(positions.astype(np.float32), faces)
     corners = faces.reshape(-1)
     columns = [positions[corners].astype(np.float32), normals.reshape(-1, 3).round(3).astype(np.float32)]
-    if material.texture is not None:
+    if material.texture is not None and uv is not None:
         columns.append(np.nan_to_num(np.stack([uv[corners, 0], 1 - uv[corners, 1]], 1)).astype(np.float32))
     merged, faces = _unique_vertices(columns)
     return Part(merged[0], faces, merged[1], merged[2] if material.texture is not None else None, material)
@@ -265,7 +265,7 @@ def obj_parts(
 ) -> list[Part]:
     """Parts of an OBJ file's bytes, y up, centred.
 
-    rotation: (3,3) applied to the model; size: length of the longest side (glTF metres), None keeps the file's.
+    rotation: (3,3) applied to the model; size: the longest side (glTF metres), None keeps the file's.
     Raises UserError if the file has no triangles.
     """
     text = io.BytesIO(data.decode("latin-1").encode())

@@ -1,7 +1,7 @@
 """Choose the useful objects of the furniture package and write `config/objects/furniture.tsv`.
 
-Left out: people, doors, windows, stairs, plugs, switches, road marks, buildings one stands in, and shapes that
-are flat, thin or tiny: from most azimuths of a ring of cameras there is nothing to see of them.
+Left out: people, doors, windows, stairs, plugs, switches, road marks, whole rooms, and shapes that are flat,
+thin or tiny: from most azimuths of a ring of cameras there is nothing to see of them.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ import tyro
 
 from aligncvc.errors import UserError, cli
 from aligncvc.files import PROJECT_ROOT, sha256_file
+from aligncvc.objects.download import Policy
 from aligncvc.objects.glb import check_glb
 from aligncvc.objects.listing import ObjectRow, forced_splits, read_list, split_of, write_list
-from aligncvc.objects.sweethome3d import CatalogueEntry, Library, libraries, open_package
+from aligncvc.objects.sources import Context, furniture_folder
+from aligncvc.objects.sweethome3d import CatalogueEntry, Library, libraries
 
 EXCLUDED_LIBRARIES = {"Reallusion"}
 EXCLUDED_CATEGORIES = {"Doors and windows", "Staircases"}
@@ -35,7 +37,7 @@ MIN_THICKNESS = 0.13
 MAX_GLB_BYTES = 12_000_000
 COMMENT = """Objects of Debian's sweethome3d-furniture 1.8-1 that are useful for rendering.
 Written by `python -m aligncvc.objects.curate`; sha256 is that of the converted GLB.
-source: <library>/<path of the model in the library>. Creators must be named beside renders of CC-BY objects."""
+source: <library>/<path of the model in it>. Creators must be named beside renders of CC-BY objects."""
 
 
 def rejected(entry: CatalogueEntry) -> str | None:
@@ -106,8 +108,8 @@ def curate(furniture: Path, forced: dict[str, str], scratch: Path) -> tuple[list
 class Arguments:
     """Write the list of useful objects of the furniture package."""
 
-    package: str
-    """The package: a .deb, its URL, or a folder with its .sh3f files."""
+    package: str | None = None
+    """The package: a .deb, its URL, or a folder with its .sh3f files (default: from apt)."""
     out: Path = PROJECT_ROOT / "config/objects/furniture.tsv"
     """The list to write."""
     bundled: Path | None = PROJECT_ROOT / "config/objects/bundled.tsv"
@@ -123,7 +125,7 @@ def main() -> None:
         forced = forced_splits(read_list(arguments.bundled))
     with tempfile.TemporaryDirectory(prefix="aligncvc-") as temporary:
         scratch = arguments.scratch or Path(temporary)
-        folder = open_package(arguments.package, Path(temporary) / "package")
+        folder = furniture_folder(arguments.package, Context(Path(temporary) / "package", Policy()))
         rows, reasons = curate(folder, forced, scratch)
     write_list(arguments.out, rows, COMMENT)
     splits = Counter(row.split for row in rows)

@@ -1,7 +1,7 @@
 """A small deterministic glTF-binary writer and a check that a GLB can be read.
 
 Our own writer rather than a library's export: the bytes (hence the sha256 in the object lists) depend only
-on the mesh, colours stay float (linear, as glTF wants them) and nothing of the machine (paths, dates) gets in.
+on the mesh, colours stay float (linear, as glTF wants them) and no paths or dates of the machine get in.
 Format: Khronos glTF 2.0 specification, section 4.4 (GLB).
 """
 
@@ -42,7 +42,7 @@ class Material:
 
 @dataclass(frozen=True)
 class Part:
-    """Triangles of one material: positions (V,3), faces (F,3), optional unit normals (V,3) and uv (V,2), y up.
+    """Triangles of one material, y up: positions (V,3), faces (F,3), optional unit normals (V,3), uv (V,2).
 
     uv follows glTF: (0, 0) is the upper left corner of the texture.
     """

@@ -7,7 +7,7 @@ import hashlib
 import io
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Literal
 
@@ -20,7 +20,7 @@ EVAL_PERCENT = 10
 
 @dataclass(frozen=True)
 class ObjectRow:
-    """One line of an object list. path: the bundled file, else empty; sha256: of the GLB, empty if unknown."""
+    """One line of an object list. path: the bundled file or empty; sha256: of the GLB, empty if unknown."""
 
     id: str
     name: str
@@ -71,11 +71,11 @@ def _read(path: Path, required: Iterable[str]) -> list[dict[str, str]]:
     return [{key: value or "" for key, value in row.items() if key is not None} for row in reader]
 
 
-def read_list(path: Path) -> list[ObjectRow]:
+def read_list(path: Path, required: Iterable[str] = REQUIRED) -> list[ObjectRow]:
     """Rows of an object list in order. Lines that begin with # are comments; `name`, `path`, `sha256` and
     `split` may be absent (name = id, split = train). UserError on a missing file or column or a double id."""
     rows = []
-    for row in _read(path, REQUIRED):
+    for row in _read(path, required):
         known = {key: row.get(key, "") for key in LIST_COLUMNS}
         known["name"] = known["name"] or known["id"]
         known["split"] = known["split"] or "train"
@@ -151,8 +151,3 @@ def forced_splits(rows: Iterable[ObjectRow]) -> dict[str, str]:
 def select(rows: Iterable[ObjectRow], split: str, limit: int | None) -> list[ObjectRow]:
     """The rows of one split ("all" keeps every row), at most `limit` of them."""
     return [row for row in rows if split in ("all", row.split)][:limit]
-
-
-def with_sha(row: ObjectRow, sha256: str) -> ObjectRow:
-    """The row with another hash."""
-    return replace(row, sha256=sha256)

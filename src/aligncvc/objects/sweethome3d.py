@@ -1,7 +1,7 @@
 """Sweet Home 3D furniture libraries (Debian package `sweethome3d-furniture`): read, unpack, convert.
 
-A `.sh3f` file is a zip of OBJ + MTL + textures and `PluginFurnitureCatalog.properties` (latin-1 with `\\uXXXX`
-escapes; keys such as `name#12`). Libraries and licences: the package's copyright file.
+A `.sh3f` file is a zip of OBJ + MTL + textures and `PluginFurnitureCatalog.properties` (latin-1 with
+`\\uXXXX` escapes; keys such as `name#12`). Libraries and licences: the package's copyright file.
 """
 
 from __future__ import annotations
@@ -170,7 +170,9 @@ def unpack_deb(deb: Path, out: Path, sha256: str | None = PACKAGE_SHA256) -> lis
     data = deb.read_bytes()
     found = hashlib.sha256(data).hexdigest()
     if sha256 is not None and found != sha256:
-        raise UserError(f"{deb} has sha256 {found}, expected {sha256}; download {PACKAGE} {PACKAGE_VERSION} again")
+        raise UserError(
+            f"{deb} has sha256 {found}, expected {sha256}; download {PACKAGE} {PACKAGE_VERSION} again"
+        )
     for name, member in ar_members(data):
         if name.startswith("data.tar"):
             try:
@@ -197,14 +199,3 @@ def _extract_libraries(member: bytes, out: Path) -> list[Path]:
 def rotation_matrix(entry: CatalogueEntry) -> NDArray[np.float64]:
     """(3,3) rotation that the catalogue asks for; the identity if it asks for none."""
     return np.eye(3) if entry.rotation is None else np.array(entry.rotation).reshape(3, 3)
-
-
-def open_package(package: str, scratch: Path) -> Path:
-    """A folder with the package's `.sh3f` files: `package` itself, or a .deb unpacked into `scratch`."""
-    path = Path(package)
-    if path.is_dir():
-        return path
-    if not path.is_file():
-        raise UserError(f"no furniture package at {package}; give a .deb, its URL or an unpacked folder")
-    unpack_deb(path, scratch)
-    return scratch

@@ -1,0 +1,236 @@
+"""HTTP downloads that end in a verified file or one clear sentence.
+
+Retries with a fixed exponential schedule, resumes by HTTP Range (If-Range where the server names a version),
+notices stalls and slow drips, checks length, size and sha256, and renames only a complete file into place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aligncvc.errors import UserError
+from aligncvc.files import sha256_file, write_json
+
+CHUNK = 1 << 16
+RETRY_STATUS = {408, 425, 429, 500, 502, 503, 504}
+
+
+class DownloadError(UserError):
+    """A download that failed for good; the message is one sentence."""
+
+
+class _TemporaryError(Exception):
+    """A failure worth another attempt. wait: seconds the server asks for, if it does."""
+
+    def __init__(self, reason: str, wait: float | None = None):
+        super().__init__(reason)
+        self.wait = wait
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How patient a download is. Waits are first_wait * factor^n, at most max_wait without jitter."""
+
+    attempts: int = 6
+    first_wait: float = 1.0
+    factor: float = 2.0
+    max_wait: float = 60.0
+    stall_seconds: float = 30.0
+    stall_bytes: int = 1024
+    sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
+
+    def wait(self, failures: int, asked: float | None = None) -> float:
+        """Seconds to wait after the n-th failure (n >= 1); a server's Retry-After counts up to max_wait."""
+        own = self.first_wait * self.factor ** (failures - 1)
+        return min(self.max_wait, max(own, asked or 0.0))
+
+
+@dataclass(frozen=True)
+class Downloaded:
+    """A finished download. resumed: bytes that an earlier attempt had left."""
+
+    path: Path
+    sha256: str
+    size: int
+    attempts: int
+    resumed: int
+
+
+def download(
+    url: str,
+    target: Path,
+    *,
+    sha256: str | None = None,
+    size: int | None = None,
+    policy: Policy | None = None,
+) -> Downloaded:
+    """Fetch `url` (http or https) to `target`.
+
+    sha256, size: of the complete file, checked if given. An interrupted download leaves `.<name>.part` beside
+    the target and the next call resumes it. Raises DownloadError when the server refuses, the bytes are wrong
+    or every attempt failed.
+    """
+    policy = policy or Policy()
+    if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
+        raise DownloadError(f"{url} is no http(s) address")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = _Part(url, target)
+    reasons: list[str] = []
+    wrong: set[str] = set()
+    for attempt in range(1, policy.attempts + 1):
+        asked = None
+        try:
+            resumed = part.receive(policy, size)
+            found = sha256_file(part.path)
+            if sha256 is not None and found != sha256:
+                part.discard()
+                if found in wrong:
+                    raise DownloadError(
+                        f"{url} has sha256 {found}, expected {sha256}; the file there is another"
+                    )
+                wrong.add(found)
+                raise _TemporaryError(f"wrong sha256 {found}, expected {sha256}")
+            length = part.path.stat().st_size
+            part.finish(target)
+            return Downloaded(target, found, length, attempt, resumed)
+        except _TemporaryError as error:
+            reasons.append(str(error))
+            asked = error.wait
+        except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
+            reasons.append(_network_reason(error, policy))
+        if attempt < policy.attempts:
+            policy.sleep(policy.wait(attempt, asked))
+    raise DownloadError(
+        f"{url} could not be downloaded in {policy.attempts} attempts; the last: {reasons[-1]}"
+    )
+
+
+def _network_reason(error: BaseException, policy: Policy) -> str:
+    cause: Any = getattr(error, "reason", error)
+    if isinstance(cause, TimeoutError) or isinstance(error, TimeoutError):
+        return f"the server stalled for {policy.stall_seconds:g} s"
+    return f"{type(cause).__name__ if not isinstance(cause, str) else 'error'}: {cause}"
+
+
+class _Part:
+    """The unfinished file and what is known about the version that it belongs to."""
+
+    def __init__(self, url: str, target: Path):
+        self.url = url
+        self.path = target.with_name(f".{target.name}.part")
+        self.facts_path = target.with_name(f".{target.name}.part.json")
+        facts = self._facts()
+        if facts.get("url") != url:
+            self.discard()
+
+    def _facts(self) -> dict[str, Any]:
+        try:
+            facts = json.loads(self.facts_path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return facts if isinstance(facts, dict) else {}
+
+    def discard(self) -> None:
+        self.path.unlink(missing_ok=True)
+        self.facts_path.unlink(missing_ok=True)
+
+    def finish(self, target: Path) -> None:
+        self.path.replace(target)
+        self.facts_path.unlink(missing_ok=True)
+
+    def _request(self, have: int, facts: dict[str, Any]) -> urllib.request.Request:
+        headers = {"Accept-Encoding": "identity", "User-Agent": "aligncvc"}
+        if have:
+            headers["Range"] = f"bytes={have}-"
+            if facts.get("validator"):
+                headers["If-Range"] = str(facts["validator"])
+        return urllib.request.Request(self.url, headers=headers)
+
+    def receive(self, policy: Policy, size: int | None) -> int:
+        """Fetch what is missing; returns the number of bytes that were already there."""
+        facts = self._facts()
+        have = self.path.stat().st_size if self.path.exists() else 0
+        try:
+            response = urllib.request.urlopen(self._request(have, facts), timeout=policy.stall_seconds)
+        except urllib.error.HTTPError as error:
+            with error:
+                self._refused(error, have)
+        with response:
+            start, total = _extent(response, have)
+            if start != have or (have and facts.get("total") not in (None, total)):
+                self.discard()
+                if start:
+                    raise _TemporaryError("the file changed on the server during the download")
+            if size is not None and total is not None and total != size:
+                raise DownloadError(
+                    f"{self.url} has {total} bytes, expected {size}; the file there is another"
+                )
+            etag = response.headers.get("ETag", "")
+            strong = etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified")
+            write_json(self.facts_path, {"url": self.url, "total": total, "validator": strong})
+            with self.path.open("ab" if start else "wb") as handle:
+                _copy(response, handle, policy)
+        length = self.path.stat().st_size
+        expected = total if total is not None else size
+        if expected is not None and length != expected:
+            if length > expected:
+                self.discard()
+            raise _TemporaryError(f"the connection ended after {length} of {expected} bytes")
+        return start
+
+    def _refused(self, error: urllib.error.HTTPError, have: int) -> None:
+        if error.code == 416 and have:  # the part is longer than the file: begin again
+            self.discard()
+            raise _TemporaryError("the server refused to resume (HTTP 416)")
+        if error.code in RETRY_STATUS:
+            asked = error.headers.get("Retry-After", "") if error.headers else ""
+            raise _TemporaryError(
+                f"HTTP {error.code} {error.reason}", float(asked) if asked.isdigit() else None
+            )
+        raise DownloadError(f"{self.url} cannot be downloaded: HTTP {error.code} {error.reason}")
+
+
+def _extent(response: Any, have: int) -> tuple[int, int | None]:
+    """(first byte's position, whole file's length or None) of a 200 or 206 answer."""
+    length = response.headers.get("Content-Length")
+    if response.status == 206:
+        span = response.headers.get("Content-Range", "")
+        try:
+            first, total = span.removeprefix("bytes ").split("/")
+            return int(first.split("-")[0]), None if total == "*" else int(total)
+        except ValueError:
+            raise _TemporaryError(f"the server's Content-Range {span!r} makes no sense") from None
+    return 0, int(length) if length is not None and length.isdigit() else None
+
+
+def _copy(response: Any, handle: Any, policy: Policy) -> None:
+    """Copy the body as it comes; less than stall_bytes within stall_seconds is a stall."""
+    since, received = time.monotonic(), 0
+    while chunk := response.read1(CHUNK):
+        handle.write(chunk)
+        received += len(chunk)
+        now = time.monotonic()
+        if now - since >= policy.stall_seconds:
+            if received < policy.stall_bytes:
+                raise _TemporaryError(f"the server sent {received} bytes in {now - since:.1f} s")
+            since, received = now, 0
+
+
+def cached(path: Path, sha256: str | None) -> bool:
+    """Whether a verified file is already there (a file with another hash is removed)."""
+    if not path.is_file():
+        return False
+    if sha256 is None or hashlib.sha256(path.read_bytes()).hexdigest() == sha256:
+        return True
+    path.unlink()
+    return False

@@ -1,0 +1,91 @@
+"""Fetch one named object set: every object ends as a checked GLB or as a failed line with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from aligncvc.config import Config, ObjectSet
+from aligncvc.errors import UserError
+from aligncvc.files import PROJECT_ROOT, sha256_file
+from aligncvc.objects.download import Policy
+from aligncvc.objects.glb import check_glb
+from aligncvc.objects.listing import ManifestRow, ObjectRow, check_ids, write_manifest
+from aligncvc.objects.objaverse_source import objaverse_jobs
+from aligncvc.objects.sources import Context, Job, bundled_jobs, folder_jobs, sweethome3d_jobs
+
+CACHE = PROJECT_ROOT / ".cache/objects"
+SOURCES: dict[str, Callable[[ObjectSet, Context], list[Job]]] = {
+    "bundled": bundled_jobs,
+    "sweethome3d": sweethome3d_jobs,
+    "objaverse": objaverse_jobs,
+    "folder": folder_jobs,
+}
+
+
+def object_set(config: Config, name: str) -> ObjectSet:
+    """A set of the configuration by name. UserError if it is not defined."""
+    if name not in config.objects.sets:
+        known = ", ".join(sorted(config.objects.sets))
+        raise UserError(f"the configuration has no object set {name!r}; it has {known}")
+    return config.objects.sets[name]
+
+
+def _already_there(row: ObjectRow, path: Path) -> bool:
+    """Whether an earlier run left the listed bytes (only a list's hash can tell)."""
+    return bool(row.sha256) and path.is_file() and sha256_file(path) == row.sha256
+
+
+def fetch_one(job: Job, out: Path) -> ManifestRow:
+    """Make one GLB below `out`, check it, and report; a bad one is removed and listed as failed."""
+    row, path = job.row, out / f"{job.row.id}.glb"
+    try:
+        if not _already_there(row, path):
+            path.unlink(missing_ok=True)
+            job.make(path)
+        check_glb(path)
+        found = sha256_file(path)
+        if row.sha256 and found != row.sha256:
+            raise UserError(f"sha256 {found} differs from the list's {row.sha256}")
+        return ManifestRow.of(job.describe() if job.describe else row, "ok", sha256=found)
+    except (UserError, OSError) as error:
+        path.unlink(missing_ok=True)
+        reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        return ManifestRow.of(row, "failed", reason)
+
+
+def fetch_set(
+    objects: ObjectSet,
+    out: Path,
+    *,
+    cache: Path = CACHE,
+    policy: Policy | None = None,
+    progress: Callable[[int, int, ManifestRow], None] | None = None,
+) -> list[ManifestRow]:
+    """Fetch a set into `out` and write `manifest.tsv` there (last); returns its rows in the list's order.
+
+    Bad objects are rows with status failed. UserError if the source as a whole cannot be reached or the set
+    is empty.
+    """
+    jobs = SOURCES[objects.source](objects, Context(cache, policy or Policy()))
+    if not jobs:
+        raise UserError(
+            f"the object set is empty: {objects.list or objects.path} has nothing for {objects.split!r}"
+        )
+    check_ids((job.row.id for job in jobs), objects.list or objects.path)
+    out.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for number, job in enumerate(jobs, 1):
+        rows.append(fetch_one(job, out))
+        if progress is not None:
+            progress(number, len(jobs), rows[-1])
+    _remove_strangers(out, {row.path for row in rows})
+    write_manifest(out / "manifest.tsv", rows)
+    return rows
+
+
+def _remove_strangers(out: Path, listed: set[str]) -> None:
+    """Delete GLBs of an earlier, different list: what lies beside a manifest is what it says."""
+    for path in out.glob("*.glb"):
+        if path.name not in listed:
+            path.unlink()

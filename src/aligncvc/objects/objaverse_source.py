@@ -1,0 +1,188 @@
+"""Objaverse 1.0 through the `objaverse` package, made dependable.
+
+The package (0.1.7) downloads with `urllib.request.urlretrieve`: no timeout, retry, resume or check; a
+truncated file is kept, unknown uids are skipped with a warning, and everything goes below HOME. Here the
+package still decides what lies where, but its transfers go through `download` and its cache lies where we
+want it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import importlib
+import io
+import json
+import threading
+import warnings
+import zlib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+from aligncvc.config import ObjectSet
+from aligncvc.errors import UserError
+from aligncvc.files import PROJECT_ROOT, sha256_file, write_text
+from aligncvc.objects.download import download
+from aligncvc.objects.glb import check_glb
+from aligncvc.objects.listing import ObjectRow, read_list, select
+from aligncvc.objects.sources import Context, Job, copy_file
+
+LICENCES = {
+    "by": "CC-BY-4.0",
+    "by-sa": "CC-BY-SA-4.0",
+    "by-nc": "CC-BY-NC-4.0",
+    "by-nc-sa": "CC-BY-NC-SA-4.0",
+    "cc0": "CC0-1.0",
+}
+"""SPDX names of the licences in Objaverse's annotations."""
+_LOCK = threading.Lock()
+
+
+def load_package() -> ModuleType:
+    """The `objaverse` module. UserError if it is not installed."""
+    try:
+        return importlib.import_module("objaverse")
+    except ImportError:
+        raise UserError(
+            "the package objaverse is not installed; run `pip install objaverse==0.1.7`"
+        ) from None
+
+
+def _check_gzip(path: Path) -> None:
+    """Remove a broken index so that it is not kept for ever. UserError with the reason."""
+    try:
+        gzip.decompress(path.read_bytes())
+    except (OSError, EOFError, zlib.error) as error:
+        path.unlink()
+        raise UserError(f"{path.name} is broken ({error}); try again later") from None
+
+
+@contextlib.contextmanager
+def dependable(context: Context, mirror: str | None = None) -> Iterator[ModuleType]:
+    """The module with our cache and our transfers, as it was afterwards.
+
+    mirror: an address that replaces everything of the package's URLs before the path in the data set
+    (`object-paths.json.gz`, `metadata/...`, `glbs/...`).
+    """
+    package: Any = load_package()
+    root = context.cache / "objaverse"
+
+    def retrieve(url: str, target: str) -> None:
+        if mirror is not None:
+            url = mirror.rstrip("/") + "/" + url.split("/resolve/main/", 1)[-1]
+        path = Path(target)
+        download(url, path, policy=context.policy)
+        if url.endswith(".gz"):
+            _check_gzip(path)
+
+    with _LOCK:
+        before = package.BASE_PATH, package._VERSIONED_PATH, package.urllib
+        package.BASE_PATH = str(root)
+        package._VERSIONED_PATH = str(root / "hf-objaverse-v1")
+        package.urllib = SimpleNamespace(request=SimpleNamespace(urlretrieve=retrieve))
+        try:
+            with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                yield package
+        finally:
+            package.BASE_PATH, package._VERSIONED_PATH, package.urllib = before
+
+
+def recorded_sha256(path: Path) -> str:
+    """The sha256 noted when a cached file was first verified; noted now if it never was."""
+    note = path.with_name(path.name + ".sha256")
+    if note.is_file():
+        return note.read_text(encoding="utf-8").strip()
+    found = sha256_file(path)
+    write_text(note, found + "\n")
+    return found
+
+
+def _forget(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.with_name(path.name + ".sha256").unlink(missing_ok=True)
+
+
+def _verify(path: Path, expected: str) -> None:
+    """UserError if a cached GLB is broken, is not what was first recorded or not what the list expects."""
+    check_glb(path)
+    found = sha256_file(path)
+    wanted = expected or recorded_sha256(path)
+    if found != wanted:
+        raise UserError(f"sha256 {found} differs from the expected {wanted}")
+
+
+def fetch_object(uid: str, out: Path, expected: str, context: Context, mirror: str | None) -> None:
+    """Write one object's GLB to `out`; a broken cached file is fetched once more.
+
+    expected: sha256 from the list or "". UserError on an unknown uid, a failed download or wrong bytes.
+    """
+    for attempt in ("cached", "fresh"):
+        with dependable(context, mirror) as package:
+            found = package.load_objects([uid])
+        if uid not in found:
+            raise UserError(f"Objaverse has no object with the uid {uid}")
+        path = Path(found[uid])
+        try:
+            _verify(path, expected)
+            break
+        except UserError as error:
+            _forget(path)
+            if attempt == "fresh":
+                raise UserError(f"Objaverse object {uid}: {error}") from None
+    copy_file(path, out)
+
+
+def annotated(row: ObjectRow, context: Context, mirror: str | None) -> ObjectRow:
+    """The row with licence and creator from Objaverse's annotations where the list leaves them empty."""
+    if row.licence and row.creator:
+        return row
+    with dependable(context, mirror) as package:
+        try:
+            facts = package.load_annotations([row.source])[row.source]
+        except (KeyError, OSError, EOFError, json.JSONDecodeError) as error:
+            raise UserError(
+                f"Objaverse has no annotations for {row.source} ({type(error).__name__})"
+            ) from None
+    licence = LICENCES.get(str(facts.get("license")), str(facts.get("license") or "unknown"))
+    user = facts.get("user") or {}
+    creator = str(user.get("displayName") or user.get("username") or "unknown")
+    return replace(row, licence=row.licence or licence, creator=row.creator or creator)
+
+
+def uid_rows(path: Path) -> list[ObjectRow]:
+    """Rows of a uid list: our TSV, a JSON array of uids, or plain text with one uid a line."""
+    if not path.is_file():
+        raise UserError(f"no uid list at {path}; check `list` of the object set")
+    text = path.read_text(encoding="utf-8").strip()
+    first = next((line for line in text.splitlines() if not line.startswith("#")), "")
+    if "\t" in first:
+        return [replace(row, source=row.source or row.id) for row in read_list(path, ("id",))]
+    try:
+        uids = json.loads(text) if text.startswith("[") else text.split()
+    except ValueError as error:
+        raise UserError(f"{path} is not a JSON array of uids: {error}") from None
+    uids = list(dict.fromkeys(str(uid).removesuffix(".glb") for uid in uids))
+    if not uids or any(not uid.isalnum() for uid in uids):
+        raise UserError(f"{path} is no list of Objaverse uids (one a line, a JSON array or our TSV)")
+    return [ObjectRow(uid, uid, "", uid, "", "", "", "train") for uid in uids]
+
+
+def objaverse_jobs(objects: ObjectSet, context: Context) -> list[Job]:
+    """Objects by uid (the list's `source`); `path` of the set may name a mirror."""
+    if objects.list is None:
+        raise UserError("an object set of source 'objaverse' needs a `list` of uids")
+    rows = select(uid_rows(PROJECT_ROOT / objects.list), objects.split, objects.limit)
+
+    def job(row: ObjectRow) -> Job:
+        def describe() -> ObjectRow:
+            return annotated(row, context, objects.path)
+
+        return Job(
+            row, lambda out: fetch_object(row.source, out, row.sha256, context, objects.path), describe
+        )
+
+    return [job(row) for row in rows]

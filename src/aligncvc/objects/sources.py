@@ -1,0 +1,205 @@
+"""Where objects come from: each source turns a set's configuration into jobs (a row, how to make its GLB)."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from aligncvc.config import ObjectSet
+from aligncvc.errors import UserError
+from aligncvc.files import PROJECT_ROOT, atomic_path
+from aligncvc.objects.convert import MemoryResolver, obj_parts
+from aligncvc.objects.download import Policy, cached, download
+from aligncvc.objects.glb import write_glb
+from aligncvc.objects.listing import ObjectRow, read_list, select, split_of
+from aligncvc.objects.sweethome3d import (
+    PACKAGE,
+    PACKAGE_SHA256,
+    PACKAGE_VERSION,
+    CatalogueEntry,
+    Library,
+    libraries,
+    slug,
+    unpack_deb,
+)
+
+MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl")
+APT_SECONDS = 600
+
+
+@dataclass(frozen=True)
+class Job:
+    """One object to fetch. make(path) writes its GLB or raises UserError.
+
+    row: its sha256 may be empty (unknown); describe: completes the row after the object is there.
+    """
+
+    row: ObjectRow
+    make: Callable[[Path], None]
+    describe: Callable[[], ObjectRow] | None = None
+
+
+@dataclass(frozen=True)
+class Context:
+    """What every source is given. cache: a folder for downloads that survive the run."""
+
+    cache: Path
+    policy: Policy
+
+
+def listed(objects: ObjectSet) -> list[ObjectRow]:
+    """The selected rows of the set's list, found relative to the project's root unless absolute."""
+    if objects.list is None:
+        raise UserError(f"an object set of source {objects.source!r} needs a `list` in the configuration")
+    return select(read_list(PROJECT_ROOT / objects.list), objects.split, objects.limit)
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy atomically. UserError if the source is missing."""
+    if not source.is_file():
+        raise UserError(f"the file {source} is missing")
+    with atomic_path(target) as temporary:
+        shutil.copyfile(source, temporary)
+
+
+def bundled_jobs(objects: ObjectSet, context: Context) -> list[Job]:
+    """Objects that ship with the repository; the list's `path` is relative to its root."""
+
+    def job(row: ObjectRow) -> Job:
+        return Job(row, lambda out: copy_file(PROJECT_ROOT / row.path, out))
+
+    return [job(row) for row in listed(objects)]
+
+
+def apt_download(cache: Path) -> Path:
+    """The furniture package through `apt-get download` (no root needed): path of the verified .deb."""
+    deb = cache / f"{PACKAGE}_{PACKAGE_VERSION}_all.deb"
+    if cached(deb, PACKAGE_SHA256):
+        return deb
+    advice = "set `path` of the object set to the .deb, its URL, or a folder with its .sh3f files"
+    apt = shutil.which("apt-get")
+    if apt is None:
+        raise UserError(f"{PACKAGE} cannot be fetched here, there is no apt-get; {advice}")
+    cache.mkdir(parents=True, exist_ok=True)
+    command = [apt, "download", f"{PACKAGE}={PACKAGE_VERSION}"]
+    try:
+        result = subprocess.run(command, cwd=cache, capture_output=True, text=True, timeout=APT_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise UserError(f"apt-get took more than {APT_SECONDS} s to download {PACKAGE}; {advice}") from None
+    if result.returncode or not deb.is_file():
+        lines = (result.stderr or result.stdout).strip().splitlines() or ["no message"]
+        raise UserError(f"apt-get could not download {PACKAGE} {PACKAGE_VERSION} ({lines[-1]}); {advice}")
+    return deb
+
+
+def furniture_folder(path: str | None, context: Context) -> Path:
+    """A folder of .sh3f files: the user's, or unpacked (sha256 checked) from a .deb, a URL or apt."""
+    if path is None:
+        deb = apt_download(context.cache)
+    elif path.startswith(("http://", "https://")):
+        deb = context.cache / f"{PACKAGE}_{PACKAGE_VERSION}_all.deb"
+        if not cached(deb, PACKAGE_SHA256):
+            download(path, deb, sha256=PACKAGE_SHA256, policy=context.policy)
+    else:
+        given = PROJECT_ROOT / Path(path).expanduser()
+        if given.is_dir():
+            return given
+        if not given.is_file():
+            raise UserError(
+                f"no furniture package at {given}; give a .deb, its URL or a folder of .sh3f files"
+            )
+        deb = given
+    folder = context.cache / f"{PACKAGE}-{PACKAGE_VERSION}"
+    unpack_deb(deb, folder)
+    return folder
+
+
+def sweethome3d_jobs(objects: ObjectSet, context: Context) -> list[Job]:
+    """Objects of the furniture package, by the list's `source` (<library>/<model path>)."""
+    rows = listed(objects)
+    known: dict[str, tuple[Library, CatalogueEntry]] = {}
+    for path in libraries(furniture_folder(objects.path, context)):
+        library = Library(path)
+        known.update({entry.source: (library, entry) for entry in library.entries})
+
+    def job(row: ObjectRow) -> Job:
+        def make(out: Path) -> None:
+            if row.source not in known:
+                raise UserError(f"{row.source} is in none of the furniture libraries")
+            library, entry = known[row.source]
+            library.convert(entry, out)
+
+        return Job(row, make)
+
+    return [job(row) for row in rows]
+
+
+def convert_mesh(path: Path, out: Path) -> None:
+    """Copy a GLB or convert glTF, OBJ, PLY or STL to one. UserError if it cannot be read."""
+    suffix = path.suffix.lower()
+    if suffix == ".glb":
+        copy_file(path, out)
+    elif suffix == ".obj":
+        beside = [f for f in path.parent.rglob("*") if f.is_file() and f.suffix.lower() != ".obj"]
+        files = {f.relative_to(path.parent).as_posix(): f.read_bytes() for f in beside}
+        write_glb(out, obj_parts(path.read_bytes(), MemoryResolver(files)))
+    else:
+        _export_with_trimesh(path, out)
+
+
+def _export_with_trimesh(path: Path, out: Path) -> None:
+    import trimesh
+
+    try:
+        scene = trimesh.load_scene(path, process=False)
+        scene.metadata.clear()  # it holds this machine's paths
+        for geometry in scene.geometry.values():
+            geometry.metadata.clear()
+        data = scene.export(file_type="glb")
+    except Exception as error:  # the readers' errors are many; each means an unreadable mesh
+        raise UserError(f"{path.name} does not load: {type(error).__name__}: {error}") from None
+    with atomic_path(out) as temporary:
+        temporary.write_bytes(data)
+
+
+def folder_jobs(objects: ObjectSet, context: Context) -> list[Job]:
+    """The user's own meshes: every glb, gltf, obj, ply and stl file below `path`, or those that `list` names.
+
+    Without a list the licence is "user" and the split follows the name's hash.
+    """
+    if objects.path is None:
+        raise UserError("an object set of source 'folder' needs a `path` to a folder of meshes")
+    folder = PROJECT_ROOT / Path(objects.path).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"no folder of meshes at {folder}; check `path` of the object set")
+    if objects.list is not None:
+        rows = listed(objects)
+    else:
+        rows = select(_folder_rows(folder), objects.split, objects.limit)
+
+    def job(row: ObjectRow) -> Job:
+        return Job(row, lambda out: convert_mesh(folder / (row.path or row.source), out))
+
+    return [job(row) for row in rows]
+
+
+def _folder_rows(folder: Path) -> list[ObjectRow]:
+    meshes = sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix.lower() in MESH_SUFFIXES)
+    if not meshes:
+        raise UserError(f"no mesh ({', '.join(MESH_SUFFIXES)}) under {folder}")
+    rows: list[ObjectRow] = []
+    taken: set[str] = set()
+    for path in meshes:
+        relative = path.relative_to(folder).as_posix()
+        base = slug(relative.removesuffix(path.suffix))
+        name, number = base, 2
+        while name in taken:
+            name, number = f"{base}-{number}", number + 1
+        taken.add(name)
+        rows.append(
+            ObjectRow(name, path.stem, relative, relative, "", "user", "user", split_of(path.stem, {}))
+        )
+    return rows
