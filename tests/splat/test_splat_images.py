@@ -16,6 +16,7 @@ from aligncvc.errors import UserError
 from aligncvc.gaussians import Gaussians
 from aligncvc.splat import rasterise
 from aligncvc.splat.cpu import build
+from aligncvc.splat.projection import project
 
 BACKENDS = ["cpu", "dense"]
 
@@ -92,6 +93,37 @@ def test_the_near_plane_culls(backend: str) -> None:
     camera = orbit([0.0], 0.0, distance=3.0, fov_y_deg=40.0, size_px=9)
     assert rasterise(gaussians, replace(camera, near=2.9), backend=backend).alpha.any()
     assert not rasterise(gaussians, replace(camera, near=3.1), backend=backend).alpha.any()
+
+
+def test_the_oracle_is_the_sequential_loop() -> None:
+    """docs/rasteriser.md's loop, pixel by pixel in plain Python, from gsplat-checked projections."""
+    gaussians, camera = scattered(60, 8, scale=(0.2, 0.9))[0], ring(1, 8)
+    p = project(gaussians, camera)
+    drawn = rasterise(gaussians, camera, 0.3, "dense")
+    stopped = 0
+    for row in range(8):
+        for column in range(8):
+            through, rgb, depth = 1.0, [0.0, 0.0, 0.0], 0.0
+            for i in sorted(range(60), key=lambda i: float(p.depths[0, i])):
+                if float(p.depths[0, i]) < camera.near:
+                    continue
+                dx, dy = (p.means2d[0, i] - torch.tensor([column + 0.5, row + 0.5])).tolist()
+                a, b, c = p.conics[0, i].tolist()
+                sigma = 0.5 * (a * dx * dx + c * dy * dy) + b * dx * dy
+                alpha = min(0.999, float(gaussians.opacities[i]) * math.exp(-sigma))
+                if alpha < 1 / 255:
+                    continue
+                if through * (1 - alpha) <= 1e-4:
+                    stopped += 1
+                    break
+                weight = alpha * through
+                rgb = [x + weight * float(color) for x, color in zip(rgb, gaussians.colors[i], strict=True)]
+                depth += weight * float(p.depths[0, i])
+                through *= 1 - alpha
+            got = torch.cat([drawn.rgb[0], drawn.alpha[0], drawn.depth[0]])[:, row, column]
+            expected = [*(x + 0.3 * through for x in rgb), 1 - through, depth]
+            torch.testing.assert_close(got, torch.tensor(expected, dtype=got.dtype), atol=1e-9, rtol=0)
+    assert 0 < stopped < 64, "the scene should have pixels that stop early and pixels that do not"
 
 
 def test_auto_is_the_kernel_on_a_cpu() -> None:

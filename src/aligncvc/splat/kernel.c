@@ -50,7 +50,7 @@ static void sort_unit(Job *job, int64_t view) {
     int64_t n = job->s.count, m = 0;
     const Splat *splats = job->unsorted + view * n;
     int32_t *ids = job->order + view * n;
-    int32_t *spare = malloc((size_t)n * sizeof *spare);
+    int32_t *spare = malloc((size_t)n * sizeof *spare + 1);
     if (!spare) { job->failed = 1; return; }
     for (int64_t i = 0; i < n; i++) if (splats[i].x0 <= splats[i].x1) ids[m++] = (int32_t)i;
     int32_t *from = ids, *to = spare;
