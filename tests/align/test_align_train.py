@@ -16,6 +16,7 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 from tiny_world import tiny_config, write_config
 
+import aligncvc
 from aligncvc.align.batches import draw_batch, unrolled_steps
 from aligncvc.align.train import Trainer, train
 from aligncvc.errors import UserError
@@ -116,7 +117,8 @@ def test_batches_depend_on_names_only(renders: Path) -> None:
 def start(config: Path, renders: Path, out: Path, run: str = "both") -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "aligncvc.align", "--config", str(config), "--run", run]
     command += ["--renders", str(renders), "--out", str(out)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    environment = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(aligncvc.__file__).parents[1])}
+    return subprocess.Popen(command, stderr=subprocess.PIPE, env=os.environ | environment)
 
 
 def metrics(out: Path) -> list[dict[str, float]]:

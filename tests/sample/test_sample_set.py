@@ -1,0 +1,87 @@
+"""A whole set: files as the contract says, failures listed, results independent of order."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_world import tiny_settings, write_renders
+
+import aligncvc
+from aligncvc.config import Config, parse_config
+from aligncvc.errors import UserError
+from aligncvc.gaussians import load_ply
+from aligncvc.sample.batch import sample_set
+
+
+def with_seeds(seeds: list[int], **methods: object) -> Config:
+    rows = {"m": {"sampler": "aligncvc", "steps": 2}, "two": {"sampler": "two_stage", "steps": 3}, **methods}
+    return parse_config({**tiny_settings(), "sample": {"seeds": seeds, "methods": rows}}, "t")
+
+
+def test_files_of_a_set(renders: Path, tmp_path: Path) -> None:
+    sample_set(with_seeds([0, 1]), "m", renders, tmp_path, tmp_path / "out")
+    manifest = json.loads((tmp_path / "out/manifest.json").read_text())
+    assert manifest["method"] == "m" and manifest["failed"] == []
+    assert [(e["object"], e["seed"]) for e in manifest["entries"]] == [(o, s) for o in "abc" for s in (0, 1)]
+    for entry in manifest["entries"]:
+        folder = tmp_path / "out" / entry["path"]
+        assert entry["path"] == f"{entry['object']}/seed{entry['seed']}"
+        facts = json.loads((folder / "sample.json").read_text())
+        assert facts["method"] == "m" and facts["object"] == entry["object"] and facts["seed"] == entry["seed"]
+        assert facts["steps"] == 2 and facts["network_calls"] == 4
+        assert facts["seconds"] > 0 and facts["peak_mb"] > 0 and "generator" in facts["seconds_by_part"]
+        steps = np.load(folder / "steps.npz")
+        assert steps["views"].shape == steps["renders"].shape == (2, 4, 32, 32, 3)
+        assert steps["views"].dtype == steps["renders"].dtype == np.uint8
+        assert steps["timesteps"].tolist() == [999, 499]
+        assert len(load_ply(folder / "model.ply")) > 0
+
+
+def test_results_do_not_depend_on_the_other_objects(renders: Path, tmp_path: Path) -> None:
+    sample_set(with_seeds([0]), "two", renders, tmp_path, tmp_path / "all")
+    rows = renders.read_text().splitlines()
+    alone = renders.parent / "alone.tsv"
+    alone.write_text("\n".join([rows[0], rows[3]]) + "\n")
+    sample_set(with_seeds([0]), "two", alone, tmp_path, tmp_path / "alone")
+    for name in ("model.ply", "steps.npz"):
+        assert (tmp_path / "all/c/seed0" / name).read_bytes() == (tmp_path / "alone/c/seed0" / name).read_bytes()
+
+
+def test_an_unreadable_object_is_listed_and_the_others_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = tuple(f"o{i:02d}" for i in range(10))
+    manifest = write_renders(tmp_path / "renders", names)
+    (tmp_path / "renders/o00/cameras.json").write_text("{")
+    sample_set(with_seeds([0], m={"steps": 1}), "m", manifest, tmp_path, tmp_path / "out")
+    written = json.loads((tmp_path / "out/manifest.json").read_text())
+    assert [e["object"] for e in written["entries"]] == list(names[1:])
+    assert [f["object"] for f in written["failed"]] == ["o00"] and "cameras.json" in written["failed"][0]["reason"]
+    assert "o00 is left out" in capsys.readouterr().err
+
+
+def test_too_many_failures_and_unknown_names(renders: Path, tmp_path: Path) -> None:
+    shutil.copytree(renders.parent, tmp_path / "renders")
+    (tmp_path / "renders/a/cameras.json").unlink()
+    with pytest.raises(UserError, match="1 of 3 objects"):
+        sample_set(with_seeds([0]), "m", tmp_path / "renders/manifest.tsv", tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out/manifest.json").exists()
+    with pytest.raises(UserError, match="sample.methods does not define 'x'"):
+        sample_set(with_seeds([0]), "x", renders, tmp_path, tmp_path / "out")
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), [
+    (["--out", "x.ply"], "give a photograph, or --method"),
+    (["no.jpg", "--out", "x.ply"], "there is no picture at no.jpg"),
+    (["no.jpg", "--out", "x", "--method", "m"], "not both"),
+])
+def test_command_line_says_one_sentence(tmp_path: Path, arguments: list[str], sentence: str) -> None:
+    command = [sys.executable, "-m", "aligncvc.sample", *arguments]
+    environment = os.environ | {"PYTHONPATH": str(Path(aligncvc.__file__).parents[1])}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=120)
+    assert done.returncode == 2 and sentence in done.stderr and len(done.stderr.strip().splitlines()) == 1
