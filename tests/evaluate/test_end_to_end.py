@@ -342,8 +342,11 @@ def test_no_sample_folder_is_an_error(world: World, monkeypatch: pytest.MonkeyPa
     assert "run python -m aligncvc.sample first" in capsys.readouterr().err
 
 
-def test_renders_too_small_for_lpips_stop_at_once(
+def test_below_64_px_lpips_has_no_value_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
-    assert World(tmp_path, size_px=32).run(monkeypatch) == 2
-    assert "render.size_px to 64 or more" in capsys.readouterr().err
+    small = World(tmp_path, size_px=32)
+    assert small.run(monkeypatch) == 0
+    assert "lpips: n/a (images below 64 px)" in capsys.readouterr().err
+    assert math.isnan(small.value("lpips")) and math.isnan(small.value("residual_lpips", step=1))
+    assert small.value("psnr") > 40

@@ -35,6 +35,9 @@ def main() -> None:
     result = evaluate_method(config, arguments.sample, arguments.renders)
     for entry, reason in result.failures.items():
         print(f"failed: {entry}: {reason}", file=sys.stderr)
+    for metric, facts in result.protocol["metrics"].items():
+        if isinstance(facts, str):
+            print(f"{metric}: {facts}", file=sys.stderr)
     write_json(protocol_file(arguments.out), result.protocol)
     write_provenance(
         arguments.out,

@@ -32,8 +32,6 @@ def build_protocol(
 
     objects: the readable objects' views by id (None: unreadable). manifest_ids: all the render set lists.
     """
-    ledger = load_ledger(config.checkpoints.ledger)
-    net = config.evaluate.lpips
     present = {name: posed for name, posed in objects.items() if posed is not None}
     return {
         "version": VERSION,
@@ -60,16 +58,23 @@ def build_protocol(
                 "positions": "valid",
                 "covariance": "population",
             },
-            "lpips": {
-                "net": net,
-                "version": "0.1",
-                "package": f"lpips {version('lpips')}",
-                "range": [-1, 1],
-                "min_px": LPIPS_MIN_PX,
-                "trunk_sha256": ledger.entry(f"lpips-{net}-trunk").sha256,
-                "heads_sha256": ledger.entry(f"lpips-{net}-heads").sha256,
-            },
+            "lpips": _lpips_facts(config, next(iter(present.values()), None)),
         },
+    }
+
+
+def _lpips_facts(config: Config, posed: PosedObject | None) -> dict[str, Any] | str:
+    """What LPIPS is made of, or why there is none."""
+    if posed is not None and min(posed.views.rgba.shape[-2:]) < LPIPS_MIN_PX:
+        return f"n/a (images below {LPIPS_MIN_PX} px)"
+    net, ledger = config.evaluate.lpips, load_ledger(config.checkpoints.ledger)
+    return {
+        "net": net,
+        "version": "0.1",
+        "package": f"lpips {version('lpips')}",
+        "range": [-1, 1],
+        "trunk_sha256": ledger.entry(f"lpips-{net}-trunk").sha256,
+        "heads_sha256": ledger.entry(f"lpips-{net}-heads").sha256,
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from aligncvc.config import Config
 from aligncvc.encoders import load_lpips
 from aligncvc.errors import UserError
 from aligncvc.evaluate.consistency import matched_pose_residual
-from aligncvc.evaluate.image import Metric, foreground_psnr, lpips_metric, psnr, ssim
+from aligncvc.evaluate.image import Metric, foreground_psnr, lpips_metric, not_available, psnr, ssim
 from aligncvc.evaluate.protocol import build_protocol, dataset_name, protocol_hash
 from aligncvc.evaluate.records import FINAL_STEP, MEAN_VIEW, Record
 from aligncvc.gaussians import load_ply
@@ -71,12 +71,7 @@ def evaluate_method(config: Config, sample: Path, manifest: Path) -> Evaluation:
         math.nan,
         math.nan,
     )
-    metrics: dict[str, Metric] = {
-        "psnr": psnr,
-        "ssim": ssim,
-        "lpips": lpips_metric(load_lpips(config.evaluate.lpips, ledger=config.checkpoints.ledger)),
-    }
-    _check_size(objects, metrics)
+    metrics = image_metrics(config, protocol)
     records: list[Record] = []
     failures: dict[str, str] = {}
     for name, seed in expected:
@@ -99,8 +94,16 @@ def evaluate_method(config: Config, sample: Path, manifest: Path) -> Evaluation:
     return Evaluation(records, protocol, failures)
 
 
+def image_metrics(config: Config, protocol: Mapping[str, Any]) -> dict[str, Metric]:
+    """The metrics by name. One that the protocol calls n/a gives NaN for every image."""
+    if isinstance(protocol["metrics"]["lpips"], str):
+        return {"psnr": psnr, "ssim": ssim, "lpips": not_available}
+    model = load_lpips(config.evaluate.lpips, ledger=config.checkpoints.ledger)
+    return {"psnr": psnr, "ssim": ssim, "lpips": lpips_metric(model)}
+
+
 def score_entry(
-    folder: Path, posed: PosedObject, config: Config, metrics: dict[str, Metric], row: Record
+    folder: Path, posed: PosedObject, config: Config, metrics: Mapping[str, Metric], row: Record
 ) -> list[Record]:
     """All records of one sample folder, its cost first; `row` gives method, object, seed and protocol.
 
@@ -201,12 +204,3 @@ def _load_objects(renders: RenderSet) -> tuple[dict[str, PosedObject | None], di
         except UserError as error:
             objects[name], reasons[name] = None, str(error)
     return objects, reasons
-
-
-def _check_size(objects: dict[str, PosedObject | None], metrics: dict[str, Metric]) -> None:
-    """Stop early, with the metric's own sentence, if the renders are too small for a metric."""
-    first = next((posed for posed in objects.values() if posed is not None), None)
-    if first is not None:
-        image = first.views.on_white()[:1]
-        for metric in metrics.values():
-            metric(image, image)
