@@ -84,6 +84,20 @@ def test_many_opaque_layers_stop_early() -> None:
     assert bool(hidden.any()) and not bool(hidden.all())
 
 
+def test_a_saturated_alpha_passes_no_gradient() -> None:
+    """Where alpha is cut to 0.999, shape and opacity have no say; beside it they have."""
+    g = scattered(3, 1)
+    means = torch.tensor([[[0, 0, 0], [0.1, 0, 0.1], [0, 0, -0.1]]], dtype=torch.float64)
+    scales = torch.tensor([3.0, 4.0, 5.0], dtype=torch.float64).expand(1, 3, 3)
+    opacities = torch.tensor([[1.0, 1.0, 0.5]], dtype=torch.float64)
+    g = Gaussians(means, scales, g.quats, opacities, g.colors)
+    camera = ring(1, 24)
+    first = replace(g, opacities=opacities * torch.tensor([[1.0, 0, 0]]))
+    saturated = rasterise(first, camera).alpha >= 0.999 - 1e-9
+    assert bool(saturated.any()) and not bool(saturated.all())
+    assert_agree(g, camera, torch.float64, 1e-10)
+
+
 @settings(max_examples=20, deadline=None, derandomize=True)
 @given(
     seed=st.integers(0, 2**31), count=st.integers(1, 30), views=st.integers(1, 3), size=st.integers(4, 20),
