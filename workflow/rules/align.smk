@@ -1,8 +1,8 @@
 """Alignment post-training.
 
 In:  results/renders/train/manifest.tsv and the verified weights
-Out: results/align/{run}/{student,recon}.safetensors. metrics.jsonl and state/ beside them are not declared:
-     they outlive a crash, and the next start goes on from them.
+Out: results/align/{run}/{student,recon}.safetensors and metrics.jsonl. state/ beside them is not declared: it
+     outlives a crash, and the next start goes on from it.
 """
 
 
@@ -11,10 +11,10 @@ rule align:
     input:
         renders="results/renders/train/manifest.tsv",
         weights="results/checkpoints.txt",
-        config=ancient("results/config.yaml"),
     output:
         student="results/align/{run}/student.safetensors",
         recon="results/align/{run}/recon.safetensors",
+        metrics="results/align/{run}/metrics.jsonl",
     log:
         "results/logs/align/{run}.log",
     benchmark:
@@ -27,10 +27,11 @@ rule align:
         runtime=2880,
         gpu=1,
     params:
+        config=RESOLVED,
         code=code("aligncvc.align"),
         settings=PLAN.reads(*ALIGN_READS),
         ledger=LEDGER_HASH,
         folder=subpath(output.student, parent=True),
     shell:
-        "python -m aligncvc.align --config {input.config} --run {wildcards.run} --renders {input.renders}"
+        "python -m aligncvc.align --config {params.config} --run {wildcards.run} --renders {input.renders}"
         " --out {params.folder} > {log} 2>&1"

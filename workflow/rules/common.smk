@@ -4,7 +4,6 @@ In:  config/config.yaml, or what --configfile and --config give.
 Out: results/config.yaml, the complete validated configuration that every stage reads.
 """
 
-import json
 import sys
 from pathlib import Path
 
@@ -47,27 +46,17 @@ PAPER_READS = ("seed", "pair", "render", "sample", "evaluate", "paper")
 TABLES = ("table1", "table2")
 
 
+# Not a rule's output: each stage reruns for the sections that it reads (params: settings), not for the file.
+RESOLVED = "results/config.yaml"
+
+
+onstart:
+    PLAN.write(RESOLVED)
+
+
 wildcard_constraints:
     table="|".join(TABLES),
     network="vae|unet|recon",
     set="|".join(PLAN.sets),
     run="|".join(PLAN.config.align.runs),
     method="|".join(PLAN.methods()),
-
-
-rule configuration:
-    """Write the complete configuration. Stages take it as `ancient`: only the sections they read count."""
-    output:
-        "results/config.yaml",
-    log:
-        "results/logs/configuration.log",
-    localrule: True
-    conda:
-        "../../envs/paper.yaml"
-    resources:
-        mem_mb=500,
-        runtime=5,
-    params:
-        config=json.dumps(PLAN.data),
-    shell:
-        "python -m aligncvc.config_tools resolve --json {params.config:q} --out {output} > {log} 2>&1"

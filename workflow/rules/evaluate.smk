@@ -11,7 +11,6 @@ rule evaluate:
         sample="results/sample/{method}/manifest.json",
         renders="results/renders/eval/manifest.tsv",
         weights="results/checkpoints.txt",
-        config=ancient("results/config.yaml"),
     output:
         "results/metrics/{method}.csv",
     log:
@@ -26,9 +25,10 @@ rule evaluate:
         runtime=240,
         gpu=1,
     params:
+        config=RESOLVED,
         code=code("aligncvc.evaluate"),
         settings=PLAN.reads("pair", "evaluate", "render"),
         sample=subpath(input.sample, parent=True),
     shell:
-        "python -m aligncvc.evaluate --config {input.config} --sample {params.sample} --renders {input.renders}"
+        "python -m aligncvc.evaluate --config {params.config} --sample {params.sample} --renders {input.renders}"
         " --out {output} > {log} 2>&1"

@@ -9,7 +9,6 @@ rule objects:
     """Fetch or unpack, verify and list the objects of one set; bad ones are listed as failed."""
     input:
         objects=PLAN.object_list,
-        config=ancient("results/config.yaml"),
     output:
         manifest="results/objects/{set}/manifest.tsv",
     log:
@@ -22,8 +21,9 @@ rule objects:
         mem_mb=2000,
         runtime=60,
     params:
+        config=RESOLVED,
         code=code("aligncvc.objects"),
         settings=PLAN.reads("objects.sets.{set}"),
         folder=subpath(output.manifest, parent=True),
     shell:
-        "python -m aligncvc.objects --config {input.config} --set {wildcards.set} --out {params.folder} > {log} 2>&1"
+        "python -m aligncvc.objects --config {params.config} --set {wildcards.set} --out {params.folder} > {log} 2>&1"

@@ -9,7 +9,6 @@ rule table:
     """One table of the paper, aggregated from the records of the methods that it shows."""
     input:
         metrics=PLAN.metrics,
-        config=ancient("results/config.yaml"),
     output:
         csv=report(
             "results/{table}.csv",
@@ -28,10 +27,11 @@ rule table:
         mem_mb=2000,
         runtime=10,
     params:
+        config=RESOLVED,
         code=code("aligncvc.paper"),
         settings=PLAN.reads(*PAPER_READS),
     shell:
-        "python -m aligncvc.paper table --config {input.config} --table {wildcards.table} --metrics {input.metrics}"
+        "python -m aligncvc.paper table --config {params.config} --table {wildcards.table} --metrics {input.metrics}"
         " --out {output.csv} > {log} 2>&1"
 
 
@@ -41,7 +41,6 @@ rule figures:
         metrics=expand("results/metrics/{method}.csv", method=PLAN.methods()),
         samples=expand("results/sample/{method}/manifest.json", method=PLAN.methods()),
         renders="results/renders/eval/manifest.tsv",
-        config=ancient("results/config.yaml"),
     output:
         index="results/figures/index.json",
     log:
@@ -55,11 +54,12 @@ rule figures:
         mem_mb=4000,
         runtime=60,
     params:
+        config=RESOLVED,
         code=code("aligncvc.paper"),
         settings=PLAN.reads(*PAPER_READS),
         folder=subpath(output.index, parent=True),
     shell:
-        "python -m aligncvc.paper figures --config {input.config} --metrics {input.metrics} --samples {input.samples}"
+        "python -m aligncvc.paper figures --config {params.config} --metrics {input.metrics} --samples {input.samples}"
         " --renders {input.renders} --out {params.folder} > {log} 2>&1"
 
 
@@ -70,7 +70,6 @@ rule report:
         figures="results/figures/index.json",
         samples=expand("results/sample/{method}/manifest.json", method=PLAN.methods()),
         renders=expand("results/renders/{set}/manifest.tsv", set=["train", "eval"]),
-        config=ancient("results/config.yaml"),
     output:
         report(
             "results/report.html",
@@ -89,8 +88,9 @@ rule report:
         mem_mb=4000,
         runtime=60,
     params:
+        config=RESOLVED,
         code=code("aligncvc.paper"),
         settings=PLAN.reads(*PAPER_READS),
     shell:
-        "python -m aligncvc.paper report --config {input.config} --tables {input.tables} --figures {input.figures}"
+        "python -m aligncvc.paper report --config {params.config} --tables {input.tables} --figures {input.figures}"
         " --samples {input.samples} --renders {input.renders} --out {output} > {log} 2>&1"

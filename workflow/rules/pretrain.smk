@@ -15,7 +15,6 @@ rule pretrain_network:
     """Train one network from scratch; the multi-view UNet learns in the latents of the VAE."""
     input:
         renders=f"results/renders/{PLAN.config.pretrain.set}/manifest.tsv",
-        config=ancient("results/config.yaml"),
         vae=PLAN.pretrained_vae,
     output:
         "results/pretrain/{network}.safetensors",
@@ -31,9 +30,10 @@ rule pretrain_network:
         runtime=1440,
         gpu=1,
     params:
+        config=RESOLVED,
         code=code("aligncvc.pretrain"),
         settings=PLAN.reads("seed", "render", "mvg", "recon", "pretrain"),
         vae=PLAN.vae_option,
     shell:
-        "python -m aligncvc.pretrain {wildcards.network} --config {input.config} --renders {input.renders}"
+        "python -m aligncvc.pretrain {wildcards.network} --config {params.config} --renders {input.renders}"
         " {params.vae} --out {output} > {log} 2>&1"

@@ -10,7 +10,6 @@ rule renders:
     """BlenderProc renders of one set. One job for the whole set, so that Blender's start-up is paid once."""
     input:
         objects="results/objects/{set}/manifest.tsv",
-        config=ancient("results/config.yaml"),
     output:
         manifest="results/renders/{set}/manifest.tsv",
         sheet=report(
@@ -30,9 +29,10 @@ rule renders:
         mem_mb=4000,
         runtime=240,
     params:
+        config=RESOLVED,
         code=code("aligncvc.render"),
         settings=PLAN.reads("render"),
         folder=subpath(output.manifest, parent=True),
     shell:
-        "python -m aligncvc.render --config {input.config} --objects {input.objects} --out {params.folder}"
+        "python -m aligncvc.render --config {params.config} --objects {input.objects} --out {params.folder}"
         " > {log} 2>&1"

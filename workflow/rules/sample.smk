@@ -11,7 +11,6 @@ rule sample:
         renders="results/renders/eval/manifest.tsv",
         weights="results/checkpoints.txt",
         aligned=PLAN.aligned,
-        config=ancient("results/config.yaml"),
     output:
         manifest="results/sample/{method}/manifest.json",
     log:
@@ -26,11 +25,12 @@ rule sample:
         runtime=720,
         gpu=1,
     params:
+        config=RESOLVED,
         code=code("aligncvc.sample"),
         settings=PLAN.reads(*SAMPLE_READS),
         ledger=LEDGER_HASH,
         folder=subpath(output.manifest, parent=True),
         align="results/align",
     shell:
-        "python -m aligncvc.sample --config {input.config} --method {wildcards.method} --renders {input.renders}"
+        "python -m aligncvc.sample --config {params.config} --method {wildcards.method} --renders {input.renders}"
         " --align-dir {params.align} --out {params.folder} > {log} 2>&1"

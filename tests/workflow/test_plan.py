@@ -1,0 +1,90 @@
+"""The graph of every configuration, and the sentence for a wrong one."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from workflow_copy import copy_checkout, jobs, snakemake
+
+from aligncvc.files import PROJECT_ROOT
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copy_checkout(tmp_path_factory.mktemp("fresh") / "checkout")
+
+
+def test_demo_graph(fresh: Path) -> None:
+    assert jobs(snakemake(fresh, "-n").stdout) == {
+        "checkpoints": 1, "objects": 2, "renders": 2, "align": 3, "sample": 6,
+        "evaluate": 6, "table": 2, "figures": 1, "report": 1, "all": 1,
+    }  # fmt: skip
+
+
+def test_one_table_needs_only_its_methods(fresh: Path) -> None:
+    found = jobs(snakemake(fresh, "-n", "results/table1.csv").stdout)
+    assert found["align"] == 1 and found["sample"] == 4 and found["table"] == 1
+
+
+@pytest.mark.parametrize("name", ["paper", "smoke"])
+def test_other_configurations_replace_the_demo(fresh: Path, name: str) -> None:
+    output = snakemake(fresh, "-n", "--configfile", f"config/{name}.yaml").stdout
+    found = jobs(output)
+    assert {"objects", "renders", "align", "sample", "evaluate", "table", "figures", "report"} <= found.keys()
+    assert ("two_stage_50" in output) == (name == "paper")
+
+
+def test_pretrain_and_bench_are_targets(fresh: Path) -> None:
+    found = jobs(snakemake(fresh, "-n", "pretrain").stdout)
+    assert found["pretrain_network"] == 3 and found["renders"] == 1
+    assert jobs(snakemake(fresh, "-n", "bench").stdout)["bench"] == 1
+
+
+def test_wrong_keys_are_named_in_one_line(fresh: Path) -> None:
+    result = snakemake(fresh, "-n", "--config", "align={stepz: 3, batch: 0}", check=False)
+    assert result.returncode
+    line = next(line for line in result.stdout.splitlines() if "is not valid" in line)
+    assert "align.stepz" in line and "align.batch" in line
+
+
+def test_a_run_that_does_not_exist_is_named(fresh: Path) -> None:
+    methods = "sample={methods: {mine: {run: nowhere}}}"
+    result = snakemake(fresh, "-n", "--config", methods, check=False)
+    assert result.returncode and "nowhere" in result.stdout
+
+
+def test_slurm_profile_plans(fresh: Path) -> None:
+    """The executor itself is an extra package; everything else of the profile is checked here."""
+    text = (fresh / "profiles/slurm/profile.yaml").read_text()
+    rules = set(
+        re.findall(
+            r"^rule (\w+):",
+            "".join(path.read_text() for path in (fresh / "workflow/rules").glob("*.smk")),
+            re.MULTILINE,
+        )
+    )
+    block = re.search(r"^set-threads:\n((?:  .*\n)+)", text, re.MULTILINE)
+    assert block is not None
+    assert {line.split(":")[0].strip() for line in block[1].splitlines()} <= rules
+    profile = fresh / "profiles/local-copy/profile.yaml"
+    profile.parent.mkdir(exist_ok=True)
+    profile.write_text(text.replace("executor: slurm\n", ""))
+    assert jobs(snakemake(fresh, "-n", "--profile", "profiles/local-copy").stdout)["align"] == 3
+
+
+def test_rules_are_thin() -> None:
+    """One `python -m aligncvc...` call a rule, with its own log, environment, resources and docstring."""
+    for path in (PROJECT_ROOT / "workflow/rules").glob("*.smk"):
+        for body in re.split(r"^rule ", path.read_text(), flags=re.MULTILINE)[1:]:
+            name = body.split(":")[0]
+            assert re.match(r'\w+:\n    """', body), f"{name} has no docstring"
+            if "shell:" not in body:
+                assert name == "pretrain", f"{name} does nothing"
+                continue
+            assert body.count("python -m aligncvc.") == 1, name
+            assert "run:" not in body and "script:" not in body, name
+            for directive in ("log:", "conda:", "resources:", "params:"):
+                assert directive in body, f"{name} lacks {directive}"
+            assert len(body.splitlines()) <= 50, f"{name} is long"

@@ -1,0 +1,83 @@
+"""What reruns after which edit: just the stages concerned, and nothing for the looks of the code."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from workflow_copy import snakemake
+
+Planned = Callable[..., dict[str, int]]
+
+
+def append(path: Path, text: str) -> None:
+    path.write_text(path.read_text(encoding="utf-8") + text, encoding="utf-8")
+
+
+def test_second_run_has_nothing_to_do_and_says_so_quickly(checkout: Path) -> None:
+    start = time.monotonic()
+    result = snakemake(checkout, "--cores", "all")
+    seconds = time.monotonic() - start
+    assert "Nothing to be done" in result.stdout
+    # The promise is 10 s on an idle machine; this one may be busy with other tests.
+    assert seconds < 40, f"{seconds:.1f} s"
+
+
+def test_comment_docstring_and_formatting_rerun_nothing(checkout: Path, planned: Planned) -> None:
+    for name in ("errors.py", "cameras.py", "align/__init__.py", "sample/__init__.py"):
+        append(checkout / "src/aligncvc" / name, '\n# a comment\n"""a string that does nothing"""\n')
+    assert planned() == {}
+
+
+def test_edit_of_a_late_stage_reruns_it_alone(checkout: Path, planned: Planned) -> None:
+    append(checkout / "src/aligncvc/paper/__init__.py", "\nEDITED = True\n")
+    assert planned() == {"table": 2, "figures": 1, "report": 1}
+
+
+def test_edit_of_sampling_leaves_data_and_alignment(checkout: Path, planned: Planned) -> None:
+    append(checkout / "src/aligncvc/sample/__init__.py", "\nEDITED = True\n")
+    found = planned()
+    assert found["sample"] == found["evaluate"] == 6
+    assert not {"objects", "renders", "align", "checkpoints"} & found.keys()
+
+
+def test_edit_of_a_shared_module_reruns_the_stages_that_import_it(checkout: Path, planned: Planned) -> None:
+    append(checkout / "src/aligncvc/rollout.py", "\nEDITED = True\n")
+    found = planned()
+    assert found["align"] == 3 and found["sample"] == 6
+    assert not {"objects", "renders", "checkpoints"} & found.keys()
+
+
+def test_edit_of_the_kernel_reruns_what_rasterises(checkout: Path, planned: Planned) -> None:
+    kernel = next((checkout / "src/aligncvc/splat").glob("*.c"))
+    append(kernel, "\n/* a comment */\n")
+    assert planned() == {}
+    append(kernel, "\nint edited(void) { return 1; }\n")
+    found = planned()
+    assert found["align"] == 3 and "renders" not in found and "objects" not in found
+
+
+def test_configuration_reruns_only_its_readers(planned: Planned) -> None:
+    paper = {"table": 2, "figures": 1, "report": 1}
+    assert planned("--config", "paper={showcase: 3}") == paper
+    evaluate = planned("--config", "evaluate={views: held_out}")
+    assert evaluate.pop("evaluate") == 6
+    assert evaluate == paper
+    assert planned("--config", "pretrain={lr: 0.5}") == {}
+
+
+def test_an_alignment_weight_reruns_from_alignment(planned: Planned) -> None:
+    found = planned("--config", "align={lambda_hard: 0.5}")
+    assert found["align"] == 3
+    assert not {"objects", "renders", "checkpoints"} & found.keys()
+    # The methods that use pretrained weights are not sampled again.
+    assert found["sample"] == 3
+
+
+def test_stages_read_the_configuration_of_this_run(checkout: Path) -> None:
+    """A resolved configuration that an earlier run left behind is replaced before any job starts."""
+    resolved = checkout / "results/config.yaml"
+    resolved.write_text("seed: 77\n")
+    snakemake(checkout, "results/checkpoints.txt", "--force", "--config", "seed=5", check=False)
+    assert "seed: 5\n" in resolved.read_text()
