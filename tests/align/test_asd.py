@@ -175,3 +175,9 @@ def test_timesteps_do_not_depend_on_the_batch() -> None:
     together = draw_timesteps(randoms("x"), Asd(), 1000)
     alone = draw_timesteps(randoms("x")[1:], Asd(), 1000)
     assert together[0][1] == alone[0][0] and together[1][1] == alone[1][0]
+
+
+def test_guidance_moves_the_fixed_point_as_docs_method_says() -> None:
+    """Unguided, the two terms differ by about 3.5 % of the first, so a guidance of 1 + x weighs x / 0.035."""
+    mean, _ = fit_student(Asd(guidance_scale=1.02, dmd_normalise=False), steps=500)
+    assert abs(float(mean) - 0.8 * (1 + 0.02 / 0.0352)) < 0.12

@@ -1,0 +1,138 @@
+"""From a photograph to the models' input, and the sentences for pictures that cannot be handled."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from aligncvc.config import Config
+from aligncvc.errors import UserError
+from aligncvc.gaussians import load_ply
+from aligncvc.sample.photo import OBJECT_FILL, check_object, prepare, read_photo, recentre
+from aligncvc.sample.single import chosen_run, sample_photo
+
+
+def disc(width: int, height: int, box: tuple[int, int, int, int]) -> Image.Image:
+    """A red disc on transparency whose hidden colour is green (bleeding would show)."""
+    image = Image.new("RGBA", (width, height), (0, 255, 0, 0))
+    ImageDraw.Draw(image).ellipse(box, fill=(200, 30, 30, 255))
+    return image
+
+
+@pytest.fixture
+def png(tmp_path: Path) -> Path:
+    path = tmp_path / "disc.png"
+    disc(300, 200, (20, 110, 99, 189)).save(path)
+    return path
+
+
+def box_of(mask: Tensor) -> tuple[int, int, int, int]:
+    rows, columns = mask.any(1).nonzero().flatten(), mask.any(0).nonzero().flatten()
+    return int(rows[0]), int(rows[-1]), int(columns[0]), int(columns[-1])
+
+
+def test_object_is_centred_and_fills_the_frame_without_bleeding(png: Path) -> None:
+    rgba = recentre(read_photo(png), 64)
+    top, bottom, left, right = box_of(rgba[3] > 0.5)
+    assert abs(top + bottom - 63) <= 2 and abs(left + right - 63) <= 2
+    assert abs((bottom - top + 1) / 64 - OBJECT_FILL) < 0.05
+    edge = rgba[:3, rgba[3] > 0.05]
+    assert float(edge[1].max()) < 0.2  # the green under the transparency did not leak in
+    image = prepare(png, 64)
+    assert image.shape == (3, 64, 64) and torch.equal(image[:, 0, 0], torch.ones(3))
+    torch.testing.assert_close(image[:, 32, 32], torch.tensor([200, 30, 30]) / 255, atol=0.02, rtol=0)
+
+
+def test_a_wide_object_keeps_its_proportions() -> None:
+    rgba = torch.zeros(4, 100, 100)
+    rgba[:, 45:55, 10:90] = 1
+    top, bottom, left, right = box_of(recentre(rgba, 64)[3] > 0.5)
+    assert abs((right - left + 1) / (bottom - top + 1) - 8) < 1.5
+
+
+def test_background_of_an_ordinary_photograph_is_removed(tmp_path: Path) -> None:
+    image = Image.new("RGB", (320, 240), (120, 160, 200))
+    ImageDraw.Draw(image).ellipse((110, 60, 210, 180), fill=(180, 40, 30))
+    image.save(tmp_path / "photo.jpg", quality=90)
+    prepared = prepare(tmp_path / "photo.jpg", 64)
+    assert float(prepared[:, :3, :3].min()) > 0.9  # the blue background is white now
+    assert float(prepared[0, 32, 32]) > 0.5 > float(prepared[2, 32, 32])
+
+
+def test_orientation_tag_is_obeyed(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (80, 40)).save(tmp_path / "turned.jpg", exif=exif)
+    assert read_photo(tmp_path / "turned.jpg").shape == (3, 80, 40)
+
+
+def test_opaque_alpha_is_no_cut_out(tmp_path: Path) -> None:
+    Image.new("RGBA", (40, 40), (1, 2, 3, 255)).save(tmp_path / "opaque.png")
+    assert len(read_photo(tmp_path / "opaque.png")) == 3
+
+
+def write_bad(folder: Path, kind: str) -> Path:
+    path = folder / f"{kind}.png"
+    if kind == "text":
+        path.write_text("not a picture")
+    elif kind == "small":
+        Image.new("RGB", (31, 100)).save(path)
+    elif kind == "one-colour":
+        Image.new("RGB", (64, 64), (9, 9, 9)).save(path)
+    elif kind == "empty":
+        Image.new("RGBA", (64, 64), (0, 0, 0, 0)).save(path)
+    elif kind == "cut":
+        disc(100, 100, (-40, -40, 90, 140)).save(path)
+    elif kind == "truncated":
+        noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(path)
+        path.write_bytes(path.read_bytes()[:3000])
+    return path
+
+
+@pytest.mark.parametrize(("kind", "sentence"), [
+    ("text", "is not a picture that can be read"), ("truncated", "is not a picture that can be read"),
+    ("missing", "there is no picture at"), ("small", "has 31x100 pixels"), ("one-colour", "one single colour"),
+    ("empty", "no object stands out"), ("cut", "is cut off"),
+])
+def test_pictures_that_cannot_be_handled(tmp_path: Path, kind: str, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence) as caught:
+        prepare(write_bad(tmp_path, kind), 64)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_object_that_touches_one_edge_a_little_is_fine() -> None:
+    rgba = torch.zeros(4, 100, 100)
+    rgba[:, 60:, 30:70] = 1
+    check_object(rgba, "x")
+
+
+def test_photo_to_model_turntable_and_input(config: Config, png: Path, tmp_path: Path) -> None:
+    written = sample_photo(config, png, tmp_path / "out/model.ply", align_dir=tmp_path / "none")
+    assert [p.name for p in written[:3]] == ["model.ply", "model_turntable.webp", "model_input.png"]
+    assert all(p.exists() for p in written)
+    assert len(load_ply(written[0])) > 0
+    with Image.open(written[1]) as animation:
+        assert animation.n_frames == config.paper.turntable_views and animation.size == (256, 256)
+    again = sample_photo(config, png, tmp_path / "again/model.ply", align_dir=tmp_path / "none")
+    assert written[0].read_bytes() == again[0].read_bytes()
+    assert written[1].read_bytes() == again[1].read_bytes()
+
+
+def test_output_must_be_a_ply(config: Config, png: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"must end in .ply"):
+        sample_photo(config, png, tmp_path / "model.obj")
+
+
+def test_aligned_weights_are_preferred_when_they_exist(tmp_path: Path) -> None:
+    assert chosen_run(tmp_path, None) is None
+    (tmp_path / "both").mkdir()
+    (tmp_path / "both/student.safetensors").touch()
+    assert chosen_run(tmp_path, None) is None
+    (tmp_path / "both/recon.safetensors").touch()
+    assert chosen_run(tmp_path, None) == "both" and chosen_run(tmp_path, "soft") == "soft"
