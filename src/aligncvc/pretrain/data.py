@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch import Tensor
 from aligncvc.cameras import Cameras, relative_c2w
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT
+from aligncvc.objects.listing import read_list
 from aligncvc.renderset import RenderSet
 from aligncvc.streams import torch_stream
 from aligncvc.views import composite
@@ -116,9 +116,7 @@ def split_ids(object_list: str | None) -> dict[str, set[str]]:
         raise UserError(
             "pretraining needs objects.sets.<set>.list, a TSV whose split column holds objects out"
         )
-    path = PROJECT_ROOT / object_list
     splits: dict[str, set[str]] = {"train": set(), "eval": set()}
-    with path.open(encoding="utf-8", newline="") as handle:
-        for row in csv.DictReader(handle, delimiter="\t"):
-            splits[row["split"]].add(row["id"])
+    for row in read_list(PROJECT_ROOT / object_list, required=("id", "split")):
+        splits[row.split].add(row.id)
     return splits
