@@ -7,7 +7,7 @@ from pathlib import Path
 
 from aligncvc.config import Config, ObjectSet
 from aligncvc.errors import UserError
-from aligncvc.files import PROJECT_ROOT, sha256_file
+from aligncvc.files import PROJECT_ROOT, sha256_file, write_provenance
 from aligncvc.objects.download import Policy
 from aligncvc.objects.glb import check_glb
 from aligncvc.objects.listing import ManifestRow, ObjectRow, check_ids, write_manifest
@@ -64,6 +64,8 @@ def fetch_set(
 ) -> list[ManifestRow]:
     """Fetch a set into `out` and write `manifest.tsv` there (last); returns its rows in the list's order.
 
+    Beside the manifest lies `manifest.tsv.provenance.json` with the list's hash and the set's configuration.
+
     Bad objects are rows with status failed. UserError if the source as a whole cannot be reached or the set
     is empty.
     """
@@ -80,6 +82,11 @@ def fetch_set(
         if progress is not None:
             progress(number, len(jobs), rows[-1])
     _remove_strangers(out, {row.path for row in rows})
+    inputs = {} if objects.list is None else {objects.list: sha256_file(PROJECT_ROOT / objects.list)}
+    good = sum(row.status == "ok" for row in rows)
+    write_provenance(
+        out / "manifest.tsv", inputs=inputs, config=objects.model_dump(), objects=len(rows), objects_ok=good
+    )
     write_manifest(out / "manifest.tsv", rows)
     return rows
 

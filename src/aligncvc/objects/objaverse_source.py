@@ -51,11 +51,11 @@ def load_package() -> ModuleType:
         ) from None
 
 
-def _check_gzip(path: Path) -> None:
+def _check_index(path: Path) -> None:
     """Remove a broken index so that it is not kept for ever. UserError with the reason."""
     try:
-        gzip.decompress(path.read_bytes())
-    except (OSError, EOFError, zlib.error) as error:
+        json.loads(gzip.decompress(path.read_bytes()))
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         path.unlink()
         raise UserError(f"{path.name} is broken ({error}); try again later") from None
 
@@ -76,7 +76,7 @@ def dependable(context: Context, mirror: str | None = None) -> Iterator[ModuleTy
         path = Path(target)
         download(url, path, policy=context.policy)
         if url.endswith(".gz"):
-            _check_gzip(path)
+            _check_index(path)
 
     with _LOCK:
         before = package.BASE_PATH, package._VERSIONED_PATH, package.urllib

@@ -113,23 +113,29 @@ def furniture_folder(path: str | None, context: Context) -> Path:
             )
         deb = given
     folder = context.cache / f"{PACKAGE}-{PACKAGE_VERSION}"
-    unpack_deb(deb, folder)
+    unpack_deb(deb, folder, PACKAGE_SHA256)
     return folder
 
 
 def sweethome3d_jobs(objects: ObjectSet, context: Context) -> list[Job]:
-    """Objects of the furniture package, by the list's `source` (<library>/<model path>)."""
+    """Objects of the furniture package, by the list's `source` (<library>/<model path>).
+
+    Where several catalogue entries share a model, the one with the row's id is meant, else the first.
+    """
     rows = listed(objects)
     known: dict[str, tuple[Library, CatalogueEntry]] = {}
     for path in libraries(furniture_folder(objects.path, context)):
         library = Library(path)
-        known.update({entry.source: (library, entry) for entry in library.entries})
+        for entry in library.entries:
+            known.setdefault(entry.source, (library, entry))
+            known[f"{entry.source}#{entry.id}"] = library, entry
 
     def job(row: ObjectRow) -> Job:
         def make(out: Path) -> None:
-            if row.source not in known:
+            found = known.get(f"{row.source}#{row.id}", known.get(row.source))
+            if found is None:
                 raise UserError(f"{row.source} is in none of the furniture libraries")
-            library, entry = known[row.source]
+            library, entry = found
             library.convert(entry, out)
 
         return Job(row, make)

@@ -162,7 +162,7 @@ def ar_members(data: bytes) -> Iterator[tuple[str, bytes]]:
         offset += 60 + size + size % 2
 
 
-def unpack_deb(deb: Path, out: Path, sha256: str | None = PACKAGE_SHA256) -> list[Path]:
+def unpack_deb(deb: Path, out: Path, sha256: str | None) -> list[Path]:
     """Extract the `.sh3f` files of a Debian package into `out` (no dpkg, no root); returns their paths.
 
     sha256: of the package; None accepts any. Raises UserError on a wrong hash or an unreadable package.
