@@ -85,7 +85,7 @@ def test_discriminator_loss_stops_at_the_images_and_at_the_encoder(discriminator
 
 
 def test_discriminator_learns_and_the_generator_follows(discriminator: Discriminator) -> None:
-    """Dark reals, bright fakes: after training the heads, descending the generator's loss darkens the fakes."""
+    """Dark reals, bright fakes: descending the generator's loss darkens them."""
     reals, fakes = images("real") * 0.3, images("fake") * 0.3 + 0.7
     optimiser = torch.optim.Adam(discriminator.heads.parameters(), lr=5e-3)
     losses = []

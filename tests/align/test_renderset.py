@@ -22,7 +22,9 @@ def test_only_good_objects_and_a_rig_relative_to_its_input_view(renders: Path) -
     for start in (0, 3):
         images, cameras = item.rig_from(start)
         azimuth, elevation, _ = spherical_deg(cameras)
-        torch.testing.assert_close((azimuth + 1) % 360 - 1, torch.tensor([0.0, 90, 180, 270]), atol=1e-3, rtol=0)
+        torch.testing.assert_close(
+            (azimuth + 1) % 360 - 1, torch.tensor([0.0, 90, 180, 270]), atol=1e-3, rtol=0
+        )
         torch.testing.assert_close(elevation, torch.full((4,), 10.0), atol=1e-3, rtol=0)
         assert torch.equal(images[0], item.views[[start]].on_white()[0])
         assert torch.equal(images[1], item.views[[(start + 2) % 8]].on_white()[0])

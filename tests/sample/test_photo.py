@@ -95,11 +95,18 @@ def write_bad(folder: Path, kind: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("kind", "sentence"), [
-    ("text", "is not a picture that can be read"), ("truncated", "is not a picture that can be read"),
-    ("missing", "there is no picture at"), ("small", "has 31x100 pixels"), ("one-colour", "one single colour"),
-    ("empty", "no object stands out"), ("cut", "is cut off"),
-])
+@pytest.mark.parametrize(
+    ("kind", "sentence"),
+    [
+        ("text", "is not a picture that can be read"),
+        ("truncated", "is not a picture that can be read"),
+        ("missing", "there is no picture at"),
+        ("small", "has 31x100 pixels"),
+        ("one-colour", "one single colour"),
+        ("empty", "no object stands out"),
+        ("cut", "is cut off"),
+    ],
+)
 def test_pictures_that_cannot_be_handled(tmp_path: Path, kind: str, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence) as caught:
         prepare(write_bad(tmp_path, kind), 64)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_world import tiny_settings
 from torch import Tensor
 
 from aligncvc.config import Config, parse_config
@@ -25,7 +24,9 @@ def test_listed_and_even_timesteps() -> None:
     assert timesteps_for(8, config) == [999, 874, 749, 624, 499, 374, 249, 124]
 
 
-@pytest.mark.parametrize("listed", [[999, 749, 599], [999, 749, 749, 299], [1000, 749, 599, 299], [999, 9, 5, -1]])
+@pytest.mark.parametrize(
+    "listed", [[999, 749, 599], [999, 749, 749, 299], [1000, 749, 599, 299], [999, 9, 5, -1]]
+)
 def test_bad_timesteps_are_refused(listed: list[int]) -> None:
     config = parse_config({"sample": {"timesteps": {4: listed}}}, "here")
     with pytest.raises(UserError, match=r"sample.timesteps.4"):
@@ -54,7 +55,8 @@ def pair(config: Config) -> tuple[MultiViewGenerator, torch.nn.Module]:
 
 
 def test_step_shapes_ranges_and_agreement_of_batches(
-        pair: tuple[MultiViewGenerator, torch.nn.Module], renders: Path) -> None:
+    pair: tuple[MultiViewGenerator, torch.nn.Module], renders: Path
+) -> None:
     """Two objects together give what each gives alone: rows, cameras and Gaussians are not mixed up."""
     generator, reconstructor = pair
     renderset = RenderSet(renders, 32)
@@ -77,7 +79,8 @@ def test_step_shapes_ranges_and_agreement_of_batches(
 
 
 def test_gradient_of_the_renderings_can_be_left_out(
-        pair: tuple[MultiViewGenerator, torch.nn.Module], renders: Path) -> None:
+    pair: tuple[MultiViewGenerator, torch.nn.Module], renders: Path
+) -> None:
     generator, reconstructor = pair
     images, cameras = RenderSet(renders, 32).load("a").rig_from(0)
     rig = batched([cameras])
@@ -89,7 +92,8 @@ def test_gradient_of_the_renderings_can_be_left_out(
 
 
 def test_renoise_is_the_forward_process_of_the_encoding(
-        pair: tuple[MultiViewGenerator, torch.nn.Module], renders: Path) -> None:
+    pair: tuple[MultiViewGenerator, torch.nn.Module], renders: Path
+) -> None:
     generator, _ = pair
     images, _ = RenderSet(renders, 32).load("a").rig_from(0)
     noise = view_noise(generator.latent_shape(4), 0, "n")[None]

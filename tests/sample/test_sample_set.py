@@ -34,7 +34,9 @@ def test_files_of_a_set(renders: Path, tmp_path: Path) -> None:
         folder = tmp_path / "out" / entry["path"]
         assert entry["path"] == f"{entry['object']}/seed{entry['seed']}"
         facts = json.loads((folder / "sample.json").read_text())
-        assert facts["method"] == "m" and facts["object"] == entry["object"] and facts["seed"] == entry["seed"]
+        assert (
+            facts["method"] == "m" and facts["object"] == entry["object"] and facts["seed"] == entry["seed"]
+        )
         assert facts["steps"] == 2 and facts["network_calls"] == 4
         assert facts["seconds"] > 0 and facts["peak_mb"] > 0 and "generator" in facts["seconds_by_part"]
         steps = np.load(folder / "steps.npz")
@@ -51,17 +53,23 @@ def test_results_do_not_depend_on_the_other_objects(renders: Path, tmp_path: Pat
     alone.write_text("\n".join([rows[0], rows[3]]) + "\n")
     sample_set(with_seeds([0]), "two", alone, tmp_path, tmp_path / "alone")
     for name in ("model.ply", "steps.npz"):
-        assert (tmp_path / "all/c/seed0" / name).read_bytes() == (tmp_path / "alone/c/seed0" / name).read_bytes()
+        assert (tmp_path / "all/c/seed0" / name).read_bytes() == (
+            tmp_path / "alone/c/seed0" / name
+        ).read_bytes()
 
 
-def test_an_unreadable_object_is_listed_and_the_others_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unreadable_object_is_listed_and_the_others_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     names = tuple(f"o{i:02d}" for i in range(10))
     manifest = write_renders(tmp_path / "renders", names)
     (tmp_path / "renders/o00/cameras.json").write_text("{")
     sample_set(with_seeds([0], m={"steps": 1}), "m", manifest, tmp_path, tmp_path / "out")
     written = json.loads((tmp_path / "out/manifest.json").read_text())
     assert [e["object"] for e in written["entries"]] == list(names[1:])
-    assert [f["object"] for f in written["failed"]] == ["o00"] and "cameras.json" in written["failed"][0]["reason"]
+    assert [f["object"] for f in written["failed"]] == ["o00"] and "cameras.json" in written["failed"][0][
+        "reason"
+    ]
     assert "o00 is left out" in capsys.readouterr().err
 
 
@@ -71,15 +79,18 @@ def test_too_many_failures_and_unknown_names(renders: Path, tmp_path: Path) -> N
     with pytest.raises(UserError, match="1 of 3 objects"):
         sample_set(with_seeds([0]), "m", tmp_path / "renders/manifest.tsv", tmp_path, tmp_path / "out")
     assert not (tmp_path / "out/manifest.json").exists()
-    with pytest.raises(UserError, match="sample.methods does not define 'x'"):
+    with pytest.raises(UserError, match=r"sample.methods does not define 'x'"):
         sample_set(with_seeds([0]), "x", renders, tmp_path, tmp_path / "out")
 
 
-@pytest.mark.parametrize(("arguments", "sentence"), [
-    (["--out", "x.ply"], "give a photograph, or --method"),
-    (["no.jpg", "--out", "x.ply"], "there is no picture at no.jpg"),
-    (["no.jpg", "--out", "x", "--method", "m"], "not both"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--out", "x.ply"], "give a photograph, or --method"),
+        (["no.jpg", "--out", "x.ply"], "there is no picture at no.jpg"),
+        (["no.jpg", "--out", "x", "--method", "m"], "not both"),
+    ],
+)
 def test_command_line_says_one_sentence(tmp_path: Path, arguments: list[str], sentence: str) -> None:
     command = [sys.executable, "-m", "aligncvc.sample", *arguments]
     environment = os.environ | {"PYTHONPATH": str(Path(aligncvc.__file__).parents[1])}

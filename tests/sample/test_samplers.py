@@ -35,7 +35,8 @@ def rig(renders: Path) -> tuple[Tensor, Cameras]:
 
 
 def test_the_loop_renoises_renderings_with_fresh_noise(
-        pair: Pair, rig: tuple[Tensor, Cameras], monkeypatch: pytest.MonkeyPatch) -> None:
+    pair: Pair, rig: tuple[Tensor, Cameras], monkeypatch: pytest.MonkeyPatch
+) -> None:
     generator, reconstructor = pair
     noised: list[tuple[Tensor, Tensor, int]] = []
     real = generator.add_noise
@@ -58,7 +59,8 @@ def test_the_loop_renoises_renderings_with_fresh_noise(
 
 @pytest.mark.parametrize("sampler", ["aligncvc", "two_stage"])
 def test_bit_identical_by_name_and_seed(
-        pair: Pair, rig: tuple[Tensor, Cameras], config: Config, sampler: str) -> None:
+    pair: Pair, rig: tuple[Tensor, Cameras], config: Config, sampler: str
+) -> None:
     def run(seed: int, name: str) -> Tensor:
         torch.manual_seed(hash((seed, name)) % 1000)  # the global generator must not matter
         sampled, _ = sample_one(*pair, Method(sampler=sampler, steps=2), config, *rig, seed, name)
@@ -70,11 +72,18 @@ def test_bit_identical_by_name_and_seed(
     assert not torch.equal(first, other) and not torch.equal(first, run(1, "a"))
 
 
-@pytest.mark.parametrize(("sampler", "steps", "scale", "calls"), [
-    ("aligncvc", 4, 1.3, 8), ("aligncvc", 3, 1.0, 3), ("two_stage", 6, 1.3, 12), ("two_stage", 6, 1.0, 6),
-])
-def test_network_calls(pair: Pair, rig: tuple[Tensor, Cameras], sampler: str, steps: int, scale: float,
-                       calls: int) -> None:
+@pytest.mark.parametrize(
+    ("sampler", "steps", "scale", "calls"),
+    [
+        ("aligncvc", 4, 1.3, 8),
+        ("aligncvc", 3, 1.0, 3),
+        ("two_stage", 6, 1.3, 12),
+        ("two_stage", 6, 1.0, 6),
+    ],
+)
+def test_network_calls(
+    pair: Pair, rig: tuple[Tensor, Cameras], sampler: str, steps: int, scale: float, calls: int
+) -> None:
     data = tiny_settings()
     data["mvg"]["guidance_scale"] = scale  # type: ignore[index]
     _, cost = sample_one(*pair, Method(sampler=sampler, steps=steps), parse_config(data, "t"), *rig, 0, "a")
@@ -92,7 +101,9 @@ def test_kept_steps() -> None:
     assert kept_steps(1) == [0]
 
 
-def test_two_stage_keeps_four_steps_and_starts_like_the_aware_loop(pair: Pair, rig: tuple[Tensor, Cameras]) -> None:
+def test_two_stage_keeps_four_steps_and_starts_like_the_aware_loop(
+    pair: Pair, rig: tuple[Tensor, Cameras]
+) -> None:
     two = sample_two_stage(*pair, *rig, 8, 1.3, 0, "a", Stopwatch())
     assert two.views.shape == two.renderings.shape == (4, 4, 3, 32, 32)
     assert two.timesteps == [874, 624, 374, 124]
@@ -104,8 +115,9 @@ def test_two_stage_keeps_four_steps_and_starts_like_the_aware_loop(pair: Pair, r
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 def test_ddim_ends_at_the_point_that_the_network_knows(
-        rig: tuple[Tensor, Cameras], pair: Pair, monkeypatch: pytest.MonkeyPatch, prediction: str) -> None:
-    """A network that always predicts one clean point: DDIM must arrive there, whatever its parametrisation."""
+    rig: tuple[Tensor, Cameras], pair: Pair, monkeypatch: pytest.MonkeyPatch, prediction: str
+) -> None:
+    """A network that always predicts one clean point: DDIM must arrive there in any parametrisation."""
     data = tiny_settings()
     data["mvg"]["unet"]["prediction"] = prediction  # type: ignore[index]
     config = parse_config(data, "t")
