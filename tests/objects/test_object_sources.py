@@ -16,9 +16,10 @@ import trimesh
 import yaml
 
 from aligncvc.config import Config, ObjectSet
-from aligncvc.errors import UserError
+from aligncvc.errors import UserError, cli
 from aligncvc.files import PROJECT_ROOT, sha256_file
 from aligncvc.objects import sources
+from aligncvc.objects.__main__ import main
 from aligncvc.objects.curate import curate
 from aligncvc.objects.fetch import fetch_set, object_set
 from aligncvc.objects.listing import ObjectRow, read_list, read_manifest, write_list
@@ -320,30 +321,43 @@ def run_cli(config: Path, name: str, out: Path) -> subprocess.CompletedProcess[s
         sys.executable,
         "-m",
         "aligncvc.objects",
-        "--config",
-        str(config),
-        "--set",
-        name,
-        "--out",
-        str(out),
+        f"--config={config}",
+        f"--set={name}",
+        f"--out={out}",
     ]
     environment = {**os.environ, "PYTHONPATH": str(PROJECT_ROOT / "src")}
     return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=out.parent)
 
 
-def test_command_line(own_list, meshes, tmp_path):
+@pytest.fixture
+def config(own_list, meshes, tmp_path) -> Path:
+    """A configuration with the list of good and bad objects, and a set without any good one."""
+    write_list(tmp_path / "bad.tsv", [ObjectRow("x", "x", "no.glb", "no.glb", "", "user", "me", "train")])
     sets = {
         "mine": {"source": "folder", "list": str(own_list), "path": str(meshes)},
-        "bad": {"source": "folder", "path": str(meshes / "a"), "list": str(tmp_path / "bad.tsv")},
+        "bad": {"source": "folder", "list": str(tmp_path / "bad.tsv"), "path": str(meshes)},
     }
-    write_list(tmp_path / "bad.tsv", [ObjectRow("x", "x", "no.glb", "no.glb", "", "user", "me", "train")])
-    config = tmp_path / "c.yaml"
-    config.write_text(yaml.safe_dump({"objects": {"sets": sets}}))
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump({"objects": {"sets": sets}}))
+    return tmp_path / "c.yaml"
+
+
+def test_command_line(config, tmp_path):
     good = run_cli(config, "mine", tmp_path / "out")
     assert good.returncode == 0 and "1 of 4 objects" in good.stdout
     assert good.stderr.count("failed:") == 3
-    none = run_cli(config, "bad", tmp_path / "none")
-    assert none.returncode == 2 and "no object of the set 'bad' could be used" in none.stderr
-    assert read_manifest(tmp_path / "none/manifest.tsv")[0].status == "failed"
-    unknown = run_cli(config, "other", tmp_path / "none")
-    assert unknown.returncode == 2 and unknown.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("bad", "no object of the set 'bad' could be used"), ("other", "no object set 'other'")],
+)
+def test_command_line_errors(config, tmp_path, name, reason, monkeypatch, capsys):
+    arguments = ["objects", "--config", str(config), "--set", name, "--out", str(tmp_path / "none")]
+    monkeypatch.setattr(sys, "argv", arguments)
+    with pytest.raises(SystemExit) as exit_:
+        cli(main)
+    assert exit_.value.code == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("error: ") and reason in last
+    if name == "bad":
+        assert read_manifest(tmp_path / "none/manifest.tsv")[0].status == "failed"
