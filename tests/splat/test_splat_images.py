@@ -139,7 +139,7 @@ def test_wrong_arguments_are_refused() -> None:
         (replace(good, scales=good.scales.float()), "scales is torch.float32"),
         (replace(good, means=good.means * float("nan")), "means has numbers that are not finite"),
         (replace(good, quats=good.quats / 0), "quats has numbers that are not finite"),
-        (Gaussians(*(getattr(good, m).half() for m in MEMBERS)), "not torch.float16"),
+        (Gaussians(*(getattr(good, m).bfloat16() for m in MEMBERS)), "not torch.bfloat16"),
     ]
     for gaussians, message in bad:
         with pytest.raises(ValueError, match=message):

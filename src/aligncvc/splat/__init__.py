@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -68,6 +69,8 @@ def _check(gaussians: Gaussians, cameras: Cameras) -> None:
     """Raise ValueError unless shapes, types and devices agree and (on a CPU) every number is finite."""
     b, n = gaussians.means.shape[:2]
     means = gaussians.means
+    if means.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"the rasteriser draws float32 or float64, not {means.dtype}")
     for field, width in zip(fields(gaussians), (3, 3, 4, None, 3), strict=True):
         tensor = getattr(gaussians, field.name)
         shape = (b, n) if width is None else (b, n, width)
@@ -78,11 +81,10 @@ def _check(gaussians: Gaussians, cameras: Cameras) -> None:
                 f"Gaussians.{field.name} is {tensor.dtype} on {tensor.device}, "
                 f"means is {means.dtype} on {means.device}"
             )
-        # A culled NaN would be a silent hole with zero gradient. On CUDA the check would stall the stream.
-        if not tensor.is_cuda and not bool(torch.isfinite(tensor).all()):
+        # A culled NaN would be a silent hole with zero gradient. On CUDA the check would stall the stream; numpy,
+        # because torch would wake its thread pool for it, which then spins beside the kernel's threads.
+        if not tensor.is_cuda and not np.isfinite(tensor.detach().numpy()).all():
             raise ValueError(f"Gaussians.{field.name} has numbers that are not finite")
-    if means.dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"the rasteriser draws float32 or float64, not {means.dtype}")
     if cameras.c2w.shape[0] != b or cameras.c2w.shape[2:] != (4, 4):
         raise ValueError(f"cameras.c2w has shape {tuple(cameras.c2w.shape)}, expected ({b}, V, 4, 4)")
     if max(cameras.width, cameras.height) > 32767:

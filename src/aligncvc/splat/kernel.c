@@ -5,10 +5,11 @@
  *
  * Work is cut into units that do not depend on the number of threads (chunks of Gaussians; pairs of a view and a
  * band of BAND rows), every unit writes only its own memory, and sums over units are taken in a fixed order: the
- * result is the same to the bit for any number of threads. Threads are plain pthreads that live for one call: no
- * second OpenMP runtime spins beside torch's, and a process may fork between calls.
+ * result is the same to the bit for any number of threads. Threads are plain pthreads that live for one stage of a
+ * call: OpenMP's would not survive a fork of the process.
  */
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,27 +21,59 @@
 /* ---------------------------------------------------------------- threads */
 
 typedef void (*unit_function)(Job *, int64_t unit);
-typedef struct { Job *job; unit_function run; int64_t units; atomic_llong next; } Stage;
 
-static void *work(void *argument) {
-    Stage *stage = argument;
+/* Lives until the last of its owners is done with it: a thread that the system runs too late finds no unit left
+ * and only drops its share. The caller waits for units that were begun, never for a thread that was not. */
+typedef struct {
+    Job *job;
+    unit_function run;
+    int64_t units;
+    atomic_llong next, done;
+    atomic_int owners;
+} Stage;
+
+static void work(Stage *stage) {
     for (;;) {
         int64_t unit = atomic_fetch_add(&stage->next, 1);
-        if (unit >= stage->units) return NULL;
+        if (unit >= stage->units) return;
         stage->run(stage->job, unit);
+        atomic_fetch_add(&stage->done, 1);
     }
+}
+
+static void disown(Stage *stage) {
+    if (atomic_fetch_sub(&stage->owners, 1) == 1) free(stage);
+}
+
+static void *help(void *stage) {
+    work(stage);
+    disown(stage);
+    return NULL;
 }
 
 /* Share the units among the threads; if a thread cannot be started, the others do its work. */
 static void parallel(Job *job, unit_function run, int64_t units) {
-    Stage stage = {job, run, units, 0};
-    pthread_t handles[MAX_THREADS];
-    int64_t wanted = job->s.threads < MAX_THREADS ? job->s.threads : MAX_THREADS;
-    if (wanted > units) wanted = units;
-    int started = 0;
-    while (started < wanted - 1 && !pthread_create(&handles[started], NULL, work, &stage)) started++;
-    work(&stage);
-    for (int i = 0; i < started; i++) pthread_join(handles[i], NULL);
+    int64_t helpers = (job->s.threads < MAX_THREADS ? job->s.threads : MAX_THREADS) - 1;
+    if (helpers > units - 1) helpers = units - 1;
+    Stage *stage = malloc(sizeof *stage);
+    pthread_attr_t detached;
+    if (!stage || pthread_attr_init(&detached)) { job->failed = 1; free(stage); return; }
+    pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
+    stage->job = job;
+    stage->run = run;
+    stage->units = units;
+    atomic_init(&stage->next, 0);
+    atomic_init(&stage->done, 0);
+    atomic_init(&stage->owners, 1);
+    for (int64_t i = 0; i < helpers; i++) {
+        pthread_t handle;
+        atomic_fetch_add(&stage->owners, 1);
+        if (pthread_create(&handle, &detached, help, stage)) { disown(stage); break; }
+    }
+    pthread_attr_destroy(&detached);
+    work(stage);
+    while (atomic_load(&stage->done) < units) sched_yield();
+    disown(stage);
 }
 
 /* ---------------------------------------------------------------- order */
