@@ -81,8 +81,8 @@ def _check(gaussians: Gaussians, cameras: Cameras) -> None:
                 f"Gaussians.{field.name} is {tensor.dtype} on {tensor.device}, "
                 f"means is {means.dtype} on {means.device}"
             )
-        # A culled NaN would be a silent hole with zero gradient. On CUDA the check would stall the stream; numpy,
-        # because torch would wake its thread pool for it, which then spins beside the kernel's threads.
+        # A culled NaN would be a silent hole with zero gradient. On CUDA the check would stall the stream.
+        # By numpy: torch would wake its thread pool, which then spins beside the kernel's threads.
         if not tensor.is_cuda and not np.isfinite(tensor.detach().numpy()).all():
             raise ValueError(f"Gaussians.{field.name} has numbers that are not finite")
     if cameras.c2w.shape[0] != b or cameras.c2w.shape[2:] != (4, 4):
