@@ -11,8 +11,13 @@ from aligncvc.errors import cli
 from aligncvc.render.run import render_set, stop_on_terminate
 
 
-def render(objects: Path, out: Path, config: Path | None = None, workers: int | None = None,
-           threads: int | None = None) -> None:
+def render(
+    objects: Path,
+    out: Path,
+    config: Path | None = None,
+    workers: int | None = None,
+    threads: int | None = None,
+) -> None:
     """Render every object of a manifest: a ring of RGBA views with depth, normals and cameras.
 
     Args:

@@ -28,8 +28,15 @@ WORLD_STRENGTH = 0.45
 SUN_ENERGY = 1.6  # W/m^2; with the world a white surface facing the sun stays just below 1
 SUN_ANGLE_DEG = 25.0  # a wide sun: soft shadows
 SUN_EULER_DEG = (40.0, 0.0, -35.0)  # from the front, the left and above
-BOUNCES = {"diffuse_bounces": 2, "glossy_bounces": 2, "transmission_bounces": 4, "volume_bounces": 0,
-           "transparent_max_bounces": 16, "ao_bounces_render": 0, "max_bounces": 6}
+BOUNCES = {
+    "diffuse_bounces": 2,
+    "glossy_bounces": 2,
+    "transmission_bounces": 4,
+    "volume_bounces": 0,
+    "transparent_max_bounces": 16,
+    "ao_bounces_render": 0,
+    "max_bounces": 6,
+}
 NO_SURFACE = 1e9  # Blender's depth pass says 1e10 where there is nothing
 OPENCV_TO_BLENDER = np.diag([1.0, -1.0, -1.0, 1.0])  # camera axes: y up and looking along -z
 
@@ -74,7 +81,9 @@ class Scene:
         scene.render.dither_intensity = 0
         scene.cycles.use_animated_seed = False
         scene.cycles.caustics_reflective = scene.cycles.caustics_refractive = False
-        self.bpy.context.view_layer.pass_alpha_threshold = 0.1  # depth and normals of translucent surfaces too
+        self.bpy.context.view_layer.pass_alpha_threshold = (
+            0.1  # depth and normals of translucent surfaces too
+        )
 
     def _set_light(self) -> None:
         self.bproc.renderer.set_world_background(list(WORLD_COLOUR), WORLD_STRENGTH)
@@ -103,14 +112,13 @@ class Scene:
             arrays = self._collect(self.bproc.renderer.render(verbose=True))
         finally:
             self.bpy.data.batch_remove(self._data_blocks() - before)
-        return {**arrays, "scale": np.float64(scale), "offset": np.asarray(offset, np.float64)}
+        return {**arrays, "scale": np.asarray(scale), "offset": np.asarray(offset)}
 
     def _data_blocks(self) -> set[Any]:
         data = self.bpy.data
-        kinds = ("objects", "meshes", "materials", "images", "textures", "node_groups", "actions", "armatures",
-                 "cameras", "lights", "collections", "shape_keys", "curves", "scenes", "worlds")
-        # Shape keys belong to their mesh and are freed with it.
-        return {block for kind in kinds if kind != "shape_keys" for block in getattr(data, kind)}
+        kinds = ("objects", "meshes", "materials", "images", "textures", "node_groups", "actions",
+                 "armatures", "cameras", "lights", "collections", "curves", "scenes", "worlds")  # fmt: skip
+        return {block for kind in kinds for block in getattr(data, kind)}
 
     def _load(self, path: str) -> tuple[float, list[float]]:
         """Import a GLB and fit it into the unit sphere; returns (scale, offset): new = scale * old + offset.
@@ -165,7 +173,7 @@ class Scene:
         return merged
 
     def _transform(self, imported: list[Any], scale: float, offset: np.ndarray) -> None:
-        """Hang everything under one scaled and shifted empty (any hierarchy, shear included, stays as it is)."""
+        """Hang everything under one scaled, shifted empty: any hierarchy stays as it is, shear included."""
         root = self.bpy.data.objects.new("normalisation", None)
         self.bpy.context.scene.collection.objects.link(root)
         root.scale, root.location = (scale,) * 3, offset
@@ -178,7 +186,7 @@ class Scene:
         """BlenderProc's lists -> arrays in this project's conventions."""
         rgba = np.stack(data["colors"]).astype(np.uint8)
         seen = rgba[..., 3] > 0
-        arrays = {"rgba": rgba}
+        arrays: dict[str, np.ndarray] = {"rgba": rgba}
         if "depth" in data:
             depth = np.stack(data["depth"]).astype(np.float32)
             arrays["depth"] = np.where((depth > NO_SURFACE) | ~seen, 0, depth).astype(np.float32)
@@ -211,8 +219,12 @@ def run(job: dict[str, Any]) -> None:
         began = time.perf_counter()
         bproc = bproc_adapter.load(Path(job["temporary"]))
         scene = Scene(job, bproc)
-        tell("ready", seconds=time.perf_counter() - began, blender=scene.bpy.app.version_string,
-             blenderproc=bproc.__version__)
+        tell(
+            "ready",
+            seconds=time.perf_counter() - began,
+            blender=scene.bpy.app.version_string,
+            blenderproc=bproc.__version__,
+        )
         for entry in job["objects"]:
             if os.getppid() != job["parent_pid"]:  # the driver is gone: nobody will read the rest
                 return
@@ -222,12 +234,22 @@ def run(job: dict[str, Any]) -> None:
                 arrays = scene.render_object(entry["path"], entry["seed"])
                 _write_npz(Path(job["output"]) / f"{entry['index']}.npz", arrays)
             except BadObjectError as error:
-                tell("failed", index=entry["index"], stage=error.stage, reason=str(error),
-                     seconds=time.perf_counter() - began)
+                tell(
+                    "failed",
+                    index=entry["index"],
+                    stage=error.stage,
+                    reason=str(error),
+                    seconds=time.perf_counter() - began,
+                )
             except Exception as error:
                 traceback.print_exc()
-                tell("failed", index=entry["index"], stage="render", reason=repr(error),
-                     seconds=time.perf_counter() - began)
+                tell(
+                    "failed",
+                    index=entry["index"],
+                    stage="render",
+                    reason=repr(error),
+                    seconds=time.perf_counter() - began,
+                )
             else:
                 tell("done", index=entry["index"], seconds=time.perf_counter() - began)
         tell("end")

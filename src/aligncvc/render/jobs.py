@@ -39,8 +39,10 @@ def read_objects(manifest: Path) -> list[SourceObject]:
         reader = csv.DictReader(handle, delimiter="\t", quoting=csv.QUOTE_NONE)
         missing = set(COLUMNS) - set(reader.fieldnames or ())
         if missing:
-            raise UserError(f"{manifest} lacks the columns {', '.join(sorted(missing))}; make it again with "
-                            "python -m aligncvc.objects")
+            raise UserError(
+                f"{manifest} lacks the columns {', '.join(sorted(missing))}; make it again with "
+                "python -m aligncvc.objects"
+            )
         rows = list(reader)
     if not rows:
         raise UserError(f"{manifest} lists no objects; check objects.sets in the configuration")
@@ -57,13 +59,20 @@ def _source(row: Mapping[str, str], manifest: Path) -> SourceObject:
     if not name or name in (".", "..") or "/" in name or name.startswith("."):
         raise UserError(f"{manifest} has the id {name!r}, which cannot be a folder's name; rename the object")
     failure = None if row["status"] == "ok" else (row["reason"] or "the objects stage gave no reason")
-    return SourceObject(name, manifest.parent / row["path"], row["sha256"], row["licence"], row["creator"], failure)
+    return SourceObject(
+        name, manifest.parent / row["path"], row["sha256"], row["licence"], row["creator"], failure
+    )
 
 
 def ring_cameras(render: Render) -> Cameras:
     """The evaluation ring: view 0 is the input view, view i stands at azimuth i * 360 / ring_views."""
-    return orbit(ring_azimuths_deg(render.ring_views), render.elevation_deg, distance=render.distance,
-                 fov_y_deg=render.fov_y_deg, size_px=render.size_px)
+    return orbit(
+        ring_azimuths_deg(render.ring_views),
+        render.elevation_deg,
+        distance=render.distance,
+        fov_y_deg=render.fov_y_deg,
+        size_px=render.size_px,
+    )
 
 
 def rigs(render: Render) -> dict[str, list[int]]:
@@ -73,8 +82,15 @@ def rigs(render: Render) -> dict[str, list[int]]:
 
 def renderer_facts(render: Render) -> dict[str, Any]:
     """The settings that decide the pixels (timeouts and thread counts do not)."""
-    return {"engine": "CYCLES", "device": "CPU", "scene_version": SCENE_VERSION, "samples": render.samples,
-            "denoise": render.denoise, "noise_threshold": 0.0, "view_transform": "Standard"}
+    return {
+        "engine": "CYCLES",
+        "device": "CPU",
+        "scene_version": SCENE_VERSION,
+        "samples": render.samples,
+        "denoise": render.denoise,
+        "noise_threshold": 0.0,
+        "view_transform": "Standard",
+    }
 
 
 def object_seed(config: Config, source: SourceObject) -> int:
@@ -85,23 +101,47 @@ def object_seed(config: Config, source: SourceObject) -> int:
 def job_hash(config: Config, source: SourceObject) -> str:
     """Equal hashes mean equal renders: source bytes, cameras, settings, seed, scene version."""
     cameras = ring_cameras(config.render)
-    return sha256_json({
-        "object": source.id, "sha256": source.sha256, "seed": object_seed(config, source),
-        "c2w": cameras.c2w.double().tolist(), "fov_y_deg": cameras.fov_y_deg, "size_px": cameras.height,
-        "rigs": rigs(config.render), "renderer": renderer_facts(config.render),
-    })
+    return sha256_json(
+        {
+            "object": source.id,
+            "sha256": source.sha256,
+            "seed": object_seed(config, source),
+            "c2w": cameras.c2w.double().tolist(),
+            "fov_y_deg": cameras.fov_y_deg,
+            "size_px": cameras.height,
+            "rigs": rigs(config.render),
+            "renderer": renderer_facts(config.render),
+        }
+    )
 
 
-def make_job(config: Config, sources: Sequence[tuple[int, SourceObject]], *, threads: int, scratch: Path,
-             parent_pid: int) -> dict[str, Any]:
+def make_job(
+    config: Config,
+    sources: Sequence[tuple[int, SourceObject]],
+    *,
+    threads: int,
+    scratch: Path,
+    parent_pid: int,
+) -> dict[str, Any]:
     """The JSON that `blender_scene` reads: plain numbers and absolute paths."""
     cameras = ring_cameras(config.render)
     return {
-        "c2w": cameras.c2w.double().tolist(), "width": cameras.width, "height": cameras.height,
-        "focal_px": cameras.focal_px, "near": cameras.near, "far": cameras.far, "threads": threads,
-        "samples": config.render.samples, "denoise": config.render.denoise, "depth": True, "normals": True,
-        "objects": [{"index": i, "path": str(s.path.resolve()), "seed": object_seed(config, s)}
-                    for i, s in sources],
-        "output": str(scratch / "output"), "progress": str(scratch / "progress.jsonl"),
-        "temporary": str(scratch / "tmp"), "parent_pid": parent_pid,
+        "c2w": cameras.c2w.double().tolist(),
+        "width": cameras.width,
+        "height": cameras.height,
+        "focal_px": cameras.focal_px,
+        "near": cameras.near,
+        "far": cameras.far,
+        "threads": threads,
+        "samples": config.render.samples,
+        "denoise": config.render.denoise,
+        "depth": True,
+        "normals": True,
+        "objects": [
+            {"index": i, "path": str(s.path.resolve()), "seed": object_seed(config, s)} for i, s in sources
+        ],
+        "output": str(scratch / "output"),
+        "progress": str(scratch / "progress.jsonl"),
+        "temporary": str(scratch / "tmp"),
+        "parent_pid": parent_pid,
     }

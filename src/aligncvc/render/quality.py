@@ -40,8 +40,10 @@ def _coverage(views: Views) -> str | None:
         if value < MIN_COVERAGE:
             return f"the object covers {value:.2%} of the {name}, less than {MIN_COVERAGE:.0%}"
     if float(coverage.max()) > MAX_COVERAGE:
-        return f"the object covers {float(coverage.max()):.1%} of view {int(coverage.argmax())}, more than " \
-               f"{MAX_COVERAGE:.0%}"
+        return (
+            f"the object covers {float(coverage.max()):.1%} of view {int(coverage.argmax())}, more than "
+            f"{MAX_COVERAGE:.0%}"
+        )
     if float(coverage.min()) < MIN_COVERAGE_EDGE_ON:
         return f"view {int(coverage.argmin())} is empty"
     return None

@@ -61,7 +61,9 @@ def views_from_npz(path: Path, config: Config) -> tuple[Views, dict[str, Any]]:
     return Views(rgba, jobs.ring_cameras(config.render), depth, normals), normalisation
 
 
-def store(out: Path, status: Status, views: Views | None = None, facts: Mapping[str, Any] | None = None) -> Status:
+def store(
+    out: Path, status: Status, views: Views | None = None, facts: Mapping[str, Any] | None = None
+) -> Status:
     """Check and write an object's folder in one step: built beside, status last, then renamed.
 
     Without views (a failure) the folder holds only the status. Returns the status as stored: failed at
@@ -100,7 +102,9 @@ def write_contact_sheet(path: Path, out: Path, statuses: Sequence[Status], tile_
     shown = statuses[:MAX_TILES]
     columns = min(16, max(1, math.ceil(math.sqrt(len(shown)))))
     rows = math.ceil(len(shown) / columns)
-    left_off = f"{len(statuses) - len(shown)} more objects are not shown" if len(shown) < len(statuses) else ""
+    left_off = (
+        f"{len(statuses) - len(shown)} more objects are not shown" if len(shown) < len(statuses) else ""
+    )
     sheet = Image.new("RGB", (columns * tile_px, rows * (tile_px + 12) + (14 if left_off else 0)), "white")
     draw = ImageDraw.Draw(sheet)
     for i, status in enumerate(shown):
@@ -111,15 +115,21 @@ def write_contact_sheet(path: Path, out: Path, statuses: Sequence[Status], tile_
             sheet.paste(tile, (x, y), tile)
         else:
             draw.rectangle((x, y, x + tile_px - 2, y + tile_px - 2), fill=(190, 190, 190))
-            draw.multiline_text((x + 3, y + 3), _wrap(f"{status.stage}: {status.reason}", tile_px // 6, 7),
-                                fill=(120, 0, 0))
-        draw.text((x + 2, y + tile_px - 1), status.id[: tile_px // 6], fill="black")
+            draw.multiline_text(
+                (x + 3, y + 3), _wrap(f"{status.stage}: {status.reason}", tile_px // 6, 7), fill=(120, 0, 0)
+            )
+        draw.text((x + 2, y + tile_px - 1), _shortened(status.id, tile_px // 6), fill="black")
     if left_off:
         draw.text((2, sheet.height - 13), left_off, fill="black")
     with atomic_path(path) as temporary:
         sheet.save(temporary, format="PNG")
 
 
+def _shortened(text: str, width: int) -> str:
+    # Names of one source start alike; their ends tell them apart.
+    return text if len(text) <= width else ".." + text[2 - width :]
+
+
 def _wrap(text: str, width: int, lines: int) -> str:
-    pieces = [text[i:i + width] for i in range(0, len(text), width)]
+    pieces = [text[i : i + width] for i in range(0, len(text), width)]
     return "\n".join(pieces[:lines])

@@ -31,7 +31,9 @@ def available_threads() -> int:
 class Renderer:
     """One run of the stage over a manifest."""
 
-    def __init__(self, config: Config, sources: list[SourceObject], out: Path, workers: int, threads: int) -> None:
+    def __init__(
+        self, config: Config, sources: list[SourceObject], out: Path, workers: int, threads: int
+    ) -> None:
         self.config, self.sources, self.out = config, sources, out
         self.workers, self.threads = workers, threads
         self.statuses: dict[str, Status] = {}
@@ -83,8 +85,9 @@ class Renderer:
             if event["event"] in ("done", "failed"):
                 self._finish(worker, event)
         if ended:
-            return self._buried(worker, "crash", f"Blender ended with code {worker.process.returncode} "
-                                                 f"({worker.log_tail(2)})")
+            return self._buried(
+                worker, "crash", f"Blender ended with code {worker.process.returncode} ({worker.log_tail(2)})"
+            )
         if worker.overdue:
             limit = self.config.render.timeout_seconds
             return self._buried(worker, "timeout", f"not finished after {limit:g} s and killed")
@@ -95,9 +98,12 @@ class Renderer:
         seconds = time.monotonic() - worker.since
         tail, current, started = worker.log_tail(), worker.current, bool(worker.versions)
         worker.stop()
-        if not started:
-            raise UserError(f"Blender did not start within {START_SECONDS:g} s or ended at once; check the "
-                            f"installation of bpy and blenderproc (last output: {tail})")
+        # Without progress the next start would end the same way.
+        if not started or (current is None and worker.shard and worker.finished == 0):
+            raise UserError(
+                f"Blender did not start within {START_SECONDS:g} s or ended at once; check the "
+                f"installation of bpy and blenderproc (last output: {tail})"
+            )
         if current is not None:
             self._fail(self.sources[current], stage, reason, seconds)
         return [(i, s) for i, s in worker.shard if i != current]
@@ -111,10 +117,17 @@ class Renderer:
         views, normalisation = results.views_from_npz(path, self.config)
         path.unlink()
         facts = {
-            "object": source.id, "rigs": jobs.rigs(self.config.render), "source_sha256": source.sha256,
-            "licence": source.licence, "creator": source.creator, "normalisation": normalisation,
-            "renderer": {**jobs.renderer_facts(self.config.render), **worker.versions,
-                         "seed": jobs.object_seed(self.config, source)},
+            "object": source.id,
+            "rigs": jobs.rigs(self.config.render),
+            "source_sha256": source.sha256,
+            "licence": source.licence,
+            "creator": source.creator,
+            "normalisation": normalisation,
+            "renderer": {
+                **jobs.renderer_facts(self.config.render),
+                **worker.versions,
+                "seed": jobs.object_seed(self.config, source),
+            },
         }
         status = self._status(source, "ok", "done", "", event["seconds"])
         self._record(results.store(self.out, status, views, facts))
@@ -124,18 +137,34 @@ class Renderer:
 
     def _status(self, source: SourceObject, status: str, stage: str, reason: str, seconds: float) -> Status:
         attempts = self.attempts[source.id] + (stage not in ("objects", "source"))
-        return Status(source.id, status, stage, reason, round(seconds, 3), attempts, self.hashes[source.id],
-                      source.licence, source.creator)
+        return Status(
+            source.id,
+            status,
+            stage,
+            reason,
+            round(seconds, 3),
+            attempts,
+            self.hashes[source.id],
+            source.licence,
+            source.creator,
+        )
 
     def _record(self, status: Status) -> None:
         self.statuses[status.id] = status
         note = "" if status.ok else f" FAILED at {status.stage}: {status.reason}"
-        print(f"[{len(self.statuses)}/{len(self.sources)}] {status.id} {status.seconds:.1f} s{note}", flush=True)
+        print(
+            f"[{len(self.statuses)}/{len(self.sources)}] {status.id} {status.seconds:.1f} s{note}", flush=True
+        )
 
 
-def render_set(config: Config, objects: Path, out: Path, workers: int | None = None,
-               threads: int | None = None) -> list[Status]:
-    """Render every object of a manifest into `out/<id>/`, with `out/manifest.tsv` and `out/contact_sheet.png`.
+def render_set(
+    config: Config,
+    objects: Path,
+    out: Path,
+    workers: int | None = None,
+    threads: int | None = None,
+) -> list[Status]:
+    """Render a manifest's objects into `out/<id>/`, with `out/manifest.tsv` and `out/contact_sheet.png`.
 
     objects: the objects stage's manifest.tsv. workers: Blender processes side by side (default: one per
     thread, measured faster than one process with all threads, since half of the work is not parallel inside
@@ -151,9 +180,11 @@ def render_set(config: Config, objects: Path, out: Path, workers: int | None = N
     failed = [s for s in statuses if not s.ok]
     rate, limit = len(failed) / len(statuses), config.render.max_failure_rate
     if rate > limit:
-        raise UserError(f"{len(failed)} of {len(statuses)} objects failed ({rate:.0%}, at most {limit:.0%} may: "
-                        f"render.max_failure_rate), for example {failed[0].id} at {failed[0].stage}: "
-                        f"{failed[0].reason}; see {out / 'manifest.tsv'}")
+        raise UserError(
+            f"{len(failed)} of {len(statuses)} objects failed ({rate:.0%}, at most {limit:.0%} may: "
+            f"render.max_failure_rate), for example {failed[0].id} at {failed[0].stage}: "
+            f"{failed[0].reason}; see {out / 'manifest.tsv'}"
+        )
     return statuses
 
 

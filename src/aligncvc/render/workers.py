@@ -34,6 +34,7 @@ class Worker:
     scratch: Path = field(init=False)
     process: subprocess.Popen[bytes] = field(init=False)
     current: int | None = None
+    finished: int = 0
     versions: dict[str, str] = field(default_factory=dict)
     since: float = field(default_factory=time.monotonic)
     _read: int = 0
@@ -42,21 +43,31 @@ class Worker:
         self.scratch = Path(tempfile.mkdtemp(prefix="aligncvc-render-"))
         for name in ("output", "tmp", "blender"):
             (self.scratch / name).mkdir()
-        job = make_job(self.config, self.shard, threads=self.threads, scratch=self.scratch,
-                       parent_pid=os.getpid())
+        job = make_job(
+            self.config, self.shard, threads=self.threads, scratch=self.scratch, parent_pid=os.getpid()
+        )
         path = self.scratch / "job.json"
         path.write_text(json.dumps(job), encoding="utf-8")
         with (self.scratch / "log").open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "aligncvc.render.blender_scene", str(path)], stdin=subprocess.DEVNULL,
-                stdout=log, stderr=subprocess.STDOUT, start_new_session=True, env=self._environment(),
+                [sys.executable, "-m", "aligncvc.render.blender_scene", str(path)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env=self._environment(),
             )
 
     def _environment(self) -> dict[str, str]:
         source = str(Path(aligncvc.__file__).resolve().parents[1])
         paths = [source, *filter(None, [os.environ.get("PYTHONPATH")])]
-        return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "TMPDIR": str(self.scratch / "tmp"),
-                "BLENDER_USER_RESOURCES": str(self.scratch / "blender"), "PYTHONHASHSEED": "0"}
+        return {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(paths),
+            "TMPDIR": str(self.scratch / "tmp"),
+            "BLENDER_USER_RESOURCES": str(self.scratch / "blender"),
+            "PYTHONHASHSEED": "0",
+        }
 
     def events(self) -> list[dict[str, Any]]:
         """New progress events; keeps `current` and the object's clock up to date."""
@@ -82,6 +93,7 @@ class Worker:
         elif event["event"] in ("done", "failed"):
             self.shard = [(i, s) for i, s in self.shard if i != event["index"]]
             self.current = None
+            self.finished += 1
 
     @property
     def overdue(self) -> bool:
@@ -95,7 +107,11 @@ class Worker:
     def log_tail(self, lines: int = 5) -> str:
         """The last lines of Blender's output that are not progress chatter, joined by " | "."""
         text = (self.scratch / "log").read_text(encoding="utf-8", errors="replace")
-        kept = [x.strip() for x in text.splitlines() if x.strip() and not x.startswith(("Fra:", "Saved:", " Time"))]
+        kept = [
+            x.strip()
+            for x in text.splitlines()
+            if x.strip() and not x.startswith(("Fra:", "Saved:", " Time"))
+        ]
         return " | ".join(kept[-lines:])
 
     def stop(self) -> None:
@@ -107,8 +123,9 @@ class Worker:
         shutil.rmtree(self.scratch, ignore_errors=True)
 
 
-def split(items: Sequence[tuple[int, SourceObject]], workers: int, largest: int = 32
-          ) -> list[list[tuple[int, SourceObject]]]:
+def split(
+    items: Sequence[tuple[int, SourceObject]], workers: int, largest: int = 32
+) -> list[list[tuple[int, SourceObject]]]:
     """Shards of at most `largest` objects, at least one per worker where there are enough objects."""
     size = max(1, min(largest, -(-len(items) // max(1, workers))))
-    return [list(items[i:i + size]) for i in range(0, len(items), size)]
+    return [list(items[i : i + size]) for i in range(0, len(items), size)]

@@ -1,0 +1,196 @@
+"""The driver: crashes, hangs, resume, failure rate, sharding, exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from render_scenes import Rendered, box_glb, files_of, small_config, sphere_glb, write_manifest
+
+from aligncvc.errors import UserError
+from aligncvc.render import jobs, run, workers
+from aligncvc.render.results import Status, read_status, write_contact_sheet
+from aligncvc.render.run import render_set
+from aligncvc.render.workers import Worker, split
+
+HEADER = "id\tpath\tsha256\tlicence\tcreator\tstatus\treason\n"
+
+
+def test_shards_cover_every_object_once() -> None:
+    items: list[Any] = [(i, None) for i in range(70)]
+    for count in (1, 2, 3, 100):
+        shards = split(items, count)
+        assert [x for shard in shards for x in shard] == items
+        assert max(map(len, shards)) <= 32 and len(shards) >= min(count, 3)
+    assert split([], 2) == []
+
+
+def test_job_hash_follows_pixels_and_nothing_else(tmp_path: Path) -> None:
+    (source,) = jobs.read_objects(write_manifest(tmp_path, {"box": b"x"}))
+    base = jobs.job_hash(small_config(), source)
+    assert jobs.job_hash(small_config(timeout_seconds=7.0, max_failure_rate=0.5), source) == base
+    for change in ({"samples": 5}, {"size_px": 32}, {"ring_views": 16}, {"rig_views": 2}, {"denoise": True},
+                   {"elevation_deg": 11.0}, {"fov_y_deg": 40.0}, {"distance": 3.1}):  # fmt: skip
+        assert jobs.job_hash(small_config(**change), source) != base, change
+    (other,) = jobs.read_objects(write_manifest(tmp_path, {"box": b"y"}))
+    assert jobs.job_hash(small_config(), other) != base
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("id\tpath\nbox\tbox.glb\n", "lacks the columns creator, licence, reason, sha256, status"),
+    (HEADER, "lists no objects"),
+    (HEADER + "../x\tb\t0\tl\tc\tok\t\n", "cannot be a folder's name"),
+    (HEADER + "a\tb\t0\tl\tc\tok\t\n" * 2, "more than once"),
+])  # fmt: skip
+def test_a_wrong_manifest_is_one_sentence(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "manifest.tsv"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message):
+        jobs.read_objects(path)
+    with pytest.raises(UserError, match="no objects manifest at"):
+        jobs.read_objects(tmp_path / "absent.tsv")
+
+
+def test_source_faults_and_failure_rate(tmp_path: Path) -> None:
+    """Everything is written before the run fails, and it fails only above the limit. Blender never starts."""
+    manifest = write_manifest(tmp_path / "objects", {"altered": b"x", "missing": b"y"},
+                              failed={"given_up": "HTTP 404"}, wrong_hash=("altered",))  # fmt: skip
+    (tmp_path / "objects" / "missing.glb").unlink()
+    statuses = {s.id: s for s in render_set(small_config(max_failure_rate=1.0), manifest, tmp_path / "out")}
+    assert {k: s.stage for k, s in statuses.items()} == {
+        "altered": "source", "missing": "source", "given_up": "objects"}  # fmt: skip
+    assert "sha256" in statuses["altered"].reason and "missing.glb is missing" in statuses["missing"].reason
+    with pytest.raises(UserError, match=r"3 of 3 objects failed \(100%, at most 99% may"):
+        render_set(small_config(max_failure_rate=0.99), manifest, tmp_path / "again")
+    assert (tmp_path / "again" / "manifest.tsv").read_text().count("failed") == 3
+    assert (tmp_path / "again" / "contact_sheet.png").exists()
+
+
+def test_command_line_exit_status(tmp_path: Path) -> None:
+    manifest = write_manifest(tmp_path / "objects", {}, failed={"given_up": "HTTP 404"})
+    arguments = ["--objects", str(manifest), "--out", str(tmp_path / "out")]
+    command = [sys.executable, "-m", "aligncvc.render", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: 1 of 1 objects failed (100%, at most 10% may")
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "out" / "manifest.tsv").exists()
+
+
+def test_contact_sheet_shows_failures_grey(tmp_path: Path) -> None:
+    (tmp_path / "good").mkdir()
+    Image.new("RGBA", (8, 8), (255, 0, 0, 255)).save(tmp_path / "good" / "000.png")
+    rows = [Status(name, status, stage, reason, 1.0, 1, "h", "CC0", "m") for name, status, stage, reason in (
+        ("good", "ok", "done", ""), ("bad", "failed", "import", "not a GLB"))]  # fmt: skip
+    write_contact_sheet(tmp_path / "sheet.png", tmp_path, rows, tile_px=64)
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size == (128, 76)
+        assert sheet.getpixel((32, 32)) == (255, 0, 0)
+        assert sheet.getpixel((96, 50)) == (190, 190, 190)
+        assert any(p[0] - p[1] > 80 for _, p in sheet.crop((64, 0, 128, 64)).getcolors(4096))  # red text
+
+
+def test_stop_kills_the_whole_process_group(tmp_path: Path) -> None:
+    """A child that ignores its parent's end dies with the group."""
+    worker = object.__new__(Worker)
+    worker.scratch = tmp_path / "scratch"
+    worker.scratch.mkdir()
+    code = ("import subprocess, time\n"
+            "child = subprocess.Popen(['sleep', '1000'])\n"
+            "print(child.pid, flush=True)\ntime.sleep(1000)")  # fmt: skip
+    worker.process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True
+    )
+    assert worker.process.stdout is not None
+    child = int(worker.process.stdout.readline())
+    assert os.getpgid(child) == worker.process.pid != os.getpgid(0)
+    worker.stop()
+    worker.stop()  # a second call is harmless
+    deadline = time.monotonic() + 10
+    while alive(child) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not alive(child) and not worker.scratch.exists()
+
+
+def alive(pid: int) -> bool:
+    """Does the process run (a zombie that nobody reaped does not)?"""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.blender
+def test_resume_renders_nothing_twice(rendered: Rendered, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {p: p.stat().st_mtime_ns for p in rendered.out.glob("*/*")}
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("Blender was started for finished objects")
+
+    monkeypatch.setattr(run, "Worker", refuse)
+    statuses = render_set(rendered.config, rendered.manifest, rendered.out)
+    assert [s.attempts for s in statuses] == [1, 1]
+    assert {p: p.stat().st_mtime_ns for p in rendered.out.glob("*/*")} == before
+
+
+@pytest.mark.blender
+def test_crash_and_hang_cost_one_object_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blender is really crashed on the first object and really hangs on the second; the third is rendered."""
+    config = small_config(samples=64, timeout_seconds=10.0)
+    files = {"crashes": sphere_glb(), "hangs": sphere_glb(), "box": box_glb()}
+    manifest = write_manifest(tmp_path / "objects", files)
+    follow, started = Worker._follow, []
+
+    def sabotage(self: Worker, event: dict[str, Any]) -> None:
+        follow(self, event)
+        if event["event"] == "start":
+            started.append((event["index"], self.process.pid, self.scratch))
+            if event["index"] < 2:
+                os.kill(self.process.pid, (signal.SIGSEGV, signal.SIGSTOP)[event["index"]])
+
+    monkeypatch.setattr(workers.Worker, "_follow", sabotage)
+    statuses = render_set(config, manifest, tmp_path / "out", workers=1)
+    assert [(s.id, s.status, s.stage) for s in statuses] == [
+        ("crashes", "failed", "crash"), ("hangs", "failed", "timeout"), ("box", "ok", "done")]  # fmt: skip
+    assert "code -11" in statuses[0].reason and "10 s" in statuses[1].reason
+    assert [index for index, _, _ in started] == [0, 1, 2]
+    assert len({pid for _, pid, _ in started}) == 3
+    assert not any(alive(pid) or scratch.exists() for _, pid, scratch in started)
+    # A later run tries the failed objects again, and only them.
+    monkeypatch.setattr(workers.Worker, "_follow", follow)
+    finished = files_of(tmp_path / "out" / "box")
+    again = render_set(small_config(samples=64), manifest, tmp_path / "out", workers=1)
+    assert [(s.status, s.attempts) for s in again] == [("ok", 2), ("ok", 2), ("ok", 1)]
+    assert files_of(tmp_path / "out" / "box") == finished
+
+
+@pytest.mark.blender
+def test_too_slow_an_object_is_killed_where_it_renders(tmp_path: Path) -> None:
+    """No sabotage: so many samples that Cycles cannot finish in time."""
+    config = small_config(samples=1_000_000, timeout_seconds=1.0)
+    manifest = write_manifest(tmp_path / "objects", {"box": box_glb()})
+    with pytest.raises(UserError, match="1 of 1 objects failed"):
+        render_set(config, manifest, tmp_path / "out", workers=1)
+    status = read_status(tmp_path / "out", "box")
+    assert status is not None and status.stage == "timeout" and 1.0 <= status.seconds < 30
+    assert json.loads((tmp_path / "out" / "box" / "status.json").read_text())["status"] == "failed"
+
+
+@pytest.mark.blender
+def test_blender_that_cannot_start_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "broken" / "bpy").mkdir(parents=True)
+    (tmp_path / "broken" / "bpy" / "__init__.py").write_text("raise ImportError('libX11 is missing')")
+    monkeypatch.setattr(Worker, "_environment", lambda self: {
+        **os.environ, "PYTHONPATH": os.pathsep.join(
+            [str(tmp_path / "broken"), str(Path(run.__file__).resolve().parents[2])])})  # fmt: skip
+    manifest = write_manifest(tmp_path / "objects", {"box": box_glb()})
+    with pytest.raises(UserError, match="libX11 is missing"):
+        render_set(small_config(), manifest, tmp_path / "out", workers=1)
