@@ -222,7 +222,7 @@ class Pretrain(Section):
     set: str = "furniture"
     batch: int = Field(4, ge=1, description="objects a step")
     vae_steps: int = Field(1200, ge=1)
-    unet_steps: int = Field(4500, ge=1)
+    unet_steps: int = Field(3600, ge=1)
     recon_steps: int = Field(2600, ge=1)
     lr: float = Field(1e-3, gt=0)
     ema_decay: float = Field(0.995, ge=0, lt=1)
