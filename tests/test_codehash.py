@@ -1,0 +1,117 @@
+"""The code fingerprint: what it covers and what it ignores, on small packages made for the purpose."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from aligncvc import codehash
+from aligncvc.codehash import closure, code_hash, entry_module
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A package with what occurs: __main__, lazy and relative imports, registries, a kernel."""
+    files = {
+        "__init__.py": "",
+        "base.py": "X = 1\n",
+        "stage/__init__.py": '"""A stage."""\n',
+        "stage/__main__.py": "from aligncvc.stage.work import run\n\nrun()\n",
+        "stage/work.py": "def run():\n    from aligncvc import lazy\n    return lazy\n",
+        "lazy.py": "from . import base\n",
+        "registry/__init__.py": 'TABLE = {"small": "aligncvc.registry.small:Small"}\n',
+        "registry/small.py": "class Small:\n    pass\n",
+        "splat/__init__.py": "",
+        "splat/kernel.c": "int f(void) { return 1; } /* one */\n",
+        "typed.py": "from typing import TYPE_CHECKING\n\nif TYPE_CHECKING:\n    from aligncvc import base\n",
+        "unrelated.py": "Y = 2\n",
+    }
+    for name, text in files.items():
+        path = tmp_path / "aligncvc" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return tmp_path
+
+
+def edited(source: Path, name: str, text: str) -> str:
+    """The stage's hash after a file was rewritten."""
+    (source / "aligncvc" / name).write_text(text)
+    codehash._tree.cache_clear()
+    codehash.normalised.cache_clear()
+    return code_hash("aligncvc.stage", source)
+
+
+def test_a_package_means_its_main_and_lazy_imports_count(source: Path) -> None:
+    assert entry_module("aligncvc.stage", source) == "aligncvc.stage.__main__"
+    found = closure("aligncvc.stage.__main__", source)
+    assert "aligncvc.lazy" in found and "aligncvc.base" in found and "aligncvc" in found
+    assert "aligncvc.unrelated" not in found
+
+
+def test_comments_docstrings_and_formatting_do_not_count(source: Path) -> None:
+    before = code_hash("aligncvc.stage", source)
+    assert edited(source, "base.py", '"""A docstring."""\n\nX  =  (\n    1  # one\n)\n') == before
+    documented = 'def run():\n    """Docs."""\n    from aligncvc import lazy\n    # why\n    return lazy\n'
+    assert edited(source, "stage/work.py", documented) == before
+
+
+def test_code_counts_wherever_it_is_reached(source: Path) -> None:
+    before = code_hash("aligncvc.stage", source)
+    after = edited(source, "base.py", "X = 2\n")
+    assert after != before
+    assert edited(source, "stage/__init__.py", "Z = 1\n") not in (before, after)
+
+
+def test_unrelated_code_does_not_count(source: Path) -> None:
+    before = code_hash("aligncvc.stage", source)
+    assert edited(source, "unrelated.py", "Y = 3\n") == before
+
+
+def test_strings_that_carry_values_do_count(source: Path) -> None:
+    assert edited(source, "base.py", 'X = "a"\n') != edited(source, "base.py", 'X = "b"\n')
+
+
+def test_registries_by_name(source: Path) -> None:
+    assert "aligncvc.registry.small" in closure("aligncvc.registry", source)
+
+
+def test_imports_for_type_checkers_are_not_followed(source: Path) -> None:
+    assert "aligncvc.base" not in closure("aligncvc.typed", source)
+
+
+def test_kernels_count_without_their_comments(source: Path) -> None:
+    (source / "aligncvc/lazy.py").write_text("from . import base\nfrom . import splat\n")
+    before = edited(source, "splat/kernel.c", "int f(void) { return 1; }\n")
+    assert edited(source, "splat/kernel.c", "// why\nint f(void)  { return 1; } /* two */\n\n") == before
+    assert edited(source, "splat/kernel.c", "int f(void) { return 2; }\n") != before
+    quoted = edited(source, "splat/kernel.c", 'char *s = "// not a comment";\n')
+    assert edited(source, "splat/kernel.c", 'char *s = "// another one";\n') != quoted
+
+
+def test_no_such_module(source: Path) -> None:
+    with pytest.raises(ValueError, match=r"aligncvc\.nowhere"):
+        code_hash("aligncvc.nowhere", source)
+
+
+def test_all_stages_of_this_project_in_a_second() -> None:
+    codehash._tree.cache_clear()
+    codehash.normalised.cache_clear()
+    stages = ("objects", "render", "checkpoints", "align", "sample", "evaluate", "paper", "pretrain")
+    start = time.process_time()
+    hashes = {stage: code_hash(f"aligncvc.{stage}") for stage in stages}
+    seconds = time.process_time() - start
+    assert len(set(hashes.values())) == len(stages)
+    assert seconds < 3, f"{seconds:.2f} s of processor time"  # about 0.6 s; a busy machine gets some room
+
+
+def test_stages_of_this_project_see_what_they_use() -> None:
+    align = closure(entry_module("aligncvc.align"))
+    assert {"aligncvc.rollout", "aligncvc.pair", "aligncvc.splat", "aligncvc.mvg.wonder3d"} <= set(align)
+    assert not any(
+        name.startswith(("aligncvc.paper", "aligncvc.evaluate", "aligncvc.render.")) for name in align
+    )
+    render = closure(entry_module("aligncvc.render"))
+    assert "aligncvc.render.blender_scene" in render
+    assert not any(name.startswith(("aligncvc.align", "aligncvc.mvg")) for name in render)

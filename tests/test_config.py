@@ -1,0 +1,113 @@
+"""Configuration: the committed files, the schema and the reference agree; wrong input is named."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from aligncvc import config_tools
+from aligncvc.config import Config, load_config, parse_config
+from aligncvc.errors import UserError
+from aligncvc.files import PROJECT_ROOT
+
+FILES = ["config.yaml", "paper.yaml", "smoke.yaml"]
+
+
+def test_demo_file_is_the_defaults_written_out() -> None:
+    """Every key is in config.yaml, with the default's value."""
+    text = (PROJECT_ROOT / "config/config.yaml").read_text()
+    assert yaml.safe_load(text) == Config().model_dump(mode="json")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_files_are_valid_for_both_validators(name: str) -> None:
+    config = load_config(PROJECT_ROOT / "config" / name)
+    schema = json.loads(config_tools.SCHEMA.read_text())
+    jsonschema.validate(yaml.safe_load((PROJECT_ROOT / "config" / name).read_text()), schema)
+    jsonschema.validate(config.model_dump(mode="json"), schema)
+
+
+def test_schema_and_reference_are_up_to_date(tmp_path: Path) -> None:
+    config_tools.write_schema(tmp_path / "schema.json")
+    remedy = "run python -m aligncvc.config_tools schema and reference"
+    assert (tmp_path / "schema.json").read_text() == config_tools.SCHEMA.read_text(), remedy
+    assert config_tools.reference() == config_tools.REFERENCE.read_text(), remedy
+
+
+def test_reference_names_every_key() -> None:
+    text = config_tools.REFERENCE.read_text()
+
+    def keys(value: object) -> set[str]:
+        if not isinstance(value, dict):
+            return set()
+        return set(value).union(*map(keys, value.values())) if value else set()
+
+    named_by_users = {*Config().objects.sets, *Config().align.runs, *Config().sample.methods, "4"}
+    missing = [k for k in keys(Config().model_dump(mode="json")) - named_by_users if f"`{k}`" not in text]
+    assert not missing
+
+
+def test_resolved_configuration_reads_back_the_same() -> None:
+    for name in FILES:
+        config = load_config(PROJECT_ROOT / "config" / name)
+        assert parse_config(yaml.safe_load(config_tools.as_yaml(config)), name) == config
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ({"sed": 1}, "sed"),
+        ({"align": {"steps": 0, "lora": 4}}, "align.steps"),
+        ({"align": {"steps": 0, "lora": 4}}, "align.lora"),
+        ({"render": {"ring_views": 10, "rig_views": 4}}, "rig_views must divide ring_views"),
+        ({"sample": {"methods": {"mine": {"run": "nowhere"}}}}, "nowhere"),
+        ({"evaluate": {"lpips": "vgg"}}, "evaluate.lpips"),
+    ],
+)
+def test_wrong_input_is_named_in_one_line(data: dict[str, object], words: str) -> None:
+    with pytest.raises(UserError, match="not valid") as caught:
+        parse_config(data, "my.yaml")
+    message = str(caught.value)
+    assert words in message and "my.yaml" in message and "\n" not in message
+
+
+def test_missing_and_broken_files(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no configuration at"):
+        load_config(tmp_path / "none.yaml")
+    (tmp_path / "broken.yaml").write_text("a: [1")
+    with pytest.raises(UserError, match="not YAML"):
+        load_config(tmp_path / "broken.yaml")
+
+
+def test_values_do_not_change() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Config().seed = 3  # type: ignore[misc]
+
+
+def test_resolve_command(tmp_path: Path) -> None:
+    out = tmp_path / "resolved.yaml"
+    command = [sys.executable, "-m", "aligncvc.config_tools", "resolve", "--out", str(out), "--json"]
+    environment = {"PYTHONPATH": str(PROJECT_ROOT / "src"), "PATH": ""}
+    subprocess.run([*command, '{"seed": 7}'], check=True, env=environment)
+    assert load_config(out) == Config(seed=7)
+    failed = subprocess.run([*command, "{seed"], env=environment, text=True, capture_output=True, check=False)
+    assert failed.returncode == 2 and failed.stderr.startswith("error: --json is not JSON")
+
+
+def test_what_the_workflow_imports_at_its_start_is_light() -> None:
+    """torch takes seconds to import; snakemake starts far too often for that."""
+    script = (
+        "import sys; sys.path.insert(0, 'src')\n"
+        "import aligncvc.workflow, aligncvc.config_tools, aligncvc.doctor\n"
+        "print([m for m in ('torch', 'diffusers', 'bpy', 'scipy', 'pandas', 'numpy') if m in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script], cwd=PROJECT_ROOT, text=True, capture_output=True, check=True
+    )
+    assert result.stdout.strip() == "[]"
