@@ -13,7 +13,8 @@ class Site:
     """Files by path, and for each path what to do request after request (then: serve properly).
 
     Behaviours: "ok", "503", "503 after 7", "404", "truncate N", "stall N", "drip", "wrong" (other bytes,
-    same length), "whole" (ignore Range), "other" (a new version of the file: other bytes, other ETag).
+    same length), "whole" (ignore Range), "other" and "swap" (from now on a new version with its
+    own ETag, longer or of the same length).
     """
 
     files: dict[str, bytes]
@@ -48,6 +49,8 @@ class Handler(BaseHTTPRequestHandler):
             data = bytes(255 - b for b in data)
         if behaviour == "other":
             site.files[path] = data = b"version 2 " + data
+        if behaviour == "swap":
+            site.files[path] = data = b"version 2" + data[9:]
         if data.startswith(b"version 2"):
             etag = '"v2"'
         self.body(data, etag if site.etags else None, behaviour)
@@ -86,7 +89,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(key, value)
         self.end_headers()
         try:
-            for position in range(0, len(data) if drip else 0):
+            for position in range(0, min(150, len(data)) if drip else 0):
                 self.wfile.write(data[position : position + 1])
                 self.wfile.flush()
                 if self.site.closing.wait(0.02):

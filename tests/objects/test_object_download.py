@@ -80,6 +80,12 @@ def test_new_version_during_the_download_is_not_mixed(serve, policy, tmp_path):
     assert done.path.read_bytes() == b"version 2 " + DATA
 
 
+def test_new_version_of_equal_length_is_not_mixed(serve, policy, tmp_path):
+    site = serve(dict(FILES), script={"/f.bin": ["truncate 20000", "swap"]})
+    done = download(f"{site.url}/f.bin", tmp_path / "f.bin", policy=policy)
+    assert done.path.read_bytes() == b"version 2" + DATA[9:]
+
+
 def test_new_version_without_etag_is_noticed_by_its_length(serve, policy, tmp_path):
     site = serve(dict(FILES), script={"/f.bin": ["truncate 20000", "other"]}, etags=False)
     done = download(f"{site.url}/f.bin", tmp_path / "f.bin", policy=policy)
