@@ -19,9 +19,9 @@ MAX_SIDE_PX = 2048
 MIN_COVERAGE = 0.005
 MAX_BORDER_SHARE = 0.25
 """Share of the picture's outline that the object may cover before it counts as cut off."""
-OBJECT_FILL = 0.75
-"""Longer side of the object's box as a share of the frame, as in the training renders (object in the unit
-sphere, distance 3, vertical field of view 39.6 degrees)."""
+OBJECT_FILL = 0.84
+"""Longer side of the object's box as a share of the frame: the median over the bundled objects' ring views
+(unit sphere, distance 3, vertical field of view 39.6 degrees; 5th to 95th percentile 0.63 to 0.96)."""
 
 
 def read_photo(path: Path | str) -> Tensor:
