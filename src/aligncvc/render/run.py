@@ -167,8 +167,8 @@ def render_set(
     """Render a manifest's objects into `out/<id>/`, with `out/manifest.tsv` and `out/contact_sheet.png`.
 
     objects: the objects stage's manifest.tsv. workers: Blender processes side by side (default: one per
-    thread, measured faster than one process with all threads, since half of the work is not parallel inside
-    Blender). threads: CPU threads in all (default: all of this machine's that may be used).
+    thread, so that imports and compositing, which use one thread, overlap with other objects' sampling).
+    threads: CPU threads in all (default: all of this machine's that may be used).
     Raises UserError after writing everything when more than render.max_failure_rate of the objects failed.
     """
     threads = threads or available_threads()
