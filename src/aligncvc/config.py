@@ -54,7 +54,7 @@ class Render(Section):
     fov_y_deg: float = Field(39.6, gt=0, lt=180)
     ring_views: int = Field(16, ge=4, description="evaluation ring, view 0 is the input view")
     rig_views: int = Field(4, ge=2, description="generator's rig, evenly spaced members of the ring")
-    samples: int = Field(32, ge=1, description="Cycles samples a pixel, fixed (no adaptive sampling)")
+    samples: int = Field(16, ge=1, description="Cycles samples a pixel, fixed (no adaptive sampling)")
     denoise: bool = False
     timeout_seconds: float = Field(120.0, gt=0, description="an object that takes longer is killed")
     max_failure_rate: float = Field(
