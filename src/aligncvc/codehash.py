@@ -63,11 +63,12 @@ def _absolute(node: ast.ImportFrom, package: list[str]) -> str:
     return ".".join([*base, node.module] if node.module else base)
 
 
-def imported_modules(module: str, source: Path = SOURCE) -> set[str]:
+@cache
+def imported_modules(module: str, source: Path = SOURCE) -> frozenset[str]:
     """The package's modules that `module` names: imports at any depth of the code, and in strings."""
     path = module_path(module, source)
     if path is None:
-        return set()
+        return frozenset()
     package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
     named: set[str] = set()
     for node in _runtime_nodes(_tree(path)):
@@ -80,7 +81,7 @@ def imported_modules(module: str, source: Path = SOURCE) -> set[str]:
         elif isinstance(node, ast.Constant) and _MODULE_NAME.match(str(node.value)):
             name = str(node.value).partition(":")[0]
             named.update({name, entry_module(name, source)})
-    return {name for name in named if name.split(".")[0] == PACKAGE and module_path(name, source)}
+    return frozenset(n for n in named if n.split(".")[0] == PACKAGE and module_path(n, source))
 
 
 def closure(module: str, source: Path = SOURCE) -> list[str]:

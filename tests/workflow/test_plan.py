@@ -71,7 +71,7 @@ def test_slurm_profile_plans(fresh: Path) -> None:
     profile = fresh / "profiles/local-copy/profile.yaml"
     profile.parent.mkdir(exist_ok=True)
     profile.write_text(text.replace("executor: slurm\n", ""))
-    assert jobs(snakemake(fresh, "-n", "--profile", "profiles/local-copy").stdout)["align"] == 3
+    assert jobs(snakemake(fresh, "-n", "--workflow-profile", "profiles/local-copy").stdout)["align"] == 3
 
 
 def test_rules_are_thin() -> None:
