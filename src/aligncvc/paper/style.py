@@ -1,0 +1,149 @@
+"""The look of every figure, and how figures reach the disk: the same bytes from the same data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+from aligncvc.files import atomic_path
+
+INK = "#1b1f24"
+QUIET = "#6a737d"
+FAINT = "#d9dde2"
+EMPTY = "#f4f5f7"
+
+LEAD_COLOUR = "#d55e00"
+COLOURS = ("#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#555555")
+"""Okabe and Ito's colours, told apart by people with any common colour blindness."""
+
+MARKERS = ("o", "s", "^", "D", "v", "P")
+
+WIDTH_IN = 7.2
+"""Text width of a two-column paper, inches."""
+
+DPI = 220
+
+RC: dict[str, Any] = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same glyphs on every machine
+    "font.size": 8.0,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.titlesize": 8.5,
+    "axes.titlelocation": "left",
+    "axes.edgecolor": QUIET,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "grid.color": FAINT,
+    "grid.linewidth": 0.5,
+    "xtick.color": QUIET,
+    "ytick.color": QUIET,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "ytick.major.size": 0.0,
+    "xtick.major.size": 2.5,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 4.5,
+    "lines.solid_capstyle": "round",
+    "figure.facecolor": "white",
+    "figure.dpi": DPI,
+    "savefig.dpi": DPI,
+    "savefig.facecolor": "white",
+    "svg.hashsalt": "aligncvc",  # element ids from content, not from chance
+    "svg.fonttype": "path",
+    "pdf.fonttype": 42,
+}
+
+_METADATA: dict[str, dict[str, None]] = {
+    "png": {"Software": None},
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
+}
+FORMATS = tuple(_METADATA)
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Draw with this style, whatever the user's matplotlibrc says."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        for name, value in RC.items():
+            mpl.rcParams[name] = value  # type: ignore[index,literal-required]
+        yield
+
+
+def save_figure(folder: Path, name: str, figure: Figure) -> list[str]:
+    """Write `<folder>/<name>.{png,svg,pdf}` without dates; returns the file names."""
+    files = []
+    for suffix, metadata in _METADATA.items():
+        with atomic_path(folder / f"{name}.{suffix}") as temporary:
+            figure.savefig(temporary, format=suffix, metadata=metadata)
+        files.append(f"{name}.{suffix}")
+    return files
+
+
+def method_colours(methods: Sequence[str], lead: str) -> dict[str, str]:
+    """A colour a method; the lead's is the strong one."""
+    others = [name for name in methods if name != lead]
+    return {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(others)} | {lead: LEAD_COLOUR}
+
+
+def enlarge(image: np.ndarray, size_px: int) -> np.ndarray:
+    """(H, W, 3) in [0, 1] -> uint8 (size_px, size_px, 3) by Lanczos; larger images stay as they are."""
+    pixels = Image.fromarray((np.clip(image, 0, 1) * 255).round().astype(np.uint8))
+    if max(pixels.size) < size_px:
+        pixels = pixels.resize((size_px, size_px), Image.Resampling.LANCZOS)
+    return np.asarray(pixels)
+
+
+def bare(axes: Axes) -> None:
+    """No ticks, spines or grid: an axes that only holds an image or words."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.grid(False)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def show(axes: Axes, image: np.ndarray | None, size_px: int = 224) -> None:
+    """An image filling the axes, or a quiet "failed" where there is none."""
+    bare(axes)
+    if image is None:
+        axes.set_facecolor(EMPTY)
+        axes.text(0.5, 0.5, "failed", ha="center", va="center", color=QUIET, transform=axes.transAxes)
+    else:
+        axes.imshow(enlarge(image, size_px), aspect="equal")
+
+
+def spread(positions: Sequence[float], gap: float) -> list[float]:
+    """Label positions at least `gap` apart, close to the wanted ones and in their order."""
+    order = sorted(range(len(positions)), key=lambda i: positions[i])
+    groups: list[list[int]] = []
+    centres: list[float] = []
+    for index in order:
+        groups.append([index])
+        centres.append(positions[index])
+        # groups that overlap become one, centred on the mean of what its members want
+        while len(groups) > 1 and (
+            centres[-1] - centres[-2] < gap * (len(groups[-1]) + len(groups[-2])) / 2 - 1e-12
+        ):
+            last = groups.pop()
+            centres.pop()
+            groups[-1] += last
+            centres[-1] = sum(positions[i] for i in groups[-1]) / len(groups[-1])
+    placed = list(positions)
+    for group, centre in zip(groups, centres, strict=True):
+        for rank, index in enumerate(group):
+            placed[index] = centre + gap * (rank - (len(group) - 1) / 2)
+    return placed
