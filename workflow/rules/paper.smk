@@ -41,6 +41,7 @@ rule figures:
         metrics=expand("results/metrics/{method}.csv", method=PLAN.methods()),
         samples=expand("results/sample/{method}/manifest.json", method=PLAN.methods()),
         renders="results/renders/eval/manifest.tsv",
+        align=expand("results/align/{run}/metrics.jsonl", run=PLAN.runs),
     output:
         index="results/figures/index.json",
     log:
@@ -60,7 +61,7 @@ rule figures:
         folder=subpath(output.index, parent=True),
     shell:
         "python -m aligncvc.paper figures --config {params.config} --metrics {input.metrics} --samples {input.samples}"
-        " --renders {input.renders} --out {params.folder} > {log} 2>&1"
+        " --renders {input.renders} --align {input.align} --out {params.folder} > {log} 2>&1"
 
 
 rule report:
