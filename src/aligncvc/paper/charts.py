@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -60,14 +61,17 @@ def cvc_curve(material: Material) -> Drawn | None:
     axes = figure.add_axes((0.1, 0.14, 0.68, 0.74))
     colours = method_colours(list(material.samples), material.lead)
     banded = False
-    for i, (name, points) in enumerate(curves.items()):
+    shapes = dict(
+        zip([material.lead, *(n for n in curves if n != material.lead)], cycle(MARKERS), strict=False)
+    )
+    for name, points in curves.items():
         xs, lead = np.arange(1, len(points) + 1), name == material.lead
         if all(interval for _, interval in points):
             low, high = np.array([interval for _, interval in points]).T
             axes.fill_between(xs, low, high, color=colours[name], alpha=0.13, linewidth=0)
             banded = True
         axes.plot(
-            xs, [value for value, _ in points], color=colours[name], marker=MARKERS[i % len(MARKERS)],
+            xs, [value for value, _ in points], color=colours[name], marker=shapes[name],
             markeredgecolor="white", markeredgewidth=0.6, linewidth=2.4 if lead else 1.6,
             zorder=4 if lead else 3,
         )  # fmt: skip
@@ -119,7 +123,8 @@ def training(logs: Mapping[str, Mapping[str, np.ndarray]]) -> Drawn | None:
     facts = "; ".join(f"{name}: {_change(log)}" for name, log in logs.items())
     caption = (
         f"Alignment over its training steps: each step (faint) and its moving average over {SMOOTHING:.0%} "
-        f"of the run. Residual PSNR between the first and the last tenth of the steps, {facts}."
+        f"of the run. Values scatter because each step trains one of the sampler's steps, drawn at random. "
+        f"Residual PSNR between the first and the last tenth of the steps, {facts}."
     )
     shown = ", ".join(TRAINING_PANELS[key] for key in panels)
     return Drawn(figure, caption, f"Curves over training steps of {', '.join(logs)}: {shown}.")

@@ -17,7 +17,7 @@ from aligncvc.paper.data import Material, azimuth_deg, held_out_view, truth
 from aligncvc.paper.style import FAINT, INK, LEAD_COLOUR, QUIET, WIDTH_IN, show
 from aligncvc.renderset import PosedObject
 
-LABEL_IN = 0.86
+LABEL_IN = 0.8
 """Width of the column of object names, inches."""
 HEAD_IN = 0.42
 GAP_IN = 0.03
