@@ -1,26 +1,22 @@
-"""One photograph -> model.ply, a turntable, and the cut-out that the networks saw."""
+"""One photograph -> model.ply, a turntable, a page to turn it on, and the cut-out that the networks saw."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import torch
-from PIL import Image
-from torch import Tensor
 
 from aligncvc.cameras import orbit, ring_azimuths_deg
 from aligncvc.config import Config, Method
 from aligncvc.errors import UserError
-from aligncvc.files import atomic_path
-from aligncvc.gaussians import Gaussians, save_ply
+from aligncvc.gaussians import save_ply
 from aligncvc.pair import RECON_FILE, STUDENT_FILE, load_pair
 from aligncvc.sample.batch import sample_one
 from aligncvc.sample.photo import prepare
-from aligncvc.splat import rasterise
+from aligncvc.viewer.page import ViewSettings, write_viewer
+from aligncvc.viewer.templating import data_uri
+from aligncvc.viewer.turntable import save_animation, turntable
 from aligncvc.views import save_png
-
-TURNTABLE_PX = 256
-TURNTABLE_SECONDS = 3.0
 
 
 def chosen_run(align_dir: Path, run: str | None) -> str | None:
@@ -29,36 +25,6 @@ def chosen_run(align_dir: Path, run: str | None) -> str | None:
         return run
     folder = align_dir / "both"
     return "both" if all((folder / name).exists() for name in (STUDENT_FILE, RECON_FILE)) else None
-
-
-@torch.no_grad()
-def turntable(gaussians: Gaussians, config: Config, size_px: int = TURNTABLE_PX) -> Tensor:
-    """Unbatched Gaussians -> (T, 3, size_px, size_px) on white, one turn at the configured elevation."""
-    render = config.render
-    cameras = orbit(
-        ring_azimuths_deg(config.paper.turntable_views),
-        render.elevation_deg,
-        distance=render.distance,
-        fov_y_deg=render.fov_y_deg,
-        size_px=size_px,
-    )
-    return rasterise(gaussians, cameras.to(gaussians.means.device), background=1.0).rgb.clamp(0, 1)
-
-
-def save_animation(path: Path, frames: Tensor, seconds: float = TURNTABLE_SECONDS) -> None:
-    """Write frames (T, 3, H, W) in [0, 1] as a looping WebP."""
-    arrays = (frames * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-    first, *rest = [Image.fromarray(a) for a in arrays]
-    with atomic_path(path) as temporary:
-        first.save(
-            temporary,
-            format="WEBP",
-            save_all=True,
-            append_images=rest,
-            loop=0,
-            quality=85,
-            duration=round(1000 * seconds / len(arrays)),
-        )
 
 
 def sample_photo(
@@ -71,7 +37,9 @@ def sample_photo(
     steps: int = 4,
     seed: int = 0,
 ) -> list[Path]:
-    """Write `out` (.ply) and beside it NAME_turntable.webp and NAME_input.png; return what was written.
+    """Write `out` (.ply) and beside it NAME_turntable.webp, NAME_input.png and NAME.html.
+
+    The page shows the model in any browser, without a network. Returns the paths written.
 
     Raises UserError for a picture that cannot be handled, an output that is not .ply, or missing weights.
     """
@@ -100,8 +68,18 @@ def sample_photo(
         seed,
         photo.name,
     )
-    written = [out, out.with_name(f"{out.stem}_turntable.webp"), out.with_name(f"{out.stem}_input.png")]
+    beside = [f"{out.stem}_turntable.webp", f"{out.stem}_input.png", f"{out.stem}.html"]
+    written = [out, *(out.with_name(name) for name in beside)]
     save_ply(written[0], sampled.gaussians)
     save_animation(written[1], turntable(sampled.gaussians, config))
     save_png(written[2], image)
+    write_viewer(
+        written[3],
+        sampled.gaussians,
+        out.stem,
+        caption=f"made from {photo.name}",
+        native_px=render.size_px,
+        poster=data_uri(written[1].read_bytes(), ".webp"),
+        view=ViewSettings.of(render),
+    )
     return written

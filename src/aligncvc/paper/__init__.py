@@ -1,0 +1,1 @@
+"""The paper stage: tables, figures and the report, from files alone."""

@@ -1,0 +1,306 @@
+/* A small WebGL2 viewer for 3D Gaussians. No dependency, no network.
+ *
+ * Every element `.gs-viewer` names, in data-model, a <script> that holds base64 Gaussians in the layout of
+ * aligncvc.viewer.pack. It is mounted when it first comes into sight: decoded, put in a float texture,
+ * sorted back to front by depth, and drawn as one instanced quad for each Gaussian with the EWA projection
+ * of aligncvc.splat. The camera is the project's: z up, azimuth 0 on the -y axis, vertical field of view.
+ */
+(() => {
+  "use strict";
+  const TEXELS = 4, PER_ROW = 256, DEG = Math.PI / 180;
+
+  const VERTEX = `#version 300 es
+  precision highp float; precision highp sampler2D;
+  uniform sampler2D data; uniform mat3 turn; uniform vec3 eye; uniform vec2 size; uniform float focal;
+  uniform float lowpass;
+  layout(location = 0) in vec2 corner; layout(location = 1) in uint index;
+  out vec2 offset; out vec4 colour; flat out vec3 conic;
+  void main() {
+    gl_Position = vec4(2.0, 2.0, 2.0, 1.0);
+    int row = int(index) / ${PER_ROW}, col = (int(index) % ${PER_ROW}) * ${TEXELS};
+    vec4 a = texelFetch(data, ivec2(col, row), 0), b = texelFetch(data, ivec2(col + 1, row), 0);
+    vec4 c = texelFetch(data, ivec2(col + 2, row), 0);
+    vec3 t = turn * (a.xyz - eye);
+    if (t.z < 0.05) return;
+    mat3 sigma = mat3(b.x, b.y, b.z, b.y, b.w, c.x, b.z, c.x, c.y);
+    mat3 w = turn * sigma * transpose(turn);
+    float inv = 1.0 / t.z;
+    /* Far outside the picture the linearised projection is taken at the margin, where it is still sane. */
+    vec2 bound = 0.65 * size / focal, slope = clamp(t.xy * inv, -bound, bound);
+    vec3 jx = vec3(focal * inv, 0.0, -focal * slope.x * inv);
+    vec3 jy = vec3(0.0, focal * inv, -focal * slope.y * inv);
+    vec3 wx = w * jx, wy = w * jy;
+    float xx = dot(jx, wx) + lowpass, xy = dot(jx, wy), yy = dot(jy, wy) + lowpass;
+    float det = xx * yy - xy * xy;
+    if (det <= 0.0) return;
+    conic = vec3(yy, -xy, xx) / det;
+    colour = texelFetch(data, ivec2(col + 3, row), 0);
+    colour.a = a.w;
+    /* Beyond this many standard deviations the Gaussian is fainter than 1/255. */
+    float reach = sqrt(max(0.0, 2.0 * log(255.0 * colour.a)));
+    vec2 extent = reach * sqrt(vec2(xx, yy)) + 0.5;
+    offset = corner * extent;
+    vec2 px = vec2(focal * t.x * inv, focal * t.y * inv) + offset;
+    gl_Position = vec4(2.0 * px.x / size.x, -2.0 * px.y / size.y, 0.0, 1.0);
+  }`;
+
+  const FRAGMENT = `#version 300 es
+  precision highp float;
+  in vec2 offset; in vec4 colour; flat in vec3 conic; out vec4 result;
+  void main() {
+    float power = 0.5 * (conic.x * offset.x * offset.x + conic.z * offset.y * offset.y)
+      + conic.y * offset.x * offset.y;
+    float alpha = min(0.999, colour.a * exp(-power));
+    if (power < 0.0 || alpha < 1.0 / 255.0) discard;
+    result = vec4(colour.rgb * alpha, alpha);
+  }`;
+
+  /** Base64 text -> positions, covariances, colours, ready for the texture. */
+  function decode(text, meta) {
+    const raw = atob(text.trim()), bytes = new Uint8Array(raw.length);
+    for (let i = 0; i < raw.length; i++) bytes[i] = raw.charCodeAt(i);
+    const n = meta.count, u16 = new DataView(bytes.buffer);
+    const scales = 6 * n, quats = scales + 3 * n, rgba = quats + 4 * n;
+    const rows = Math.max(1, Math.ceil(n / PER_ROW)), out = new Float32Array(rows * PER_ROW * TEXELS * 4);
+    const mean = new Float32Array(3 * n);
+    const lerp = (range, part) => range[0] + (range[1] - range[0]) * part;
+    for (let i = 0; i < n; i++) {
+      const o = i * TEXELS * 4;
+      for (let k = 0; k < 3; k++) {
+        mean[3 * i + k] = lerp(meta.box[k], u16.getUint16(6 * i + 2 * k, true) / 65535);
+        out[o + k] = mean[3 * i + k];
+        out[o + 12 + k] = bytes[rgba + 4 * i + k] / 255;
+      }
+      out[o + 3] = bytes[rgba + 4 * i + 3] / 255;
+      let [w, x, y, z] = [0, 1, 2, 3].map((k) => bytes[quats + 4 * i + k] / 127 - 1);
+      const length = Math.hypot(w, x, y, z) || 1;
+      w /= length; x /= length; y /= length; z /= length;
+      const r = [
+        1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
+        2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
+        2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)];
+      const v = [0, 1, 2].map((k) => Math.exp(2 * lerp(meta.log_scale, bytes[scales + 3 * i + k] / 255)));
+      const cov = (p, q) => r[3 * p] * r[3 * q] * v[0] + r[3 * p + 1] * r[3 * q + 1] * v[1]
+        + r[3 * p + 2] * r[3 * q + 2] * v[2];
+      out[o + 4] = cov(0, 0); out[o + 5] = cov(0, 1); out[o + 6] = cov(0, 2);
+      out[o + 7] = cov(1, 1); out[o + 8] = cov(1, 2); out[o + 9] = cov(2, 2);
+    }
+    return { n, rows, texture: out, mean };
+  }
+
+  /** World-to-camera rotation (row-major; right, down, forward) and centre of an orbit camera, degrees. */
+  function orbit(azimuth, elevation, distance) {
+    const [a, e] = [azimuth * DEG, elevation * DEG];
+    const forward = [-Math.cos(e) * Math.sin(a), Math.cos(e) * Math.cos(a), -Math.sin(e)];
+    const right = [Math.cos(a), Math.sin(a), 0];
+    const down = [
+      forward[1] * right[2] - forward[2] * right[1],
+      forward[2] * right[0] - forward[0] * right[2],
+      forward[0] * right[1] - forward[1] * right[0]];
+    return { rows: [right, down, forward], eye: forward.map((f) => -f * distance) };
+  }
+
+  /** Indices of the Gaussians from far to near: a counting sort over 16-bit depth. */
+  function sorter(n) {
+    const keys = new Uint16Array(n), counts = new Uint32Array(65537), order = new Uint32Array(n);
+    const depth = new Float32Array(n);
+    return (mean, f) => {
+      let low = Infinity, high = -Infinity;
+      for (let i = 0; i < n; i++) {
+        const d = f[0] * mean[3 * i] + f[1] * mean[3 * i + 1] + f[2] * mean[3 * i + 2];
+        depth[i] = d;
+        if (d < low) low = d;
+        if (d > high) high = d;
+      }
+      const factor = 65535 / Math.max(high - low, 1e-9);
+      counts.fill(0);
+      for (let i = 0; i < n; i++) {
+        keys[i] = (high - depth[i]) * factor;
+        counts[keys[i] + 1]++;
+      }
+      for (let k = 0; k < 65536; k++) counts[k + 1] += counts[k];
+      for (let i = 0; i < n; i++) order[counts[keys[i]]++] = i;
+      return order;
+    };
+  }
+
+  function compile(gl) {
+    const program = gl.createProgram();
+    for (const [kind, source] of [[gl.VERTEX_SHADER, VERTEX], [gl.FRAGMENT_SHADER, FRAGMENT]]) {
+      const shader = gl.createShader(kind);
+      gl.shaderSource(shader, source);
+      gl.compileShader(shader);
+      if (!gl.getShaderParameter(shader, gl.COMPILE_STATUS)) throw new Error(gl.getShaderInfoLog(shader));
+      gl.attachShader(program, shader);
+    }
+    gl.linkProgram(program);
+    if (!gl.getProgramParameter(program, gl.LINK_STATUS)) throw new Error(gl.getProgramInfoLog(program));
+    return program;
+  }
+
+  /** GPU state of one model; returns draw(camera, width, height). */
+  function renderer(gl, model, view) {
+    const program = compile(gl), at = (name) => gl.getUniformLocation(program, name);
+    const u = Object.fromEntries(["turn", "eye", "size", "focal", "lowpass"].map((k) => [k, at(k)]));
+    const texture = gl.createTexture();
+    gl.bindTexture(gl.TEXTURE_2D, texture);
+    gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA32F, PER_ROW * TEXELS, model.rows, 0, gl.RGBA, gl.FLOAT, model.texture);
+    gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, gl.NEAREST);
+    gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MAG_FILTER, gl.NEAREST);
+    gl.bindVertexArray(gl.createVertexArray());
+    gl.bindBuffer(gl.ARRAY_BUFFER, gl.createBuffer());
+    gl.bufferData(gl.ARRAY_BUFFER, new Float32Array([-1, -1, 1, -1, -1, 1, 1, 1]), gl.STATIC_DRAW);
+    gl.enableVertexAttribArray(0);
+    gl.vertexAttribPointer(0, 2, gl.FLOAT, false, 0, 0);
+    gl.bindBuffer(gl.ARRAY_BUFFER, gl.createBuffer());
+    gl.bufferData(gl.ARRAY_BUFFER, 4 * model.n, gl.DYNAMIC_DRAW);
+    gl.enableVertexAttribArray(1);
+    gl.vertexAttribIPointer(1, 1, gl.UNSIGNED_INT, 0, 0);
+    gl.vertexAttribDivisor(1, 1);
+    gl.useProgram(program);
+    gl.enable(gl.BLEND);
+    gl.blendFunc(gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
+    const sort = sorter(model.n);
+    return (camera, width, height) => {
+      gl.viewport(0, 0, width, height);
+      gl.clearColor(1, 1, 1, 1);
+      gl.clear(gl.COLOR_BUFFER_BIT);
+      const m = camera.rows;
+      gl.bufferSubData(gl.ARRAY_BUFFER, 0, sort(model.mean, m[2]));
+      gl.uniformMatrix3fv(u.turn, true, [...m[0], ...m[1], ...m[2]]);
+      gl.uniform3fv(u.eye, camera.eye);
+      gl.uniform2f(u.size, width, height);
+      gl.uniform1f(u.focal, 0.5 * Math.min(width, height) / Math.tan(view.fov * DEG / 2));
+      gl.uniform1f(u.lowpass, view.lowpass);
+      gl.drawArraysInstanced(gl.TRIANGLE_STRIP, 0, 4, model.n);
+    };
+  }
+
+  /** Mouse, touch, wheel and keys change `state` and call `touched`. */
+  function controls(canvas, state, touched) {
+    const pointers = new Map();
+    let pinch = 0;
+    const zoom = (factor) => { state.distance = Math.min(8, Math.max(1.4, state.distance * factor)); };
+    const tilt = (degrees) => { state.elevation = Math.min(85, Math.max(-85, state.elevation + degrees)); };
+    canvas.addEventListener("pointerdown", (e) => {
+      canvas.setPointerCapture(e.pointerId);
+      pointers.set(e.pointerId, [e.clientX, e.clientY]);
+      pinch = 0;
+      touched();
+    });
+    canvas.addEventListener("pointermove", (e) => {
+      const last = pointers.get(e.pointerId);
+      if (!last) return;
+      pointers.set(e.pointerId, [e.clientX, e.clientY]);
+      if (pointers.size === 2) {
+        const [p, q] = [...pointers.values()], gap = Math.hypot(p[0] - q[0], p[1] - q[1]);
+        if (pinch) zoom(pinch / Math.max(gap, 1));
+        pinch = gap;
+      } else {
+        state.azimuth -= (e.clientX - last[0]) * 0.6;
+        tilt((e.clientY - last[1]) * 0.4);
+      }
+      touched();
+    });
+    for (const name of ["pointerup", "pointercancel"]) {
+      canvas.addEventListener(name, (e) => { pointers.delete(e.pointerId); pinch = 0; });
+    }
+    canvas.addEventListener("wheel", (e) => {
+      /* On a page that scrolls, the wheel belongs to the page until the model is chosen. */
+      const scrolls = document.documentElement.scrollHeight > window.innerHeight + 1;
+      if (scrolls && document.activeElement !== canvas && !e.ctrlKey) return;
+      e.preventDefault();
+      zoom(Math.exp(Math.max(-60, Math.min(60, e.deltaY)) * 0.002));
+      touched();
+    }, { passive: false });
+    canvas.addEventListener("keydown", (e) => {
+      const moves = { ArrowLeft: () => { state.azimuth += 6; }, ArrowRight: () => { state.azimuth -= 6; },
+        ArrowUp: () => tilt(4), ArrowDown: () => tilt(-4), "+": () => zoom(0.9), "=": () => zoom(0.9),
+        "-": () => zoom(1.1) };
+      if (!moves[e.key]) return;
+      e.preventDefault();
+      moves[e.key]();
+      touched();
+    });
+  }
+
+  /** Turn one `.gs-viewer` into a live view; on failure its picture stays and a sentence says why. */
+  function mount(box) {
+    if (box.dataset.state) return;
+    box.dataset.state = "starting";
+    const note = (text) => {
+      const line = box.querySelector(".gs-note") || box.appendChild(document.createElement("p"));
+      line.className = "gs-note";
+      line.textContent = text;
+      box.dataset.state = "fallback";
+    };
+    const source = document.getElementById(box.dataset.model), canvas = document.createElement("canvas");
+    const gl = canvas.getContext("webgl2", { alpha: false, antialias: false, powerPreference: "low-power" });
+    if (!gl) {
+      note("This browser offers no WebGL2, so " + (box.querySelector("img")
+        ? "the model is shown as a picture." : "the model cannot be shown here."));
+      return;
+    }
+    const view = JSON.parse(source.dataset.view);
+    const home = { azimuth: view.azimuth, elevation: view.elevation, distance: view.distance };
+    const state = { ...home };
+    const still = window.matchMedia("(prefers-reduced-motion: reduce)");
+    let draw, last = 0, rest = 0, visible = true, dirty = true, queued = false;
+    try {
+      draw = renderer(gl, decode(source.textContent, JSON.parse(source.dataset.meta)), view);
+    } catch (error) {
+      note("The model could not be drawn here (" + error.message.trim() + ").");
+      return;
+    }
+    canvas.tabIndex = 0;
+    canvas.setAttribute("role", "img");
+    canvas.setAttribute("aria-label", (box.dataset.label || "3D model")
+      + ": drag or use the arrow keys to turn, the wheel or plus and minus to zoom, double-click to return");
+    box.appendChild(canvas);
+    const changed = () => { dirty = true; schedule(); };
+    controls(canvas, state, () => { rest = performance.now() + 2500; changed(); });
+    canvas.addEventListener("dblclick", () => { Object.assign(state, home); changed(); });
+    new ResizeObserver(changed).observe(canvas);
+    canvas.addEventListener("webglcontextlost", (e) => {
+      e.preventDefault();
+      canvas.remove();
+      note("The graphics context was lost; reload the page to turn the model again.");
+    });
+    new IntersectionObserver((entries) => {
+      visible = entries[entries.length - 1].isIntersecting;
+      if (visible) schedule();
+    }).observe(box);
+    function schedule() {
+      if (!queued) requestAnimationFrame(frame);
+      queued = true;
+    }
+    function frame(now) {
+      queued = false;
+      if (!visible || box.dataset.state === "fallback") return;
+      const ratio = Math.min(window.devicePixelRatio || 1, 2);
+      const width = Math.max(1, Math.round(canvas.clientWidth * ratio));
+      const height = Math.max(1, Math.round(canvas.clientHeight * ratio));
+      if (canvas.width !== width || canvas.height !== height) {
+        canvas.width = width;
+        canvas.height = height;
+        dirty = true;
+      }
+      const spins = view.spin && !still.matches && now > rest;
+      if (spins && last) state.azimuth += view.spin * Math.min(now - last, 100) / 1000;
+      last = now;
+      if (spins || dirty) draw(orbit(state.azimuth, state.elevation, state.distance), width, height);
+      dirty = false;
+      box.dataset.state = "live";
+      if (view.spin && !still.matches) schedule(); // nothing is drawn, or asked for, while nothing moves
+    }
+  }
+
+  const sight = new IntersectionObserver((entries) => {
+    for (const entry of entries) {
+      if (!entry.isIntersecting) continue;
+      sight.unobserve(entry.target);
+      mount(entry.target);
+    }
+  }, { rootMargin: "200px" });
+  for (const box of document.querySelectorAll(".gs-viewer")) sight.observe(box);
+})();

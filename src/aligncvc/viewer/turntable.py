@@ -1,0 +1,56 @@
+"""One turn round a model: frames, and the looping WebP of them."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from aligncvc.cameras import orbit, ring_azimuths_deg
+from aligncvc.config import Config
+from aligncvc.files import atomic_path
+from aligncvc.gaussians import Gaussians
+from aligncvc.splat import rasterise
+
+TURNTABLE_PX = 256
+TURNTABLE_SECONDS = 3.0
+
+
+@torch.no_grad()
+def turntable(gaussians: Gaussians, config: Config, size_px: int = TURNTABLE_PX) -> Tensor:
+    """Unbatched Gaussians -> (T, 3, size_px, size_px) on white, one turn at the configured elevation."""
+    render = config.render
+    cameras = orbit(
+        ring_azimuths_deg(config.paper.turntable_views),
+        render.elevation_deg,
+        distance=render.distance,
+        fov_y_deg=render.fov_y_deg,
+        size_px=size_px,
+    )
+    return rasterise(gaussians, cameras.to(gaussians.means.device), background=1.0).rgb.clamp(0, 1)
+
+
+def animation_bytes(frames: Tensor, seconds: float = TURNTABLE_SECONDS) -> bytes:
+    """Frames (T, 3, H, W) in [0, 1] as a looping WebP that takes `seconds` a turn."""
+    arrays = (frames * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    first, *rest = [Image.fromarray(a) for a in arrays]
+    buffer = io.BytesIO()
+    first.save(
+        buffer,
+        format="WEBP",
+        save_all=True,
+        append_images=rest,
+        loop=0,
+        quality=85,
+        duration=round(1000 * seconds / len(arrays)),
+    )
+    return buffer.getvalue()
+
+
+def save_animation(path: Path, frames: Tensor, seconds: float = TURNTABLE_SECONDS) -> None:
+    """Write frames (T, 3, H, W) in [0, 1] as a looping WebP."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(animation_bytes(frames, seconds))

@@ -1,0 +1,229 @@
+"""The report from a small results tree: nothing from the network, everything described."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from aligncvc.config import Config
+from aligncvc.errors import UserError
+from aligncvc.gaussians import Gaussians, save_ply
+from aligncvc.paper.models import chosen_method, read_models
+from aligncvc.paper.pieces import read_figures, read_render_set, read_table, stage_seconds
+from aligncvc.paper.report import write_report
+from aligncvc.paper.tables import columns
+
+OBJECTS = ("chair", "lamp", "mug")
+REASON = "the file <b>ends</b> early"
+VOID = {"img", "meta", "br", "hr", "input", "link"}
+
+
+class Page(HTMLParser):
+    """Elements with their attributes, all text, and whether the tags are balanced."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.text, self.open = "", list[str]()
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {name: value or "" for name, value in attrs}))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open and self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] not in ("script", "style"):
+            self.text += data
+
+    def all(self, tag: str) -> list[dict[str, str]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    @property
+    def words(self) -> str:
+        return " ".join(self.text.split())
+
+
+def blob(seed: int, count: int = 300) -> Gaussians:
+    random = torch.Generator().manual_seed(seed)
+    direction = torch.nn.functional.normalize(torch.randn(count, 3, generator=random), dim=1)
+    return Gaussians(
+        direction * torch.rand(3, generator=random) * 0.7,
+        torch.full((count, 3), 0.05),
+        torch.tensor([[1.0, 0, 0, 0]]).repeat(count, 1),
+        torch.full((count,), 0.9),
+        direction * 0.5 + 0.5,
+    )
+
+
+def write_set(folder: Path, ids: tuple[str, ...]) -> None:
+    lines = ["id\tstatus\tstage\treason\tseconds\tattempts\tjob_hash\tlicence\tcreator"]
+    for name in ids:
+        (folder / name).mkdir(parents=True)
+        Image.new("RGBA", (32, 32), (200, 80, 30, 128)).save(folder / name / "000.png")
+        lines.append(f"{name}\tok\tdone\t\t1.00\t1\tabc\tCC0-1.0\tAda & Co")
+    lines.append(f"broken\tfailed\timport\t{REASON}\t1.00\t2\tabc\tCC-BY-4.0\tBob")
+    (folder / "manifest.tsv").write_text("\n".join(lines) + "\n")
+    Image.new("RGB", (200, 100), "white").save(folder / "contact_sheet.png")
+
+
+def write_samples(folder: Path, method: str) -> None:
+    entries = [
+        {"object": name, "seed": seed, "path": f"{name}/seed{seed}"} for name in OBJECTS for seed in (1, 0)
+    ]
+    for i, entry in enumerate(entries):
+        save_ply(folder / str(entry["path"]) / "model.ply", blob(i))
+    (folder / "manifest.json").write_text(json.dumps({"method": method, "entries": entries}))
+
+
+@pytest.fixture
+def config() -> Config:
+    return Config.model_validate({"paper": {"viewer_models": 2}, "render": {"size_px": 32}})
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    root = tmp_path / "results"
+    write_set(root / "renders/train", ("tree",))
+    write_set(root / "renders/eval", OBJECTS)
+    for method in ("aligncvc_4", "aware_4"):
+        write_samples(root / "sample" / method, method)
+    for table in ("table1", "table2"):
+        with (root / f"{table}.csv").open("w", newline="") as handle:
+            writer = csv.writer(handle)
+            writer.writerow(columns(table))
+            writer.writerow(
+                ["aligncvc_4" if c == "method" else "n/a" if c == "lpips" else "7.5" for c in columns(table)]
+            )
+    (root / "figures").mkdir()
+    index = []
+    for name in ("teaser", "cvc_strip", "cvc_curve", "qualitative", "training", "odd_one"):
+        Image.new("RGB", (1700, 300), (90, 120, 200)).save(root / f"figures/{name}.png")
+        index.append(
+            {
+                "name": name,
+                "files": [f"{name}.png", f"{name}.pdf"],
+                "caption": f"About {name}.",
+                "alt": f"alt {name}",
+            }
+        )
+    (root / "figures/index.json").write_text(json.dumps(index))
+    (root / "benchmarks/align").mkdir(parents=True)
+    (root / "benchmarks/align/both.jsonl").write_text('{"s": 12.5}\nnot json\n')
+    (root / "benchmarks/align/soft.jsonl").write_text('{"s": 2.5}\n')
+    return root
+
+
+def report(config: Config, root: Path) -> Page:
+    write_report(
+        config,
+        [root / "table1.csv", root / "table2.csv"],
+        root / "figures/index.json",
+        sorted(root.glob("sample/*/manifest.json")),
+        [root / "renders/train/manifest.tsv", root / "renders/eval/manifest.tsv"],
+        root / "report.html",
+    )
+    return Page((root / "report.html").read_text(encoding="utf-8"))
+
+
+def test_nothing_is_loaded_and_everything_is_described(config: Config, results: Path) -> None:
+    page = report(config, results)
+    assert not page.open  # every element is closed
+    assert not page.all("link") and not page.all("iframe")
+    for tag, attributes in page.elements:
+        for name in ("src", "srcset", "poster", "data"):
+            assert attributes.get(name, "data:").startswith("data:"), (tag, name)
+        if "href" in attributes:
+            assert tag == "a" and attributes["href"].startswith(("#", "https://"))
+    images = page.all("img")
+    assert len(images) >= 6 + 2 + 4  # figures, sheets, models with their inputs
+    assert all(len(image["alt"]) > 3 for image in images)
+    anchors = {a["id"] for _, a in page.elements if "id" in a}
+    assert {a["href"][1:] for a in page.all("a") if a["href"].startswith("#")} <= anchors
+    text = (results / "report.html").read_text(encoding="utf-8")
+    assert "@import" not in text and "url(" not in text and "fetch(" not in text
+    assert (results / "report.html").stat().st_size < 15_000_000
+
+
+def test_what_the_page_says(config: Config, results: Path) -> None:
+    page = report(config, results)
+    words = page.words
+    assert "in four denoising steps" in words and "3 objects that its networks never saw" in words
+    assert REASON in words  # as text: its markup is escaped
+    assert "3 of 4 rendered" in words and "1 of 2 rendered" in words
+    assert "Ada & Co chair, lamp, mug CC0-1.0" in words
+    assert "About odd_one." in words and "More figures" in words
+    assert "15 s" in words
+    assert "about an hour on two processor cores" in words and "stay empty" in words
+    assert len([a for _, a in page.elements if a.get("class") == "gs-viewer"]) == config.paper.viewer_models
+    other = config.model_copy(update={"mvg": config.mvg.model_copy(update={"weights": "wonder3d"})})
+    assert "about an hour" not in report(other, results).words
+
+
+def test_missing_optional_inputs_leave_gaps_not_errors(config: Config, results: Path) -> None:
+    shutil.rmtree(results / "benchmarks")
+    for path in (*results.glob("figures/*.png"), *results.glob("renders/*/contact_sheet.png")):
+        path.unlink()
+    shutil.rmtree(results / "sample/aligncvc_4/chair")
+    shutil.rmtree(results / "renders/eval/lamp")
+    page = report(config, results)
+    assert "Seconds by stage" not in page.words and "About teaser" not in page.words
+    assert "Gaussians" in page.words and not page.open
+
+
+def test_no_samples_and_no_tables(config: Config, results: Path) -> None:
+    index = results / "figures/index.json"
+    write_report(config, [], index, [], [], results / "report.html")
+    page = Page((results / "report.html").read_text(encoding="utf-8"))
+    assert not page.open and "How it was made" in page.words and "Turn them" not in page.words
+
+
+def test_the_method_shown(config: Config, results: Path) -> None:
+    assert chosen_method(config)[0] == "aligncvc_4"
+    method, models = read_models(config, [results / "sample/aware_4/manifest.json"], [], {"chair": "A chair"})
+    assert method == "aware_4" and [m.name for m in models] == ["A chair", "lamp"]
+    assert models[0].input is None and all(m.live for m in models)
+
+
+def test_models_beyond_the_limit_are_pictures(
+    config: Config, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = [results / "sample/aligncvc_4/manifest.json"]
+    size = len(read_models(config, manifest, [], {})[1][0].html)
+    monkeypatch.setattr("aligncvc.paper.models.MODEL_BYTES", int(size * 1.5))
+    models = read_models(config, manifest, [], {})[1]
+    assert [m.live for m in models] == [True, False] and "<script" not in models[1].html
+    assert "a picture, because the page would grow too large" in report(config, results).words
+
+
+def test_tables_keep_the_numbers_and_dash_the_rest(results: Path) -> None:
+    table = read_table(results / "table1.csv")
+    labels = [c["label"] for c in table["main"]["columns"]]
+    cells = dict(zip(labels, table["main"]["rows"][0], strict=True))
+    assert cells["PSNR ↑"] == "7.5" and cells["LPIPS ↓"] == "\u2013" and "Pair" not in labels
+    assert [c["unit"] for c in table["main"]["columns"] if c["label"] == "PSNR ↑"] == ["dB"]
+
+
+def test_files_that_are_not_what_they_should_be(tmp_path: Path) -> None:
+    bad = tmp_path / "bad"
+    bad.write_text("a,b\n1\n")
+    with pytest.raises(UserError, match="unequal length"):
+        read_table(bad)
+    with pytest.raises(UserError, match="no index of figures"):
+        read_figures(bad)
+    bad.write_text("id\tstatus\nx\tok\n")
+    with pytest.raises(UserError, match="lacks the columns"):
+        read_render_set(bad, {})
+    with pytest.raises(UserError, match="not a readable table"):
+        read_render_set(tmp_path / "none", {})
+    assert stage_seconds(tmp_path / "none") == []
