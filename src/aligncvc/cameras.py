@@ -70,7 +70,7 @@ class Cameras:
         return self.c2w.shape[-3]
 
     def __getitem__(self, index: int | slice | Sequence[int]) -> Cameras:
-        """Select views; an integer keeps the view axis (length 1)."""
+        """Select along the view axis; an integer keeps that axis (length 1)."""
         if isinstance(index, int):
             index = [index]
         return replace(self, c2w=self.c2w[..., index, :, :])
