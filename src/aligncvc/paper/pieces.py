@@ -180,7 +180,7 @@ def read_render_set(manifest: Path, names: Mapping[str, str]) -> dict[str, Any]:
                 "link": LICENCES.get(licence),
                 "objects": sorted(objects),
             }
-            for (creator, licence), objects in sorted(credits.items(), key=lambda item: item[0][0].lower())
+            for (creator, licence), objects in sorted(thanks.items(), key=lambda item: item[0][0].lower())
         ],
         "not_credited": max(0, len(good) - MAX_CREDITS),
     }
