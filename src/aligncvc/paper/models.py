@@ -100,7 +100,8 @@ def read_models(
     for (object_id, _), path in sorted(entries.items(), key=lambda item: item[0][1]):
         first_seed.setdefault(object_id, path)
     order = list(dict.fromkeys(object_id for object_id, _ in entries))
-    view, models, room = ViewSettings.of(config.render), [], MODEL_BYTES
+    models: list[Model] = []
+    view, room = ViewSettings.of(config.render), MODEL_BYTES
     for object_id in order:
         ply = folder / first_seed[object_id] / "model.ply"
         if len(models) == config.paper.viewer_models:
