@@ -46,10 +46,10 @@ COLUMNS = (
 def kill_alignment_after_its_first_state(folder: Path) -> list[int]:
     """Once a state was saved, SIGKILL every process in this folder that runs the align job."""
     state = folder / "results/align/both/state/state.pt"
-    deadline = time.monotonic() + 600
+    deadline = time.monotonic() + 1200
     while not state.exists():
         if time.monotonic() > deadline:
-            raise AssertionError("the alignment saved no state in ten minutes")
+            raise AssertionError("the alignment saved no state in twenty minutes")
         time.sleep(0.05)
     killed = []
     for entry in Path("/proc").iterdir():

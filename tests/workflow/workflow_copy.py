@@ -42,7 +42,7 @@ def snakemake(
         env=variables,
         text=True,
         check=False,
-        timeout=900,
+        timeout=2400,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
