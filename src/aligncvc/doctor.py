@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import ctypes
 import importlib.util
-import os
 import platform
 import shutil
 import subprocess
@@ -38,8 +37,8 @@ BLENDER_LIBRARIES = {
 
 PROGRAM = r"""
 #include <math.h>
-#include <omp.h>
-double probe(double x) { return sqrt(x) + omp_get_max_threads(); }
+#include <pthread.h>
+double probe(double x) { return sqrt(x) + (pthread_self() != 0); }
 """
 
 
@@ -94,31 +93,31 @@ def check_venv() -> Finding:
 
 
 def find_compiler() -> str | None:
-    """The C compiler to use: $CC, else cc, gcc or clang; None if there is none."""
-    names = [os.environ.get("CC", ""), "cc", "gcc", "clang"]
-    return next((found for found in map(shutil.which, filter(None, names)) if found), None)
+    """The C compiler that `splat.cpu` uses: cc, else gcc; None if there is none."""
+    names = ["cc", "gcc"]
+    return next((found for found in map(shutil.which, names) if found), None)
 
 
 def check_compiler() -> Finding:
-    """A C compiler with OpenMP and the C library's headers: the CPU rasteriser is compiled at first use."""
+    """A C compiler with threads and the C library's headers: the CPU rasteriser is compiled at first use."""
     compiler = find_compiler()
     remedy = "; install one with `apt-get install gcc libc6-dev`."
     if compiler is None:
         return Finding(
             "compiler",
             False,
-            f"No C compiler (cc, gcc or clang) was found, and the CPU rasteriser needs one{remedy}",
+            f"No C compiler (cc or gcc) was found, and the CPU rasteriser needs one{remedy}",
         )
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "probe.c"
         source.write_text(PROGRAM)
-        flags = ["-shared", "-fPIC", "-fopenmp"]
+        flags = ["-shared", "-fPIC", "-pthread"]
         command = [compiler, *flags, str(source), "-o", str(source.with_suffix(".so")), "-lm"]
         result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode == 0:
         return Finding("compiler", True, compiler)
     reason = (result.stderr.strip().splitlines() or ["no message"])[0]
-    return Finding("compiler", False, f"{compiler} cannot compile an OpenMP program ({reason}){remedy}")
+    return Finding("compiler", False, f"{compiler} cannot compile a small program ({reason}){remedy}")
 
 
 def check_disk(folder: Path = ROOT, need_gb: float = DISK_GB) -> Finding:
