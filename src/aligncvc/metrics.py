@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from torch import Tensor
 
-PSNR_CAP_DB = 60.0
-"""Identical images would be infinite; 60 dB is beyond 8-bit images that differ anywhere by more than a rounding."""
+PSNR_CAP_DB = 100.0
+"""Identical images have no finite PSNR; they (and anything better than this) count as this many dB."""
 
 
 def decibels(mse: Tensor) -> Tensor:
-    """Mean squared error of images in [0, 1] -> PSNR in dB, capped."""
-    return (-10 * mse.clamp_min(10 ** (-PSNR_CAP_DB / 10)).log10()).clamp_max(PSNR_CAP_DB)
+    """Mean squared error of images in [0, 1] -> PSNR in dB (data range 1), capped; NaN stays NaN."""
+    return (-10 * mse.clamp_min(1e-30).log10()).clamp_max(PSNR_CAP_DB).where(~mse.isnan(), mse)
 
 
 def psnr(images: Tensor, reference: Tensor) -> Tensor:
-    """(..., 3, H, W) in [0, 1] twice -> (...) dB, one value an image (data range 1)."""
+    """(..., 3, H, W) in [0, 1] twice -> (...) dB: one value an image, over its pixels and channels."""
     return decibels((images - reference).square().mean((-3, -2, -1)))
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from aligncvc.encoders import load_lpips
 from aligncvc.errors import UserError
 from aligncvc.evaluate import foreground_psnr, lpips_metric, psnr, ssim
-from aligncvc.evaluate.image import PSNR_CAP_DB
+from aligncvc.metrics import PSNR_CAP_DB
 
 
 @pytest.fixture(scope="module")

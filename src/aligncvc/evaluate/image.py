@@ -12,10 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from aligncvc import metrics
 from aligncvc.errors import UserError
-
-PSNR_CAP_DB = 100.0
-"""Identical images have no finite PSNR; they (and anything better than this) count as this many dB."""
 
 SSIM_WINDOW, SSIM_SIGMA = 11, 1.5
 LPIPS_MIN_PX = 64
@@ -27,7 +25,7 @@ Metric = Callable[[Tensor, Tensor], Tensor]
 def psnr(images: Tensor, target: Tensor) -> Tensor:
     """Peak signal-to-noise ratio in dB, data range 1: -10 log10 of the MSE over pixels and channels."""
     _check(images, target)
-    return _to_db((images.double() - target.double()).square().mean((-3, -2, -1)))
+    return metrics.psnr(images.double(), target.double())
 
 
 def foreground_psnr(images: Tensor, target: Tensor, alpha: Tensor) -> Tensor:
@@ -36,15 +34,7 @@ def foreground_psnr(images: Tensor, target: Tensor, alpha: Tensor) -> Tensor:
     The background is neither counted nor able to dilute an error. NaN for an image without foreground.
     """
     _check(images, target)
-    mask = (alpha > 0.5).double()
-    squared = (images.double() - target.double()).square().mean(-3, keepdim=True)
-    count = mask.sum((-3, -2, -1))
-    mse = (squared * mask).sum((-3, -2, -1)) / count  # 0 / 0 = NaN where nothing is foreground
-    return _to_db(mse)
-
-
-def _to_db(mse: Tensor) -> Tensor:
-    return (-10 * mse.clamp_min(1e-30).log10()).clamp_max(PSNR_CAP_DB).where(~mse.isnan(), mse)
+    return metrics.foreground_psnr(images.double(), target.double(), alpha)
 
 
 def ssim(images: Tensor, target: Tensor) -> Tensor:

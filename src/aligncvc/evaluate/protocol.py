@@ -17,8 +17,9 @@ import numpy as np
 from aligncvc.cameras import spherical_deg
 from aligncvc.checkpoints import load_ledger
 from aligncvc.config import Config
-from aligncvc.evaluate.image import LPIPS_MIN_PX, PSNR_CAP_DB, SSIM_SIGMA, SSIM_WINDOW
+from aligncvc.evaluate.image import LPIPS_MIN_PX, SSIM_SIGMA, SSIM_WINDOW
 from aligncvc.files import sha256_json
+from aligncvc.metrics import PSNR_CAP_DB
 from aligncvc.renderset import PosedObject
 from aligncvc.views import Views
 
