@@ -112,5 +112,5 @@ def test_adapters_off_is_the_teacher(generator):
 
 
 def test_unknown_kind_is_a_sentence():
-    with pytest.raises(UserError, match="mvg.kind 'nerf'"):
+    with pytest.raises(UserError, match=r"mvg\.kind 'nerf'"):
         build_generator(Mvg(kind="nerf"), SIZE_PX)

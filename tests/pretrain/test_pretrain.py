@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from safetensors.torch import load_file
 
 from aligncvc.cameras import orbit, ring_azimuths_deg, spherical_deg
-from aligncvc.config import Config, Mvg, Pretrain, Vae
+from aligncvc.config import Config, Mvg, Pretrain, Recon, Vae
 from aligncvc.mvg import build_generator
 from aligncvc.pretrain import recon, vae
 from aligncvc.pretrain.data import Rings, load_rings, recoloured, split_ids
@@ -50,11 +50,15 @@ def rings(tmp_path) -> Rings:
 
 def small_config(**pretrain) -> Config:
     settings = Pretrain(batch=2, bf16=False, save_every=2, ema_decay=0.5, **pretrain)
-    network = yaml.safe_load(
-        "{down_channels: [8, 8], down_attention: [false, true], up_channels: [8, 8], up_attention: [true, false], heads: 2}"
+    network = Recon(
+        down_channels=[8, 8],
+        down_attention=[False, True],
+        up_channels=[8, 8],
+        up_attention=[True, False],
+        heads=2,
     )
     tiny_vae = Vae(channels=[8, 8, 8], norm_groups=4)
-    return Config(pretrain=settings, recon=network, mvg=Mvg(vae=tiny_vae)).model_copy()
+    return Config(pretrain=settings, recon=network, mvg=Mvg(vae=tiny_vae))
 
 
 def test_batch_has_the_input_view_first_at_azimuth_zero(rings):
@@ -93,7 +97,7 @@ def test_whitening_changes_latents_not_images():
 def test_learning_rate_warms_up_and_decays():
     rates = [learning_rate(i, 1000, 1.0) for i in range(1000)]
     assert rates[0] < 0.02 and max(rates) == 1.0 and rates[-1] == pytest.approx(0.02, abs=1e-3)
-    assert all(a >= b for a, b in zip(rates[100:], rates[101:], strict=False))
+    assert all(a >= b for a, b in pairwise(rates[100:]))
 
 
 def test_interrupted_run_ends_in_the_same_weights(rings, tmp_path, monkeypatch):
