@@ -60,10 +60,10 @@ def test_official_asd_gives_the_student_no_gradient(renders: Path) -> None:
     assert student == 0 and recon == 0
 
 
-def test_reconstruction_loss_reaches_both(renders: Path) -> None:
-    trainer = make(renders, "soft", lambda_recon=1.0, lambda_soft=0.0)
-    student, recon = loss_gradients(trainer)
+def test_reconstruction_loss_belongs_to_hard_alignment_and_reaches_both(renders: Path) -> None:
+    student, recon = loss_gradients(make(renders, "hard", lambda_recon=1.0, lambda_hard=0.0))
     assert student > 0 and recon > 0
+    assert loss_gradients(make(renders, "soft", lambda_recon=1.0, lambda_soft=0.0)) == (0, 0)
 
 
 def test_discriminator_step_leaves_the_others_unchanged(renders: Path) -> None:
@@ -270,8 +270,9 @@ def test_two_processes_of_one_object_equal_one_process_of_two(renders: Path, tmp
         ranks.append(subprocess.Popen(command, stderr=subprocess.PIPE, env=os.environ | environment))
     outcomes = [(process.communicate(timeout=300)[1], process.returncode) for process in ranks]
     assert [code for _, code in outcomes] == [0, 0], outcomes
-    # Adam's first steps amplify rounding, so gradients are compared rather than weights, the second loosely.
-    records = zip(metrics(tmp_path / "one"), metrics(tmp_path / "two"), (2e-3, 2e-2), strict=True)
-    for one, two, tolerance in records:
+    # Adam divides by the gradient's own size, so its first step turns rounding into small differences of the
+    # weights: gradients are compared tightly before it and loosely after it.
+    first, second = zip(metrics(tmp_path / "one"), metrics(tmp_path / "two"), strict=True)
+    for (one, two), tolerance in ((first, 2e-3), (second, 0.15)):
         for name in ("grad_student", "grad_recon", "grad_d"):
             assert two[name] == pytest.approx(one[name], rel=tolerance)
