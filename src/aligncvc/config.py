@@ -156,7 +156,7 @@ class AlignRun(Section):
 class Align(Section):
     """Post-training (DESIGN: the unrolled 3D-aware loop)."""
 
-    steps: int = Field(30, ge=1)
+    steps: int = Field(40, ge=1)
     batch: int = Field(2, ge=1, description="objects a step")
     runs: dict[str, AlignRun] = Field(
         default_factory=lambda: {
@@ -168,11 +168,11 @@ class Align(Section):
     asd: Asd = Asd()
     gan: Adversarial = Adversarial()
     lambda_soft: float = Field(1e-3, ge=0, description="1e-3 puts the student's two gradients on a par")
-    lambda_hard: float = 0.05
-    lambda_recon: float = Field(0.0, ge=0, description="MSE + LPIPS of renderings against ground truth")
+    lambda_hard: float = Field(0.01, ge=0)
+    lambda_recon: float = Field(1.0, ge=0, description="with hard: MSE + LPIPS of renderings to ground truth")
     lora_rank: int = Field(4, ge=1)
     lr_student: float = Field(2e-4, gt=0)
-    lr_recon: float = Field(1e-4, gt=0)
+    lr_recon: float = Field(5e-5, gt=0)
     ema_decay: float = Field(0.9, ge=0, lt=1)
     save_every: int = Field(10, ge=1, description="steps between full resumable states")
 

@@ -2,7 +2,8 @@
 
 One iteration: draw objects and an input view for each; draw k in {1..K}; run steps 1..k-1 of the sampler
 without gradient and step k with it; let the discriminator learn from the (detached) renderings; then one
-backward pass of lambda_soft ASD(latents) + lambda_hard GAN(renderings) [+ lambda_recon MSE and LPIPS].
+backward pass of lambda_soft ASD(latents) and, with hard alignment, lambda_hard GAN(renderings) +
+lambda_recon (MSE + LPIPS)(renderings).
 The student is the teacher plus LoRA; the reconstructor trains in full. docs/method.md has the formulas.
 """
 
@@ -52,8 +53,7 @@ class Trainer:
                 f"align.runs does not define {run_name!r}; choose one of {sorted(config.align.runs)}"
             )
         self.config, self.align, self.run = config, config.align, config.align.runs[run_name]
-        self.trains_3d = self.run.hard or self.align.lambda_recon > 0
-        if not (self.run.soft or self.trains_3d):
+        if not (self.run.soft or self.run.hard):
             raise UserError(f"align.runs.{run_name} has neither soft nor hard alignment; switch one on")
         if accelerator.mixed_precision == "fp16":
             raise UserError(
@@ -88,6 +88,7 @@ class Trainer:
             "optimiser": self.optimiser,
         }
         self.discriminator: Discriminator | None = None
+        self.lpips: nn.Module | None = None
         if self.run.hard:
             self.discriminator = Discriminator(load_lite0(), self.align.gan.hidden, config.seed).to(
                 self.device
@@ -96,7 +97,8 @@ class Trainer:
             # beta1 = 0: the opponent moves, so momentum would push along stale directions
             self.heads_optimiser = torch.optim.Adam(self.heads, lr=self.align.gan.lr, betas=(0.0, 0.99))
             self.parts |= {"heads": self.discriminator.heads, "heads_optimiser": self.heads_optimiser}
-        self.lpips = load_lpips("alex").to(self.device) if self.align.lambda_recon > 0 else None
+            if self.align.lambda_recon > 0:
+                self.lpips = load_lpips("alex").to(self.device)
 
     def step(self, index: int) -> dict[str, float]:
         """One iteration; returns its record. Raises UserError if the loss is not finite."""
@@ -151,7 +153,7 @@ class Trainer:
             condition,
             batch.cameras,
             guidance,
-            grad_3d=self.trains_3d,
+            grad_3d=self.run.hard,
         )
         return result, condition
 
