@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-SCENE_VERSION = 1
+SCENE_VERSION = 2
 """Part of every job's hash: raise it when the same job would give other pixels."""
 
 WORLD_COLOUR = (1.0, 1.0, 1.0)
@@ -108,9 +108,12 @@ class Scene:
         try:
             scale, offset = self._load(path)
             scene.camera, scene.frame_start, scene.frame_end = kept  # importers may set their own
+            scene.render.use_persistent_data = True  # one object's views share what Cycles loaded
             scene.cycles.seed = seed
             arrays = self._collect(self.bproc.renderer.render(verbose=True))
         finally:
+            # Cycles keeps textures by address: kept longer, the next object could wear this one's.
+            scene.render.use_persistent_data = False
             self.bpy.data.batch_remove(self._data_blocks() - before)
         return {**arrays, "scale": np.asarray(scale), "offset": np.asarray(offset)}
 
