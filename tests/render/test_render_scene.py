@@ -13,6 +13,7 @@ import torch
 import trimesh
 from render_scenes import SPHERES, Rendered, box_glb, files_of, small_config, write_manifest, zup
 
+from aligncvc.files import PROJECT_ROOT
 from aligncvc.render.overhead import measure
 from aligncvc.render.run import render_set
 from aligncvc.views import load_views, view_facts
@@ -136,6 +137,19 @@ def test_renders_repeat_to_the_bit(rendered: Rendered, tmp_path: Path) -> None:
     render_set(rendered.config, swapped, tmp_path, workers=2, threads=2)
     for name in ("spheres", "box"):
         assert files_of(tmp_path / name) == files_of(rendered.out / name)
+
+
+@pytest.mark.parametrize("last", ["japanese-lantern", "little-plant"])
+def test_an_object_never_wears_the_textures_of_another(tmp_path: Path, last: str) -> None:
+    """Rendered after other textured objects in the same process, it looks as it does alone."""
+    objects = PROJECT_ROOT / "assets/objects"
+    names = [n for n in ("extinguisher", "japanese-lantern", "little-plant", "cup-cake") if n != last]
+    glbs = {n: (objects / f"blendswap-cc-0-{n}.glb").read_bytes() for n in [*names, last]}
+    config = small_config(samples=1)
+    render_set(config, write_manifest(tmp_path / "all", glbs), tmp_path / "together", workers=1)
+    render_set(config, write_manifest(tmp_path / "one", {last: glbs[last]}), tmp_path / "alone", workers=1)
+    alone, together = (load_views(tmp_path / folder / last).rgba for folder in ("alone", "together"))
+    assert torch.equal(alone, together)
 
 
 def test_exposure_keeps_white_below_saturation(rendered: Rendered) -> None:
