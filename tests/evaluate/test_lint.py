@@ -94,6 +94,9 @@ def test_object_at_the_border(bear: Tensor) -> None:
     rows = int((bear[2, 3] > 0.5).any(1).nonzero().min())
     bear[2] = bear[2].roll(-rows, dims=1)
     only(lint(bear), "touches the border", "view 2 is cut off")
+    assert lint(bear, allow_border=True) == []
+    (warning,) = require_clean(bear, CAMERAS, where="renders/bear", allow_border=True)
+    assert "view 2 is cut off" in warning
 
 
 def test_empty_view(bear: Tensor) -> None:

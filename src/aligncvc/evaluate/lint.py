@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypedDict, Unpack
 
 import torch
 import torch.nn.functional as F
@@ -44,70 +45,58 @@ class Finding:
     fatal: bool = True
 
 
-def lint_views(
-    rgba: Tensor,
-    cameras: Cameras,
-    *,
-    where: str,
-    expected: int | None = None,
-    allow_equal_views: bool = False,
-    predicted: bool = False,
-) -> list[str]:
+class Options(TypedDict, total=False):
+    """What is asked of a set, beyond being sound.
+
+    expected: number of views that the rig has. allow_equal_views: the same image at several poses is meant
+    (the control that copies the input). allow_border: objects may be cut off (a protocol that keeps them),
+    which leaves a warning. predicted: the images are a method's output, see the module.
+    """
+
+    expected: int | None
+    allow_equal_views: bool
+    allow_border: bool
+    predicted: bool
+
+
+def lint_views(rgba: Tensor, cameras: Cameras, *, where: str, **options: Unpack[Options]) -> list[str]:
     """The errors of a posed set of images, one sentence each; empty for a clean set.
 
-    rgba: (V, C, H, W) in [0, 1], straight alpha; C = 3 is an error unless `predicted`. cameras: (V, 4, 4),
-    the object at the origin. where: names the set in each sentence. expected: number of views that the rig
-    asks for. allow_equal_views: the same image at several poses is meant (the control that copies the input).
-    predicted: the images are a method's output, see the module.
+    rgba: (V, C, H, W) in [0, 1], straight alpha; C = 3 is an error unless predicted. cameras: (V, 4, 4), the
+    object at the origin. where: names the set in each sentence. options: `Options`.
     """
-    found = _examine(rgba, cameras, expected, allow_equal_views, predicted)
-    return [f"{where}: {finding.text}" for finding in found if finding.fatal]
+    return [f"{where}: {finding.text}" for finding in _examine(rgba, cameras, options) if finding.fatal]
 
 
-def lint_warnings(rgba: Tensor, cameras: Cameras, *, where: str, predicted: bool = False) -> list[str]:
+def lint_warnings(rgba: Tensor, cameras: Cameras, *, where: str, **options: Unpack[Options]) -> list[str]:
     """What is odd but may be meant, one sentence each. Arguments as of `lint_views`."""
-    found = _examine(rgba, cameras, None, False, predicted)
-    return [f"{where}: {finding.text}" for finding in found if not finding.fatal]
+    return [f"{where}: {finding.text}" for finding in _examine(rgba, cameras, options) if not finding.fatal]
 
 
-def require_clean(
-    rgba: Tensor,
-    cameras: Cameras,
-    *,
-    where: str,
-    expected: int | None = None,
-    allow_equal_views: bool = False,
-    predicted: bool = False,
-) -> list[str]:
+def require_clean(rgba: Tensor, cameras: Cameras, *, where: str, **options: Unpack[Options]) -> list[str]:
     """Raise UserError that lists every error of `lint_views`; return the warnings of a clean set."""
-    errors = lint_views(
-        rgba,
-        cameras,
-        where=where,
-        expected=expected,
-        allow_equal_views=allow_equal_views,
-        predicted=predicted,
-    )
-    if errors:
-        raise UserError(" ".join(f"{error}." for error in errors))
-    return lint_warnings(rgba, cameras, where=where, predicted=predicted)
+    found = _examine(rgba, cameras, options)
+    if any(finding.fatal for finding in found):
+        raise UserError(" ".join(f"{where}: {finding.text}." for finding in found if finding.fatal))
+    return [f"{where}: {finding.text}" for finding in found]
 
 
-def _examine(
-    rgba: Tensor, cameras: Cameras, expected: int | None, allow_equal_views: bool, predicted: bool
-) -> Iterator[Finding]:
-    shape = list(_shape(rgba, cameras, expected))
-    yield from shape
+def _examine(rgba: Tensor, cameras: Cameras, options: Options) -> list[Finding]:
+    predicted = options.get("predicted", False)
+    found = list(_shape(rgba, cameras, options.get("expected")))
     if rgba.ndim != 4 or rgba.shape[1] not in (3, 4) or not len(rgba):
-        return
-    finite = _finite(rgba)
-    yield from finite
-    yield from _poses(cameras)
-    if finite:
-        return  # nothing said about the pixels below would mean anything
-    yield from _foreground(rgba, predicted) if rgba.shape[1] == 4 else _without_alpha(rgba, predicted)
-    if not allow_equal_views:
-        yield from _equal_views(rgba, fatal=not predicted)
+        return found
+    unusable = _finite(rgba)
+    found += [*unusable, *_poses(cameras)]
+    if unusable:
+        return found  # nothing said about the pixels would mean anything
+    if rgba.shape[1] == 4:
+        found += _foreground(rgba, options.get("allow_border", False), predicted)
+    else:
+        found += _without_alpha(rgba, predicted)
+    if not options.get("allow_equal_views", False):
+        found += _equal_views(rgba, fatal=not predicted)
+    return found
 
 
 def _shape(rgba: Tensor, cameras: Cameras, expected: int | None) -> Iterator[Finding]:
@@ -166,7 +155,7 @@ def _poses(cameras: Cameras) -> Iterator[Finding]:
         yield Finding(f"cameras {_pairs(pairs)} are the same; give each view its own pose")
 
 
-def _foreground(rgba: Tensor, predicted: bool) -> Iterator[Finding]:
+def _foreground(rgba: Tensor, allow_border: bool, predicted: bool) -> Iterator[Finding]:
     """What alpha tells: is it there, is it straight, and where does it say that the object is?"""
     alpha = rgba[:, 3]
     opaque = (alpha > 1 - 1e-6).flatten(1).all(1)
@@ -185,7 +174,7 @@ def _foreground(rgba: Tensor, predicted: bool) -> Iterator[Finding]:
         yield Finding(
             f"the object touches the border: {_views(touching)} cut off; "
             "scale it into the unit sphere or move the camera back",
-            not predicted,
+            not (predicted or allow_border),
         )
     if is_premultiplied(rgba):
         yield Finding(
