@@ -40,9 +40,9 @@ SAMPLE_READS = (
     "align.lora_rank",
     *(f"sample.methods.{{method}}.{key}" for key in ("sampler", "steps", "run")),
     "sample.timesteps",
-    "sample.seeds",
+    "protocol.seeds",
 )
-PAPER_READS = ("seed", "pair", "render", "sample", "evaluate", "paper")
+PAPER_READS = ("seed", "pair", "render", "sample", "evaluate", "protocol", "paper")
 TABLES = ("table1", "table2")
 
 

@@ -1,7 +1,7 @@
 """Metrics.
 
 In:  results/sample/{method}/manifest.json and results/renders/eval/manifest.tsv
-Out: results/metrics/{method}.csv, one record a row
+Out: results/metrics/<protocol>-<hash>/{method}.csv, one record a row; the protocol in full beside it
 """
 
 
@@ -12,7 +12,7 @@ rule evaluate:
         renders="results/renders/eval/manifest.tsv",
         weights="results/checkpoints.txt",
     output:
-        "results/metrics/{method}.csv",
+        f"{PLAN.metrics_folder}/{{method}}.csv",
     log:
         "results/logs/evaluate/{method}.log",
     benchmark:
@@ -27,7 +27,7 @@ rule evaluate:
     params:
         config=RESOLVED,
         code=code("aligncvc.evaluate"),
-        settings=PLAN.reads("pair", "evaluate", "render"),
+        settings=PLAN.reads("pair", "evaluate", "protocol", *MODEL_SECTIONS),
         sample=subpath(input.sample, parent=True),
     shell:
         "python -m aligncvc.evaluate --config {params.config} --sample {params.sample} --renders {input.renders}"

@@ -1,6 +1,6 @@
 """Tables, figures and the report.
 
-In:  results/metrics/*.csv, the samples and the renders behind them
+In:  results/metrics/<protocol>-<hash>/*.csv, the samples and the renders behind them
 Out: results/table1.csv and table2.csv (.md and .tex beside them), results/figures/, results/report.html
 """
 
@@ -38,7 +38,7 @@ rule table:
 rule figures:
     """The figures: the four steps, the consistency curve and strip, the qualitative comparison."""
     input:
-        metrics=expand("results/metrics/{method}.csv", method=PLAN.methods()),
+        metrics=PLAN.records(PLAN.methods()),
         samples=expand("results/sample/{method}/manifest.json", method=PLAN.methods()),
         renders="results/renders/eval/manifest.tsv",
         align=expand("results/align/{run}/metrics.jsonl", run=PLAN.runs),

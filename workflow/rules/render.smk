@@ -31,8 +31,8 @@ rule renders:
     params:
         config=RESOLVED,
         code=code("aligncvc.render"),
-        settings=PLAN.reads("render"),
+        settings=PLAN.reads("seed", "rendering.{set}"),
         folder=subpath(output.manifest, parent=True),
     shell:
-        "python -m aligncvc.render --config {params.config} --objects {input.objects} --out {params.folder}"
-        " > {log} 2>&1"
+        "python -m aligncvc.render --config {params.config} --set {wildcards.set} --objects {input.objects}"
+        " --out {params.folder} > {log} 2>&1"

@@ -151,6 +151,9 @@ def convert_mesh(path: Path, out: Path) -> None:
     elif suffix == ".obj":
         beside = [f for f in path.parent.rglob("*") if f.is_file() and f.suffix.lower() != ".obj"]
         files = {f.relative_to(path.parent).as_posix(): f.read_bytes() for f in beside}
+        # Gazebo's layout (Google Scanned Objects): meshes/model.obj names what lies in materials/textures.
+        for texture in sorted(path.parent.parent.glob("materials/textures/*")):
+            files.setdefault(texture.name, texture.read_bytes())
         write_glb(out, obj_parts(path.read_bytes(), MemoryResolver(files)))
     else:
         _export_with_trimesh(path, out)

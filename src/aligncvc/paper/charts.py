@@ -87,8 +87,8 @@ def cvc_curve(material: Material) -> Drawn | None:
     caption = (
         "Cross-view consistency along sampling: PSNR in dB between generated views and renderings of the "
         f"reconstructed model at the same poses, mean over {len(objects)} object"
-        f"{'s' * (len(objects) != 1)} and {len(material.config.sample.seeds)} seed"
-        f"{'s' * (len(material.config.sample.seeds) != 1)} ({band}; higher is more consistent). "
+        f"{'s' * (len(objects) != 1)} and {len(material.config.seeds)} seed"
+        f"{'s' * (len(material.config.seeds) != 1)} ({band}; higher is more consistent). "
         f"At the last step: {ends}. Two-stage sampling is observed at up to four of its steps."
     )
     return Drawn(

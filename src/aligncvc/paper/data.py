@@ -99,7 +99,7 @@ class Material:
     @property
     def seed(self) -> int:
         """The sampling seed that is shown: the configuration's first."""
-        return self.config.sample.seeds[0]
+        return self.config.seeds[0]
 
     @cached_property
     def showcase(self) -> list[PosedObject]:

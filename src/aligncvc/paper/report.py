@@ -89,7 +89,7 @@ def write_report(
             ("Pair of networks", config.pair),
             ("Configuration", f"sha256 {sha256_json(config.model_dump(mode='json'))[:16]}"),
             ("Code", f"aligncvc {__version__}"),
-            ("Seed", f"{config.seed}; sampling {', '.join(map(str, config.sample.seeds))}"),
+            ("Seed", f"{config.seed}; sampling {', '.join(map(str, config.seeds))}"),
             ("Renders", rendering),
             ("This page was written on", hardware()),
         ],

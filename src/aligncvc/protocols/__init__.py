@@ -68,6 +68,9 @@ class ObjectChoice(Section):
     list: str = Field(description="TSV of objects, relative to the repository's root")
     split: Literal["train", "eval", "all"] = "all"
     limit: int | None = Field(None, ge=1, description="only the first n")
+    obtain: str | None = Field(
+        None, description="how to get objects that do not ship with the repository; not hashed"
+    )
     sha256: str | None = Field(
         None, pattern="^[0-9a-f]{64}$", description="of the TSV; computed where absent"
     )
@@ -95,16 +98,14 @@ class Psnr(Section):
     """-10 log10 of the MSE over pixels and channels, a view at a time, then the mean over views."""
 
     data_range: Literal[1] = 1
-    cap_db: float = Field(100.0, gt=0, description="identical images count as this many dB")
+    cap_db: Literal[100] = Field(100, description="identical images count as this many dB")
     averaging: Literal["per-view"] = Field("per-view", description="psnr_pooled pools the MSE instead")
 
 
 class Ssim(Section):
     """Wang et al. 2004, K1 = 0.01, K2 = 0.03, population covariance, valid positions, channels apart."""
 
-    window: Literal["gaussian", "uniform"] = "gaussian"
-    size_px: int = Field(11, ge=3)
-    sigma: float = Field(1.5, gt=0, description="of the gaussian window")
+    window: Literal["gaussian-11", "uniform-7"] = Field("gaussian-11", description="sigma 1.5; or flat")
     data_range: Literal[1] = 1
 
 
@@ -180,9 +181,7 @@ class Protocol(Section):
     objects: ObjectChoice
     render: Rendering
     background: float = Field(1.0, ge=0, le=1, description="grey value both sides are composited on")
-    alpha: Literal["blend", "threshold"] = Field(
-        "blend", description="straight alpha over the background, or above 0.5 as it is and else background"
-    )
+    alpha: Literal["blend"] = Field("blend", description="straight alpha, blended over the background")
     resize: Literal["none", "bilinear", "bicubic", "area"] = Field(
         "none", description="antialiased filter for images of another size; none: another size is an error"
     )
@@ -202,7 +201,9 @@ class Protocol(Section):
 
         The object list counts by its content, not by where it lies.
         """
-        return self.model_dump(mode="json", exclude={"name": True, "about": True, "objects": {"list"}})
+        return self.model_dump(
+            mode="json", exclude={"name": True, "about": True, "objects": {"list", "obtain"}}
+        )
 
     @property
     def hash(self) -> str:

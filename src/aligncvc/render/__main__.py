@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
-from aligncvc.config import load_config
+from aligncvc.config import EVALUATION_SET, load_config
 from aligncvc.errors import cli
+from aligncvc.render.jobs import require_scene
 from aligncvc.render.run import render_set, stop_on_terminate
 
 
@@ -15,6 +17,7 @@ def render(
     objects: Path,
     out: Path,
     config: Path | None = None,
+    name: Annotated[str, tyro.conf.arg(name="set")] = "train",
     workers: int | None = None,
     threads: int | None = None,
 ) -> None:
@@ -24,11 +27,15 @@ def render(
         objects: manifest.tsv of the objects stage.
         out: folder that receives one folder per object, manifest.tsv and contact_sheet.png.
         config: YAML configuration; config/config.yaml by default.
+        name: which set these objects are; `eval` is rendered as the protocol says, others by `render`.
         workers: Blender processes side by side; one per thread by default.
         threads: CPU threads in all; every one this process may use by default.
     """
     stop_on_terminate()
-    statuses = render_set(load_config(config), objects, out, workers, threads)
+    settings = load_config(config)
+    if name == EVALUATION_SET:
+        require_scene(settings.protocol)
+    statuses = render_set(settings.for_set(name), objects, out, workers, threads)
     print(f"{sum(s.ok for s in statuses)} of {len(statuses)} objects rendered: {out / 'manifest.tsv'}")
 
 

@@ -25,6 +25,7 @@ SCENE_VERSION = 2
 
 WORLD_COLOUR = (1.0, 1.0, 1.0)
 WORLD_STRENGTH = 0.45
+UNIFORM_COLOUR = (0.5, 0.5, 0.5)  # SyncDreamer's blender_script.py: a grey world of strength 1 and no lamp
 SUN_ENERGY = 1.6  # W/m^2; with the world a white surface facing the sun stays just below 1
 SUN_ANGLE_DEG = 25.0  # a wide sun: soft shadows
 SUN_EULER_DEG = (40.0, 0.0, -35.0)  # from the front, the left and above
@@ -86,6 +87,9 @@ class Scene:
         )
 
     def _set_light(self) -> None:
+        if self.job["light"] == "uniform":
+            self.bproc.renderer.set_world_background(list(UNIFORM_COLOUR), 1.0)
+            return
         self.bproc.renderer.set_world_background(list(WORLD_COLOUR), WORLD_STRENGTH)
         sun = self.bproc.types.Light("SUN", name="sun")
         sun.set_energy(SUN_ENERGY)
@@ -124,9 +128,10 @@ class Scene:
         return {block for kind in kinds for block in getattr(data, kind)}
 
     def _load(self, path: str) -> tuple[float, list[float]]:
-        """Import a GLB and fit it into the unit sphere; returns (scale, offset): new = scale * old + offset.
+        """Import a GLB and fit it into the unit sphere or cube.
 
-        `old` is in the importer's z-up frame (glTF's (x, -z, y)).
+        Returns (scale, offset): new = scale * old + offset. `old` is in the importer's z-up frame (glTF's
+        (x, -z, y)).
         """
         known = set(self.bpy.data.objects)
         try:
@@ -145,10 +150,13 @@ class Scene:
         points = self._points([o for o in imported if o.type == "MESH"])
         low, high = points.min(0), points.max(0)
         centre = (low + high) / 2
-        radius = float(np.linalg.norm(points - centre, axis=1).max())
-        if not radius > 0:
+        if self.job["normalisation"] == "unit-cube":
+            size = float((high - low).max())  # the longest side becomes 1: a cube that the unit sphere holds
+        else:
+            size = float(np.linalg.norm(points - centre, axis=1).max())
+        if not size > 0:
             raise BadObjectError("normalise", "all vertices coincide, the object has no size")
-        scale, offset = 1 / radius, -centre / radius
+        scale, offset = 1 / size, -centre / size
         self._transform(imported, scale, offset)
         for material in self.bpy.data.materials:
             material.use_backface_culling = False

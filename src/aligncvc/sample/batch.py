@@ -94,13 +94,15 @@ def sample_set(config: Config, method_name: str, manifest: Path, align_dir: Path
     """Every object of the manifest times every seed; `<out>/manifest.json` comes last.
 
     An object that cannot be read is listed under "failed" and the others go on. Raises UserError for an
-    unknown method, missing weights, or more failures than render.max_failure_rate allows.
+    unknown method, a protocol that does not fit the models, missing weights, or more failures than
+    render.max_failure_rate allows.
     """
     if method_name not in config.sample.methods:
         raise UserError(
             f"sample.methods does not define {method_name!r}; choose one of {sorted(config.sample.methods)}"
         )
     method = config.sample.methods[method_name]
+    config.require_models_fit()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     renders = RenderSet(manifest, config.render.size_px)
     generator, reconstructor = load_pair(config, method.run, align_dir)
@@ -115,7 +117,7 @@ def sample_set(config: Config, method_name: str, manifest: Path, align_dir: Path
             print(f"{object_id} is left out: {error}", file=sys.stderr)
             failed.append({"object": object_id, "reason": str(error)})
             continue
-        for seed in config.sample.seeds:
+        for seed in config.seeds:
             sampled, cost = sample_one(
                 generator,
                 reconstructor,
