@@ -79,6 +79,10 @@ _ALL = [
     Metric("clip_s", "CLIP-S", 1, 4, "distribution"),
     Metric("network_calls", "Network calls", -1, 0, "cost"),
     Metric("seconds", "Seconds", -1, 2, "cost"),
+    *(
+        Metric(f"seconds_{part}", f"Seconds, {part}", -1, 3, "cost")
+        for part in ("generator", "decode", "encode", "reconstruct", "render")
+    ),
     Metric("peak_mb", "Peak MB", -1, 0, "cost"),
 ]  # fmt: skip
 
