@@ -21,8 +21,9 @@ from aligncvc.errors import UserError
 SSIM_WINDOW, SSIM_SIGMA = 11, 1.5
 LPIPS_MIN_PX = 64
 DISTS_MIN_PX = 64
-_LPIPS_BATCH = 32
-_DISTS_BATCH_PIXELS = 65536  # of one side of the pair: larger batches leave the cache and run slower
+# Of one side of the pair; larger batches leave the cache and run slower.
+_LPIPS_BATCH_PIXELS = 131072
+_DISTS_BATCH_PIXELS = 65536
 
 Metric = Callable[[Tensor, Tensor], Tensor]
 Window = Literal["gaussian-11", "uniform-7"]
@@ -141,8 +142,9 @@ def lpips_scores(
     _check(images, target)
     _check_size(images, "LPIPS", LPIPS_MIN_PX)
     whole, foreground = [], []
-    for i in range(0, len(images), _LPIPS_BATCH):
-        here = slice(i, i + _LPIPS_BATCH)
+    batch = _batch(images, _LPIPS_BATCH_PIXELS)
+    for i in range(0, len(images), batch):
+        here = slice(i, i + batch)
         maps = _lpips_maps(model, images[here].float(), target[here].float())
         whole.append(torch.stack([layer.mean((-3, -2, -1)) for layer in maps]).sum(0))
         if alpha is not None:
@@ -175,7 +177,7 @@ def dists_metric(model: Dists) -> Metric:
     def dists(images: Tensor, target: Tensor) -> Tensor:
         _check(images, target)
         _check_size(images, "DISTS", DISTS_MIN_PX)
-        batch = max(1, _DISTS_BATCH_PIXELS // (images.shape[-2] * images.shape[-1]))
+        batch = _batch(images, _DISTS_BATCH_PIXELS)
         pairs = zip(images.float().split(batch), target.float().split(batch), strict=True)
         return torch.cat([model(a, b) for a, b in pairs])
 
@@ -191,6 +193,10 @@ def _masked_mean(values: Tensor, alpha: Tensor) -> Tensor:
     """(B, h, w) twice -> (B,): mean where alpha exceeds 0.5, NaN where it nowhere does."""
     mask = (alpha > 0.5).to(values.dtype)
     return (values * mask).sum((-2, -1)) / mask.sum((-2, -1))
+
+
+def _batch(images: Tensor, pixels: int) -> int:
+    return max(1, pixels // (images.shape[-2] * images.shape[-1]))
 
 
 def _check(images: Tensor, target: Tensor) -> None:
