@@ -72,9 +72,11 @@ _ALL = [
     *(
         Metric(f"{kind}_lite0_{what}", f"{heading} (Lite0) {what.replace('_', ' / ')}", -1, digits,
                "distribution", per_step=True, set_level=True)
-        for kind, heading, digits in (("frechet", "Fréchet distance", 3), ("kernel", "Kernel distance", 4))
+        for kind, heading, digits in (("frechet", "Fréchet distance", 1), ("kernel", "Kernel distance", 3))
         for what in ("views", "renders", "views_renders")
     ),
+    Metric("frechet_lite0_floor", "Fréchet distance (Lite0) floor", 0, 1, "distribution", set_level=True),
+    Metric("kernel_lite0_floor", "Kernel distance (Lite0) floor", 0, 3, "distribution", set_level=True),
     Metric("fid", "FID", -1, 2, "distribution", set_level=True),
     Metric("clip_s", "CLIP-S", 1, 4, "distribution"),
     Metric("network_calls", "Network calls", -1, 0, "cost"),

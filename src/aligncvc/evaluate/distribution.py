@@ -8,12 +8,14 @@ and they are never called FID or KID.
 
 *Frechet distance*: of Gaussians with the sets' means and (unbiased) covariances. It is biased upward, the
 more so the fewer the images: with fewer images than features two samples of one distribution are far from
-0. `floor` measures how far ground truth is from ground truth at the same number of images. *Kernel
+0. `floor_family` measures how far ground truth is from ground truth at the same number of images. *Kernel
 distance*: squared maximum mean discrepancy with KID's kernel (<x, y> / d + 1)^3. Its estimate only pairs
 images of different objects, which keeps it free of bias although views of one object depend on each other
 and both sets show the same objects; it can be negative.
 
 Both see sets only: the right views under the wrong objects (`control:shuffled`) have Frechet distance 0.
+Their kernel distance is far below 0, because each image's twin then stands under another object, and such
+pairs are the ones that count: free of bias means for sets that are not made of one another.
 Intervals (95 %) resample objects, with all their views and seeds.
 """
 
@@ -99,12 +101,12 @@ def distribution_family(
     return values
 
 
-def floor(ring: Mapping[str, Tensor], rig: Sequence[int]) -> dict[str, float]:
-    """Distances of ground truth at the rig's poses to ground truth half a rig spacing on.
+def floor_family(ring: Mapping[str, Tensor], rig: Sequence[int]) -> list[Value]:
+    """`frechet_lite0_floor`, `kernel_lite0_floor`: ground truth at the rig's poses to ground truth between them.
 
-    ring: by object, features (R, D) of the whole ring. The two sets show the same objects, equally often,
-    from other sides: nothing that a method does can be told from 0 below `frechet` and `kernel` of these.
-    Raises UserError where the rig leaves no pose between its own.
+    ring: by object, features (R, D) of the whole ring. Both sets show the same objects, equally often, from
+    other sides (half a rig spacing on): distances below these say nothing about a method. They belong to the
+    render set, not to a method. Raises UserError where the rig leaves no pose between its own.
     """
     size = len(next(iter(ring.values())))
     between = [(i + size // len(rig) // 2) % size for i in rig]
@@ -117,10 +119,10 @@ def floor(ring: Mapping[str, Tensor], rig: Sequence[int]) -> dict[str, float]:
         gather({(name, 0): ring[name][poses] for name in objects}, objects) for poses in (list(rig), between)
     )
     whole = np.ones((1, len(objects)))
-    return {
-        "frechet": float(_frechet(one, other, whole)[0]),
-        "kernel": float(_kernel(one, other, whole)[0]),
-    }
+    return [
+        Value("frechet_lite0_floor", float(_frechet(one, other, whole)[0])),
+        Value("kernel_lite0_floor", float(_kernel(one, other, whole)[0])),
+    ]
 
 
 def object_resamples(objects: int, resamples: int, root_seed: int) -> np.ndarray:
@@ -174,7 +176,7 @@ def _kernel(one: FeatureSet, other: FeatureSet, counts: np.ndarray) -> np.ndarra
         sums, pairs = (
             _sum_by_object(x, a.owner, b.owner, counts.shape[1]) for x in (kernel, torch.ones_like(kernel))
         )
-        weigh = [np.einsum("ba,ac,bc->b", counts, x, counts) for x in (sums, pairs)]
+        weigh = [(counts @ x * counts).sum(1) for x in (sums, pairs)]
         with np.errstate(invalid="ignore", divide="ignore"):
             return weigh[0] / weigh[1]
 
