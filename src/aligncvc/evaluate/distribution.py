@@ -102,7 +102,7 @@ def distribution_family(
 
 
 def floor_family(ring: Mapping[str, Tensor], rig: Sequence[int]) -> list[Value]:
-    """`frechet_lite0_floor`, `kernel_lite0_floor`: ground truth at the rig's poses to ground truth between them.
+    """`frechet_lite0_floor`, `kernel_lite0_floor`: ground truth at the rig's poses to ground truth between.
 
     ring: by object, features (R, D) of the whole ring. Both sets show the same objects, equally often, from
     other sides (half a rig spacing on): distances below these say nothing about a method. They belong to the
