@@ -9,6 +9,7 @@ import pytest
 from workflow_copy import copy_checkout, jobs, snakemake
 
 from aligncvc.files import PROJECT_ROOT
+from aligncvc.protocols import load_protocol
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +35,20 @@ def test_other_configurations_replace_the_demo(fresh: Path, name: str) -> None:
     found = jobs(output)
     assert {"objects", "renders", "align", "sample", "evaluate", "table", "figures", "report"} <= found.keys()
     assert ("two_stage_50" in output) == (name == "paper")
+
+
+def test_records_lie_under_their_protocol(fresh: Path) -> None:
+    output = snakemake(fresh, "-n", "results/table1.csv").stdout
+    assert f"results/metrics/{load_protocol('demo').slug}/aware_4.csv" in output
+
+
+@pytest.mark.parametrize(("protocol", "words"), [
+    ("gso30-syncdreamer", "size_px 256 and the models of this configuration work with render.size_px 64"),
+    ("nowhere", "there is no protocol 'nowhere'"),
+])  # fmt: skip
+def test_a_protocol_that_cannot_be_used_is_one_sentence(fresh: Path, protocol: str, words: str) -> None:
+    result = snakemake(fresh, "-n", "--config", f"evaluate={{protocol: {protocol}}}", check=False)
+    assert result.returncode and words in result.stdout
 
 
 def test_pretrain_and_bench_are_targets(fresh: Path) -> None:

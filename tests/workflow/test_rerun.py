@@ -38,14 +38,14 @@ def test_edit_of_a_late_stage_reruns_it_alone(checkout: Path, planned: Planned) 
 def test_edit_of_sampling_leaves_data_and_alignment(checkout: Path, planned: Planned) -> None:
     append(checkout / "src/aligncvc/sample/__init__.py", "\nEDITED = True\n")
     found = planned()
-    assert found["sample"] == found["evaluate"] == 6
+    assert found["sample"] == found["evaluate"] == 12
     assert not {"objects", "renders", "align", "checkpoints"} & found.keys()
 
 
 def test_edit_of_a_shared_module_reruns_the_stages_that_import_it(checkout: Path, planned: Planned) -> None:
     append(checkout / "src/aligncvc/rollout.py", "\nEDITED = True\n")
     found = planned()
-    assert found["align"] == 3 and found["sample"] == 6
+    assert found["align"] == 3 and found["sample"] == 12
     assert not {"objects", "renders", "checkpoints"} & found.keys()
 
 
@@ -61,9 +61,6 @@ def test_edit_of_the_kernel_reruns_what_rasterises(checkout: Path, planned: Plan
 def test_configuration_reruns_only_its_readers(planned: Planned) -> None:
     paper = {"table": 2, "figures": 1, "report": 1}
     assert planned("--config", "paper={showcase: 3}") == paper
-    evaluate = planned("--config", "evaluate={views: held_out}")
-    assert evaluate.pop("evaluate") == 6
-    assert evaluate == paper
     assert planned("--config", "pretrain={lr: 0.5}") == {}
 
 
@@ -72,7 +69,27 @@ def test_an_alignment_weight_reruns_from_alignment(planned: Planned) -> None:
     assert found["align"] == 3
     assert not {"objects", "renders", "checkpoints"} & found.keys()
     # The methods that use pretrained weights are not sampled again.
-    assert found["sample"] == 3
+    assert found["sample"] == 6
+
+
+def with_protocol(checkout: Path, old: str, new: str) -> str:
+    """The option for the demo's protocol with one change, in a file of its own."""
+    folder = checkout / "config/protocols"
+    text = (folder / "demo.yaml").read_text()
+    assert old in text
+    (folder / "mine.yaml").write_text(text.replace(old, new))
+    return "evaluate={protocol: mine}"
+
+
+def test_a_protocol_reruns_what_it_decides(checkout: Path, planned: Planned) -> None:
+    late = {"evaluate": 12, "table": 2, "figures": 1, "report": 1}
+    scored, seeds = "scored: ring, input_view: true", "seeds: [0]"
+    held_out = with_protocol(checkout, scored, "scored: held_out, input_view: false")
+    assert planned("--config", held_out) == late
+    assert planned("--config", with_protocol(checkout, seeds, "seeds: [0, 1]")) == {**late, "sample": 12}
+    finer = planned("--config", with_protocol(checkout, "samples: 16", "samples: 32"))
+    assert finer == {**late, "renders": 1, "sample": 12}
+    assert planned("--config", "evaluate={protocol: demo}") == {}
 
 
 def test_stages_read_the_configuration_of_this_run(checkout: Path) -> None:

@@ -167,8 +167,8 @@ class Metrics(Section):
 class Versions(Section):
     """Versions of the code behind the numbers; a stage of another version refuses the protocol."""
 
-    scene: int = Field(ge=1, description="aligncvc.render.blender_scene.SCENE_VERSION")
-    metrics: int = Field(ge=1, description="aligncvc.evaluate.protocol.METRIC_VERSION")
+    scene: int = Field(ge=1, description="SCENE_VERSION of render/blender_scene.py")
+    metrics: int = Field(ge=1, description="METRIC_VERSION of evaluate/protocol.py")
 
 
 class Protocol(Section):

@@ -17,16 +17,21 @@ def as_yaml(protocol: Protocol) -> str:
     return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
 
 
-def listing() -> str:
-    """A table of the presets: slug, class, views, size, object list."""
-    rows = [("PROTOCOL", "CLASS", "VIEWS", "SIZE", "OBJECTS")]
+def table() -> str:
+    """The presets as a Markdown table: slug, class, scored views, size, object list."""
+    rows = [("protocol", "class", "views scored", "size", "objects")]
     for protocol in map(load_protocol, presets()):
-        render, views = protocol.render, protocol.views
-        scored = views.indices(render.ring_views, render.rig_indices)
-        rows.append((protocol.slug, protocol.protocol_class, f"{len(scored)} of {render.ring_views}",
-                     f"{render.size_px} px", protocol.objects.list))  # fmt: skip
+        render, chosen = protocol.render, protocol.objects
+        scored = protocol.views.indices(render.ring_views, render.rig_indices)
+        limits = [f"split {chosen.split}"] * (chosen.split != "all") + [f"first {chosen.limit}"] * bool(
+            chosen.limit
+        )
+        objects = f"{chosen.list} ({', '.join(limits)})" if limits else chosen.list
+        views, size = f"{len(scored)} of {render.ring_views}", f"{render.size_px} px"
+        rows.append((protocol.slug, protocol.protocol_class, views, size, objects))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+    lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows]
+    return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
 
 
 def show(name: str, /) -> None:
@@ -37,7 +42,7 @@ def show(name: str, /) -> None:
 
 def list_() -> None:
     """Print the presets of config/protocols."""
-    print(listing())
+    print(table())
 
 
 def diff(one: str, other: str, /) -> None:
