@@ -9,13 +9,14 @@ from typing import Any
 from aligncvc import __version__
 from aligncvc.config import Config
 from aligncvc.files import sha256_json, write_text
+from aligncvc.hardware import hardware
 from aligncvc.paper.models import chosen_method, read_models
 from aligncvc.paper.pieces import (
     Figure,
-    hardware,
     in_words,
     object_names,
     read_figures,
+    read_published,
     read_render_set,
     read_table,
     stage_seconds,
@@ -52,11 +53,13 @@ def write_report(
     samples: Sequence[Path],
     renders: Sequence[Path],
     out: Path,
+    reported: Path | None = None,
 ) -> None:
     """Write `out` from files alone; what a run did not make (a figure, a contact sheet, timings) is left out.
 
-    tables: CSVs; figures: index.json; samples: manifest.json of each method; renders: manifest.tsv of each
-    set. Raises UserError for a file given here that cannot be read.
+    tables: CSVs with a JSON twin; figures: index.json; samples: manifest.json of each method; renders:
+    manifest.tsv of each set; reported: JSON of the published numbers. Raises UserError for a file given here
+    that cannot be read.
     """
     names = object_names(config)
     sets = [read_render_set(path, names) for path in renders]
@@ -78,6 +81,7 @@ def write_report(
         method=method,
         steps=in_words(shown.steps),
         tables=[read_table(path) for path in tables],
+        published=read_published(reported) if reported else [],
         sections=sections,
         sets=sets,
         held_out=held_out["ok"] if held_out else 0,
