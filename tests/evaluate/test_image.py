@@ -24,6 +24,7 @@ from aligncvc.evaluate.image import (
     psnr,
     ssim,
     ssim_map,
+    ssim_scores,
 )
 from aligncvc.metrics import PSNR_CAP_DB
 
@@ -148,6 +149,8 @@ def test_foreground_ssim_is_the_map_of_scikit_image_where_the_centre_is_foregrou
         assert math.isnan(float(found[2]))
     whole = foreground_ssim(*pair, torch.ones(3, 1, 96, 80))
     assert whole.tolist() == pytest.approx(ssim(*pair).tolist(), abs=1e-12)
+    both = ssim_scores(*pair, alpha)
+    assert torch.equal(both[0], ssim(*pair)) and torch.equal(both[1][:2], foreground_ssim(*pair, alpha)[:2])
 
 
 def test_ssim_window_moves_the_number_and_others_are_refused(pair: tuple[Tensor, Tensor]) -> None:

@@ -113,6 +113,13 @@ def test_image_family_scores_the_clamped_drawing_over_the_background(
     assert all(math.isnan(value) for value in found["clip_s"].values())  # no weights, no number
 
 
+def test_dists_may_score_each_second_view(subject: Subject, tools: ImageTools) -> None:
+    every = table(list(image_family(subject, tools)))["dists"]
+    second = table(list(image_family(subject, replace(tools, dists_every=2))))["dists"]
+    assert second.keys() == {(FINAL_STEP, 1), (FINAL_STEP, 3), (FINAL_STEP, MEAN_VIEW)}
+    assert second[FINAL_STEP, 3] == pytest.approx(every[FINAL_STEP, 3], abs=1e-6)
+
+
 def test_images_drawn_before_are_not_drawn_again(subject: Subject, tools: ImageTools) -> None:
     drawn = draw_scored(subject)
     once = list(image_family(subject, replace(tools, dists=None)))

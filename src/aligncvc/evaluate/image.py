@@ -68,9 +68,17 @@ def foreground_ssim(images: Tensor, target: Tensor, alpha: Tensor, window: Windo
 
     Windows at the silhouette still see background: it cannot be cut out without inventing pixels.
     """
+    return ssim_scores(images, target, alpha, window)[1]
+
+
+def ssim_scores(
+    images: Tensor, target: Tensor, alpha: Tensor, window: Window = "gaussian-11"
+) -> tuple[Tensor, Tensor]:
+    """`ssim` and `foreground_ssim` from one map, two (B,)."""
     values = ssim_map(images, target, window)
     margin = (images.shape[-1] - values.shape[-1]) // 2
-    return _masked_mean(values, alpha[:, 0, margin:-margin, margin:-margin])
+    inside = alpha[:, 0, margin : margin + values.shape[-2], margin : margin + values.shape[-1]]
+    return values.mean((-2, -1)), _masked_mean(values, inside)
 
 
 def ssim_map(images: Tensor, target: Tensor, window: Window = "gaussian-11") -> Tensor:

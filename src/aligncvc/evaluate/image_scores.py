@@ -18,11 +18,11 @@ from aligncvc.evaluate.image import (
     LPIPS_MIN_PX,
     dists_metric,
     foreground_psnr,
-    foreground_ssim,
     lpips_scores,
     pooled_psnr,
     psnr,
     ssim,
+    ssim_scores,
 )
 from aligncvc.evaluate.records import FINAL_STEP, MEAN_VIEW
 from aligncvc.evaluate.subject import Subject, Value
@@ -32,6 +32,7 @@ from aligncvc.evaluate.subject import Subject, Value
 class ImageTools:
     """The networks that judge images. None: not loaded.
 
+    dists_every: DISTS, which costs most, scores each n-th scored view (1: all); it belongs to the protocol.
     reasons: by metric, why it has no value anywhere ("n/a (weights missing): ...").
     """
 
@@ -39,6 +40,7 @@ class ImageTools:
     lpips_vgg: nn.Module | None = None
     dists: Dists | None = None
     clip: ClipImageEncoder | None = None
+    dists_every: int = 1
     reasons: dict[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -48,6 +50,7 @@ class ImageTools:
         *,
         vgg: bool = False,
         dists: bool = True,
+        dists_every: int = 1,
         ledger: Path | str | None = None,
         accept_licences: Sequence[str] = (),
     ) -> ImageTools:
@@ -61,6 +64,7 @@ class ImageTools:
             load_lpips("vgg", ledger=ledger) if vgg else None,
             load_dists(ledger=ledger) if dists else None,
             None if reason else load_clip(ledger=ledger, accept_licences=accept_licences),
+            dists_every,
             {"clip_s": reason} if reason else {},
         )
 
@@ -87,22 +91,22 @@ def image_family(subject: Subject, tools: ImageTools, images: Tensor | None = No
     drawn = draw_scored(subject) if images is None else images
     target, alpha = subject.scored_truth, subject.truth[subject.scored].alpha
     lpips, fg_lpips = _lpips(tools.lpips, drawn, target, alpha)
+    whole_ssim, fg_ssim = ssim_scores(drawn, target, alpha)
     results = {
         "psnr": psnr(drawn, target),
-        "ssim": ssim(drawn, target),
+        "ssim": whole_ssim,
         "lpips": lpips,
         "fg_psnr": foreground_psnr(drawn, target, alpha),
-        "fg_ssim": foreground_ssim(drawn, target, alpha),
+        "fg_ssim": fg_ssim,
         "fg_lpips": fg_lpips,
-        "dists": dists_metric(tools.dists)(drawn, target)
-        if tools.dists is not None and min(drawn.shape[-2:]) >= DISTS_MIN_PX
-        else _no_values(drawn),
         "clip_s": clip_s(tools.clip, drawn, target) if tools.clip is not None else _no_values(drawn),
     }
     if tools.lpips_vgg is not None:
         results["lpips_vgg"] = _lpips(tools.lpips_vgg, drawn, target)[0]
     for name, values in results.items():
         yield from per_view(name, values, subject.scored)
+    every = slice(None, None, tools.dists_every)
+    yield from per_view("dists", _dists(tools.dists, drawn[every], target[every]), subject.scored[every])
     yield Value("psnr_pooled", float(pooled_psnr(drawn, target)))
 
 
@@ -148,6 +152,13 @@ def _lpips(model: Any, images: Tensor, target: Tensor, alpha: Tensor | None = No
     if model is None or min(images.shape[-2:]) < LPIPS_MIN_PX:
         return _no_values(images), _no_values(images)
     return lpips_scores(model, images, target, alpha)
+
+
+def _dists(model: Dists | None, images: Tensor, target: Tensor) -> Tensor:
+    """DISTS, or NaN where there is no network or the images are too small for it."""
+    if model is None or min(images.shape[-2:]) < DISTS_MIN_PX:
+        return _no_values(images)
+    return dists_metric(model)(images, target)
 
 
 def _no_values(images: Tensor) -> Tensor:
