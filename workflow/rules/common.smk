@@ -45,6 +45,9 @@ SAMPLE_READS = (
 PAPER_READS = ("seed", "pair", "render", "sample", "evaluate", "protocol", "paper")
 TABLES = ("table1", "table2")
 
+# Numbers that papers print, one file a paper.
+REPORTED = sorted(map(str, Path("config/reported").glob("*.csv")))
+
 
 # Not a rule's output: each stage reruns for the sections that it reads (params: settings), not for the file.
 RESOLVED = "results/config.yaml"

@@ -1,7 +1,8 @@
 """Tables, figures and the report.
 
 In:  results/metrics/<protocol>-<hash>/*.csv, the samples and the renders behind them
-Out: results/table1.csv and table2.csv (.md and .tex beside them), results/figures/, results/report.html
+Out: results/table1.csv, table2.csv and costs.csv (.md, .tex and .json beside them), results/reported.md,
+     results/figures/, results/report.html
 """
 
 
@@ -9,6 +10,7 @@ rule table:
     """One table of the paper, aggregated from the records of the methods that it shows."""
     input:
         metrics=PLAN.metrics,
+        reported=REPORTED,
     output:
         csv=report(
             "results/{table}.csv",
@@ -16,7 +18,7 @@ rule table:
             category="Results",
             labels={"result": "{table}"},
         ),
-        twins=multiext("results/{table}", ".md", ".tex"),
+        twins=multiext("results/{table}", ".md", ".tex", ".json"),
     log:
         "results/logs/paper/{table}.log",
     benchmark:
@@ -32,7 +34,60 @@ rule table:
         settings=PLAN.reads(*PAPER_READS),
     shell:
         "python -m aligncvc.paper table --config {params.config} --table {wildcards.table} --metrics {input.metrics}"
-        " --out {output.csv} > {log} 2>&1"
+        " --reported {input.reported} --out {output.csv} > {log} 2>&1"
+
+
+rule costs:
+    """What one object takes with each method: seconds by part, network calls, peak memory, hardware."""
+    input:
+        metrics=PLAN.records(PLAN.methods()),
+        samples=expand("results/sample/{method}/manifest.json", method=PLAN.methods()),
+    output:
+        csv=report(
+            "results/costs.csv",
+            caption="../report/costs.rst",
+            category="Results",
+            labels={"result": "costs"},
+        ),
+        twins=multiext("results/costs", ".md", ".tex", ".json"),
+    log:
+        "results/logs/paper/costs.log",
+    benchmark:
+        "results/benchmarks/paper/costs.jsonl"
+    conda:
+        "../../envs/paper.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        config=RESOLVED,
+        code=code("aligncvc.paper"),
+        settings=PLAN.reads(*PAPER_READS),
+    shell:
+        "python -m aligncvc.paper costs --config {params.config} --metrics {input.metrics}"
+        " --samples {input.samples} --out {output.csv} > {log} 2>&1"
+
+
+rule reported:
+    """The numbers that papers report, with how they were measured: a page, and its twin for the report."""
+    input:
+        REPORTED,
+    output:
+        page="results/reported.md",
+        twin="results/reported.json",
+    log:
+        "results/logs/paper/reported.log",
+    benchmark:
+        "results/benchmarks/paper/reported.jsonl"
+    conda:
+        "../../envs/paper.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        code=code("aligncvc.paper"),
+    shell:
+        "python -m aligncvc.paper reported --reported {input} --out {output.page} > {log} 2>&1"
 
 
 rule figures:
@@ -67,7 +122,9 @@ rule figures:
 rule report:
     """One self-contained page with the tables, the figures and models to turn."""
     input:
-        tables=expand("results/{table}.csv", table=TABLES),
+        tables=expand("results/{table}.csv", table=[*TABLES, "costs"]),
+        twins=expand("results/{table}.json", table=[*TABLES, "costs"]),
+        reported="results/reported.json",
         figures="results/figures/index.json",
         samples=expand("results/sample/{method}/manifest.json", method=PLAN.methods()),
         renders=expand("results/renders/{set}/manifest.tsv", set=["train", "eval"]),
@@ -94,4 +151,5 @@ rule report:
         settings=PLAN.reads(*PAPER_READS),
     shell:
         "python -m aligncvc.paper report --config {params.config} --tables {input.tables} --figures {input.figures}"
-        " --samples {input.samples} --renders {input.renders} --out {output} > {log} 2>&1"
+        " --samples {input.samples} --renders {input.renders} --reported {input.reported} --out {output}"
+        " > {log} 2>&1"
