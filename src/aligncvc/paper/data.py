@@ -16,11 +16,8 @@ from aligncvc.config import Config
 from aligncvc.errors import UserError
 from aligncvc.evaluate.records import FINAL_STEP, MEAN_VIEW, Record
 from aligncvc.evaluate.score import read_sample_manifest, read_steps, render_model
+from aligncvc.evaluate.stats import interval
 from aligncvc.renderset import PosedObject, RenderSet
-from aligncvc.streams import numpy_stream
-
-BOOTSTRAP_DRAWS = 2000
-"""Resamples of the objects behind a 95 % interval."""
 
 Image = np.ndarray
 """(H, W, 3) float32 in [0, 1]."""
@@ -62,15 +59,12 @@ def by_method(records: Iterable[Record]) -> dict[str, list[Record]]:
 
 
 def bootstrap(values: Sequence[float], seed: int, *names: object) -> tuple[float, float] | None:
-    """The 95 % percentile interval of the mean over objects, from a named random stream.
+    """The 95 % interval of the mean of one value an object (`evaluate.stats`), from a named random stream.
 
     None for fewer than two objects: one object says nothing about the spread.
     """
-    if len(values) < 2:
-        return None
-    draw = numpy_stream(seed, "bootstrap", *names).integers(0, len(values), (BOOTSTRAP_DRAWS, len(values)))
-    low, high = np.percentile(np.asarray(values, dtype=np.float64)[draw].mean(1), [2.5, 97.5])
-    return float(low), float(high)
+    found = interval({(f"{i:06d}", 0): value for i, value in enumerate(values)}, seed, *names)
+    return None if math.isnan(found.lo) else (found.lo, found.hi)
 
 
 @dataclass(frozen=True)
