@@ -218,7 +218,8 @@ def test_intervals_cover_the_expectation_about_as_often_as_they_say() -> None:
         expectation = np.mean([distance(*pair(10_000 + seed), once)[0] for seed in range(300)])
         ends = [distance(*pair(seed), object_resamples(12, 200, seed))[1:] for seed in range(trials)]
         assert 0.88 <= np.mean([low <= expectation <= high for low, high in ends]) <= 1
-        assert np.mean([low <= 0 for low, _ in ends]) < 0.2, "and the interval is no wider than that asks for"
+        wrong = 5 * expectation
+        assert np.mean([low <= wrong <= high for low, high in ends]) < 0.3, "intervals may not hold anything"
 
 
 def test_missing_sides_and_wrong_inputs() -> None:
@@ -232,8 +233,8 @@ def test_missing_sides_and_wrong_inputs() -> None:
     assert distribution_family(fewer, {}, truth, resamples=10)[0].value == pytest.approx(D, rel=1e-6)
     with pytest.raises(UserError, match="no ground truth for object-0"):
         distribution_family(views, {}, {n: x for n, x in truth.items() if n != "object-0"})
-    with pytest.raises(UserError, match="different objects or seeds"):
-        distribution_family(views, fewer, truth)
+    both = distribution_family(views, {k: x + 0.5 for k, x in fewer.items()}, truth, resamples=10)
+    assert {v.metric: v.value for v in both}["frechet_lite0_views_renders"] == pytest.approx(D * 0.5**2)
     with pytest.raises(UserError, match="different numbers of steps"):
         distribution_family(views, sampled(truth, 1.0, steps=3), truth)
 

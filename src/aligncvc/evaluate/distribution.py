@@ -73,8 +73,9 @@ def distribution_family(
     object, (V, D) at the rig's poses. The values are `<kind>_lite0_<what>`, `..._lo` and `..._hi` with
     kind `frechet` or `kernel` and what `views` (generated views to ground truth), `renders` (renderings to
     ground truth), `views_renders` (generated views to renderings: the alignment that the paper claims);
-    step = 1..K. Ground truth counts for the objects that the method has, failed ones are left out.
-    Intervals are NaN for a single object. Raises UserError if steps or objects do not fit.
+    step = 1..K. Objects that a side lacks (failed ones) are left out of both.
+    Intervals are NaN for a single object. Raises UserError if an object has no truth or
+    the numbers of steps differ.
     """
     values: list[Value] = []
     for what, first, second in (
@@ -82,11 +83,14 @@ def distribution_family(
         ("renders", renders, None),
         ("views_renders", views, renders),
     ):
-        if not first or second == {}:
+        if second is not None:  # only what has both
+            keys = first.keys() & second.keys()
+            first, second = ({key: x[key] for key in keys} for x in (first, second))
+        if not first:
             continue
         objects = sorted({name for name, _ in first})
         check_truth(truth, objects)
-        _check(first, second)
+        _check_steps(first, second or {})
         shown = gather({(name, 0): truth[name] for name in objects}, objects)
         counts = object_resamples(len(objects), resamples, root_seed)
         for step in range(len(next(iter(first.values())))):
@@ -154,8 +158,8 @@ def _interval(values: np.ndarray, least: float) -> tuple[float, float, float]:
     """The distance of the set itself (row 0) and the middle 95 % of its resamples', moved onto it.
 
     A resample shows fewer different objects than the set, so its own bias is larger: the spread of the
-    resamples is kept and their mean is moved to the estimate. In simulations of 12 and 30 objects the interval
-    held the distance's expectation for that many objects (bias included) in 91 to 99 of 100 trials.
+    resamples is kept and their mean is moved to the estimate. In simulations of 12 and 30 objects it held
+    the distance's expectation for that many objects (bias included) in 91 to 99 of 100 trials.
     """
     estimate, resampled = float(values[0]), values[1:][np.isfinite(values[1:])]
     if len(resampled) == 0:
@@ -212,9 +216,7 @@ def check_truth(truth: Mapping[str, Tensor], objects: Sequence[str]) -> None:
         )
 
 
-def _check(first: Sampled, second: Sampled | None) -> None:
-    if second is not None and first.keys() != second.keys():
-        raise UserError("generated views and renderings are of different objects or seeds; sample again")
-    steps = {len(x) for sampled in (first, second or {}) for x in sampled.values()}
+def _check_steps(*sampled: Sampled) -> None:
+    steps = {len(x) for features in sampled for x in features.values()}
     if len(steps) > 1:
         raise UserError(f"the samples kept different numbers of steps ({sorted(steps)}); sample again")
