@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,14 +100,17 @@ def image_family(subject: Subject, tools: ImageTools, images: Tensor | None = No
         "fg_psnr": foreground_psnr(drawn, target, alpha),
         "fg_ssim": fg_ssim,
         "fg_lpips": fg_lpips,
-        "clip_s": clip_s(tools.clip, drawn, target) if tools.clip is not None else _no_values(drawn),
     }
+    if tools.clip is not None:
+        results["clip_s"] = clip_s(tools.clip, drawn, target)
     if tools.lpips_vgg is not None:
         results["lpips_vgg"] = _lpips(tools.lpips_vgg, drawn, target)[0]
     for name, values in results.items():
         yield from per_view(name, values, subject.scored)
     every = slice(None, None, tools.dists_every)
     yield from per_view("dists", _dists(tools.dists, drawn[every], target[every]), subject.scored[every])
+    if tools.clip is None:
+        yield Value("clip_s", math.nan)
     yield Value("psnr_pooled", float(pooled_psnr(drawn, target)))
 
 
