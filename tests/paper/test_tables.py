@@ -295,12 +295,13 @@ def test_metrics_that_do_not_discriminate_are_marked(config: Config, tmp_path: P
 
 
 def test_what_is_missing_has_its_reason(config: Config, records: Path) -> None:
-    facts = {"name": "demo", "hash": "abc", "metrics": {"lpips": "n/a (weights missing)", "psnr": {"cap": 1}}}
+    metrics = {"lpips": "n/a (weights missing)", "psnr": {"cap": 1}}
+    facts = {"name": "demo", "hash": "abc", "metrics": metrics, "unavailable": {"dists": "images too small"}}
     protocol_file(records).write_text(json.dumps(facts))
     context = read_context([records])
-    assert context.reasons == {"lpips": "n/a (weights missing)"}
+    assert context.reasons == {"lpips": "n/a (weights missing)", "dists": "n/a (images too small)"}
     laid = lay_out(config, build_rows(config, "table1", read(records)), context)
-    assert "LPIPS: n/a (weights missing)." in laid.notes
+    assert "LPIPS: n/a (weights missing)." in laid.notes and "DISTS: n/a (images too small)." in laid.notes
     assert any(note.startswith("No records: two_stage_50, two_stage_4") for note in laid.notes)
     assert "Protocol: demo-abc." in laid.notes[0]
 
@@ -336,6 +337,13 @@ def test_published_numbers_stand_only_beside_their_class(
     if not shown:
         assert "No published number stands beside these" in laid.notes[-1]
         assert f"({kind or 'unknown'})" in laid.notes[-1]
+
+
+def test_the_floor_of_a_distance_is_a_note(config: Config) -> None:
+    records = [record("aware_4", "*", name, 0.25) for name in ("kernel_lite0_floor", "frechet_lite0_floor")]
+    found = build_rows(config, "table1", records + methods_at(1.0, 0.2))
+    (note,) = [n for n in lay_out(config, found, Context({}, {})).notes if "floor" in n]
+    assert note.startswith("Kernel distance (Lite0) floor") and "0.25" in note  # no Fréchet column is shown
 
 
 def test_columns_are_the_configuration_s(config: Config) -> None:

@@ -49,6 +49,10 @@ def read_context(
     """
     protocols = [p for p in map(_protocol, metrics) if p]
     reasons = {name: text for protocol in protocols for name, text in _not_available(protocol)}
+    for protocol in protocols:
+        missing = protocol.get("unavailable")
+        for name, why in missing.items() if isinstance(missing, dict) else ():
+            reasons.setdefault(str(name), f"n/a ({why})")
     return Context(
         protocols[0] if protocols else {},
         reasons,

@@ -145,6 +145,7 @@ def notes(config: Config, found: Rows, context: Context) -> list[str]:
         f"objects and seeds, {DRAWS} resamples). Objects: with a result, of all in the set.",
         *_bold_note(found, shown),
         *([CONTROL_NOTE] if any(row.control for row in found.rows) else []),
+        *_floor_notes(found, shown),
         *_muted_note(context, shown),
         *_missing_notes(found, context, shown),
         _reported_note(config, context),
@@ -177,6 +178,18 @@ def _muted_note(context: Context, shown: Sequence[str]) -> list[str]:
     muted = [n for n in shown if n in context.muted]
     text = f"{DAGGER} does not discriminate GT > jittered > shuffled on this rig"
     return [f"{text}: {_headings(muted)}."] if muted else []
+
+
+def _floor_notes(found: Rows, shown: Sequence[str]) -> list[str]:
+    """What distances between distributions come to without any method, where that was measured."""
+    lines = []
+    for kind in ("frechet", "kernel"):
+        floor = next((v for row in found.rows if (v := row.values.get(f"{kind}_lite0_floor"))), None)
+        if floor is not None and any(name.startswith(f"{kind}_lite0_") for name in shown):
+            value = number(f"{kind}_lite0_floor", floor.mean)
+            heading = describe(f"{kind}_lite0_floor").heading
+            lines.append(f"{heading}, true views to true views at other poses: {value}; less says nothing.")
+    return lines
 
 
 def _missing_notes(found: Rows, context: Context, shown: Sequence[str]) -> list[str]:
