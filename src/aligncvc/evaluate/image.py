@@ -95,7 +95,8 @@ def ssim_map(images: Tensor, target: Tensor, window: Window = "gaussian-11") -> 
             f"SSIM needs images of at least {size} px a side, got {width}x{height}; render larger"
         )
     # Separable filters as products with band matrices: several times faster than convolutions in float64.
-    rows, columns = _band(height, kernel), _band(width, kernel).T.contiguous()
+    rows = _band(height, kernel).to(images.device)
+    columns = _band(width, kernel).T.contiguous().to(images.device)
     sample = size**2 / (size**2 - 1) if window == "uniform-7" else 1.0
     maps = []
     for x, y in zip(images.double(), target.double(), strict=True):
