@@ -68,7 +68,6 @@ def test_resolved_configuration_reads_back_the_same() -> None:
         ({"render": {"ring_views": 10, "rig_views": 4}}, "rig_views must divide ring_views"),
         ({"sample": {"methods": {"mine": {"run": "nowhere"}}}}, "nowhere"),
         ({"evaluate": {"background": 0.5}}, "evaluate.background"),
-        ({"objects": {"sets": {"train": {}}}}, "must define 'eval'"),
         ({"objects": {"sets": {"eval": {"limit": 2}}}}, "the protocol's: leave them out"),
     ],
 )

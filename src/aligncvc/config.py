@@ -44,9 +44,7 @@ class Objects(Section):
 
     @model_validator(mode="after")
     def _protocol_chooses(self) -> Objects:
-        held_out = self.sets.get(EVALUATION_SET)
-        if held_out is None:
-            raise ValueError(f"sets must define {EVALUATION_SET!r}")
+        held_out = self.sets.get(EVALUATION_SET, ObjectSet())
         if held_out != ObjectSet(source=held_out.source, path=held_out.path):
             raise ValueError(
                 f"list, split and limit of the set {EVALUATION_SET!r} are the protocol's: leave them out "

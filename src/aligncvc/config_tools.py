@@ -22,6 +22,7 @@ from pydantic.fields import FieldInfo
 from aligncvc.config import Config, load_config, parse_config, write_schema
 from aligncvc.errors import UserError, cli
 from aligncvc.files import PROJECT_ROOT, write_text
+from aligncvc.protocols import Protocol
 
 SCHEMA = PROJECT_ROOT / "config/config.schema.json"
 REFERENCE = PROJECT_ROOT / "docs/configuration.md"
@@ -30,6 +31,7 @@ INTRODUCTION = """# Configuration
 
 This page is made by `python -m aligncvc.config_tools reference` from the types in `src/aligncvc/config.py`;
 a test keeps both equal. How to choose and change a configuration: [config/README.md](../config/README.md).
+The last sections, from `protocol` on, are the keys of the files in config/protocols ([protocols.md](protocols.md)).
 Unknown keys are errors. Threads, memory and GPUs are not configuration: they are set in `profiles/`.
 """
 
@@ -103,7 +105,8 @@ def _table(model: type[BaseModel], title: str) -> list[str]:
 
 def reference() -> str:
     """docs/configuration.md."""
-    return INTRODUCTION + "\n".join(_table(Config, "top level")).replace("\n\n\n", "\n\n") + "\n"
+    lines = [*_table(Config, "top level"), *_table(Protocol, "protocol")]
+    return INTRODUCTION + "\n".join(lines).replace("\n\n\n", "\n\n") + "\n"
 
 
 def main() -> None:
