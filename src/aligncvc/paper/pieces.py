@@ -134,9 +134,10 @@ def read_published(path: Path) -> list[dict[str, Any]]:
 def object_names(config: Config) -> dict[str, str]:
     """Display names by id, from the object lists that the configuration names and that exist."""
     names: dict[str, str] = {}
-    for settings in config.objects.sets.values():
-        if settings.list is not None and (PROJECT_ROOT / settings.list).exists():
-            names |= {row.id: row.name for row in read_list(PROJECT_ROOT / settings.list) if row.name}
+    lists = {config.object_set(name).list for name in config.objects.sets}
+    for path in sorted(PROJECT_ROOT / name for name in lists if name is not None):
+        if path.exists():
+            names |= {row.id: row.name for row in read_list(path, ("id",)) if row.name}
     return names
 
 

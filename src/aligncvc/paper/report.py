@@ -66,7 +66,7 @@ def write_report(
     held_out = next((s for s in sets if s["name"] == "eval"), sets[-1] if sets else None)
     method, models = read_models(config, samples, [path.parent for path in renders], names)
     teaser, sections = sort_figures(read_figures(figures))
-    render = config.render
+    render = config.protocol.render
     rendering = (
         f"{render.size_px} px, {render.ring_views} views an object, {render.samples} Cycles samples a pixel"
     )
@@ -94,7 +94,8 @@ def write_report(
             ("Configuration", f"sha256 {sha256_json(config.model_dump(mode='json'))[:16]}"),
             ("Code", f"aligncvc {__version__}"),
             ("Seed", f"{config.seed}; sampling {', '.join(map(str, config.seeds))}"),
-            ("Renders", rendering),
+            ("Protocol", config.protocol.slug),
+            ("Renders of held-out objects", rendering),
             ("This page was written on", hardware()),
         ],
         stages=stage_seconds(out.parent / "benchmarks"),
