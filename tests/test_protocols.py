@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from aligncvc import config_tools
 from aligncvc.config import Config, load_config, parse_config
 from aligncvc.errors import UserError
 from aligncvc.evaluate.protocol import METRIC_VERSION, require_supported
@@ -27,7 +28,7 @@ from aligncvc.protocols import (
     presets,
     require_same,
 )
-from aligncvc.protocols.__main__ import as_yaml, table
+from aligncvc.protocols.__main__ import as_yaml
 from aligncvc.render.blender_scene import SCENE_VERSION
 from aligncvc.render.jobs import require_scene
 
@@ -68,17 +69,17 @@ OTHER = {
     "render.ring_views": 8, "render.rig_views": 8, "render.samples": 17, "render.denoise": True,
     "render.normalisation": "unit-cube", "render.light": "uniform", "render.crop": "keep", "background": 0.5,
     "resize": "area", "views.scored": "held_out", "views.input_view": False, "seeds": [1],
-    "metrics.ssim.window": "uniform-7", "metrics.lpips.nets": ["alex"], "metrics.dists": False,
+    "metrics.ssim.window": "uniform-7", "metrics.lpips.nets": ["vgg"], "metrics.dists.every": 3,
     "metrics.distribution.features": [], "metrics.geometry.points": 500, "metrics.geometry.thresholds": [0.1],
     "metrics.geometry.alignment": ["none"], "metrics.geometry.chamfer": ["sum"], "metrics.geometry.grid": 32,
     "metrics.geometry.voxel": 0.05, "metrics.consistency.tsed.min_matches": 5,
-    "metrics.consistency.tsed.max_px": 4.0,
+    "metrics.consistency.tsed.max_px": 4.0, "metrics.consistency.halves": "even-odd",
 }  # fmt: skip
 """Another legal value of every setting that has one."""
 
 SINGLE = {
     "metrics.psnr.data_range", "metrics.psnr.cap_db", "metrics.psnr.averaging", "metrics.ssim.data_range",
-    "metrics.lpips.version", "metrics.consistency.halves", "metrics.consistency.held_out", "alpha",
+    "metrics.lpips.version", "metrics.consistency.between", "alpha",
 }  # fmt: skip
 """Conventions that this code has in one form only; another is refused."""
 
@@ -235,8 +236,9 @@ def test_lists_of_scanned_objects(name: str, count: int) -> None:
 
 
 def test_the_table_of_the_docs_is_up_to_date() -> None:
-    text = (PROJECT_ROOT / "docs/protocols.md").read_text()
-    assert table() in text, "put the output of `python -m aligncvc.protocols list` into docs/protocols.md"
+    assert config_tools.protocols_page() == config_tools.PROTOCOLS.read_text(), (
+        "run python -m aligncvc.config_tools reference"
+    )
 
 
 def test_command_line(tmp_path: Path) -> None:

@@ -116,6 +116,12 @@ class Lpips(Section):
     version: Literal["0.1"] = "0.1"
 
 
+class Dists(Section):
+    """DISTS (arXiv 2004.07728) at the images' own size; the costliest of the image metrics."""
+
+    every: int = Field(1, ge=0, description="measured on each n-th scored view; 0: not at all")
+
+
 class Distribution(Section):
     """Distances between sets of images."""
 
@@ -145,9 +151,11 @@ class Tsed(Section):
 class Consistency(Section):
     """What cross-view consistency is measured with."""
 
-    halves: Literal["even-odd"] = Field("even-odd", description="how views are split for split-half scores")
-    held_out: Literal["ring-without-rig"] = Field(
-        "ring-without-rig", description="poses of the held-out scores"
+    halves: Literal["adjacent", "even-odd"] = Field(
+        "adjacent", description="which views of the rig make the two halves of split-half and held-out scores"
+    )
+    between: Literal["midway"] = Field(
+        "midway", description="poses at which two halves are compared: midway between the rig's views"
     )
     tsed: Tsed = Tsed()
 
@@ -158,7 +166,7 @@ class Metrics(Section):
     psnr: Psnr = Psnr()
     ssim: Ssim = Ssim()
     lpips: Lpips = Lpips()
-    dists: bool = True
+    dists: Dists = Dists()
     distribution: Distribution = Distribution()
     geometry: Geometry = Geometry()
     consistency: Consistency = Consistency()
