@@ -9,6 +9,8 @@ from pathlib import Path
 from workflow_copy import snakemake
 
 Planned = Callable[..., dict[str, int]]
+PAPER = {"table": 2, "costs": 1, "figures": 1, "report": 1}
+"""What is made of the records."""
 
 
 def append(path: Path, text: str) -> None:
@@ -32,7 +34,7 @@ def test_comment_docstring_and_formatting_rerun_nothing(checkout: Path, planned:
 
 def test_edit_of_a_late_stage_reruns_it_alone(checkout: Path, planned: Planned) -> None:
     append(checkout / "src/aligncvc/paper/__init__.py", "\nEDITED = True\n")
-    assert planned() == {"table": 2, "figures": 1, "report": 1}
+    assert planned() == {**PAPER, "reported": 1}
 
 
 def test_edit_of_sampling_leaves_data_and_alignment(checkout: Path, planned: Planned) -> None:
@@ -59,8 +61,7 @@ def test_edit_of_the_kernel_reruns_what_rasterises(checkout: Path, planned: Plan
 
 
 def test_configuration_reruns_only_its_readers(planned: Planned) -> None:
-    paper = {"table": 2, "figures": 1, "report": 1}
-    assert planned("--config", "paper={showcase: 3}") == paper
+    assert planned("--config", "paper={showcase: 3}") == PAPER
     assert planned("--config", "pretrain={lr: 0.5}") == {}
 
 
@@ -82,7 +83,7 @@ def with_protocol(checkout: Path, old: str, new: str) -> str:
 
 
 def test_a_protocol_reruns_what_it_decides(checkout: Path, planned: Planned) -> None:
-    late = {"evaluate": 12, "table": 2, "figures": 1, "report": 1}
+    late = {**PAPER, "evaluate": 12}
     scored, seeds = "scored: ring, input_view: true", "seeds: [0]"
     held_out = with_protocol(checkout, scored, "scored: held_out, input_view: false")
     assert planned("--config", held_out) == late
