@@ -24,7 +24,7 @@ from aligncvc.paper.costs import write_costs
 from aligncvc.paper.reported import Reported
 from aligncvc.paper.table_blocks import lay_out
 from aligncvc.paper.table_formats import Block, Cell, Column, Table, as_latex, as_markdown, latex
-from aligncvc.paper.table_rows import CONTROLS, Rows, build_rows, number, reference_method
+from aligncvc.paper.table_rows import CONTROLS, Rows, build_rows, describe, number, reference_method
 from aligncvc.paper.tables import write_table
 
 FIRST = ["method", "pair", "steps", "objects", "psnr", "ssim", "lpips", "residual_psnr", "seconds", "peak_mb"]
@@ -219,6 +219,15 @@ def test_lower_is_better_where_the_catalogue_says_so(config: Config) -> None:
     assert in_bold(build_rows(config, "table1", methods_at(1.0, 0.2, "lpips")), "lpips") == []
     neither = build_rows(config, "table1", methods_at(-1.0, 0.2, "delta_psnr"))
     assert in_bold(neither, "delta_psnr") == []
+
+
+def test_geometry_s_direction_comes_from_its_name(config: Config) -> None:
+    for metric, gap in (("chamfer_half_sum@none", -1), ("f_0.1@yaw", 1), ("volume_iou@none", 1)):
+        assert in_bold(build_rows(config, "table1", methods_at(gap, 0.2, metric)), metric) == ["aligncvc_4"]
+        assert in_bold(build_rows(config, "table1", methods_at(-gap, 0.2, metric)), metric) == []
+    headings = [describe(name).arrow for name in ("chamfer_half_sum@none", "f_0.1@scale_centre")]
+    assert headings == ["Chamfer half sum, aligned: none ↓", "F-score at 0.1, aligned: scale centre ↑"]
+    assert describe("ladder_scale@yaw").better == describe("something").better == 0
 
 
 def test_controls_are_never_bold_and_take_it_from_nobody(config: Config) -> None:

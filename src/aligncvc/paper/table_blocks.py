@@ -65,7 +65,7 @@ def metric_blocks(config: Config, found: Rows, context: Context) -> list[Block]:
     metrics = chosen(config, found)
     blocks: list[Block] = []
     for title, families in BLOCKS.items():
-        names = [name for name in metrics if family(name) in families]
+        names = [name for name in metrics if describe(name).family in families]
         if not names:
             continue
         # controls were not sampled, so most have no cost
@@ -79,11 +79,6 @@ def metric_blocks(config: Config, found: Rows, context: Context) -> list[Block]:
         )
         blocks.append(Block(title, (*head, *columns), rows, sum(row.control for row in shown)))
     return blocks
-
-
-def family(metric: str) -> Family:
-    """The block that a metric belongs to: names after an alignment rung (`@`) are geometry."""
-    return "geometry" if "@" in metric else describe(metric).family
 
 
 def comparison_block(found: Rows) -> Block | None:

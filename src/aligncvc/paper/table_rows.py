@@ -11,6 +11,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from aligncvc.config import Config
 from aligncvc.errors import UserError
@@ -32,6 +33,9 @@ BOUNDS = ("_lo", "_hi")
 """Set-level metrics come with their interval as two more metrics of these suffixes."""
 
 ALIGNMENTS = ("none", "soft", "hard", "both")
+
+GEOMETRY: dict[str, Literal[-1, 0, 1]] = {"chamfer_": -1, "depth_": -1, "f_": 1, "volume_iou": 1}
+"""How measures of geometry begin, and which way is better; others (the ladder's own facts) have none."""
 
 MetricSamples = Mapping[str, Samples]
 
@@ -94,8 +98,19 @@ def by_method(records: Iterable[Record]) -> dict[str, list[Record]]:
 
 
 def describe(metric: str) -> Metric:
-    """The catalogue's entry. A name it lacks gets no direction: nobody can be best in it."""
-    return CATALOGUE.get(metric) or Metric(metric, metric, 0, 4, "image")
+    """The catalogue's entry; for geometry (`<measure>@<rung of the alignment ladder>`) made from the name.
+
+    A name that neither knows gets no direction: nobody can be best in it.
+    """
+    if metric in CATALOGUE:
+        return CATALOGUE[metric]
+    measure, _, rung = metric.partition("@")
+    if not rung:
+        return Metric(metric, metric, 0, 4, "image")
+    better: Literal[-1, 0, 1] = next((s for start, s in GEOMETRY.items() if measure.startswith(start)), 0)
+    words = measure.replace("_", " ").replace("f ", "F-score at ", 1 if measure.startswith("f_") else 0)
+    heading = f"{words[:1].upper()}{words[1:]}, aligned: {rung.replace('_', ' ')}"
+    return Metric(metric, heading, better, 4, "geometry")
 
 
 def number(metric: str, value: float) -> str:
