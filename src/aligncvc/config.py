@@ -196,6 +196,13 @@ class Sample(Section):
 
 class Evaluate(Section):
     protocol: str = Field("demo", description="a name in config/protocols, or the path of a .yaml file")
+    controls: list[Literal["gt", "jitter", "shuffled", "copy"]] = Field(
+        ["gt", "jitter", "shuffled", "copy"], description="rows of known consistency in every table"
+    )
+    must_discriminate: list[str] = Field(
+        ["residual_psnr", "heldout_psnr", "split_ssim"],
+        description="metrics that must rank the controls gt, jitter, shuffled, or the run fails",
+    )
 
 
 class Paper(Section):

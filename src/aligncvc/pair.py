@@ -125,6 +125,20 @@ def load_pretrained(config: Config) -> tuple[MultiViewGenerator, nn.Module]:
     return generator.eval(), reconstructor.eval()
 
 
+def load_judge(config: Config) -> nn.Module:
+    """The pretrained reconstructor alone, frozen: the evaluation's measure, the same for every method."""
+    reconstructor = seeded(lambda: build_reconstructor(config.recon), config.seed, "recon", "init")
+    if config.recon.weights is not None:
+        path = resolve(
+            config.recon.weights,
+            ledger=config.checkpoints.ledger,
+            offline=config.checkpoints.offline,
+            accept_licences=tuple(config.checkpoints.accept_licences),
+        )
+        load_strict(reconstructor, path)
+    return reconstructor.requires_grad_(False).eval()
+
+
 def load_pair(
     config: Config, run: str | None = None, align_dir: Path | str = "results/align"
 ) -> tuple[MultiViewGenerator, nn.Module]:

@@ -151,6 +151,11 @@ class Plan:
         return [f"results/align/{run}/{part}.safetensors" for part in parts] if run else []
 
     @property
+    def controls(self) -> list[str]:
+        """The controls' names as files have them."""
+        return [f"control-{name}" for name in self.config.evaluate.controls]
+
+    @property
     def metrics_folder(self) -> str:
         """Where records by this protocol go: numbers of another protocol lie elsewhere."""
         return f"results/metrics/{self.protocol.slug}"
@@ -160,8 +165,8 @@ class Plan:
         return [f"{self.metrics_folder}/{method}.csv" for method in methods]
 
     def metrics(self, wildcards: Wildcards) -> list[str]:
-        """The records of the methods that a table shows."""
-        return self.records(self.methods(wildcards.table))
+        """The records of the methods that a table shows, and of the controls."""
+        return self.records([*self.methods(wildcards.table), *self.controls])
 
     def pretrained_vae(self, wildcards: Wildcards) -> list[str]:
         """The VAE that the multi-view UNet is trained with; the other networks need none."""

@@ -62,4 +62,5 @@ wildcard_constraints:
     network="vae|unet|recon",
     set="|".join(PLAN.sets),
     run="|".join(PLAN.config.align.runs),
-    method="|".join(PLAN.methods()),
+    control="|".join(PLAN.config.evaluate.controls),
+    method="|".join([*PLAN.methods(), *PLAN.controls]),

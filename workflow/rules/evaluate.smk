@@ -1,8 +1,38 @@
 """Metrics.
 
-In:  results/sample/{method}/manifest.json and results/renders/eval/manifest.tsv
+In:  results/sample/{method}/manifest.json, results/renders/eval/manifest.tsv, results/objects/eval/manifest.tsv
 Out: results/metrics/<protocol>-<hash>/{method}.csv, one record a row; the protocol in full beside it
+     results/discrimination.csv: which metrics rank the controls, views whose consistency is known
 """
+
+
+rule control:
+    """Views of known consistency, reconstructed by the pretrained reconstructor, in the layout of samples."""
+    input:
+        renders="results/renders/eval/manifest.tsv",
+        weights="results/checkpoints.txt",
+    output:
+        manifest="results/sample/control-{control}/manifest.json",
+    log:
+        "results/logs/sample/control-{control}.log",
+    benchmark:
+        "results/benchmarks/sample/control-{control}.jsonl"
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+        gpu=1,
+    params:
+        config=RESOLVED,
+        code=code("aligncvc.evaluate.controls"),
+        settings=PLAN.reads("seed", "render", "recon", "checkpoints", "protocol.seeds"),
+        ledger=LEDGER_HASH,
+        folder=subpath(output.manifest, parent=True),
+    shell:
+        "python -m aligncvc.evaluate.controls --config {params.config} --control {wildcards.control}"
+        " --renders {input.renders} --out {params.folder} > {log} 2>&1"
 
 
 rule evaluate:
@@ -10,6 +40,7 @@ rule evaluate:
     input:
         sample="results/sample/{method}/manifest.json",
         renders="results/renders/eval/manifest.tsv",
+        objects="results/objects/eval/manifest.tsv",
         weights="results/checkpoints.txt",
     output:
         f"{PLAN.metrics_folder}/{{method}}.csv",
@@ -19,16 +50,46 @@ rule evaluate:
         "results/benchmarks/evaluate/{method}.jsonl"
     conda:
         "../../envs/torch.yaml"
-    threads: 16
+    # Objects are scored one after the other: several methods at once use more cores better.
+    threads: 1
     resources:
         mem_mb=4000,
         runtime=240,
-        gpu=1,
     params:
         config=RESOLVED,
         code=code("aligncvc.evaluate"),
-        settings=PLAN.reads("pair", "evaluate", "protocol", *MODEL_SECTIONS),
+        settings=PLAN.reads("pair", "protocol", *MODEL_SECTIONS),
         sample=subpath(input.sample, parent=True),
     shell:
         "python -m aligncvc.evaluate --config {params.config} --sample {params.sample} --renders {input.renders}"
-        " --out {output} > {log} 2>&1"
+        " --objects {input.objects} --out {output} > {log} 2>&1"
+
+
+rule discrimination:
+    """Judge every metric by how it ranks the controls. Fails if one that the configuration relies on does not."""
+    input:
+        PLAN.records(PLAN.controls),
+    output:
+        csv=report(
+            "results/discrimination.csv",
+            caption="../report/discrimination.rst",
+            category="Results",
+            labels={"result": "discrimination"},
+        ),
+        page="results/discrimination.md",
+    log:
+        "results/logs/evaluate/discrimination.log",
+    benchmark:
+        "results/benchmarks/evaluate/discrimination.jsonl"
+    conda:
+        "../../envs/torch.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        config=RESOLVED,
+        code=code("aligncvc.evaluate.discrimination"),
+        settings=PLAN.reads("seed", "evaluate"),
+    shell:
+        "python -m aligncvc.evaluate.discrimination --config {params.config} --metrics {input} --out {output.csv}"
+        " > {log} 2>&1"

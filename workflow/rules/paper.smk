@@ -11,6 +11,7 @@ rule table:
     input:
         metrics=PLAN.metrics,
         reported=REPORTED,
+        discrimination="results/discrimination.csv",
     output:
         csv=report(
             "results/{table}.csv",
@@ -34,7 +35,7 @@ rule table:
         settings=PLAN.reads(*PAPER_READS),
     shell:
         "python -m aligncvc.paper table --config {params.config} --table {wildcards.table} --metrics {input.metrics}"
-        " --reported {input.reported} --out {output.csv} > {log} 2>&1"
+        " --discrimination {input.discrimination} --reported {input.reported} --out {output.csv} > {log} 2>&1"
 
 
 rule costs:
@@ -93,9 +94,10 @@ rule reported:
 rule figures:
     """The figures: the four steps, the consistency curve and strip, the qualitative comparison."""
     input:
-        metrics=PLAN.records(PLAN.methods()),
-        samples=expand("results/sample/{method}/manifest.json", method=PLAN.methods()),
+        metrics=PLAN.records([*PLAN.methods(), *PLAN.controls]),
+        samples=expand("results/sample/{method}/manifest.json", method=[*PLAN.methods(), *PLAN.controls]),
         renders="results/renders/eval/manifest.tsv",
+        discrimination="results/discrimination.csv",
         align=expand("results/align/{run}/metrics.jsonl", run=PLAN.runs),
     output:
         index="results/figures/index.json",
@@ -116,7 +118,8 @@ rule figures:
         folder=subpath(output.index, parent=True),
     shell:
         "python -m aligncvc.paper figures --config {params.config} --metrics {input.metrics} --samples {input.samples}"
-        " --renders {input.renders} --align {input.align} --out {params.folder} > {log} 2>&1"
+        " --renders {input.renders} --discrimination {input.discrimination} --align {input.align}"
+        " --out {params.folder} > {log} 2>&1"
 
 
 rule report:
