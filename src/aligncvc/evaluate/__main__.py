@@ -27,15 +27,15 @@ class Evaluate:
     """
 
     pred: tyro.conf.Positional[Path | None] = None
-    """pred/<method>, or pred/<method>/<object>: predictions made elsewhere (docs/evaluating-your-method.md)."""
+    """pred/<method> or pred/<method>/<object>: predictions of others (docs/evaluating-your-method.md)."""
     sample: Path | None = None
     """Folder that `python -m aligncvc.sample` wrote."""
     renders: Path = Path("results/renders/eval/manifest.tsv")
     """Manifest of the ground-truth renders."""
     objects: Path | None = Path("results/objects/eval/manifest.tsv")
-    """Manifest of the objects, whose meshes are the truth of geometry; without the file there is no geometry."""
+    """Manifest of the objects, whose meshes are the truth of geometry; without it there is none."""
     out: Path | None = None
-    """CSV of records to write (default results/metrics/<protocol>/<method>.csv); its protocol goes beside it."""
+    """CSV of records (default results/metrics/<protocol>/<method>.csv); the protocol is written beside it."""
     config: Path | None = None
     """Configuration; config/config.yaml if left out."""
 
@@ -60,9 +60,8 @@ def main() -> None:
         failures=found.failures,
     )
     write_records(out, found.records)
-    print(
-        f"{out}: {len(found.records)} records of {len(entries) - len(found.failures)} of {len(entries)} samples"
-    )
+    scored = len(entries) - len(found.failures)
+    print(f"{out}: {len(found.records)} records of {scored} of {len(entries)} samples")
 
 
 def _what_to_score(

@@ -109,11 +109,11 @@ def jitter(rgba: Tensor, rng: np.random.Generator) -> Tensor:
     turn = float(rng.uniform(-JITTER_TURN_DEG, JITTER_TURN_DEG))
     zoom = float(rng.uniform(1 - JITTER_SCALE, 1 + JITTER_SCALE))
     shift = rng.uniform(-JITTER_SHIFT, JITTER_SHIFT, 2) * (width, height)
-    warp = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), turn, zoom)
-    warp[:, 2] += shift
+    turned = np.asarray(cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), turn, zoom))
+    warp = turned + np.array([[0, 0, shift[0]], [0, 0, shift[1]]])
     pixels = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
-    white = {"borderMode": cv2.BORDER_CONSTANT, "borderValue": (1, 1, 1)}
-    warped = cv2.warpAffine(pixels, warp, (width, height), flags=cv2.INTER_LINEAR, **white)
+    size, white = (width, height), (1.0, 1.0, 1.0)
+    warped = cv2.warpAffine(pixels, warp, size, flags=cv2.INTER_LINEAR, borderValue=white)
     return torch.from_numpy(warped).permute(2, 0, 1).clamp(0, 1)
 
 
