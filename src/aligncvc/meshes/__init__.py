@@ -1,0 +1,7 @@
+"""Triangle meshes: extracted from Gaussians, read and written, drawn. Frame: see `aligncvc.cameras`."""
+
+from aligncvc.meshes.draw import draw_mesh
+from aligncvc.meshes.glb import load_mesh, save_glb
+from aligncvc.meshes.tsdf import mesh_from_gaussians
+
+__all__ = ["draw_mesh", "load_mesh", "mesh_from_gaussians", "save_glb"]

@@ -1,0 +1,166 @@
+"""Triangle meshes as images: a plain z-buffer on the CPU, unlit, in numpy.
+
+Each triangle is tested at the pixel centres of its bounding box, all triangles of a view at once; attributes
+are interpolated with perspective. Both sides of a triangle are drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import trimesh
+from numpy.typing import NDArray
+from trimesh.visual import ColorVisuals
+
+from aligncvc.cameras import Cameras
+from aligncvc.meshes.glb import factor_of, texture_of
+from aligncvc.splat import Rendering
+
+Array = NDArray[Any]
+
+CHUNK = 4_000_000
+"""Candidate pixels that are tested at once: about 300 MB."""
+
+SAME_SURFACE = 0.02
+"""Samples of a pixel within this depth of its nearest belong to one surface, and their depths are averaged."""
+
+
+@dataclass(frozen=True)
+class Fragments:
+    """Where triangles cover pixel centres: face (F,), pixel (F,) = row * width + column, weights (F, 3)."""
+
+    face: NDArray[np.int64]
+    pixel: NDArray[np.int64]
+    weights: NDArray[np.float64]
+
+
+def rasterise_triangles(corners: Array, width: int, height: int) -> Iterator[Fragments]:
+    """Pixel centres (at half-integers) in triangles, in chunks of bounded size.
+
+    corners: (T, 3, 2) in pixels, x right, y down. weights are affine (barycentric) in the image.
+    """
+    low = np.ceil(corners.min(1) - 0.5).astype(np.int64).clip(0)
+    high = np.floor(corners.max(1) - 0.5).astype(np.int64)
+    high = np.minimum(high, [width - 1, height - 1])
+    spans = (high - low + 1).clip(0)
+    edge1, edge2 = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    area = edge1[:, 0] * edge2[:, 1] - edge1[:, 1] * edge2[:, 0]
+    counts = np.where(np.abs(area) > 1e-12, spans[:, 0] * spans[:, 1], 0)
+    alive = np.flatnonzero(counts)
+    groups = np.cumsum(counts[alive]) // CHUNK
+    for chunk in np.split(alive, np.flatnonzero(np.diff(groups)) + 1):
+        repeats = counts[chunk]
+        face = np.repeat(chunk, repeats)
+        place = np.arange(len(face)) - np.repeat(np.cumsum(repeats) - repeats, repeats)
+        column = low[face, 0] + place % spans[face, 0]
+        row = low[face, 1] + place // spans[face, 0]
+        x, y = column + 0.5 - corners[face, 0, 0], row + 0.5 - corners[face, 0, 1]
+        second = (x * edge2[face, 1] - y * edge2[face, 0]) / area[face]
+        third = (y * edge1[face, 0] - x * edge1[face, 1]) / area[face]
+        first = 1 - second - third
+        inside = (first >= 0) & (second >= 0) & (third >= 0)
+        weights = np.stack([first[inside], second[inside], third[inside]], 1)
+        yield Fragments(face[inside], row[inside] * width + column[inside], weights)
+
+
+def draw_mesh(
+    mesh: trimesh.Trimesh, cameras: Cameras, background: float = 1.0, *, supersample: int = 2
+) -> Rendering:
+    """A mesh seen by (V, 4, 4) cameras.
+
+    rgb (V, 3, H, W) in [0, 1] over the background, alpha (V, 1, H, W), depth (V, 1, H, W): z of the nearest
+    surface, 0 where there is none (unlike `splat.rasterise`, whose depth is weighted by alpha). supersample:
+    samples a side of each pixel. Triangles that reach behind a camera's near plane are left out.
+    """
+    fine = cameras.resized(cameras.width * supersample, cameras.height * supersample)
+    paint = _Paint.of(mesh)
+    vertices, faces = np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces)
+    drawn = [_draw_view(vertices, faces, paint, w2c, fine) for w2c in fine.w2c.double().numpy()]
+    rgb, alpha, depth = (np.stack(layer) for layer in zip(*drawn, strict=True))
+    shape = (len(drawn), cameras.height, supersample, cameras.width, supersample)
+    share = alpha.reshape(shape).mean((2, 4))
+    colour = (rgb * alpha[..., None]).reshape(*shape, 3).mean((2, 4))
+    deep = depth.reshape(shape)
+    nearest = np.where(deep > 0, deep, np.inf).min((2, 4), keepdims=True)
+    same = (deep > 0) & (deep <= nearest + SAME_SURFACE)
+    z = np.where(same, deep, 0).sum((2, 4)) / same.sum((2, 4)).clip(1)
+    return Rendering(
+        torch.from_numpy(colour + background * (1 - share[..., None])).permute(0, 3, 1, 2).float(),
+        torch.from_numpy(share)[:, None].float(),
+        torch.from_numpy(z)[:, None].float(),
+    )
+
+
+def _draw_view(
+    vertices: Array, faces: Array, paint: _Paint, w2c: Array, cameras: Cameras
+) -> tuple[Array, Array, Array]:
+    """One view without anti-aliasing: rgb (H, W, 3), alpha (H, W), depth (H, W)."""
+    width, height = cameras.width, cameras.height
+    x, y, z = w2c[:3, :3] @ vertices.T + w2c[:3, 3:]
+    ahead = np.maximum(z, 1e-6)
+    pixels = np.stack([x, y], 1) * (cameras.focal_px / ahead)[:, None] + [width / 2, height / 2]
+    kept = np.flatnonzero((z[faces] > cameras.near).all(1))
+    faces = faces[kept]
+    depth, face = np.full(width * height, np.inf), np.zeros(width * height, np.int64)
+    weights = np.zeros((width * height, 3))
+    for found in rasterise_triangles(pixels[faces], width, height):
+        share = found.weights / z[faces[found.face]]
+        nearness = share.sum(1)  # 1 / z is affine in the image
+        at = 1 / nearness
+        order = np.argsort(-at, kind="stable")  # of equal pixels numpy keeps the last assignment: the nearest
+        order = order[at[order] < depth[found.pixel[order]]]
+        where = found.pixel[order]
+        depth[where], face[where] = at[order], found.face[order]
+        weights[where] = (share / nearness[:, None])[order]
+    hit = np.isfinite(depth)
+    rgba = np.zeros((width * height, 4))
+    rgba[hit] = paint.at(kept[face[hit]], faces[face[hit]], weights[hit])
+    shape = (height, width)
+    return rgba[:, :3].reshape(*shape, 3), hit.reshape(shape) * 1.0, np.where(hit, depth, 0).reshape(shape)
+
+
+@dataclass(frozen=True)
+class _Paint:
+    """A mesh's colour: per vertex or per face (.., 4) sRGB in [0, 1], or an image with uv (N, 2)."""
+
+    vertices: Array | None = None
+    faces: Array | None = None
+    image: Array | None = None
+    uv: Array | None = None
+    factor: Array | None = None
+
+    @staticmethod
+    def of(mesh: trimesh.Trimesh) -> _Paint:
+        image = texture_of(mesh)
+        if image is not None:
+            return _Paint(image=image, uv=np.asarray(mesh.visual.uv), factor=factor_of(mesh))
+        if not isinstance(mesh.visual, ColorVisuals):
+            return _Paint(vertices=np.tile(factor_of(mesh), (len(mesh.vertices), 1)))
+        if mesh.visual.kind == "face":
+            return _Paint(faces=np.asarray(mesh.visual.face_colors) / 255)
+        return _Paint(vertices=np.asarray(mesh.visual.vertex_colors) / 255)
+
+    def at(self, face: Array, corners: Array, weights: Array) -> Array:
+        """(F,) faces, their (F, 3) vertices and weights -> (F, 4) colours."""
+        if self.faces is not None:
+            return self.faces[face]
+        if self.vertices is not None:
+            return np.einsum("fk,fkc->fc", weights, self.vertices[corners])
+        assert self.image is not None and self.uv is not None
+        return self._texel(np.einsum("fk,fkc->fc", weights, self.uv[corners])) * self.factor
+
+    def _texel(self, uv: Array) -> Array:
+        """Bilinear look-up that repeats beyond [0, 1]; trimesh's v grows upwards."""
+        assert self.image is not None
+        height, width = self.image.shape[:2]
+        x, y = uv[:, 0] * width - 0.5, (1 - uv[:, 1]) * height - 0.5
+        left, top = np.floor(x).astype(np.int64), np.floor(y).astype(np.int64)
+        across, down = (x - left)[:, None], (y - top)[:, None]
+        rows, columns = (top % height, (top + 1) % height), (left % width, (left + 1) % width)
+        upper = self.image[rows[0], columns[0]] * (1 - across) + self.image[rows[0], columns[1]] * across
+        lower = self.image[rows[1], columns[0]] * (1 - across) + self.image[rows[1], columns[1]] * across
+        return upper * (1 - down) + lower * down
