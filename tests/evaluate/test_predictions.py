@@ -17,7 +17,9 @@ from torch import Tensor
 
 from aligncvc.camera_formats import to_opengl
 from aligncvc.cameras import Cameras, orbit, ring_azimuths_deg
+from aligncvc.config import load_config
 from aligncvc.errors import UserError
+from aligncvc.evaluate import score
 from aligncvc.evaluate.predictions import (
     is_gaussian_ply,
     load_prediction,
@@ -25,11 +27,14 @@ from aligncvc.evaluate.predictions import (
     prediction_entries,
     read_facts,
 )
-from aligncvc.gaussians import Gaussians, save_ply
+from aligncvc.evaluate.records import Record
+from aligncvc.evaluate.tools import load_tools
+from aligncvc.gaussians import Gaussians, load_ply, save_ply
+from aligncvc.protocols import Protocol, load_protocol
 from aligncvc.renderset import PosedObject
 from aligncvc.splat import rasterise
 from aligncvc.streams import torch_stream
-from aligncvc.views import Views, composite, save_png
+from aligncvc.views import Views, composite, save_png, save_views
 
 RIG = [0, 2, 4, 6]
 
@@ -392,3 +397,99 @@ def test_strangers_and_empty_folders_are_refused(truth: Truth, tmp_path: Path) -
         prediction_entries(tmp_path / "none", truth)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="is not a folder"):
         prediction_entries(tmp_path / "nowhere", truth)  # type: ignore[arg-type]
+
+
+def as_own_sample(folder: Path, gaussians: Gaussians, views: Tensor, cost: dict[str, float]) -> None:
+    """One step, in the layout of `python -m aligncvc.sample`; views (V, 3, H, W)."""
+    save_ply(folder / "model.ply", gaussians)
+    drawn = rasterise(load_ply(folder / "model.ply"), ring()[RIG], background=1.0).rgb
+    arrays = {"views": views[None], "renders": drawn[None]}
+    pixels = {
+        name: (images.clamp(0, 1) * 255).round().byte().permute(0, 1, 3, 4, 2).numpy()
+        for name, images in arrays.items()
+    }
+    np.savez(folder / "steps.npz", **pixels, timesteps=np.array([999]))
+    (folder / "sample.json").write_text(json.dumps(cost))
+
+
+def write_truth(folder: Path, names: Sequence[str]) -> Path:
+    for name in names:
+        views = Views(pictures(cloud(name), ring()), ring())
+        save_views(folder / name, views, object=name, rigs={"rig": RIG, "ring": list(range(8))})
+    header = "id\tstatus\tstage\treason\tseconds\tattempts\tjob_hash\tlicence\tcreator"
+    rows = [f"{name}\tok\tdone\t\t1.0\t1\thash\tCC0-1.0\tnobody" for name in names]
+    (folder / "manifest.tsv").write_text("\n".join([header, *rows]) + "\n")
+    return folder / "manifest.tsv"
+
+
+def tiny_protocol() -> Protocol:
+    """The demo's, with a ring of eight."""
+    protocol = load_protocol("demo")
+    small = protocol.render.model_copy(update={"ring_views": 8, "rig_views": 4})
+    return protocol.model_copy(update={"render": small})
+
+
+def by_name(records: Sequence[Record]) -> dict[tuple[str, int, int, int, str], float]:
+    return {(r.object, r.seed, r.view, r.step, r.metric): r.value for r in records}
+
+
+def test_a_prediction_gives_the_records_of_the_sample_it_was_made_from(tmp_path: Path) -> None:
+    """Every family, every metric, every view: the same number, to the bit where no network looks."""
+    names = ("ball", "cone")
+    protocol = tiny_protocol()
+    manifest = write_truth(tmp_path / "renders", names)
+    cost = {"network_calls": 8.0, "seconds": 1.5, "peak_mb": 300.0}
+    for name in names:
+        guess = replace(cloud(name), means=cloud(name).means + 0.02)
+        views = levels(composite(pictures(cloud(name), ring()), 1.0)[RIG] * 0.9 + 0.1)
+        as_own_sample(tmp_path / "ours" / name, guess, views, cost)
+        theirs = tmp_path / "pred/theirs" / name
+        write_images(theirs, views, ring()[RIG], [2, 0, 3, 1])
+        save_ply(theirs / "model.ply", guess)
+        (theirs / "prediction.json").write_text(json.dumps(cost))
+    listed = [{"object": name, "seed": 0, "path": name} for name in names]
+    (tmp_path / "ours/manifest.json").write_text(json.dumps({"method": "ours", "entries": listed}))
+    tools = load_tools(load_config(None), protocol)
+    truth = score.Truth(protocol, manifest, None)
+    found = {}
+    for method, entries in (
+        score.sample_entries(tmp_path / "ours", truth),
+        prediction_entries(tmp_path / "pred/theirs", truth),
+    ):
+        result = score.evaluate(method, "pair", "eval", entries, truth, tools)
+        assert result.failures == {}
+        found[method] = by_name(result.records)
+    assert found["ours"].keys() == found["theirs"].keys()
+    assert {"psnr", "views_psnr", "residual_psnr", "split_psnr", "heldout_lpips", "network_calls"} < {
+        key[-1] for key in found["ours"]
+    }
+    ours, theirs = found["ours"], found["theirs"]
+    for key, value in ours.items():
+        # Convolutions round differently for images that lie differently in memory; nothing else may differ.
+        learned = any(word in key[-1] for word in ("lpips", "dists", "lite0", "split", "heldout"))
+        expected = pytest.approx(
+            theirs[key], rel=1e-5 if learned else 0, abs=1e-6 if learned else 0, nan_ok=True
+        )
+        assert value == expected, key
+
+
+def test_an_image_only_and_a_model_only_method_have_what_they_can(tmp_path: Path) -> None:
+    protocol = tiny_protocol()
+    truth = score.Truth(protocol, write_truth(tmp_path / "renders", ["ball", "cone"]), None)
+    write_images(tmp_path / "mixed/ball", pictures(cloud("ball"), ring()), ring(), RIG)
+    save_ply(tmp_path / "mixed/cone/model.ply", cloud("cone"))
+    tools = load_tools(load_config(None), protocol)
+    method, entries = prediction_entries(tmp_path / "mixed", truth)
+    result = score.evaluate(method, "pair", "eval", entries, truth, tools)
+    assert result.failures == {}
+    metrics = {
+        name: {r.metric for r in result.records if r.object == name and not np.isnan(r.value)}
+        for name in ("ball", "cone")
+    }
+    assert "views_psnr" in metrics["ball"]
+    assert "split_psnr" in metrics["ball"]
+    assert not {"psnr", "fg_psnr", "residual_psnr", "matches"} & metrics["ball"]
+    assert {"psnr", "fg_psnr"} <= metrics["cone"]
+    assert not {"views_psnr", "residual_psnr", "split_psnr"} & metrics["cone"]
+    exact = {r.object: r.value for r in result.records if r.metric == "views_psnr" and r.view == r.step == -1}
+    assert exact == {"ball": 100.0}

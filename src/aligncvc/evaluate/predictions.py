@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -254,6 +255,8 @@ class _Loader:
             raise UserError(f"{self.root} has no prediction of {self.name}, seed {self.seed}")
         posed = self.truth.load(self.name)
         found = load_prediction(self.folder, posed, self.truth.protocol.resize)
+        for note in found.notes:
+            print(f"note: {note}", file=sys.stderr)
         return Subject(
             object=self.name,
             seed=self.seed,
