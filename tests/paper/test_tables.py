@@ -24,11 +24,12 @@ from aligncvc.paper.costs import write_costs
 from aligncvc.paper.reported import Reported
 from aligncvc.paper.table_blocks import lay_out
 from aligncvc.paper.table_formats import Block, Cell, Column, Table, as_latex, as_markdown, latex
-from aligncvc.paper.table_rows import CONTROLS, Rows, build_rows, describe, number, reference_method
+from aligncvc.paper.table_rows import Rows, build_rows, describe, number, reference_method
 from aligncvc.paper.tables import write_table
 
 FIRST = ["method", "pair", "steps", "objects", "psnr", "ssim", "lpips", "residual_psnr", "seconds", "peak_mb"]
 OBJECTS = "abcdefgh"
+CONTROLS = [f"control:{name}" for name in ("gt", "jitter", "shuffled", "copy")]
 
 # Object a has seeds 0 and 1, object b seed 0 only (its seed 1 failed), c failed; lpips has no value anywhere.
 RECORDS = """

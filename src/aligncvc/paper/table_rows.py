@@ -23,8 +23,7 @@ NOT_AVAILABLE = "n/a"
 NONE = Interval(math.nan, math.nan, math.nan)
 
 CONTROL = "control:"
-CONTROLS = ("control:gt", "control:jitter", "control:shuffled", "control:copy")
-"""The rows that close every table."""
+"""The methods whose rows close every table."""
 
 LEADING = ("psnr", "ssim", "lpips", "residual_psnr", "seconds", "peak_mb")
 """Metrics whose means come first in a CSV, for scripts that count columns."""
@@ -192,8 +191,9 @@ def table_methods(config: Config, table: str, found: Iterable[str]) -> list[str]
     if table == "table2":
         methods.sort(key=lambda m: (ALIGNMENTS.index(alignment(config, m)), config.sample.methods[m].steps))
     others = [name for name in found if name not in config.sample.methods]
-    controls = [*CONTROLS, *(name for name in others if name.startswith(CONTROL) and name not in CONTROLS)]
-    return [*methods, *(name for name in others if not name.startswith(CONTROL)), *controls]
+    controls = [CONTROL + name for name in config.evaluate.controls]
+    controls += [name for name in others if name.startswith(CONTROL)]
+    return [*methods, *(n for n in others if not n.startswith(CONTROL)), *dict.fromkeys(controls)]
 
 
 def reference_method(config: Config, table: str) -> str | None:
