@@ -19,7 +19,6 @@ import sys
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -31,15 +30,13 @@ from aligncvc.errors import UserError
 from aligncvc.evaluate.lint import require_clean
 from aligncvc.evaluate.models import GaussianModel, MeshModel
 from aligncvc.evaluate.poses import match_poses, read_cameras
+from aligncvc.evaluate.score import Entry, Truth
 from aligncvc.evaluate.subject import Model, Subject
 from aligncvc.gaussians import load_ply
 from aligncvc.meshes import load_mesh
 from aligncvc.renderset import PosedObject
 from aligncvc.splat import Rendering
 from aligncvc.views import composite, load_png
-
-if TYPE_CHECKING:
-    from aligncvc.evaluate.score import Entry, Truth
 
 IMAGE_NAME, SEED_NAME = re.compile(r"\d{3,}\.png"), re.compile(r"seed(\d+)")
 METHOD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
@@ -209,8 +206,6 @@ def prediction_entries(pred: Path, truth: Truth, reserved: Collection[str] = ())
     is an entry that fails. Raises UserError for a bad method name, an object or a seed that the protocol does
     not ask for, and a folder without any prediction.
     """
-    from aligncvc.evaluate.score import Entry
-
     if not pred.is_dir():
         raise UserError(f"{pred} is not a folder; give pred/<method> or pred/<method>/<object>")
     pred = pred.resolve()
