@@ -48,14 +48,14 @@ T = TypeVar("T")
 class ConsistencyTools:
     """judge: the reconstructor for split-half and held-out scores, None leaves them out.
 
-    metrics: image metrics by name (psnr, ssim, lpips, mae). steps: "last" measures split-half and held-out
-    scores, the costly ones, after the last step only.
+    metrics: image metrics by name (psnr, ssim, lpips, mae). steps: after which the costly scores, split-half and
+    held-out, are measured: all, four evenly spaced ones that end with the last, or the last only.
     """
 
     metrics: Mapping[str, Metric]
     judge: nn.Module | None = None
     halves: Halves = "adjacent"
-    steps: Literal["all", "last"] = "all"
+    steps: Literal["all", "four", "last"] = "all"
     delta: tuple[str, ...] = field(default=("psnr", "ssim", "lpips"))
 
 
@@ -108,8 +108,8 @@ def delta(subject: Subject, metrics: Mapping[str, Metric]) -> Iterator[Value]:
 def judged(subject: Subject, tools: ConsistencyTools) -> Iterator[Value]:
     """Held-out and split-half scores of the two halves' reconstructions."""
     views = _given(subject.views)
-    first_step = len(views) if tools.steps == "last" else 1
-    views = views[first_step - 1 :]
+    steps = judged_steps(len(views), tools.steps)
+    views = views[[step - 1 for step in steps]]
     cameras, between = subject.truth.cameras[subject.rig], held_out_poses(len(subject.truth), subject.rig)
     parts = split(len(subject.rig), tools.halves)
     models = [HalfModel.of(_given(tools.judge), views, cameras, part) for part in parts]
@@ -122,7 +122,7 @@ def judged(subject: Subject, tools: ConsistencyTools) -> Iterator[Value]:
     order = [view for part in reversed(parts) for view in part]
     measured, drawn = views[:, order], torch.cat(crossed, 1)
     for name, metric in metrics.items():
-        for step, values in enumerate(_scores(metric, drawn, measured), start=first_step):
+        for step, values in zip(steps, _scores(metric, drawn, measured), strict=True):
             yield from per_view(f"heldout_{name}", values, [subject.rig[i] for i in order], step)
 
     if not between:
@@ -130,13 +130,19 @@ def judged(subject: Subject, tools: ConsistencyTools) -> Iterator[Value]:
     one, other = (model.draw(subject.truth.cameras[between]) for model in models)
     for name, metric in metrics.items():
         curve = _scores(metric, one.rgb.clamp(0, 1), other.rgb.clamp(0, 1))
-        for step, values in enumerate(curve, start=first_step):
+        for step, values in zip(steps, curve, strict=True):
             yield from per_view(f"split_{name}", values, between, step)
-    for step, values in enumerate(depth_mae(one, other), start=first_step):
+    for step, values in zip(steps, depth_mae(one, other), strict=True):
         yield from per_view("split_depth_mae", values, between, step)
     clouds = [model.points() for model in models]
-    for step, pair in enumerate(zip(*clouds, strict=True), start=first_step):
+    for step, pair in zip(steps, zip(*clouds, strict=True), strict=True):
         yield Value("split_chamfer_half_sum", chamfer_half_sum(*pair), step=step)
+
+
+def judged_steps(count: int, which: Literal["all", "four", "last"]) -> list[int]:
+    """Steps 1..count that are judged; the last always is."""
+    kept = {"all": count, "four": min(4, count), "last": 1}[which]
+    return [round((i + 1) * count / kept) for i in range(kept)]
 
 
 @dataclass(frozen=True)

@@ -37,12 +37,12 @@ WHITE = 0.98
 class EpipolarTools:
     """A pair is consistent with at least min_matches (T_m) matches and a median SED below max_px (T_e).
 
-    px are those of an image of size_px: images of another size are brought to it before SIFT.
+    px are those of an image of image_px: images of another size are brought to it before SIFT.
     """
 
     min_matches: int = 10
     max_px: float = 2.0
-    size_px: int = 256
+    image_px: int = 256
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def summarise(scores: Sequence[PairScore], tools: EpipolarTools) -> Iterator[Val
 
 def ring_scores(rgba: Tensor, cameras: Cameras, tools: EpipolarTools) -> list[PairScore]:
     """Neighbouring pairs of a closed ring. rgba: (V, 4, H, W), colours on white; alpha masks keypoints."""
-    factor = tools.size_px / rgba.shape[-1]
+    factor = tools.image_px / rgba.shape[-1]
     features = [keypoints(image, factor) for image in rgba]
     big = cameras.resized(round(cameras.width * factor), round(cameras.height * factor))
     count = len(features)

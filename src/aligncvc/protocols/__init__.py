@@ -146,6 +146,7 @@ class Tsed(Section):
 
     min_matches: int = Field(10, ge=1, description="T_m: fewer matches make a pair inconsistent")
     max_px: float = Field(2.0, gt=0, description="T_e: largest median distance of a consistent pair")
+    image_px: int = Field(256, ge=64, description="size that images are brought to before SIFT; px are its")
 
 
 class Consistency(Section):
