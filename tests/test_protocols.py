@@ -73,7 +73,8 @@ OTHER = {
     "metrics.distribution.features": [], "metrics.geometry.points": 500, "metrics.geometry.thresholds": [0.1],
     "metrics.geometry.alignment": ["none"], "metrics.geometry.chamfer": ["sum"], "metrics.geometry.grid": 32,
     "metrics.geometry.voxel": 0.05, "metrics.consistency.tsed.min_matches": 5,
-    "metrics.consistency.tsed.max_px": 4.0, "metrics.consistency.tsed.image_px": 512, "metrics.consistency.halves": "even-odd",
+    "metrics.consistency.tsed.max_px": 4.0, "metrics.consistency.tsed.image_px": 512,
+    "metrics.consistency.halves": "even-odd",
 }  # fmt: skip
 """Another legal value of every setting that has one."""
 

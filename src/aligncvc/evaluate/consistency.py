@@ -48,8 +48,8 @@ T = TypeVar("T")
 class ConsistencyTools:
     """judge: the reconstructor for split-half and held-out scores, None leaves them out.
 
-    metrics: image metrics by name (psnr, ssim, lpips, mae). steps: after which the costly scores, split-half and
-    held-out, are measured: all, four evenly spaced ones that end with the last, or the last only.
+    metrics: image metrics by name (psnr, ssim, lpips, mae). steps: after which the costly scores, split-half
+    and held-out, are measured: all, four evenly spaced ones that end with the last, or the last only.
     """
 
     metrics: Mapping[str, Metric]
