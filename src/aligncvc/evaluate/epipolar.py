@@ -121,7 +121,12 @@ def keypoints(rgba: Tensor, factor: float) -> Keypoints:
     size = (round(rgba.shape[-1] * factor), round(rgba.shape[-2] * factor))
     image = cv2.resize((grey.numpy() * 255).round().astype(np.uint8), size, interpolation=cv2.INTER_CUBIC)
     mask = cv2.resize((rgba[3].numpy() > 0.5).astype(np.uint8) * 255, size, interpolation=cv2.INTER_NEAREST)
-    sift = cv2.SIFT.create(MOST_KEYPOINTS, contrastThreshold=CONTRAST_THRESHOLD, edgeThreshold=EDGE_THRESHOLD)
+    sift = cv2.SIFT.create(
+        MOST_KEYPOINTS,
+        contrastThreshold=CONTRAST_THRESHOLD,
+        edgeThreshold=EDGE_THRESHOLD,
+        enable_precise_upscale=True,  # else every position is a quarter pixel too far right and down
+    )
     points, descriptors = sift.detectAndCompute(image, mask)
     if not points:
         return np.zeros((0, 2)), np.zeros((0, 128), np.float32)
