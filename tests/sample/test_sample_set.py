@@ -54,7 +54,7 @@ def test_results_do_not_depend_on_the_other_objects(renders: Path, tmp_path: Pat
     alone = renders.parent / "alone.tsv"
     alone.write_text("\n".join([rows[0], rows[3]]) + "\n")
     sample_set(with_seeds(tmp_path, [0]), "two", alone, tmp_path, tmp_path / "alone")
-    for name in ("model.ply", "steps.npz"):
+    for name in ("model.ply", "model.glb", "steps.npz"):
         assert (tmp_path / "all/c/seed0" / name).read_bytes() == (
             tmp_path / "alone/c/seed0" / name
         ).read_bytes()

@@ -28,6 +28,7 @@ from aligncvc.cameras import Cameras
 from aligncvc.config import Config, load_config
 from aligncvc.errors import UserError, cli
 from aligncvc.files import write_json
+from aligncvc.hardware import hardware
 from aligncvc.pair import load_judge
 from aligncvc.renderset import PosedObject, RenderSet, batched
 from aligncvc.sample.aligncvc import Sampled
@@ -167,7 +168,11 @@ def control_set(config: Config, control: str, manifest: Path, out: Path) -> None
             facts = {"method": PREFIX + control, "object": name, "seed": seed, "steps": 1, **asdict(cost)}
             save_sampled(out / path, sampled, facts)
             entries.append({"object": name, "seed": seed, "path": path})
-    write_json(out / "manifest.json", {"method": PREFIX + control, "entries": entries, "failed": failed})
+    method, machine = PREFIX + control, hardware()
+    write_json(
+        out / "manifest.json",
+        {"method": method, "entries": entries, "failed": failed, "hardware": machine},
+    )
 
 
 def _readable(renders: RenderSet) -> tuple[dict[str, PosedObject], list[dict[str, str]]]:

@@ -15,7 +15,9 @@ from aligncvc.cameras import Cameras
 from aligncvc.config import Config, Method
 from aligncvc.errors import UserError
 from aligncvc.files import atomic_path, write_json
-from aligncvc.gaussians import save_ply
+from aligncvc.gaussians import Gaussians, save_ply
+from aligncvc.hardware import hardware
+from aligncvc.meshes import mesh_from_gaussians, save_glb
 from aligncvc.mvg import MultiViewGenerator
 from aligncvc.pair import load_pair
 from aligncvc.renderset import RenderSet
@@ -73,8 +75,8 @@ def sample_one(
 
 
 def save_sampled(folder: Path, sampled: Sampled, facts: dict[str, Any]) -> None:
-    """Write model.ply, steps.npz and, last, sample.json."""
-    save_ply(folder / "model.ply", sampled.gaussians)
+    """Write model.ply, model.glb (see `save_model`), steps.npz and, last, sample.json."""
+    save_model(folder / "model.ply", sampled.gaussians)
     with atomic_path(folder / "steps.npz") as temporary:
         np.savez_compressed(
             temporary,
@@ -83,6 +85,20 @@ def save_sampled(folder: Path, sampled: Sampled, facts: dict[str, Any]) -> None:
             timesteps=np.asarray(sampled.timesteps, dtype=np.int64),
         )
     write_json(folder / "sample.json", facts)
+
+
+def save_model(path: Path, gaussians: Gaussians) -> list[Path]:
+    """Write Gaussians as `path` (.ply) and their surface as .glb beside it; returns what was written.
+
+    Translucent Gaussians have no surface: then there is no .glb, and one of an earlier run is removed.
+    """
+    save_ply(path, gaussians)
+    mesh, beside = mesh_from_gaussians(gaussians), path.with_suffix(".glb")
+    if mesh is None:
+        beside.unlink(missing_ok=True)
+        return [path]
+    save_glb(beside, mesh)
+    return [path, beside]
 
 
 def _bytes(images: Tensor) -> np.ndarray:
@@ -146,7 +162,10 @@ def sample_set(config: Config, method_name: str, manifest: Path, align_dir: Path
             f"{len(failed)} of {len(renders)} objects of {manifest} cannot be read (first: "
             f"{failed[0]['reason']}); render the set again"
         )
-    write_json(out / "manifest.json", {"method": method_name, "entries": entries, "failed": failed})
+    write_json(
+        out / "manifest.json",
+        {"method": method_name, "entries": entries, "failed": failed, "hardware": hardware()},
+    )
 
 
 def warm_up(
