@@ -72,21 +72,24 @@ def figures(
     renders: Path,
     out: Path,
     align: tuple[Path, ...] = (),
+    discrimination: Path | None = None,
     config: Path | None = None,
 ) -> None:
     """Draw the figures as PNG, SVG and PDF, and list them in index.json.
 
     Args:
         metrics: CSVs of records that python -m aligncvc.evaluate wrote.
-        samples: manifest.json of each method that python -m aligncvc.sample wrote.
+        samples: manifest.json of each method and control.
         renders: manifest.tsv of the ground-truth renders.
         out: Folder to write into.
         align: metrics.jsonl of each alignment run; without one there is no training figure.
+        discrimination: discrimination.csv of the controls; metrics that tell nothing apart are shown grey.
         config: Configuration; config/config.yaml if left out.
     """
     from aligncvc.paper.figures import write_figures
 
-    for entry in write_figures(load_config(config), metrics, samples, renders, align, out):
+    found = write_figures(load_config(config), metrics, samples, renders, align, out, discrimination)
+    for entry in found:
         print(f"{entry['name']}: {entry['caption']}")
 
 

@@ -8,11 +8,13 @@ from itertools import cycle
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from aligncvc.paper.data import Material, bootstrap, by_object, last_step, smooth
+from aligncvc.evaluate.catalogue import CATALOGUE, SET_OBJECT, Metric
+from aligncvc.paper.data import UPPER_BOUND, Material, curve, smooth
 from aligncvc.paper.panels import Drawn
-from aligncvc.paper.style import COLOURS, MARKERS, QUIET, WIDTH_IN, method_colours, spread
+from aligncvc.paper.style import COLOURS, EMPTY, INK, MARKERS, QUIET, WIDTH_IN, method_colours, spread
 
 SMOOTHING = 0.1
 """Moving-average window as a share of the training steps."""
@@ -40,64 +42,130 @@ def label_ends(axes: Axes, ends: Mapping[str, tuple[float, float]], colours: Map
         )  # fmt: skip
 
 
-def cvc_curve(material: Material) -> Drawn | None:
-    """residual_psnr at each kept step, a line a method with its 95 % band; None without such records."""
-    curves: dict[str, list[tuple[float, tuple[float, float] | None]]] = {}
-    objects: set[str] = set()
-    for name in material.samples:
-        records = material.records.get(name, [])
-        points = []
-        for step in range(1, last_step(records, "residual_psnr") + 1):
-            values = by_object(records, "residual_psnr", step)
-            if values:
-                objects |= values.keys()
-                interval = bootstrap(list(values.values()), material.config.seed, "cvc_curve", name, step)
-                points.append((float(np.mean(list(values.values()))), interval))
-        if points:
-            curves[name] = points
-    if not curves:
-        return None
-    figure = Figure(figsize=(WIDTH_IN * 0.72, 3.1))
-    axes = figure.add_axes((0.1, 0.14, 0.68, 0.74))
-    colours = method_colours(list(material.samples), material.lead)
-    banded = False
-    shapes = dict(
-        zip([material.lead, *(n for n in curves if n != material.lead)], cycle(MARKERS), strict=False)
-    )
-    for name, points in curves.items():
+def line_panel(
+    axes: Axes,
+    material: Material,
+    metric: str,
+    methods: Sequence[str],
+    colours: Mapping[str, str],
+    *,
+    ends: bool = False,
+    faint: bool = False,
+) -> None:
+    """A metric over the kept steps: a line a method with its 95 % band, the upper bound dashed.
+
+    ends: names at the right ends of the lines. faint: lines step back, for metrics that discriminate nothing.
+    """
+    levels: dict[str, tuple[float, float]] = {}
+    steps, strength = 1, 0.35 if faint else 1.0
+    for name, marker in zip(methods, cycle(MARKERS), strict=False):
+        points = curve(material.of(name), metric, material.config.seed)
+        if not points:
+            continue
+        steps = max(steps, len(points))
         xs, lead = np.arange(1, len(points) + 1), name == material.lead
-        if all(interval for _, interval in points):
-            low, high = np.array([interval for _, interval in points]).T
-            axes.fill_between(xs, low, high, color=colours[name], alpha=0.13, linewidth=0)
-            banded = True
+        means, low, high = np.array(points).T
+        axes.fill_between(xs, low, high, color=colours[name], alpha=0.14 * strength, linewidth=0)
         axes.plot(
-            xs, [value for value, _ in points], color=colours[name], marker=shapes[name],
-            markeredgecolor="white", markeredgewidth=0.6, linewidth=2.4 if lead else 1.6,
-            zorder=4 if lead else 3,
+            xs, means, color=colours[name], marker=marker, markersize=3.6, markeredgecolor="white",
+            markeredgewidth=0.5, linewidth=2.0 if lead else 1.3, zorder=4 if lead else 3, alpha=strength,
         )  # fmt: skip
-    steps = max(map(len, curves.values()))
-    axes.set_xlim(0.9 if steps > 1 else 0.5, steps + 0.05 if steps > 1 else 1.5)
+        levels[name] = (len(points), float(means[-1]))
+    bound = curve(material.of(UPPER_BOUND), metric, material.config.seed)
+    if bound:
+        axes.axhline(
+            bound[-1].mean, color=INK, linewidth=0.9, linestyle=(0, (4, 2)), zorder=2, alpha=strength
+        )
+        levels |= {UPPER_BOUND: (steps, bound[-1].mean)} if ends else {}
+    if metric.startswith("delta_"):
+        axes.axhline(0.0, color=QUIET, linewidth=0.6, zorder=1)
+    axes.set_xlim(0.85, steps + 0.15)
     axes.set_xticks(range(1, steps + 1))
-    axes.set_xlabel("kept sampling step")
-    axes.set_title("Generated views against renderings at the same pose, PSNR in dB ↑", color=QUIET, pad=8)
-    axes.yaxis.set_major_locator(MaxNLocator(6))
-    label_ends(axes, {n: (len(p), p[-1][0]) for n, p in curves.items()}, colours)
-    ends = "; ".join(f"{name} {_interval(*points[-1])}" for name, points in curves.items())
-    band = "bands: 95 % bootstrap over objects" if banded else "one object, so no band"
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+    axes.margins(y=0.12)
+    if ends and levels:
+        label_ends(axes, levels, {**colours, UPPER_BOUND: INK})
+
+
+CURVE_FAMILIES = ("consistency", "distribution")
+COLUMNS = 4
+BIASED = "frechet_"
+"""Left out of the curves: biased upward for few images; the kernel distance beside it is not."""
+
+
+def step_metrics(material: Material, methods: Sequence[str]) -> list[Metric]:
+    """The consistency metrics that were measured at some step for one of these methods."""
+    measured = {r.metric for name in methods for r in material.of(name) if r.step >= 1}
+    return [
+        metric
+        for metric in CATALOGUE.values()
+        if metric.per_step and metric.family in CURVE_FAMILIES and metric.name in measured
+        and metric.name != "matches" and not metric.name.startswith(BIASED)
+    ]  # fmt: skip
+
+
+def consistency_curves(material: Material) -> Drawn | None:
+    """Every consistency metric over the kept steps, small multiples; None if none was measured by step."""
+    methods = material.compared
+    metrics = step_metrics(material, methods)
+    if not metrics:
+        return None
+    colours = method_colours(list(material.samples), material.lead)
+    across = min(COLUMNS, len(metrics))
+    rows = -(-len(metrics) // across)
+    tall, foot = 1.42, 0.62
+    height = rows * tall + foot
+    figure = Figure(figsize=(WIDTH_IN, height))
+    cell = 1 / across
+    muted = []
+    for i, metric in enumerate(metrics):
+        row, column = divmod(i, across)
+        box = (column * cell + 0.058, 1 - (row * tall + 1.2) / height, cell - 0.076, 0.93 / height)
+        axes = figure.add_axes(box)
+        weak = material.verdicts.get(metric.name) == "no"
+        line_panel(axes, material, metric.name, methods, colours, faint=weak)
+        axes.set_title(metric.arrow, color=QUIET if weak else INK, size=7, x=-0.1, pad=4)
+        axes.tick_params(labelsize=6.5)
+        if weak:
+            muted.append(metric.heading)
+            axes.set_facecolor(EMPTY)
+            axes.text(
+                0.5, 0.04, "does not discriminate", transform=axes.transAxes, ha="center", size=6.5,
+                color=QUIET, style="italic", zorder=6,
+            )  # fmt: skip
+        if i + across >= len(metrics):
+            axes.set_xlabel("kept sampling step", size=7)
+    handles = [
+        Line2D([], [], color=colours[name], marker=marker, markersize=4, label=name)
+        for name, marker in zip(methods, cycle(MARKERS), strict=False)
+    ]
+    if material.of(UPPER_BOUND):
+        handles.append(Line2D([], [], color=INK, linewidth=0.9, linestyle=(0, (4, 2)), label=UPPER_BOUND))
+    figure.legend(handles=handles, loc="lower center", ncols=len(handles), frameon=False, fontsize=7.5)
+    grey = (
+        f" Grey: does not rank the controls GT > jittered > shuffled on this rig ({', '.join(muted)})."
+        if muted
+        else ""
+    )
     caption = (
-        "Cross-view consistency along sampling: PSNR in dB between generated views and renderings of the "
-        f"reconstructed model at the same poses, mean over {len(objects)} object"
-        f"{'s' * (len(objects) != 1)} and {len(material.config.seeds)} seed"
-        f"{'s' * (len(material.config.seeds) != 1)} ({band}; higher is more consistent). "
-        f"At the last step: {ends}. Two-stage sampling is observed at up to four of its steps."
+        f"Every consistency metric after each kept sampling step: means over {counted(material, methods)}, "
+        "bands: 95 % bootstrap over objects and seeds. Arrows say which way is better; dashed: the "
+        f"true views through the same reconstructor ({UPPER_BOUND}).{grey} Residual: generated views against "
+        "renderings at the same poses. Delta: views' score minus renderings' score, against ground truth; 0 "
+        "is agreement. Held-out: against poses that were not given to the reconstructor. Split-half: two "
+        "reconstructions from disjoint halves of the views against each other. Kernel distance "
+        "(EfficientNet-Lite0 features): between sets. Two-stage sampling is observed at up to "
+        "four of its steps."
     )
-    return Drawn(
-        figure, caption, f"Line chart of residual PSNR over sampling steps. At the last step: {ends}."
-    )
+    alt = f"Line charts over sampling steps of {', '.join(m.heading for m in metrics)}."
+    return Drawn(figure, caption, alt)
 
 
-def _interval(value: float, interval: tuple[float, float] | None) -> str:
-    return f"{value:.2f}" + ("" if interval is None else f" [{interval[0]:.2f}, {interval[1]:.2f}]")
+def counted(material: Material, methods: Sequence[str]) -> str:
+    """How many objects and seeds stand behind the numbers of these methods."""
+    found = {(r.object, r.seed) for n in methods for r in material.of(n) if r.object != SET_OBJECT}
+    objects, seeds = len({name for name, _ in found}), len({seed for _, seed in found})
+    return f"{objects} object{'s' * (objects != 1)} and {seeds} seed{'s' * (seeds != 1)}"
 
 
 def training(logs: Mapping[str, Mapping[str, np.ndarray]]) -> Drawn | None:
