@@ -12,13 +12,14 @@ from __future__ import annotations
 import json
 import math
 import os
-import sys
 import time
 import traceback
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from aligncvc.render import bproc_adapter
 
 SCENE_VERSION = 2
 """Part of every job's hash: raise it when the same job would give other pixels."""
@@ -219,8 +220,6 @@ def _write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
 
 def run(job: dict[str, Any]) -> None:
     """Render all objects of a job; a bad object is reported and the next one follows."""
-    from aligncvc.render import bproc_adapter
-
     with Path(job["progress"]).open("a", encoding="utf-8") as progress:
 
         def tell(event: str, **facts: Any) -> None:
@@ -267,17 +266,8 @@ def run(job: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Entry point. Leaves by os._exit: Blender's module crashes when the interpreter shuts down."""
-    code = 1
-    try:
-        run(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
-        code = 0
-    except Exception:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+    """Entry point."""
+    bproc_adapter.run_child(run)
 
 
 if __name__ == "__main__":
