@@ -102,9 +102,9 @@ def agreement(material: Material) -> Drawn | None:
     caption = (
         f"Do the generated views agree with the 3D model made from them? {material.label(found)}, sampling "
         f"seed {material.seed}: the {count} generated views of one step over the renderings of the model that "
-        "was reconstructed from them, at the same poses, after the first and the last kept step. Boxes, by rule: "
-        f"the largest connected region whose mean absolute difference exceeds {APART:g} (window of "
-        f"{WINDOW:.0%} of the side), where it covers {SMALLEST:.1%} of the image or more. "
+        "was reconstructed from them, at the same poses, after the first and the last kept step. Boxes, by "
+        f"rule: the largest connected region whose mean absolute difference exceeds {APART:g} (window "
+        f"of {WINDOW:.0%} of the side), where it covers {SMALLEST:.1%} of the image or more. "
         f"Residual PSNR, first to last: {'; '.join(words)}. {_curve_words(curves)}"
         "The first of the drawn objects, not chosen by result."
     )
@@ -131,6 +131,9 @@ def _method(
     views, renders = steps
     count, last = views.shape[1], len(views) - 1
     lead = name == material.lead
+    method = material.config.sample.methods[name]
+    kind = "two-stage" if method.sampler == "two_stage" else "3D-aware sampling"
+    kind += f", {method.steps} denoising steps" + (f", aligned ({method.run})" if method.run else "")
     sheet.text(0, top + 0.13, name, va="center", size=8, weight="bold", color=LEAD_COLOUR if lead else INK)
     lines = ("generated\nviews", "renderings of\nthe model")
     for row, text in enumerate(lines):

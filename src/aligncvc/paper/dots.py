@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,7 +15,8 @@ from aligncvc.config import Method
 from aligncvc.evaluate.catalogue import CATALOGUE, Metric
 from aligncvc.evaluate.controls import CONTROLS, PREFIX
 from aligncvc.evaluate.discrimination import oriented
-from aligncvc.evaluate.stats import Interval, object_means, paired_interval
+from aligncvc.evaluate.records import FINAL_STEP
+from aligncvc.evaluate.stats import Interval, object_means, paired_interval, samples_of
 from aligncvc.paper.charts import counted
 from aligncvc.paper.data import Material, measured
 from aligncvc.paper.panels import Drawn
@@ -90,8 +91,8 @@ def controls(material: Material) -> Drawn | None:
         "How each consistency metric ranks views of known consistency: the paired difference from the "
         f"true views over {counted(material, [PREFIX + n for n in present])}, in standard deviations of the "
         "metric over objects, with its 95 % bootstrap interval; right is better. An arrowhead stands at the "
-        f"border for what lies beyond it. {judged}control:copy repeats the input at every pose: it agrees with "
-        "itself, and only ground truth says that it is wrong."
+        f"border for what lies beyond it. {judged}control:copy repeats the input at every pose: it agrees "
+        "with itself, and only ground truth says that it is wrong."
     )
     alt = f"Dot plot of {len(gaps)} metrics by {len(present)} controls. {judged}"
     return Drawn(figure, caption, alt)
@@ -129,57 +130,79 @@ QUALITY = ("psnr", "lpips")
 COST = {"network_calls": "network calls", "seconds": "seconds an object"}
 
 
+LEVELS = ("s", "o", "D", "^")
+LABEL_AT = ((5, 4), (5, -10), (-10, 4), (-10, -10))
+"""Where the number of steps stands beside a dot, by family, in points: dots may coincide."""
+
+
 def quality_vs_cost(material: Material) -> Drawn | None:
     """Quality against cost for every number of steps; None if a method lacks quality or cost."""
     groups = families(material)
-    seed = material.config.seed
-    points = {
-        name: {m: measured(material.of(name), m, -1, seed) for m in (*QUALITY, *COST)}
-        for group in groups.values()
-        for name in group
-    }
+    points = {name: _costs_and_quality(material, name) for group in groups.values() for name in group}
     shown = [m for m in QUALITY if any(not math.isnan(p[m].mean) for p in points.values())]
     if not shown or all(math.isnan(p["seconds"].mean) for p in points.values()):
         return None
-    tall, foot = 1.75, 0.75
+    tall, foot = 1.85, 0.72
     height = tall * len(shown) + foot
     figure = Figure(figsize=(WIDTH_IN, height))
     for row, quality in enumerate(shown):
         for column, cost in enumerate(COST):
-            box = (
-                0.085 + 0.49 * column,
-                (foot + 0.05 + (len(shown) - 1 - row) * tall) / height,
-                0.41,
-                1.4 / height,
-            )
-            axes = figure.add_axes(box)
-            for label, group in groups.items():
-                _frontier(axes, material, points, group, quality, cost, label)
-            axes.set_title(f"{CATALOGUE[quality].arrow}{', dB' * (quality == 'psnr')}", size=7.5, color=QUIET)
+            bottom = (foot + 0.08 + (len(shown) - 1 - row) * tall) / height
+            axes = figure.add_axes((0.085 + 0.49 * column, bottom, 0.41, 1.4 / height))
             axes.set_xscale("log")
+            for index, (label, group) in enumerate(groups.items()):
+                _frontier(
+                    axes, material, points, group, (quality, cost), index, _colour(material, groups, label)
+                )
+            if material.baseline in points:
+                axes.axhline(
+                    points[material.baseline][quality].mean, color=QUIET, linewidth=0.7, linestyle=(0, (4, 2))
+                )
+            axes.set_title(f"{CATALOGUE[quality].arrow}{', dB' * (quality == 'psnr')}", size=7.5, color=QUIET)
             _plain_ticks(axes, [p[cost].mean for p in points.values()])
             if row == len(shown) - 1:
                 axes.set_xlabel(f"{COST[cost]} (log scale; left is cheaper)")
     handles = [
-        Line2D([], [], color=_colour(i), marker=_MARKERS[i % 4], markersize=4.5, label=label)
+        Line2D(
+            [], [], color=_colour(material, groups, label), marker=LEVELS[i % 4], markersize=4.5, label=label
+        )
         for i, label in enumerate(groups)
     ]
     figure.legend(handles=handles, loc="lower center", ncols=len(handles), frameon=False, fontsize=7.5)
     lines = "; ".join(f"{label}: {', '.join(group)}" for label, group in groups.items())
+    bars = (
+        f" Bars: 95 % bootstrap interval of the paired difference from {material.baseline}, whose quality is "
+        "the dashed line; one that crosses the line shows no difference."
+        if material.baseline in points
+        else ""
+    )
     caption = (
         "Quality of the final model against its cost; the number beside each dot is the number of denoising "
-        f"steps K. Means over {counted(material, list(points))}, bars: 95 % bootstrap interval of the "
-        f"quality. {lines}. Seconds were taken on the machine that the cost table names."
+        f"steps K. Means over {counted(material, list(points))}.{bars} {lines}. Seconds were taken on the "
+        "machine that the cost table names."
     )
     alt = f"Scatter plots of {', '.join(shown)} against network calls and seconds for {len(points)} methods."
     return Drawn(figure, caption, alt)
 
 
-_MARKERS = ("s", "o", "D", "^")
+def _costs_and_quality(material: Material, name: str) -> dict[str, Interval]:
+    """Means of cost and quality; the interval of quality is that of its paired difference to the baseline."""
+    records, seed = material.of(name), material.config.seed
+    found = {m: measured(records, m, FINAL_STEP, seed) for m in (*QUALITY, *COST)}
+    for metric in QUALITY:
+        mean, paired = found[metric].mean, Interval(math.nan, math.nan, math.nan)
+        if material.baseline not in (None, name):
+            here, there = (samples_of(r, metric) for r in (records, material.of(str(material.baseline))))
+            paired = paired_interval(here, there, seed, "quality", metric, name)
+        found[metric] = Interval(mean, mean + paired.lo - paired.mean, mean + paired.hi - paired.mean)
+    return found
 
 
-def _colour(index: int) -> str:
-    return (COLOURS[0], COLOURS[1], LEAD_COLOUR)[index] if index < 3 else COLOURS[index % len(COLOURS)]
+def _colour(material: Material, groups: Mapping[str, Sequence[str]], label: str) -> str:
+    if material.lead in groups[label]:
+        return LEAD_COLOUR
+    others = [name for name, group in groups.items() if material.lead not in group]
+    return COLOURS[others.index(label) % len(COLOURS)]
 
 
 def families(material: Material) -> dict[str, list[str]]:
@@ -203,26 +226,25 @@ def families(material: Material) -> dict[str, list[str]]:
 def _frontier(
     axes: Axes,
     material: Material,
-    points: dict[str, dict[str, Interval]],
+    points: Mapping[str, Mapping[str, Interval]],
     group: Sequence[str],
-    quality: str,
-    cost: str,
-    label: str,
+    what: tuple[str, str],
+    index: int,
+    colour: str,
 ) -> None:
-    index = list(families(material)).index(label)
-    colour, marker = _colour(index), _MARKERS[index % 4]
-    known = [
-        n for n in group if not math.isnan(points[n][quality].mean) and not math.isnan(points[n][cost].mean)
-    ]
-    xs = [points[n][cost].mean for n in known]
-    ys = [points[n][quality].mean for n in known]
-    axes.plot(xs, ys, color=colour, marker=marker, markersize=4.5, linewidth=1.2, zorder=3)
-    for name, x, y in zip(known, xs, ys, strict=True):
-        value = points[name][quality]
+    """One family: dots of (cost, quality) in order of steps."""
+    quality, cost = what
+    dots = [(n, points[n][cost].mean, points[n][quality]) for n in group]
+    dots = [(n, x, value) for n, x, value in dots if not math.isnan(x) and not math.isnan(value.mean)]
+    axes.plot(
+        [x for _, x, _ in dots], [value.mean for _, _, value in dots], color=colour,
+        marker=LEVELS[index % 4], markersize=4.5, linewidth=1.2, zorder=3,
+    )  # fmt: skip
+    for name, x, value in dots:
         if not math.isnan(value.lo):
-            axes.plot((x, x), (value.lo, value.hi), color=colour, linewidth=0.8, alpha=0.55, zorder=2)
+            axes.plot((x, x), (value.lo, value.hi), color=colour, linewidth=0.9, alpha=0.6, zorder=2)
         axes.annotate(
-            str(material.config.sample.methods[name].steps), (x, y), xytext=(4, 4),
+            str(material.config.sample.methods[name].steps), (x, value.mean), xytext=LABEL_AT[index % 4],
             textcoords="offset points", size=7, color=colour, zorder=5,
         )  # fmt: skip
 
