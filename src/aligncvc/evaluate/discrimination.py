@@ -66,10 +66,14 @@ def judge(records: Sequence[Record], seed: int) -> list[Judgement]:
             f"there are no records of the control {missing[0]!r}; evaluate {', '.join(RANKED)} first"
         )
     measured = {r.metric for group in groups.values() for r in group}
-    metrics = [
-        m for m in CATALOGUE.values() if m.family in FAMILIES and not m.set_level and m.name in measured
-    ]
+    metrics = [m for m in CATALOGUE.values() if _is_judged(m) and m.name in measured]
     return [judge_metric(metric, groups, seed) for metric in metrics]
+
+
+def _is_judged(metric: Metric) -> bool:
+    """Whether controls have an order in it: a count of matches has none, a delta is best at zero."""
+    ordered = metric.better != 0 or metric.name.startswith("delta_")
+    return metric.family in FAMILIES and not metric.set_level and ordered
 
 
 def judge_metric(metric: Metric, groups: Mapping[str, Sequence[Record]], seed: int) -> Judgement:
