@@ -35,7 +35,7 @@ BACKBONE, FEATURES, IMAGE_PX = "mast3r", "dino16", 256
 """The package's defaults; larger images break the backbone (its issues 2 and 9)."""
 
 Scorer = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""(B, 2, 3, H, W) in [-1, 1] -> 1 - cosine in the first image's view and overlap in {0, 1}, each (B, H, W)."""
+"""(B, 2, 3, H, W) in [-1, 1] -> 1 - cosine in the first image's view and overlap in {0, 1}, (B, H, W)."""
 
 
 def neighbours(views: int) -> list[tuple[int, int]]:
@@ -86,8 +86,8 @@ def load_scorer(accepted: Sequence[str], offline: bool) -> Scorer:
         raise UserError("MEt3R needs a CUDA GPU and this machine has none; run this rule where there is one")
     if offline:
         raise UserError(
-            "the met3r package fetches its weights itself and checkpoints.offline forbids the network; set it "
-            "to false for this rule"
+            "the met3r package fetches its weights itself and checkpoints.offline forbids the network; set "
+            "it to false for this rule"
         )
     try:
         from met3r import MEt3R  # type: ignore[import-not-found]
