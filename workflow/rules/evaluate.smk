@@ -3,6 +3,7 @@
 In:  results/sample/{method}/manifest.json, results/renders/eval/manifest.tsv, results/objects/eval/manifest.tsv
 Out: results/metrics/<protocol>-<hash>/{method}.csv, one record a row; the protocol in full beside it
      results/discrimination.csv: which metrics rank the controls, views whose consistency is known
+     results/metrics/<protocol>-<hash>/met3r/{method}.csv: only by `snakemake met3r`
 """
 
 
@@ -93,3 +94,37 @@ rule discrimination:
     shell:
         "python -m aligncvc.evaluate.discrimination --config {params.config} --metrics {input} --out {output.csv}"
         " > {log} 2>&1"
+
+
+rule met3r:
+    """MEt3R of every method and control. Not part of `all`: see `python -m aligncvc.evaluate.met3r --help`."""
+    input:
+        expand(f"{PLAN.metrics_folder}/met3r/{{method}}.csv", method=[*PLAN.methods(), *PLAN.controls]),
+
+
+rule met3r_method:
+    """Neighbouring generated views compared by the user's own met3r package, on a GPU."""
+    input:
+        sample="results/sample/{method}/manifest.json",
+        renders="results/renders/eval/manifest.tsv",
+    output:
+        f"{PLAN.metrics_folder}/met3r/{{method}}.csv",
+    log:
+        "results/logs/met3r/{method}.log",
+    benchmark:
+        "results/benchmarks/met3r/{method}.jsonl"
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem_mb=16000,
+        runtime=240,
+        gpu=1,
+    params:
+        config=RESOLVED,
+        code=code("aligncvc.evaluate.met3r"),
+        settings=PLAN.reads("pair", "protocol", "checkpoints"),
+        sample=subpath(input.sample, parent=True),
+    shell:
+        "python -m aligncvc.evaluate.met3r --config {params.config} --sample {params.sample}"
+        " --renders {input.renders} --out {output} > {log} 2>&1"
