@@ -79,6 +79,10 @@ _ALL = [
     Metric("kernel_lite0_floor", "Kernel distance (Lite0) floor", 0, 3, "distribution", set_level=True),
     Metric("fid", "FID", -1, 2, "distribution", set_level=True),
     Metric("clip_s", "CLIP-S", 1, 4, "distribution"),
+    Metric("depth_mae", "Depth MAE", -1, 4, "geometry"),
+    Metric("mask_iou", "Silhouette IoU", 1, 4, "geometry"),
+    Metric("watertight_truth", "Watertight truth", 0, 2, "geometry"),
+    Metric("watertight_model", "Watertight model", 0, 2, "geometry"),
     Metric("network_calls", "Network calls", -1, 0, "cost"),
     Metric("seconds", "Seconds", -1, 2, "cost"),
     *(

@@ -123,7 +123,9 @@ def sample_entries(sample: Path, truth: Truth) -> tuple[str, list[Entry]]:
             background=truth.protocol.background,
             views=views,
             renders=renders,
-            model=GaussianModel(read_gaussians(folder / "model.ply")),
+            model=GaussianModel(
+                read_gaussians(folder / "model.ply"), voxel=truth.protocol.metrics.geometry.voxel
+            ),
             surface=truth.surface(name),
             cost=cost,
         )
