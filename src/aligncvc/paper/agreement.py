@@ -101,7 +101,7 @@ def agreement(material: Material) -> Drawn | None:
         axes.set_title(f"{CATALOGUE[metric].arrow}, dB", color=QUIET, size=7.5)
     caption = (
         f"Do the generated views agree with the 3D model made from them? {material.label(found)}, sampling "
-        f"seed {material.seed}: the {count} generated views of one step over the renderings of the model that "
+        f"seed {material.seed}: the {count} generated views of a step over the renderings of the model that "
         "was reconstructed from them, at the same poses, after the first and the last kept step. Boxes, by "
         f"rule: the largest connected region whose mean absolute difference exceeds {APART:g} (window "
         f"of {WINDOW:.0%} of the side), where it covers {SMALLEST:.1%} of the image or more. "
@@ -134,7 +134,9 @@ def _method(
     method = material.config.sample.methods[name]
     kind = "two-stage" if method.sampler == "two_stage" else "3D-aware sampling"
     kind += f", {method.steps} denoising steps" + (f", aligned ({method.run})" if method.run else "")
-    sheet.text(0, top + 0.13, name, va="center", size=8, weight="bold", color=LEAD_COLOUR if lead else INK)
+    colour = LEAD_COLOUR if lead else INK
+    sheet.text(0, top + 0.09, name, va="center", size=8, weight="bold", color=colour)
+    sheet.text(LABELS_IN, top + 0.09, kind, va="center", size=7.5, color=colour)
     lines = ("generated\nviews", "renderings of\nthe model")
     for row, text in enumerate(lines):
         sheet.text(0, top + 0.42 + (row + 0.5) * cell, text, va="center", color=INK, size=7)

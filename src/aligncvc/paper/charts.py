@@ -34,10 +34,10 @@ def label_ends(axes: Axes, ends: Mapping[str, tuple[float, float]], colours: Map
     low, high = axes.get_ylim()
     inches = axes.get_window_extent().height / axes.figure.dpi
     placed = spread([y for _, y in ends.values()], 0.135 * (high - low) / inches)
-    right = max(x for x, _ in ends.values())
+    right = max(axes.get_xlim()[1], *(x for x, _ in ends.values()))
     for name, level in zip(ends, placed, strict=True):
         axes.annotate(
-            name, (right, level), xytext=(5, 0), textcoords="offset points", annotation_clip=False,
+            name, (right, level), xytext=(3, 0), textcoords="offset points", annotation_clip=False,
             va="center", color=colours[name], size=7.5,
         )  # fmt: skip
 
@@ -71,13 +71,15 @@ def line_panel(
             markeredgewidth=0.5, linewidth=2.0 if lead else 1.3, zorder=4 if lead else 3, alpha=strength,
         )  # fmt: skip
         levels[name] = (len(points), float(means[-1]))
-    bound = curve(material.of(UPPER_BOUND), metric, material.config.seed)
+    delta = metric.startswith("delta_")
+    # the control's views are the ground truth, so their score against it is no level to reach
+    bound = [] if delta else curve(material.of(UPPER_BOUND), metric, material.config.seed)
     if bound:
         axes.axhline(
             bound[-1].mean, color=INK, linewidth=0.9, linestyle=(0, (4, 2)), zorder=2, alpha=strength
         )
         levels |= {UPPER_BOUND: (steps, bound[-1].mean)} if ends else {}
-    if metric.startswith("delta_"):
+    if delta:
         axes.axhline(0.0, color=QUIET, linewidth=0.6, zorder=1)
     axes.set_xlim(0.85, steps + 0.15)
     axes.set_xticks(range(1, steps + 1))
@@ -87,78 +89,115 @@ def line_panel(
         label_ends(axes, levels, {**colours, UPPER_BOUND: INK})
 
 
-CURVE_FAMILIES = ("consistency", "distribution")
-COLUMNS = 4
-BIASED = "frechet_"
-"""Left out of the curves: biased upward for few images; the kernel distance beside it is not."""
+ROWS = {
+    "residual_": ("Residual", "generated views against renderings of the model, at the same poses"),
+    "delta_": ("Delta", "the views' score minus the renderings' score, against ground truth; 0 is agreement"),
+    "heldout_": ("Held-out", "against poses that were not given to the reconstructor"),
+    "split_": ("Split-half", "two reconstructions from disjoint halves of the views against each other"),
+    "kernel_lite0_": ("Kernel distance", "between sets, on EfficientNet-Lite0 features"),
+    "": ("Epipolar", "matches between neighbouring views against the known cameras"),
+}
+"""Rows of the consistency curves by beginning of the metrics' names, with what they compare.
+
+Frechet distances are left out: biased upward for few images; the kernel distance is not.
+"""
+
+SHORT = {
+    "kernel_lite0_views": "views / truth", "kernel_lite0_renders": "renderings / truth",
+    "kernel_lite0_views_renders": "views / renderings", "split_chamfer_half_sum": "Chamfer, half sum",
+}  # fmt: skip
+
+FAMILIES = ("consistency", "distribution")
 
 
-def step_metrics(material: Material, methods: Sequence[str]) -> list[Metric]:
-    """The consistency metrics that were measured at some step for one of these methods."""
+def step_metrics(material: Material, methods: Sequence[str]) -> dict[str, list[Metric]]:
+    """The consistency metrics that were measured at some step for one of these methods, by row."""
     measured = {r.metric for name in methods for r in material.of(name) if r.step >= 1}
-    return [
-        metric
-        for metric in CATALOGUE.values()
-        if metric.per_step and metric.family in CURVE_FAMILIES and metric.name in measured
-        and metric.name != "matches" and not metric.name.startswith(BIASED)
-    ]  # fmt: skip
+    rows: dict[str, list[Metric]] = {start: [] for start in ROWS}
+    for metric in CATALOGUE.values():
+        skipped = metric.name == "matches" or metric.name.startswith("frechet_")
+        if metric.per_step and metric.family in FAMILIES and metric.name in measured and not skipped:
+            rows[next(start for start in ROWS if metric.name.startswith(start))].append(metric)
+    return {start: metrics for start, metrics in rows.items() if metrics}
+
+
+def panel_title(metric: Metric, start: str) -> str:
+    """What the row's heading leaves to say, with the metric's arrow."""
+    words = SHORT.get(metric.name, metric.heading.removeprefix(ROWS[start][0]).strip())
+    return words + metric.arrow.removeprefix(metric.heading)
 
 
 def consistency_curves(material: Material) -> Drawn | None:
     """Every consistency metric over the kept steps, small multiples; None if none was measured by step."""
     methods = material.compared
-    metrics = step_metrics(material, methods)
-    if not metrics:
+    rows = step_metrics(material, methods)
+    if not rows:
         return None
     colours = method_colours(list(material.samples), material.lead)
-    across = min(COLUMNS, len(metrics))
-    rows = -(-len(metrics) // across)
-    tall, foot = 1.42, 0.62
-    height = rows * tall + foot
+    across = max(4, *map(len, rows.values()))
+    tall, foot = 1.5, 0.52
+    height = len(rows) * tall + foot
     figure = Figure(figsize=(WIDTH_IN, height))
-    cell = 1 / across
     muted = []
-    for i, metric in enumerate(metrics):
-        row, column = divmod(i, across)
-        box = (column * cell + 0.058, 1 - (row * tall + 1.2) / height, cell - 0.076, 0.93 / height)
-        axes = figure.add_axes(box)
-        weak = material.verdicts.get(metric.name) == "no"
-        line_panel(axes, material, metric.name, methods, colours, faint=weak)
-        axes.set_title(metric.arrow, color=QUIET if weak else INK, size=7, x=-0.1, pad=4)
-        axes.tick_params(labelsize=6.5)
-        if weak:
-            muted.append(metric.heading)
-            axes.set_facecolor(EMPTY)
-            axes.text(
-                0.5, 0.04, "does not discriminate", transform=axes.transAxes, ha="center", size=6.5,
-                color=QUIET, style="italic", zorder=6,
-            )  # fmt: skip
-        if i + across >= len(metrics):
-            axes.set_xlabel("kept sampling step", size=7)
+    for row, (start, metrics) in enumerate(rows.items()):
+        heading, meaning = ROWS[start]
+        level = 1 - (row * tall + 0.1) / height
+        figure.text(0.004, level, heading, size=8, weight="bold", va="center")
+        figure.text(0.16, level, meaning, size=7.5, color=QUIET, va="center")
+        for column, metric in enumerate(metrics):
+            bottom = 1 - (row * tall + 1.22) / height
+            axes = figure.add_axes(((column + 0.25) / across, bottom, 0.68 / across, 0.8 / height))
+            weak = material.verdicts.get(metric.name) == "no"
+            line_panel(axes, material, metric.name, methods, colours, faint=weak)
+            axes.set_title(panel_title(metric, start), color=QUIET if weak else INK, size=7, pad=3)
+            axes.tick_params(labelsize=6.5, pad=2)
+            if row == len(rows) - 1:
+                axes.set_xlabel("kept sampling step", size=7)
+            if weak:
+                muted.append(metric.heading)
+                grey_out(axes)
     handles = [
         Line2D([], [], color=colours[name], marker=marker, markersize=4, label=name)
         for name, marker in zip(methods, cycle(MARKERS), strict=False)
+        if material.of(name)
     ]
     if material.of(UPPER_BOUND):
         handles.append(Line2D([], [], color=INK, linewidth=0.9, linestyle=(0, (4, 2)), label=UPPER_BOUND))
     figure.legend(handles=handles, loc="lower center", ncols=len(handles), frameon=False, fontsize=7.5)
+    names = [metric.heading for metrics in rows.values() for metric in metrics]
+    return Drawn(
+        figure,
+        _curves_caption(material, methods, muted),
+        f"Line charts over sampling steps of {', '.join(names)}.",
+    )
+
+
+def grey_out(axes: Axes) -> None:
+    """Say on the panel itself that its metric tells nothing apart on this rig."""
+    axes.set_facecolor(EMPTY)
+    axes.text(
+        0.5, 0.93, "does not discriminate", transform=axes.transAxes, ha="center", va="top", size=6.5,
+        color=QUIET, style="italic", zorder=6, bbox={"facecolor": EMPTY, "edgecolor": "none", "pad": 0.8},
+    )  # fmt: skip
+
+
+def _curves_caption(material: Material, methods: Sequence[str], muted: Sequence[str]) -> str:
+    bound = (
+        f" Dashed: the true views through the same reconstructor ({UPPER_BOUND}); a method may lie beyond it "
+        "because smooth views are easier to agree with than true ones."
+        if material.of(UPPER_BOUND)
+        else ""
+    )
     grey = (
         f" Grey: does not rank the controls GT > jittered > shuffled on this rig ({', '.join(muted)})."
         if muted
         else ""
     )
-    caption = (
+    return (
         f"Every consistency metric after each kept sampling step: means over {counted(material, methods)}, "
-        "bands: 95 % bootstrap over objects and seeds. Arrows say which way is better; dashed: the "
-        f"true views through the same reconstructor ({UPPER_BOUND}).{grey} Residual: generated views against "
-        "renderings at the same poses. Delta: views' score minus renderings' score, against ground truth; 0 "
-        "is agreement. Held-out: against poses that were not given to the reconstructor. Split-half: two "
-        "reconstructions from disjoint halves of the views against each other. Kernel distance "
-        "(EfficientNet-Lite0 features): between sets. Two-stage sampling is observed at up to "
-        "four of its steps."
+        "bands: 95 % bootstrap over objects and seeds. Arrows say which way is better."
+        f"{bound}{grey} Two-stage sampling is observed at up to four of its steps."
     )
-    alt = f"Line charts over sampling steps of {', '.join(m.heading for m in metrics)}."
-    return Drawn(figure, caption, alt)
 
 
 def counted(material: Material, methods: Sequence[str]) -> str:

@@ -25,7 +25,7 @@ from aligncvc.paper.style import COLOURS, FAINT, INK, LEAD_COLOUR, QUIET, WIDTH_
 CONTROL_STYLE = {
     "gt": ("D", INK), "jitter": ("o", COLOURS[0]), "shuffled": ("s", LEAD_COLOUR), "copy": ("^", COLOURS[2]),
 }  # fmt: skip
-FURTHEST = 4.0
+WORST, BEST = -4.0, 1.5
 """Standard deviations at which the axis of the controls ends; what lies beyond stands on its border."""
 
 VERDICT = {"yes": "ranks them", "no": "does not", "n/a": "n/a"}
@@ -64,7 +64,7 @@ def controls(material: Material) -> Drawn | None:
     axes.set_yticks(range(len(gaps)), [m.heading for m in gaps])
     axes.tick_params(axis="y", labelsize=7.5, labelcolor=INK, pad=6)
     axes.set_ylim(len(gaps) - 0.5, -0.5)
-    axes.set_xlim(-FURTHEST - 0.1, 1.1)
+    axes.set_xlim(WORST - 0.1, BEST + 0.1)
     axes.grid(visible=False, axis="y")
     axes.axvline(0, color=QUIET, linewidth=0.7, zorder=1)
     axes.set_xlabel(
@@ -115,11 +115,12 @@ def _gaps(material: Material, metric: Metric, present: dict[str, list]) -> dict[
 
 def _dot(axes: Axes, level: float, gap: Interval, marker: str, colour: str, faint: bool) -> None:
     strength = 0.4 if faint else 1.0
-    if gap.mean < -FURTHEST:
-        axes.plot(-FURTHEST, level, marker="<", color=colour, markersize=5, linestyle="", alpha=strength)
+    if not WORST <= gap.mean <= BEST:
+        edge, head = (WORST, "<") if gap.mean < WORST else (BEST, ">")
+        axes.plot(edge, level, marker=head, color=colour, markersize=5, linestyle="", alpha=strength)
         return
     if not math.isnan(gap.lo):
-        low, high = max(gap.lo, -FURTHEST), min(gap.hi, 1.1)
+        low, high = max(gap.lo, WORST), min(gap.hi, BEST)
         axes.plot((low, high), (level, level), color=colour, linewidth=1.1, alpha=strength, zorder=2)
     axes.plot(
         gap.mean, level, marker=marker, color=colour, markersize=4.5, linestyle="", alpha=strength, zorder=3

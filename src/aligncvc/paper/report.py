@@ -26,9 +26,11 @@ from aligncvc.viewer.templating import render_template, template_text
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 
 SECTIONS = (
-    ("consistency", "Consistency, step by step", ("cvc", "consist", "residual", "steps")),
-    ("comparison", "Side by side", ("qualitative", "compar")),
-    ("training", "Training", ("train", "align", "loss")),
+    ("comparison", "Side by side", ("comparison",)),
+    ("consistency", "Consistency, step by step", ("agreement", "consistency")),
+    ("controls", "Controls: which metrics to believe", ("controls",)),
+    ("cost", "Quality against cost", ("cost",)),
+    ("training", "Training", ("training",)),
 )
 """Anchor, heading, and the words in a figure's name that put it there; the teaser opens the page."""
 
