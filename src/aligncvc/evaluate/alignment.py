@@ -30,7 +30,7 @@ RUNGS = ("none", "scale_centre", "yaw", "rotation_icp")
 SEARCH_POINTS = 400
 """Points of each surface that searches compare."""
 YAW_STEP_DEG, YAW_FINE_DEG = 10.0, 2.0
-ICP_STARTS, ICP_ROUNDS, ICP_SCALED_ROUNDS = 4, 15, 5
+ICP_STARTS, ICP_ROUNDS, ICP_SCALED_ROUNDS = 3, 12, 4
 
 
 @dataclass(frozen=True)

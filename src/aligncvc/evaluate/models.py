@@ -29,7 +29,7 @@ class GaussianModel:
 
     @torch.no_grad()
     def draw(self, cameras: Cameras, background: float) -> Rendering:
-        """rgb and alpha as rasterised; depth is z of the surface, sum w z / sum w where alpha > 0.5, else 0."""
+        """rgb and alpha as rasterised; depth is sum w z / sum w where alpha > 0.5, else 0."""
         drawn = rasterise(self.gaussians, cameras, background=background)
         surface = drawn.depth / drawn.alpha.clamp_min(OPAQUE)
         depth = surface.where(drawn.alpha > OPAQUE, torch.zeros_like(surface))
