@@ -1,19 +1,15 @@
-"""The alignment ladder: how a predicted surface is laid over the true one before distances are taken.
+"""The alignment ladder: how far a model is moved toward the truth before their distance is measured.
 
-Papers align differently, and by how much they align decides the distances. So every rung is reported, the
-same for all methods, with what it leaves:
-
-    none          as it is; what a method with controlled poses is read at
-    scale_centre  centroid and root-mean-square radius fitted
-    yaw           ... and the best turn about the vertical, searched all round
-    rotation_icp  ... and the best rotation, then iterated closest points, with scale in the last rounds
-
-A rung that would fit worse than the one below keeps that one, so residuals never grow along the ladder.
+`none` leaves it as it is; `scale_centre` fits its size and place; `yaw` also turns it about the vertical,
+over 360 degrees; `rotation_icp` also turns it any way, and ends with iterated closest points, whose last
+rounds fit the scale. Every method climbs the same ladder. A rung is only taken if it leaves a smaller residual
+than the rung below, so residuals never grow. The residual is the Chamfer distance 1/2 (mean + mean),
+un-squared, of the points used here; its sampling noise is that of two thousand points.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,163 +18,207 @@ from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 Points = NDArray[np.float64]
-"""(N, 3)."""
 
 RUNGS = ("none", "scale_centre", "yaw", "rotation_icp")
-"""From the least to the most that is fitted."""
 
-SEARCH_POINTS = 400
-"""Points of each surface that searches compare."""
-YAW_STEP_DEG, YAW_FINE_DEG = 10.0, 2.0
-ICP_STARTS, ICP_ROUNDS, ICP_SCALED_ROUNDS = 3, 12, 4
+YAW_STEPS_DEG = ((180.0, 6.0), (4.5, 1.5), (1.0, 0.5))
+"""Half width and step of the successive searches about the vertical; each starts at the best of the last."""
+
+ROTATIONS = 576
+"""Rotations that are tried: no rotation is farther than about 25 degrees from one of them."""
+
+REFINED = 4
+"""Candidates of the search over rotations that closest points refine."""
+
+COARSE_POINTS, FINE_POINTS, COMPARED_POINTS = 128, 800, 2000
+"""Points of each surface that the search, closest points, and the comparison of candidates look at."""
+ROUNDS, SCALED_ROUNDS = 16, 8
+"""Rounds of closest points with a fixed scale, and with a free one after them."""
 
 
 @dataclass(frozen=True)
 class Similarity:
-    """x -> scale * rotation @ x + translation."""
+    """x -> scale * rotation @ x + translation. rotation (3, 3) proper, translation (3,)."""
 
     scale: float
     rotation: Points
     translation: Points
 
+    @staticmethod
+    def identity() -> Similarity:
+        return Similarity(1.0, np.eye(3), np.zeros(3))
+
     def __call__(self, points: Points) -> Points:
         """(N, 3) -> (N, 3)."""
         return self.scale * points @ self.rotation.T + self.translation
 
-    def inverse(self) -> Similarity:
-        turned = self.rotation.T
-        return Similarity(1 / self.scale, turned, -turned @ self.translation / self.scale)
+    def inverse(self, points: Points) -> Points:
+        """(N, 3) -> (N, 3): what `self` maps onto `points`."""
+        return (points - self.translation) @ self.rotation / self.scale
 
-    def then(self, other: Similarity) -> Similarity:
-        """First this one, then the other."""
+    def after(self, first: Similarity) -> Similarity:
+        """`first`, then this one."""
         return Similarity(
-            self.scale * other.scale, other.rotation @ self.rotation, other(self.translation[None])[0]
+            self.scale * first.scale,
+            self.rotation @ first.rotation,
+            self.scale * self.rotation @ first.translation + self.translation,
         )
 
-
-IDENTITY = Similarity(1.0, np.eye(3), np.zeros(3))
+    @property
+    def matrix(self) -> Points:
+        """(4, 4) homogeneous."""
+        matrix = np.eye(4)
+        matrix[:3, :3], matrix[:3, 3] = self.scale * self.rotation, self.translation
+        return matrix
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A rung's transform of the prediction, and the residual it leaves (mean of both directions)."""
+    """A rung: what moves the model onto the truth, and the Chamfer distance (half sum) that is left."""
 
     transform: Similarity
     residual: float
 
 
-def ladder(prediction: Points, truth: Points, rungs: Sequence[str] = RUNGS) -> dict[str, Fit]:
-    """Fit each asked rung; those below are fitted too where they are needed.
+def umeyama(source: Points, target: Points, *, with_scale: bool = True) -> Similarity:
+    """Least-squares similarity of matched points (N, 3) -> (N, 3) (Umeyama 1991); no reflections.
 
-    prediction, truth: (N, 3), (M, 3) samples of both surfaces, in any order that is itself random: searches
-    take the first ones. Raises ValueError for an unknown rung or an empty set.
+    Without scale it is Kabsch's rigid motion.
     """
-    unknown = set(rungs) - set(RUNGS)
-    if unknown or not len(prediction) or not len(truth):
-        raise ValueError(f"unknown rungs {sorted(unknown)} or no points")
-    pair = _Pair.of(prediction[:SEARCH_POINTS], truth[:SEARCH_POINTS])
-    steps: dict[str, Callable[[Similarity], Similarity]] = {
-        "scale_centre": lambda _: scale_centre(prediction, truth),
-        "yaw": lambda below: best_yaw(pair, below),
-        "rotation_icp": lambda below: best_rotation(pair, below),
-    }
-    highest = max(RUNGS.index(rung) for rung in rungs)
-    fits = {"none": Fit(IDENTITY, pair.residual(IDENTITY))}
-    below = fits["none"]
-    for rung in RUNGS[1 : highest + 1]:
-        found = steps[rung](below.transform)
-        candidate = Fit(found, pair.residual(found))
-        below = fits[rung] = candidate if candidate.residual < below.residual else below
-    return {rung: fits[rung] for rung in rungs}
+    mean_source, mean_target = source.mean(0), target.mean(0)
+    a, b = source - mean_source, target - mean_target
+    u, singular, vt = np.linalg.svd(b.T @ a / len(a))
+    signs = np.array([1.0, 1.0, np.sign(np.linalg.det(u) * np.linalg.det(vt))])
+    rotation = (u * signs) @ vt
+    spread = (a**2).sum() / len(a)
+    scale = float((singular * signs).sum() / spread) if with_scale and spread > 0 else 1.0
+    return Similarity(scale, rotation, mean_target - scale * rotation @ mean_source)
 
 
-def scale_centre(prediction: Points, truth: Points) -> Similarity:
-    """Equal centroids and root-mean-square radii."""
-    centre, goal = prediction.mean(0), truth.mean(0)
-    radii = [np.sqrt(((p - c) ** 2).sum(1).mean()) for p, c in ((prediction, centre), (truth, goal))]
-    scale = float(radii[1] / radii[0]) if radii[0] > 0 else 1.0
-    return Similarity(scale, np.eye(3), goal - scale * centre)
+def ladder(model: Points, truth: Points, rungs: Sequence[str] = RUNGS) -> dict[str, Fit]:
+    """The rungs that are asked for; model, truth: (N, 3), (M, 3) surface points in an order that is random.
 
-
-def best_yaw(pair: _Pair, below: Similarity) -> Similarity:
-    """The best turn about the vertical through the truth's centre, to YAW_FINE_DEG."""
-
-    def turn(degrees: float) -> Similarity:
-        return _about(pair.centre, Rotation.from_euler("z", degrees, degrees=True).as_matrix(), below)
-
-    coarse = min(np.arange(0, 360, YAW_STEP_DEG), key=lambda a: pair.residual(turn(a)))
-    fine = np.arange(-YAW_STEP_DEG / 2, YAW_STEP_DEG / 2 + 1e-9, YAW_FINE_DEG) + coarse
-    return turn(min(fine, key=lambda a: pair.residual(turn(a))))
-
-
-def best_rotation(pair: _Pair, below: Similarity) -> Similarity:
-    """The best of the icosahedron's 60 rotations (none is further than 45 degrees), and ICP from there."""
-    turns = Rotation.create_group("I").as_matrix()
-    starts = [below, *(_about(pair.centre, turn, below) for turn in turns)]
-    ranked = sorted(starts, key=pair.residual)[:ICP_STARTS]
-    return min((icp(pair, start) for start in ranked), key=pair.residual)
-
-
-def icp(pair: _Pair, start: Similarity) -> Similarity:
-    """Point-to-point ICP over matches in both directions; scale is fitted in the last rounds only."""
-    current = best = start
-    least = pair.residual(start)
-    for round_ in range(ICP_ROUNDS):
-        source, target = pair.matches(current)
-        current = umeyama(
-            source, target, with_scale=round_ >= ICP_ROUNDS - ICP_SCALED_ROUNDS, scale=current.scale
-        )
-        residual = pair.residual(current)
-        if residual < least:
-            best, least = current, residual
-    return best
-
-
-def umeyama(source: Points, target: Points, *, with_scale: bool = True, scale: float = 1.0) -> Similarity:
-    """Least-squares similarity of matched points (Umeyama 1991); with_scale False keeps `scale`."""
-    centre, goal = source.mean(0), target.mean(0)
-    a, b = source - centre, target - goal
-    u, values, vt = np.linalg.svd(b.T @ a)
-    signs = np.array([1.0, 1.0, np.sign(np.linalg.det(u @ vt))])
-    rotation = u * signs @ vt
-    if with_scale:
-        spread = float((a**2).sum())
-        scale = float((values * signs).sum()) / spread if spread > 0 else scale
-    return Similarity(scale, rotation, goal - scale * rotation @ centre)
-
-
-def _about(centre: Points, rotation: Points, first: Similarity) -> Similarity:
-    """`first`, then a rotation about a point."""
-    return first.then(Similarity(1.0, rotation, centre - rotation @ centre))
+    Raises ValueError for an unknown rung or an empty set of points.
+    """
+    unknown = sorted(set(rungs) - set(RUNGS))
+    if unknown or not len(model) or not len(truth):
+        raise ValueError(f"unknown rungs {unknown} of {RUNGS}, or no points to align")
+    wanted = [RUNGS.index(rung) for rung in rungs]
+    pair = _Pair.of(model[:COMPARED_POINTS], truth[:COMPARED_POINTS])
+    here = pair.fit(Similarity.identity())
+    found = {"none": here}
+    steps = {"scale_centre": _scale_centre, "yaw": _yaw, "rotation_icp": _rotation_icp}
+    for name in RUNGS[1 : max(wanted, default=0) + 1]:
+        candidates = [pair.fit(transform) for transform in steps[name](pair, here.transform)]
+        here = min([here, *candidates], key=lambda fit: fit.residual)
+        found[name] = here
+    return {rung: found[rung] for rung in rungs}
 
 
 @dataclass(frozen=True)
 class _Pair:
-    """Both point sets with their trees: moving one is asking the other's tree, and the inverse's own."""
+    """Both point sets with their trees; a similarity is tried without building a tree anew."""
 
-    prediction: Points
+    model: Points
     truth: Points
-    prediction_tree: cKDTree
+    model_tree: cKDTree
     truth_tree: cKDTree
-    centre: Points
 
     @staticmethod
-    def of(prediction: Points, truth: Points) -> _Pair:
-        return _Pair(prediction, truth, cKDTree(prediction), cKDTree(truth), truth.mean(0))
+    def of(model: Points, truth: Points) -> _Pair:
+        return _Pair(model, truth, cKDTree(model), cKDTree(truth))
 
-    def residual(self, transform: Similarity) -> float:
-        """1/2 (mean + mean) of nearest distances once the prediction is moved, in the truth's units."""
-        to_truth = self.truth_tree.query(transform(self.prediction))[0].mean()
-        to_prediction = (
-            self.prediction_tree.query(transform.inverse()(self.truth))[0].mean() * transform.scale
-        )
-        return float(to_truth + to_prediction) / 2
+    def first(self, count: int) -> _Pair:
+        """The same with the first `count` points of each (they are random already)."""
+        if count >= max(len(self.model), len(self.truth)):
+            return self
+        return _Pair.of(self.model[:count], self.truth[:count])
 
-    def matches(self, transform: Similarity) -> tuple[Points, Points]:
-        """Matched points, predicted and true, from both directions."""
-        forward = self.truth_tree.query(transform(self.prediction))[1]
-        backward = self.prediction_tree.query(transform.inverse()(self.truth))[1]
-        return (
-            np.concatenate([self.prediction, self.prediction[backward]]),
-            np.concatenate([self.truth[forward], self.truth]),
-        )
+    def residuals(self, transforms: Sequence[Similarity]) -> Points:
+        """(T,) Chamfer distances, half sum, of the truth and the moved model."""
+        there = self.truth_tree.query(np.concatenate([t(self.model) for t in transforms]))[0]
+        back = self.model_tree.query(np.concatenate([t.inverse(self.truth) for t in transforms]))[0]
+        scales = np.array([t.scale for t in transforms])
+        count = len(transforms)
+        return (there.reshape(count, -1).mean(1) + scales * back.reshape(count, -1).mean(1)) / 2
+
+    def fit(self, transform: Similarity) -> Fit:
+        return Fit(transform, float(self.residuals([transform])[0]))
+
+    def closest_points(self, start: Similarity, rounds: int, *, with_scale: bool) -> Similarity:
+        """Point-to-point ICP. Pairs are taken both ways: one way alone, a free scale shrinks to nothing."""
+        now = start
+        for _ in range(rounds):
+            moved = now(self.model)
+            _, there = self.truth_tree.query(moved)
+            _, back = self.model_tree.query(now.inverse(self.truth))
+            source = np.concatenate([moved, moved[back]])
+            target = np.concatenate([self.truth[there], self.truth])
+            step = umeyama(source, target, with_scale=with_scale)
+            now = step.after(now)
+            if np.abs(step.matrix - np.eye(4)).max() < 1e-6:
+                break
+        return now
+
+
+def _scale_centre(pair: _Pair, below: Similarity) -> list[Similarity]:
+    """Bounding boxes matched (centre, diagonal), and moments."""
+    boxes = [
+        ((p.min(0) + p.max(0)) / 2, float(np.linalg.norm(np.ptp(p, 0)))) for p in (pair.model, pair.truth)
+    ]
+    return [_onto(*boxes), _moments(pair)]
+
+
+def _moments(pair: _Pair) -> Similarity:
+    """Means and root mean square distances from them matched: the same however the model is turned."""
+    moments = []
+    for points in (pair.model, pair.truth):
+        centre = points.mean(0)
+        moments.append((centre, float(np.sqrt(((points - centre) ** 2).sum(1).mean()))))
+    return _onto(*moments)
+
+
+def _onto(model: tuple[Points, float], truth: tuple[Points, float]) -> Similarity:
+    """Centre and size of the model onto those of the truth; a model without size keeps its own."""
+    scale = truth[1] / model[1] if min(model[1], truth[1]) > 0 else 1.0
+    return Similarity(scale, np.eye(3), truth[0] - scale * model[0])
+
+
+def _turned(pair: _Pair, start: Similarity, rotation: Points) -> Similarity:
+    """`start`, then a turn about the model's mean, which comes to the truth's."""
+    centre = start(pair.model.mean(0, keepdims=True))[0]
+    return Similarity(1.0, rotation, pair.truth.mean(0) - rotation @ centre).after(start)
+
+
+def _yaw(pair: _Pair, below: Similarity) -> list[Similarity]:
+    """Turned about the vertical, from the rung below and from matched moments (a box changes as it turns)."""
+    coarse, found = pair.first(FINE_POINTS // 2), []
+    for start in (below, _moments(pair)):
+        best = 0.0
+        for half, step in YAW_STEPS_DEG:
+            angles = best + np.arange(-half, half, step)
+            turns = Rotation.from_euler("z", angles[:, None], degrees=True).as_matrix()
+            best = float(angles[np.argmin(coarse.residuals([_turned(pair, start, turn) for turn in turns]))])
+        found.append(_turned(pair, start, Rotation.from_euler("z", best, degrees=True).as_matrix()))
+    return found
+
+
+def _rotation_icp(pair: _Pair, below: Similarity) -> list[Similarity]:
+    """The best of an even grid of rotations and the rung below, each refined by closest points."""
+    start, fine = _moments(pair), pair.first(FINE_POINTS)
+    grid = [_turned(pair, start, rotation) for rotation in rotation_grid(ROTATIONS)]
+    best = np.argsort(pair.first(COARSE_POINTS).residuals(grid), kind="stable")[:REFINED]
+    rigid = [fine.closest_points(t, ROUNDS, with_scale=False) for t in (below, *(grid[i] for i in best))]
+    order = np.argsort(fine.residuals(rigid), kind="stable")[:2]
+    scaled = [fine.closest_points(rigid[i], SCALED_ROUNDS, with_scale=True) for i in order]
+    return [*(rigid[i] for i in order), *scaled]
+
+
+def rotation_grid(count: int) -> Points:
+    """(count, 3, 3) rotations spread evenly: super-Fibonacci spirals (Alexa, CVPR 2022)."""
+    phi, psi = np.sqrt(2.0), 1.533751168755204288118041
+    s = np.arange(count) + 0.5
+    r, big_r = np.sqrt(s / count), np.sqrt(1 - s / count)
+    alpha, beta = 2 * np.pi * s / phi, 2 * np.pi * s / psi
+    quats = np.stack([r * np.sin(alpha), r * np.cos(alpha), big_r * np.sin(beta), big_r * np.cos(beta)], 1)
+    return Rotation.from_quat(quats).as_matrix()

@@ -37,7 +37,9 @@ from aligncvc.renderset import batched
 from aligncvc.splat import Rendering, rasterise
 
 OPAQUE = 0.5
-"""Above this alpha a pixel shows the surface, and above this opacity a Gaussian counts as a point."""
+"""Above this alpha a pixel shows the surface."""
+VISIBLE = 1 / 255
+"""Gaussians of less opacity are never drawn, and are no points either."""
 
 Halves = Literal["adjacent", "even-odd"]
 
@@ -169,10 +171,10 @@ class HalfModel:
         return rasterise(self.gaussians, replace(cameras, c2w=relative_c2w(cameras.c2w, self.reference)))
 
     def points(self) -> list[Tensor]:
-        """Centres of the opaque Gaussians of each step, (n, 3), in the subject's frame."""
+        """Centres of the visible Gaussians of each step, (n, 3), in the subject's frame."""
         turn = relative_c2w(torch.eye(4)[None], self.reference)[0, :3, :3]  # subject's frame -> this one
         means = self.gaussians.means @ turn  # its inverse, row vectors
-        return [m[o > OPAQUE] for m, o in zip(means, self.gaussians.opacities, strict=True)]
+        return [m[o > VISIBLE] for m, o in zip(means, self.gaussians.opacities, strict=True)]
 
 
 def split(views: int, halves: Halves) -> list[list[int]]:

@@ -32,7 +32,10 @@ from aligncvc.protocols import Geometry
 from aligncvc.streams import numpy_stream, stream_seed
 
 DRAWS_PER_GAUSSIAN = 3
-"""Points drawn from each opaque Gaussian beside its centre (MVGBench)."""
+"""Points drawn from each Gaussian beside its centre (MVGBench)."""
+
+VISIBLE = 1 / 255
+"""Gaussians of less opacity are never drawn."""
 
 CHAMFER = {"half_sum": "chamfer_half_sum", "sum": "chamfer_sum_x100", "squared_sum": "chamfer_squared_sum"}
 """The protocol's name of a convention -> the metric's."""
@@ -140,8 +143,11 @@ def sample_surface(mesh: trimesh.Trimesh, settings: GeometrySettings, *names: ob
 
 
 def gaussian_points(gaussians: Gaussians, settings: GeometrySettings, name: str) -> Points:
-    """Centres of the opaque Gaussians and a few draws from each, (n, 3), at most `points` of them."""
-    opaque = gaussians.opacities > OPAQUE
+    """Centres of the visible Gaussians and a few draws from each, (n, 3), at most `points` of them.
+
+    MVGBench filters none; those below 1/255, which no rasteriser draws, are left out here.
+    """
+    opaque = gaussians.opacities > VISIBLE
     kept = Gaussians(
         *(getattr(gaussians, key)[opaque] for key in ("means", "scales", "quats", "opacities", "colors"))
     )

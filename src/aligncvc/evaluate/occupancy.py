@@ -1,4 +1,7 @@
-"""Which cells of a grid lie inside a closed mesh: parity of the surfaces above each cell."""
+"""Which cells of a grid lie inside a closed mesh: how often its surface winds round each.
+
+Signed crossings are summed along each column, so closed parts that overlap (a seat in its frame) count once.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +19,13 @@ def occupancy(mesh: trimesh.Trimesh, grid: int, extent: float = 1.0) -> NDArray[
     """(grid, grid, grid) over [-extent, extent]^3, x first: is the cell's centre inside the mesh?"""
     cell = 2 * extent / grid
     corners = (np.asarray(mesh.vertices)[mesh.faces] + extent) / cell + NUDGE
-    toggles = np.zeros((grid * grid, grid + 1), np.int64)
+    edges = corners[:, 1:, :2] - corners[:, :1, :2]
+    area = edges[:, 0, 0] * edges[:, 1, 1] - edges[:, 0, 1] * edges[:, 1, 0]
+    facing = np.sign(area).astype(np.int64)
+    crossings = np.zeros((grid * grid, grid + 1), np.int64)
     for found in rasterise_triangles(corners[..., :2], grid, grid):
         z = (corners[found.face, :, 2] * found.weights).sum(1)
-        above = (
-            np.ceil(z - 0.5).clip(0, grid).astype(np.int64)
-        )  # the first cell whose centre is over the surface
-        np.add.at(toggles, (found.pixel, above), 1)
-    inside = (np.cumsum(toggles, 1)[:, :grid] % 2).astype(bool)
+        above = np.ceil(z - 0.5).clip(0, grid).astype(np.int64)  # the first cell with its centre over it
+        np.add.at(crossings, (found.pixel, above), facing[found.face])
+    inside = np.cumsum(crossings, 1)[:, :grid] != 0
     return inside.reshape(grid, grid, grid).transpose(1, 0, 2)  # pixels are rows of y
