@@ -2,9 +2,9 @@
 
 `none` leaves it as it is; `scale_centre` fits its size and place; `yaw` also turns it about the vertical,
 over 360 degrees; `rotation_icp` also turns it any way, and ends with iterated closest points, whose last
-rounds fit the scale. Every method climbs the same ladder. A rung is taken only if it leaves a smaller residual
-than the rung below, so residuals never grow. The residual is the Chamfer distance 1/2 (mean + mean),
-un-squared, of the points used here; its sampling noise is that of two thousand points.
+rounds fit the scale. Every method climbs the same ladder. A rung is taken only if it leaves less than the
+rung below, so residuals never grow. The residual is the Chamfer distance 1/2 (mean + mean), un-squared, of
+the points used here; its sampling noise is that of two thousand points.
 """
 
 from __future__ import annotations
