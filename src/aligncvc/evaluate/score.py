@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from aligncvc.cameras import relative_c2w
 from aligncvc.errors import UserError
 from aligncvc.evaluate.catalogue import SET_OBJECT
 from aligncvc.evaluate.collect import Features
@@ -81,7 +82,10 @@ class Truth:
         """The ground-truth mesh in the same frame, None without an objects manifest."""
         if self.objects is None:
             return None
-        return load_truth_surface(self.objects, name, view_facts(self.set.manifest.parent / name))
+        mesh = load_truth_surface(self.objects, name, view_facts(self.set.manifest.parent / name))
+        posed = self.set.load(name)
+        turn = relative_c2w(torch.eye(4)[None], posed.views.cameras.c2w[posed.rig[0]])[0]
+        return mesh.apply_transform(turn.double().numpy())
 
     def sha256(self) -> dict[str, str]:
         """Hash of each readable object's 8-bit pixels: object, renderer, light and framing in one number."""
