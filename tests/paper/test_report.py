@@ -110,7 +110,7 @@ def results(tmp_path: Path) -> Path:
         (root / f"{table}.json").write_text(as_json(Table((block,), ("† tells <nothing> apart.",))))
     (root / "figures").mkdir()
     index = []
-    for name in ("teaser", "cvc_strip", "cvc_curve", "qualitative", "training", "odd_one"):
+    for name in ("teaser", "agreement", "comparison", "controls", "training", "odd_one"):
         Image.new("RGB", (1700, 300), (90, 120, 200)).save(root / f"figures/{name}.png")
         index.append(
             {
@@ -222,8 +222,10 @@ def test_tables_on_the_page(config: Config, results: Path) -> None:
     text = (results / "report.html").read_text(encoding="utf-8")
     assert '<td class="n"><strong>7.50</strong><small>7.10 to 7.90</small></td>' in text
     assert '<td class="n">9.00</td>' in text  # an interval without width says nothing
-    assert "LPIPS ↓ †</th>" in text and "† tells &lt;nothing&gt; apart." in text
+    assert "LPIPS\u00a0↓&nbsp;†</th>" in text and '<td class="n weak">' in text
+    assert "† tells &lt;nothing&gt; apart." in text
     assert "Quality &amp; more" in text
+    assert config.protocol.slug in text and "only numbers of one class may be compared" in text
     controls = re.findall(r'<tr class="controls"><th scope="row">([^<]*)</th>', text)
     assert controls == ["control:gt"] * 2  # one rule a table, before its first control
 

@@ -26,13 +26,25 @@ from aligncvc.viewer.templating import render_template, template_text
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 
 SECTIONS = (
-    ("comparison", "Side by side", ("comparison",)),
-    ("consistency", "Consistency, step by step", ("agreement", "consistency")),
-    ("controls", "Controls: which metrics to believe", ("controls",)),
-    ("cost", "Quality against cost", ("cost",)),
-    ("training", "Training", ("training",)),
+    ("comparison", "Side by side", ("comparison",), ""),
+    (
+        "consistency",
+        "Consistency, step by step",
+        ("agreement", "consistency"),
+        "Views that a generator imagines one by one disagree; renderings of one model cannot. Does sampling "
+        "bring the two together?",
+    ),
+    (
+        "controls",
+        "Controls, and which metrics to believe",
+        ("controls",),
+        "A metric of consistency is worth its name only where it ranks true views above disturbed ones, and "
+        "those above views of different objects. Each was put to that test on these objects and this rig.",
+    ),
+    ("cost", "Quality against cost", ("cost",), ""),
+    ("training", "Training", ("training",), ""),
 )
-"""Anchor, heading, and the words in a figure's name that put it there; the teaser opens the page."""
+"""Anchor, heading, the words in a figure's name that put it there, and an opening line."""
 
 
 def sort_figures(figures: Sequence[Figure]) -> tuple[Figure | None, list[dict[str, Any]]]:
@@ -40,12 +52,30 @@ def sort_figures(figures: Sequence[Figure]) -> tuple[Figure | None, list[dict[st
     teaser = next((f for f in figures if "teaser" in f.name), None)
     rest = [f for f in figures if f is not teaser]
     sections = []
-    for anchor, heading, words in SECTIONS:
+    for anchor, heading, words, intro in SECTIONS:
         members = [f for f in rest if any(word in f.name for word in words)]
         rest = [f for f in rest if f not in members]
-        sections.append({"anchor": anchor, "heading": heading, "figures": members})
-    sections.append({"anchor": "figures", "heading": "More figures", "figures": rest})
+        sections.append({"anchor": anchor, "heading": heading, "figures": members, "intro": intro})
+    sections.append({"anchor": "figures", "heading": "More figures", "figures": rest, "intro": ""})
     return teaser, [s for s in sections if s["figures"]]
+
+
+def protocol_card(config: Config, objects: int) -> list[tuple[str, str]]:
+    """What the numbers were measured by, as (name, value)."""
+    protocol = config.protocol
+    render = protocol.render
+    views = {"ring": "all"}.get(protocol.views.scored, protocol.views.scored.replace("_", " "))
+    seeds = ", ".join(map(str, protocol.seeds))
+    return [
+        ("Protocol", f"{protocol.slug}: {protocol.about}"),
+        ("Class", f"{protocol.protocol_class}; only numbers of one class may be compared"),
+        ("Objects", f"{objects} held out; sampling seed{'s' * (len(protocol.seeds) != 1)} {seeds}"),
+        (
+            "Views",
+            f"{render.ring_views} a ring at {render.size_px} px, field of view {render.fov_y_deg:g}°, "
+            f"elevation {render.elevation_deg:g}°; scored: {views}, over grey {protocol.background:g}",
+        ),
+    ]
 
 
 def write_report(
@@ -83,6 +113,7 @@ def write_report(
         method=method,
         steps=in_words(shown.steps),
         tables=[read_table(path) for path in tables],
+        protocol=protocol_card(config, held_out["ok"] if held_out else 0),
         published=read_published(reported) if reported else [],
         sections=sections,
         sets=sets,
