@@ -22,6 +22,7 @@ from aligncvc.evaluate.consistency import (
     consistency_family,
     depth_mae,
     held_out_poses,
+    judged_steps,
     split,
 )
 from aligncvc.evaluate.image import mae, not_available, ssim
@@ -248,6 +249,20 @@ def test_last_measures_the_last_step_alone_and_alike() -> None:
     assert whole["heldout_psnr", 4, 1] != whole["heldout_psnr", 4, 2], "the first step's views are darker"
 
 
+def test_four_judged_steps_are_evenly_spaced_and_end_with_the_last() -> None:
+    assert judged_steps(50, "four") == [12, 25, 38, 50]
+    assert judged_steps(8, "four") == [2, 4, 6, 8]
+    assert judged_steps(3, "four") == judged_steps(3, "all") == [1, 2, 3]
+    assert judged_steps(50, "last") == [50]
+    for count in range(1, 60):
+        steps = judged_steps(count, "four")
+        assert steps[-1] == count and len(set(steps)) == min(4, count) and steps == sorted(steps)
+    subject, judge = scene_and_judge(steps=5)
+    whole, four = scored(subject, judge=judge), scored(subject, judge=judge, steps="four")
+    assert {step for name, _, step in four if name == "split_psnr"} == {1, 2, 4, 5}
+    assert four == {key: pytest.approx(whole[key], nan_ok=True) for key in four}
+
+
 def test_nothing_is_invented_for_what_a_subject_has_not() -> None:
     subject, judge = scene_and_judge()
     assert scored(replace(subject, views=None), judge=judge) == {}
@@ -300,13 +315,13 @@ def test_points_are_turned_back_to_the_subjects_frame(azimuth: float) -> None:
     scene = cloud("a", 4)
     # In its own frame a model faces its first camera along -y; in the subject's that camera has an azimuth.
     means = torch.tensor([[0.0, -1, 0.5], [1.0, 0, 0], [0.2, 0.3, 0.4], [9.0, 9, 9]])
-    opaque = torch.tensor([0.9, 0.51, 1.0, 0.49])
-    batch = replace(scene, means=means, opacities=opaque)
+    visible = torch.tensor([0.9, 0.01, 1.0, 0.003])
+    batch = replace(scene, means=means, opacities=visible)
     model = HalfModel(Gaussians(*(x[None] for x in vars(batch).values())), reference)
     (found,) = model.points()
     a = math.radians(azimuth)
     assert torch.allclose(found[0], torch.tensor([math.sin(a), -math.cos(a), 0.5]), atol=1e-6)
     assert torch.allclose(found[1], torch.tensor([math.cos(a), math.sin(a), 0]), atol=1e-6)
     assert torch.allclose(found, turned(batch, azimuth).means[:3], atol=1e-6), (
-        "the transparent one is left out"
+        "the one that is never drawn is left out"
     )

@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -134,9 +135,7 @@ def sample_entries(sample: Path, truth: Truth) -> tuple[str, list[Entry]]:
             cost=cost,
         )
 
-    return manifest.method, [
-        Entry(name, seed, lambda name=name, seed=seed: load(name, seed)) for name, seed in wanted
-    ]
+    return manifest.method, [Entry(name, seed, partial(load, name, seed)) for name, seed in wanted]
 
 
 def evaluate(
