@@ -92,8 +92,11 @@ def line_panel(
 ROWS = {
     "residual_": ("Residual", "generated views against renderings of the model, at the same poses"),
     "delta_": ("Delta", "the views' score minus the renderings' score, against ground truth; 0 is agreement"),
-    "heldout_": ("Held-out", "against poses that were not given to the reconstructor"),
-    "split_": ("Split-half", "two reconstructions from disjoint halves of the views against each other"),
+    "heldout_": (
+        "Held-out",
+        "one half of the views is reconstructed; its renderings against the other half, both ways",
+    ),
+    "split_": ("Split-half", "the two halves' reconstructions against each other, at poses of neither"),
     "kernel_lite0_": ("Kernel distance", "between sets, on EfficientNet-Lite0 features"),
     "": ("Epipolar", "matches between neighbouring views against the known cameras"),
 }
