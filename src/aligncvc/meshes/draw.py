@@ -14,10 +14,9 @@ import numpy as np
 import torch
 import trimesh
 from numpy.typing import NDArray
-from trimesh.visual import ColorVisuals
 
 from aligncvc.cameras import Cameras
-from aligncvc.meshes.glb import factor_of, texture_of
+from aligncvc.meshes.paint import Paint
 from aligncvc.splat import Rendering
 
 Array = NDArray[Any]
@@ -26,7 +25,7 @@ CHUNK = 4_000_000
 """Candidate pixels that are tested at once: about 300 MB."""
 
 SAME_SURFACE = 0.02
-"""Samples of a pixel within this depth of its nearest belong to one surface, and their depths are averaged."""
+"""Samples of a pixel within this depth of its nearest belong to one surface; their depths are averaged."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ def draw_mesh(
     samples a side of each pixel. Triangles that reach behind a camera's near plane are left out.
     """
     fine = cameras.resized(cameras.width * supersample, cameras.height * supersample)
-    paint = _Paint.of(mesh)
+    paint = Paint.of(mesh)
     vertices, faces = np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces)
     drawn = [_draw_view(vertices, faces, paint, w2c, fine) for w2c in fine.w2c.double().numpy()]
     rgb, alpha, depth = (np.stack(layer) for layer in zip(*drawn, strict=True))
@@ -96,7 +95,7 @@ def draw_mesh(
 
 
 def _draw_view(
-    vertices: Array, faces: Array, paint: _Paint, w2c: Array, cameras: Cameras
+    vertices: Array, faces: Array, paint: Paint, w2c: Array, cameras: Cameras
 ) -> tuple[Array, Array, Array]:
     """One view without anti-aliasing: rgb (H, W, 3), alpha (H, W), depth (H, W)."""
     width, height = cameras.width, cameras.height
@@ -121,46 +120,3 @@ def _draw_view(
     rgba[hit] = paint.at(kept[face[hit]], faces[face[hit]], weights[hit])
     shape = (height, width)
     return rgba[:, :3].reshape(*shape, 3), hit.reshape(shape) * 1.0, np.where(hit, depth, 0).reshape(shape)
-
-
-@dataclass(frozen=True)
-class _Paint:
-    """A mesh's colour: per vertex or per face (.., 4) sRGB in [0, 1], or an image with uv (N, 2)."""
-
-    vertices: Array | None = None
-    faces: Array | None = None
-    image: Array | None = None
-    uv: Array | None = None
-    factor: Array | None = None
-
-    @staticmethod
-    def of(mesh: trimesh.Trimesh) -> _Paint:
-        image = texture_of(mesh)
-        if image is not None:
-            return _Paint(image=image, uv=np.asarray(mesh.visual.uv), factor=factor_of(mesh))
-        if not isinstance(mesh.visual, ColorVisuals):
-            return _Paint(vertices=np.tile(factor_of(mesh), (len(mesh.vertices), 1)))
-        if mesh.visual.kind == "face":
-            return _Paint(faces=np.asarray(mesh.visual.face_colors) / 255)
-        return _Paint(vertices=np.asarray(mesh.visual.vertex_colors) / 255)
-
-    def at(self, face: Array, corners: Array, weights: Array) -> Array:
-        """(F,) faces, their (F, 3) vertices and weights -> (F, 4) colours."""
-        if self.faces is not None:
-            return self.faces[face]
-        if self.vertices is not None:
-            return np.einsum("fk,fkc->fc", weights, self.vertices[corners])
-        assert self.image is not None and self.uv is not None
-        return self._texel(np.einsum("fk,fkc->fc", weights, self.uv[corners])) * self.factor
-
-    def _texel(self, uv: Array) -> Array:
-        """Bilinear look-up that repeats beyond [0, 1]; trimesh's v grows upwards."""
-        assert self.image is not None
-        height, width = self.image.shape[:2]
-        x, y = uv[:, 0] * width - 0.5, (1 - uv[:, 1]) * height - 0.5
-        left, top = np.floor(x).astype(np.int64), np.floor(y).astype(np.int64)
-        across, down = (x - left)[:, None], (y - top)[:, None]
-        rows, columns = (top % height, (top + 1) % height), (left % width, (left + 1) % width)
-        upper = self.image[rows[0], columns[0]] * (1 - across) + self.image[rows[0], columns[1]] * across
-        lower = self.image[rows[1], columns[0]] * (1 - across) + self.image[rows[1], columns[1]] * across
-        return upper * (1 - down) + lower * down

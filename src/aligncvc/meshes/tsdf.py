@@ -35,7 +35,7 @@ OPAQUE = 0.5
 """A pixel shows a surface where its alpha exceeds this; its depth is then sum w z / sum w."""
 
 MIN_COSINE = 0.2
-"""Distances along the axis are shortened to distances from the surface, by the surface's slope, down to this."""
+"""Distances along the axis are shortened to those from the surface, by the surface's slope, down to this."""
 
 SMALLEST_PART = 0.01
 """Parts with less than this fraction of the solid cells are specks, and dropped."""
@@ -61,9 +61,9 @@ def mesh_from_gaussians(
 ) -> trimesh.Trimesh | None:
     """(N, ..) Gaussians -> closed surface with vertex colours and outward normals; None if nothing is opaque.
 
-    voxel: edge of the cells, world units. views: (V, 4, 4) cameras that see the object from all sides (default
-    `sphere_of_cameras`). What lies outside [-1, 1]^3 or every view's image is lost. Raises ValueError for a
-    voxel that is not in (0, 0.5].
+    voxel: edge of the cells, world units. views: (V, 4, 4) cameras that see the object from all sides
+    (default `sphere_of_cameras`). What lies outside [-1, 1]^3 or every view's image is lost. Raises
+    ValueError for a voxel that is not in (0, 0.5].
     """
     if not 0 < voxel <= 0.5:
         raise ValueError(f"voxel {voxel} is not in (0, 0.5]")
@@ -186,7 +186,7 @@ class _DepthMaps:
         return largest[-1]
 
     def colours(self, points: Floats, band: float) -> Floats:
-        """(N, 3) surface points -> (N, 3): mean colour of the views that see them, weighted by cosine squared."""
+        """(N, 3) surface points -> (N, 3): mean colour of the views that see them, by cosine squared."""
         total, weights = np.zeros((len(points), 3), np.float32), np.full((len(points), 1), 1e-8, np.float32)
         for view in range(len(self.depth)):
             pixel, z = self._look_up(view, points)
