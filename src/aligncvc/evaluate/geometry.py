@@ -175,8 +175,8 @@ def depth_values(subject: Subject) -> Iterator[Value]:
     drawn = subject.model.draw(subject.truth.cameras[subject.scored], 1.0)
     depth, true_depth = drawn.depth[:, 0], subject.truth[subject.scored].depth
     assert true_depth is not None
-    mask, true_mask = depth > 0, subject.truth[subject.scored].alpha[:, 0] > OPAQUE
-    both = mask & true_mask & (true_depth > 0)
+    mask, true_mask = drawn.alpha[:, 0] > OPAQUE, subject.truth[subject.scored].alpha[:, 0] > OPAQUE
+    both = mask & true_mask & (depth > 0) & (true_depth > 0)
     error = ((depth - true_depth).abs() * both).sum((-2, -1)) / both.sum((-2, -1))
     yield Value("depth_mae", float(error.nanmean()))
     union = (mask | true_mask).sum((-2, -1))
