@@ -34,6 +34,11 @@ class Metric:
         return self.heading + {1: " ↑", -1: " ↓", 0: ""}[self.better]
 
 
+CONTROL_PREFIX = "control:"
+"""Method names of controls begin with it."""
+CONTROLS = ("gt", "jitter", "shuffled", "copy")
+"""Their names without it, the best first (`controls.py`)."""
+
 SET_OBJECT = "*"
 """`object` of records that belong to the whole set."""
 

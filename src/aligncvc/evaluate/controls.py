@@ -27,9 +27,10 @@ from torch import Tensor, nn
 from aligncvc.cameras import Cameras
 from aligncvc.config import Config, load_config
 from aligncvc.errors import UserError, cli
+from aligncvc.evaluate.catalogue import CONTROL_PREFIX
 from aligncvc.files import write_json
 from aligncvc.hardware import hardware
-from aligncvc.pair import load_judge
+from aligncvc.recon.judge import load_judge
 from aligncvc.renderset import PosedObject, RenderSet, batched
 from aligncvc.sample.aligncvc import Sampled
 from aligncvc.sample.batch import Cost, save_sampled
@@ -37,9 +38,6 @@ from aligncvc.sample.measure import PeakMemory, Stopwatch
 from aligncvc.splat import rasterise
 from aligncvc.streams import numpy_stream
 from aligncvc.views import composite
-
-PREFIX = "control:"
-"""Method names of controls begin with it."""
 
 JITTER_GAIN = 0.15
 """Each colour channel of a jittered view is multiplied by 1 +- this (uniform) ..."""
@@ -158,20 +156,25 @@ def control_set(config: Config, control: str, manifest: Path, out: Path) -> None
     reconstructor = load_judge(config).to(device)
     first_images, first_cameras = next(iter(objects.values())).rig_from(0)
     reconstruct(reconstructor, first_images.to(device), first_cameras.to(device))  # warm-up, thrown away
-    entries = []
+    entries, method = [], CONTROL_PREFIX + control
     for name, posed in objects.items():
         cameras = posed.rig_from(0)[1].to(device)
         for seed in config.seeds:
             views = CONTROLS[control](name, objects, config.seed, seed).to(device)
             sampled, cost = reconstruct(reconstructor, views, cameras)
             path = f"{name}/seed{seed}"
-            facts = {"method": PREFIX + control, "object": name, "seed": seed, "steps": 1, **asdict(cost)}
+            facts = {
+                "method": method,
+                "object": name,
+                "seed": seed,
+                "steps": 1,
+                **asdict(cost),
+            }
             save_sampled(out / path, sampled, facts)
             entries.append({"object": name, "seed": seed, "path": path})
-    method, machine = PREFIX + control, hardware()
     write_json(
         out / "manifest.json",
-        {"method": method, "entries": entries, "failed": failed, "hardware": machine},
+        {"method": method, "entries": entries, "failed": failed, "hardware": hardware()},
     )
 
 
@@ -205,7 +208,7 @@ def main() -> None:
     arguments = tyro.cli(Controls, prog="python -m aligncvc.evaluate.controls")
     config = load_config(arguments.config)
     control_set(config, arguments.control, arguments.renders, arguments.out)
-    print(f"{arguments.out}: {PREFIX}{arguments.control}")
+    print(f"{arguments.out}: {CONTROL_PREFIX}{arguments.control}")
 
 
 if __name__ == "__main__":

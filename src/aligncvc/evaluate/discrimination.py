@@ -21,8 +21,7 @@ import tyro
 
 from aligncvc.config import load_config
 from aligncvc.errors import UserError, cli
-from aligncvc.evaluate.catalogue import CATALOGUE, Metric
-from aligncvc.evaluate.controls import CONTROLS, PREFIX
+from aligncvc.evaluate.catalogue import CATALOGUE, CONTROL_PREFIX, CONTROLS, Metric
 from aligncvc.evaluate.records import FINAL_STEP, Record, concat
 from aligncvc.evaluate.stats import Interval, interval, paired_interval, samples_of
 from aligncvc.files import write_text
@@ -59,7 +58,7 @@ class Judgement:
 
 def judge(records: Sequence[Record], seed: int) -> list[Judgement]:
     """Judge every metric of FAMILIES in the controls' records. Raises UserError if a control is missing."""
-    groups = {name: [r for r in records if r.method == PREFIX + name] for name in CONTROLS}
+    groups = {name: [r for r in records if r.method == CONTROL_PREFIX + name] for name in CONTROLS}
     missing = [name for name in RANKED if not groups[name]]
     if missing:
         raise UserError(
@@ -140,7 +139,7 @@ def as_markdown(table: Sequence[Mapping[str, str]]) -> str:
     """A readable selection: means of the controls, both gaps with their intervals, the verdict."""
     head = [
         "metric",
-        *(PREFIX + name for name in CONTROLS),
+        *(CONTROL_PREFIX + name for name in CONTROLS),
         "GT - jitter",
         "jitter - shuffled",
         "discriminates",

@@ -15,8 +15,8 @@ from aligncvc.evaluate.fid import load_fid
 from aligncvc.evaluate.geometry import GeometrySettings
 from aligncvc.evaluate.image import LPIPS_MIN_PX, lpips_metric, mae, not_available, psnr, ssim
 from aligncvc.evaluate.image_scores import ImageTools
-from aligncvc.pair import load_judge
 from aligncvc.protocols import Protocol
+from aligncvc.recon.judge import load_judge
 
 
 @dataclass(frozen=True)

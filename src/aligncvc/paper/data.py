@@ -15,8 +15,7 @@ import numpy as np
 
 from aligncvc.config import Config
 from aligncvc.errors import UserError
-from aligncvc.evaluate.catalogue import CATALOGUE, SET_OBJECT
-from aligncvc.evaluate.controls import PREFIX
+from aligncvc.evaluate.catalogue import CATALOGUE, CONTROL_PREFIX, SET_OBJECT
 from aligncvc.evaluate.records import FINAL_STEP, MEAN_VIEW, Record
 from aligncvc.evaluate.samples import read_manifest, read_steps, render_model
 from aligncvc.evaluate.stats import Interval, interval, samples_of
@@ -30,7 +29,7 @@ Steps = tuple[np.ndarray, np.ndarray]
 """Generated views and renderings of the kept steps, each (K, V, H, W, 3) float32 in [0, 1]."""
 
 
-UPPER_BOUND = f"{PREFIX}gt"
+UPPER_BOUND = f"{CONTROL_PREFIX}gt"
 """The control made of the true views: what the reconstructor allows at best."""
 
 
@@ -217,7 +216,7 @@ def load_material(
     for manifest in manifests:
         known = read_manifest(manifest.parent)
         method, entries = known.method, known.entries
-        if method not in config.sample.methods and not method.startswith(PREFIX):
+        if method not in config.sample.methods and not method.startswith(CONTROL_PREFIX):
             raise UserError(
                 f"{manifest} holds samples of {method!r}, which sample.methods does not define; "
                 "use the configuration that they were sampled with"

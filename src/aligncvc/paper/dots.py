@@ -12,8 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator, ScalarFormatter
 
 from aligncvc.config import Method
-from aligncvc.evaluate.catalogue import CATALOGUE, Metric
-from aligncvc.evaluate.controls import CONTROLS, PREFIX
+from aligncvc.evaluate.catalogue import CATALOGUE, CONTROL_PREFIX, CONTROLS, Metric
 from aligncvc.evaluate.discrimination import oriented
 from aligncvc.evaluate.records import FINAL_STEP
 from aligncvc.evaluate.stats import Interval, object_means, paired_interval, samples_of
@@ -33,7 +32,7 @@ VERDICT = {"yes": "ranks them", "no": "does not", "n/a": "n/a"}
 
 def controls(material: Material) -> Drawn | None:
     """Each consistency metric's distance of every control from the true views; None without controls."""
-    records = {name: material.of(PREFIX + name) for name in CONTROLS}
+    records = {name: material.of(CONTROL_PREFIX + name) for name in CONTROLS}
     present = {name: found for name, found in records.items() if found}
     known = {r.metric for r in present.get("gt", [])}
     metrics = [
@@ -71,7 +70,7 @@ def controls(material: Material) -> Drawn | None:
         "difference from control:gt, in standard deviations of the metric over objects (better →)"
     )
     handles = [
-        Line2D([], [], linestyle="", marker=m, color=c, markersize=4.5, label=PREFIX + name)
+        Line2D([], [], linestyle="", marker=m, color=c, markersize=4.5, label=CONTROL_PREFIX + name)
         for name, (m, c) in CONTROL_STYLE.items()
         if name in present
     ]
@@ -87,9 +86,10 @@ def controls(material: Material) -> Drawn | None:
         if good or bad
         else ""
     )
+    shown = [CONTROL_PREFIX + name for name in present]
     caption = (
         "How each consistency metric ranks views of known consistency: the paired difference from the "
-        f"true views over {counted(material, [PREFIX + n for n in present])}, in standard deviations of the "
+        f"true views over {counted(material, shown)}, in standard deviations of the "
         "metric over objects, with its 95 % bootstrap interval; right is better. An arrowhead stands at the "
         f"border for what lies beyond it. {judged}control:copy repeats the input at every pose: it agrees "
         "with itself, and only ground truth says that it is wrong."
