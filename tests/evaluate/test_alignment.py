@@ -30,9 +30,11 @@ def _object() -> trimesh.Trimesh:
         ((0.2, 0.2, 0.8), (0.5, 0.2, 0.5)),
         ((0.2, 0.5, 0.1), (0.5, -0.1, 0.85)),
     ]
-    return trimesh.util.concatenate(
+    joined = trimesh.util.concatenate(
         [trimesh.creation.box(size, trimesh.transformations.translation_matrix(at)) for size, at in parts]
     )
+    assert isinstance(joined, trimesh.Trimesh)
+    return joined
 
 
 def _samples(truth: Similarity) -> tuple[Points, Points, float]:

@@ -20,6 +20,12 @@ def _box(side: float, centre: tuple[float, float, float] = (0, 0, 0)) -> trimesh
     return mesh
 
 
+def _joined(*parts: trimesh.Trimesh) -> trimesh.Trimesh:
+    joined = trimesh.util.concatenate(parts)
+    assert isinstance(joined, trimesh.Trimesh)
+    return joined
+
+
 def _iou(a: trimesh.Trimesh, b: trimesh.Trimesh) -> float:
     left, right = occupancy(a, GRID), occupancy(b, GRID)
     return float((left & right).sum() / (left | right).sum())
@@ -56,14 +62,14 @@ def test_iou_of_shifted_cubes(axis: int, shift: float) -> None:
 
 
 def test_overlapping_parts_count_once() -> None:
-    both = trimesh.util.concatenate([_box(0.8), _box(0.8, (0.4, 0, 0))])
+    both = _joined(_box(0.8), _box(0.8, (0.4, 0, 0)))
     assert occupancy(both, GRID).sum() == 24 * 16 * 16
 
 
 def test_a_cavity_is_outside() -> None:
     inner = _box(0.4)
     inner.invert()
-    assert occupancy(trimesh.util.concatenate([_box(0.8), inner]), GRID).sum() == 16**3 - 8**3
+    assert occupancy(_joined(_box(0.8), inner), GRID).sum() == 16**3 - 8**3
 
 
 def test_winding_of_the_whole_mesh_is_of_no_matter() -> None:
