@@ -150,6 +150,15 @@ def test_texture_repeats_beyond_its_edges() -> None:
     assert quarters(mesh) == [[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1]]
 
 
+def test_texture_finer_than_the_pixels_is_averaged() -> None:
+    """Black and white texels in turn give half of white's light, evenly."""
+    mesh = quad(filling(DISTANCE) * 1.0001)
+    board = (np.indices((1024, 1024)).sum(0) % 2 * 255).astype(np.uint8)
+    mesh.visual = TextureVisuals(UV * 1.37, image=Image.fromarray(board))
+    rgb = draw_mesh(mesh, camera()).rgb
+    assert (rgb - 188 / 255).abs().max() < 0.01
+
+
 def test_factor_and_vertex_colours_multiply_the_texture_in_linear_light() -> None:
     mesh = quad(filling(DISTANCE) * 1.0001)
     grey = Image.fromarray(np.full((4, 4, 3), 188, np.uint8))  # half of white's light

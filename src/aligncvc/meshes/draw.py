@@ -73,7 +73,8 @@ def draw_mesh(
 
     rgb (V, 3, H, W) in [0, 1] over the background, alpha (V, 1, H, W), depth (V, 1, H, W): z of the nearest
     surface, 0 where there is none (unlike `splat.rasterise`, whose depth is weighted by alpha). supersample:
-    samples a side of each pixel. Triangles that reach behind a camera's near plane are left out.
+    samples a side of each pixel. Triangles that reach behind a camera's near plane are left out; transparent
+    materials are drawn opaque.
     """
     fine = cameras.resized(cameras.width * supersample, cameras.height * supersample)
     paint = Paint.of(mesh)
@@ -117,6 +118,8 @@ def _draw_view(
         weights[where] = (share / nearness[:, None])[order]
     hit = np.isfinite(depth)
     rgba = np.zeros((width * height, 4))
-    rgba[hit] = paint.at(kept[face[hit]], faces[face[hit]], weights[hit])
+    first, second = (pixels[faces[:, i]] - pixels[faces[:, 0]] for i in (1, 2))
+    area = np.abs(first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]) / 2
+    rgba[hit] = paint.at(kept[face[hit]], faces[face[hit]], weights[hit], area[face[hit]])
     shape = (height, width)
     return rgba[:, :3].reshape(*shape, 3), hit.reshape(shape) * 1.0, np.where(hit, depth, 0).reshape(shape)

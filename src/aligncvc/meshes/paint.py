@@ -9,6 +9,7 @@ into the visual's `MultiMaterial`, -1 for none) and `vertex_attributes["color"]`
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -141,17 +142,34 @@ class Paint:
         mesh.face_attributes["material"] = self.worn
         mesh.vertex_attributes["color"] = colours
 
-    def at(self, face: Array, corners: Array, weights: Array) -> NDArray[np.float64]:
-        """Colours (P, 4) of points on faces (P,) with vertices corners (P, 3), at affine weights (P, 3)."""
+    @cached_property
+    def pyramids(self) -> list[list[NDArray[np.uint8]]]:
+        return [_pyramid(texture) for texture in self.textures]
+
+    def at(
+        self, face: Array, corners: Array, weights: Array, pixels: Array | None = None
+    ) -> NDArray[np.float64]:
+        """Colours (P, 4) of points on faces (P,) with vertices corners (P, 3), at affine weights (P, 3).
+
+        pixels: (P,) area of each point's face in the image, for textures finer than the pixels; None takes
+        the finest texels.
+        """
         if self.faces is not None:
             return self.faces[face]
         colours = np.einsum("pk,pkc->pc", weights, self.vertices[corners])
         worn = self.worn[face]
-        for index, texture in enumerate(self.textures):
+        for index, levels in enumerate(self.pyramids):
             here = np.flatnonzero(worn == index)
             if not len(here):
                 continue
-            texels = _texels(texture, np.einsum("pk,pkc->pc", weights[here], self.uv[corners[here]]))
+            uv = self.uv[corners[here]]
+            level = np.zeros(len(here), np.int64)
+            if pixels is not None:
+                level = _level(uv * levels[0].shape[1::-1], pixels[here], len(levels))
+            at = np.einsum("pk,pkc->pc", weights[here], uv)
+            texels = np.empty((len(here), 4))
+            for each in np.unique(level):
+                texels[level == each] = _texels(levels[each], at[level == each])
             tinted = bool((colours[here] < 1 - 1e-6).any())
             colours[here] = multiplied(texels, colours[here]) if tinted else texels
         return colours
@@ -168,6 +186,26 @@ class Paint:
         )
         np.add.at(total, faces.reshape(-1), self.at(face, faces[face], corner))
         return np.where(count[:, None] > 0, total / count.clip(1)[:, None], self.vertices)
+
+
+def _pyramid(image: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+    """An image, and its halves down to one pixel of the shorter side; light is averaged, not its code."""
+    levels, light = [image], image / 255
+    light[..., :3] = to_linear(light[..., :3])
+    while min(light.shape[:2]) > 1:
+        rows, columns = light.shape[0] // 2, light.shape[1] // 2
+        light = light[: 2 * rows, : 2 * columns].reshape(rows, 2, columns, 2, 4).mean((1, 3))
+        coded = np.concatenate([to_srgb(light[..., :3]), light[..., 3:]], -1)
+        levels.append((coded * 255).round().astype(np.uint8))
+    return levels
+
+
+def _level(texels: Array, pixels: Array, count: int) -> NDArray[np.int64]:
+    """Level of the pyramid with texels about as large as pixels: (P, 3, 2) corners in texels, (P,) areas."""
+    first, second = texels[:, 1] - texels[:, 0], texels[:, 2] - texels[:, 0]
+    area = np.abs(first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]) / 2
+    ratio = np.maximum(area, 1e-12) / np.maximum(pixels, 1e-12)
+    return (0.5 * np.log2(ratio)).round().astype(np.int64).clip(0, count - 1)
 
 
 def _texels(image: NDArray[np.uint8], uv: Array) -> NDArray[np.float64]:
