@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -128,6 +129,14 @@ class _Pair:
     def of(model: Points, truth: Points) -> _Pair:
         return _Pair(model, truth, cKDTree(model), cKDTree(truth))
 
+    @cached_property
+    def model_centre(self) -> Points:
+        return self.model.mean(0)
+
+    @cached_property
+    def truth_centre(self) -> Points:
+        return self.truth.mean(0)
+
     def first(self, count: int) -> _Pair:
         """The same with the first `count` points of each (they are random already)."""
         if count >= max(len(self.model), len(self.truth)):
@@ -186,14 +195,14 @@ def _onto(model: tuple[Points, float], truth: tuple[Points, float]) -> Similarit
 
 def _turned(pair: _Pair, start: Similarity, rotation: Points) -> Similarity:
     """`start`, then a turn about the model's mean, which comes to the truth's."""
-    centre = start(pair.model.mean(0, keepdims=True))[0]
-    return Similarity(1.0, rotation, pair.truth.mean(0) - rotation @ centre).after(start)
+    centre = start(pair.model_centre[None])[0]
+    return Similarity(1.0, rotation, pair.truth_centre - rotation @ centre).after(start)
 
 
 def _yaw(pair: _Pair, below: Similarity) -> list[Similarity]:
     """Turned about the vertical, from the rung below and from matched moments (a box changes as it turns)."""
-    coarse, found = pair.first(FINE_POINTS // 2), []
-    for start in (below, _moments(pair)):
+    coarse, found, moments = pair.first(FINE_POINTS // 2), [], _moments(pair)
+    for start in (moments,) if np.array_equal(moments.matrix, below.matrix) else (below, moments):
         best = 0.0
         for half, step in YAW_STEPS_DEG:
             angles = best + np.arange(-half, half, step)
