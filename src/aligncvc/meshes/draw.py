@@ -79,20 +79,27 @@ def draw_mesh(
     fine = cameras.resized(cameras.width * supersample, cameras.height * supersample)
     paint = Paint.of(mesh)
     vertices, faces = np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces)
-    drawn = [_draw_view(vertices, faces, paint, w2c, fine) for w2c in fine.w2c.double().numpy()]
-    rgb, alpha, depth = (np.stack(layer) for layer in zip(*drawn, strict=True))
-    shape = (len(drawn), cameras.height, supersample, cameras.width, supersample)
-    share = alpha.reshape(shape).mean((2, 4))
-    colour = (rgb * alpha[..., None]).reshape(*shape, 3).mean((2, 4))
-    deep = depth.reshape(shape)
-    nearest = np.where(deep > 0, deep, np.inf).min((2, 4), keepdims=True)
-    same = (deep > 0) & (deep <= nearest + SAME_SURFACE)
-    z = np.where(same, deep, 0).sum((2, 4)) / same.sum((2, 4)).clip(1)
+    drawn = []
+    for w2c in fine.w2c.double().numpy():
+        rgb, alpha, depth = _draw_view(vertices, faces, paint, w2c, fine)
+        drawn.append(_resolved(rgb * alpha[..., None], alpha, depth, supersample))
+    colour, share, z = (torch.from_numpy(np.stack(layer)) for layer in zip(*drawn, strict=True))
     return Rendering(
-        torch.from_numpy(colour + background * (1 - share[..., None])).permute(0, 3, 1, 2).float(),
-        torch.from_numpy(share)[:, None].float(),
-        torch.from_numpy(z)[:, None].float(),
+        (colour + background * (1 - share[..., None])).permute(0, 3, 1, 2).float(),
+        share[:, None].float(),
+        z[:, None].float(),
     )
+
+
+def _resolved(rgb: Array, alpha: Array, depth: Array, side: int) -> tuple[Array, Array, Array]:
+    """Means over pixels of side x side samples; of depths, over those on the nearest surface."""
+    places = [np.s_[row::side, column::side] for row in range(side) for column in range(side)]
+    nearest = np.minimum.reduce([np.where(depth[at] > 0, depth[at], np.inf) for at in places])
+    same = [(depth[at] > 0) & (depth[at] <= nearest + SAME_SURFACE) for at in places]
+    total = np.add.reduce([np.where(on, depth[at], 0) for on, at in zip(same, places, strict=True)])
+    count = np.sum(same, 0).clip(1)
+    colour, share = (np.add.reduce([layer[at] for at in places]) / side**2 for layer in (rgb, alpha))
+    return colour, share, total / count
 
 
 def _draw_view(
