@@ -40,7 +40,7 @@ def test_edit_of_a_late_stage_reruns_it_alone(checkout: Path, planned: Planned) 
 def test_edit_of_sampling_leaves_data_and_alignment(checkout: Path, planned: Planned) -> None:
     append(checkout / "src/aligncvc/sample/__init__.py", "\nEDITED = True\n")
     found = planned()
-    assert found["sample"] == found["evaluate"] == 12
+    assert found["sample"] == 12 and found["control"] == 4 and found["evaluate"] == 16
     assert not {"objects", "renders", "align", "checkpoints"} & found.keys()
 
 
@@ -83,13 +83,13 @@ def with_protocol(checkout: Path, old: str, new: str) -> str:
 
 
 def test_a_protocol_reruns_what_it_decides(checkout: Path, planned: Planned) -> None:
-    late = {**PAPER, "evaluate": 12}
+    late = {**PAPER, "evaluate": 16, "discrimination": 1}
     scored, seeds = "scored: ring, input_view: true", "seeds: [0]"
     held_out = with_protocol(checkout, scored, "scored: held_out, input_view: false")
     assert planned("--config", held_out) == late
-    assert planned("--config", with_protocol(checkout, seeds, "seeds: [0, 1]")) == {**late, "sample": 12}
+    assert planned("--config", with_protocol(checkout, seeds, "seeds: [0, 1]")) == {**late, "sample": 12, "control": 4}
     finer = planned("--config", with_protocol(checkout, "samples: 16", "samples: 32"))
-    assert finer == {**late, "renders": 1, "sample": 12}
+    assert finer == {**late, "renders": 1, "sample": 12, "control": 4}
     assert planned("--config", "evaluate={protocol: demo}") == {}
 
 
