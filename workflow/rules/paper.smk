@@ -92,7 +92,7 @@ rule reported:
 
 
 rule figures:
-    """The figures: the four steps, the consistency curve and strip, the qualitative comparison."""
+    """The paper's figures 1, 3 and 5 in our data, consistency over the steps, controls, quality against cost."""
     input:
         metrics=PLAN.records([*PLAN.methods(), *PLAN.controls]),
         samples=expand("results/sample/{method}/manifest.json", method=[*PLAN.methods(), *PLAN.controls]),
