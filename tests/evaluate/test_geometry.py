@@ -216,10 +216,10 @@ def test_a_sphere_of_gaussians_is_near_the_sphere() -> None:
     model = GaussianModel(_gaussians(_even_sphere(0.6, 1500), (0.03, 0.03, 0.03)))
     found = _family(_subject(model, _sphere(0.6)))
     assert found["watertight_model"] == 1
-    # the surface is within about a deviation of the centres; 4,000 points have a noise of 0.017
-    assert found["chamfer_half_sum@none"] < 0.03
+    # the surface is drawn about a deviation (0.03) before the centres; 4,000 points have a noise of 0.017
+    assert found["chamfer_half_sum@none"] < 0.04
     assert found["f_0.1@none"] > 0.99
-    assert found["volume_iou@none"] > 0.9
+    assert found["volume_iou@none"] > (0.6 / 0.63) ** 3
     # at the limb they are opaque out to 3 deviations at most; these are sqrt(0.03^2 + 0.3 pixels^2) = 0.035
     assert (0.6 / 0.705) ** 2 < found["mask_iou"] < 1
     assert found["depth_mae"] < 0.03

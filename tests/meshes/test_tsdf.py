@@ -10,8 +10,10 @@ import torch
 import trimesh
 from trimesh.visual import ColorVisuals
 
+from aligncvc.cameras import orbit
 from aligncvc.gaussians import Gaussians
-from aligncvc.meshes import mesh_from_gaussians
+from aligncvc.meshes import draw_mesh, mesh_from_gaussians
+from aligncvc.splat import rasterise
 
 RADIUS, VOXEL, SCALE = 0.5, 0.05, 0.015
 
@@ -72,6 +74,34 @@ def test_colours_are_those_of_the_nearest_gaussians() -> None:
     left = mesh.vertices[:, 0] < -2 * VOXEL
     np.testing.assert_allclose(colours[right].mean(0), [1.0, 0.1, 0.2], atol=0.02)
     np.testing.assert_allclose(colours[left].mean(0), [0.1, 0.9, 0.2], atol=0.02)
+
+
+def cloud(count: int = 12_000) -> Gaussians:
+    """What reconstructors make: faint Gaussians strewn about a sphere; its depth differs from view to view."""
+    rng = np.random.default_rng(0)
+    ball = shell(RADIUS, count)
+    shift = torch.from_numpy(rng.normal(1, 0.12, (count, 1))).float()
+    opacity = torch.from_numpy(rng.uniform(0.0, 0.3, count)).float()
+    return Gaussians(ball.means * shift, ball.scales, ball.quats, opacity, ball.colors)
+
+
+@pytest.mark.parametrize(
+    ("gaussians", "overlap", "offset"), [(shell(), 0.9, 0.03), (cloud(), 0.65, 0.1)], ids=["shell", "cloud"]
+)
+def test_the_surface_is_where_the_gaussians_are_drawn(
+    gaussians: Gaussians, overlap: float, offset: float
+) -> None:
+    """If the deepest few views decided, 0.58 of the cloud's silhouette would be carved away."""
+    mesh = mesh_from_gaussians(gaussians)
+    assert mesh is not None
+    views = orbit([10, 130, 250], [0, 30, -40], distance=3, fov_y_deg=39.6, size_px=128)
+    drawn, surface = rasterise(gaussians, views), draw_mesh(mesh, views)
+    solid, covered = drawn.alpha > 0.5, surface.alpha > 0.5
+    shared = int((solid & covered).sum()) / int((solid | covered).sum())
+    assert shared > overlap
+    both = solid & covered & (surface.depth > 0)
+    error = (surface.depth - drawn.depth / drawn.alpha.clamp_min(0.5))[both]
+    assert abs(float(error.mean())) < offset
 
 
 def test_place_follows_the_gaussians() -> None:

@@ -1,10 +1,11 @@
 """A surface from 3D Gaussians: depth maps from all round, carved out of a grid of cells, marching cubes.
 
 Every cell keeps its signed distance to the surface that each view sees, cut off at `BAND` cells: positive in
-front of it, negative behind. A cell is free where at least `AGREE` views look through it, so one view's wrong
-depth (a pixel that mixes two surfaces) carves nothing, walls thinner than the band stay thin (a mean over
-views, as in Curless and Levoy's volumetric method of 1996, would thicken them), and the inside is solid.
-What only `AGREE - 1` views see into, or none, is filled: deep cavities and the undersides of narrow gaps.
+front of it, negative behind. Views vote: a cell is free where a share `FREED_BY` of the views that see it
+(all but those from which it lies deep behind the surface) look through it, and no fewer than `AGREE`. A mean
+over views, as in Curless and Levoy's volumetric method of 1996, would thicken thin walls more, and the
+deepest views alone would carve away most of what a reconstructor makes: a cloud, whose depth differs from
+view to view. The inside is solid; what fewer than `AGREE` views see into is filled (deep cavities, gaps).
 """
 
 from __future__ import annotations
@@ -29,10 +30,20 @@ BAND = 3.0
 """Signed distances are cut off at this many cells."""
 
 AGREE = 3
-"""Views that must look through a cell to free it."""
+"""Views that must look through a cell to free it, at least."""
+
+FREED_BY = 0.45
+"""Share of the views seeing a cell that frees it by looking through it.
+
+Here the surface of a ball of Gaussians lies, on average, within a cell of the depth at which it is drawn; a
+smaller share carves clouds away, a larger one grows them.
+"""
 
 OPAQUE = 0.5
 """A pixel shows a surface where its alpha exceeds this; its depth is then sum w z / sum w."""
+
+EMPTY = 0.2
+"""Below this alpha a pixel looks through everything; between the two it says nothing."""
 
 MIN_COSINE = 0.2
 """Distances along the axis are shortened to those from the surface, by the surface's slope, down to this."""
@@ -118,8 +129,8 @@ def _without_specks(distance: Floats, outside: float) -> Floats:
 class _DepthMaps:
     """What the views see, each with one more pixel that stands for everything beyond the image.
 
-    depth: (V, H * W + 1), 0 where nothing is opaque. cosine: the same shape, between the axis and the
-    surface's normal. colour: (V, H * W + 1, 3) straight, in [0, 1].
+    depth: (V, H * W + 1), 0 where a pixel is empty, -1 where it says nothing. cosine: the same shape, between
+    the axis and the surface's normal. colour: (V, H * W + 1, 3) straight, in [0, 1].
     """
 
     depth: Floats
@@ -135,6 +146,7 @@ class _DepthMaps:
         alpha = drawn.alpha[:, 0]
         opaque = alpha > OPAQUE
         depth = (drawn.depth[:, 0] / alpha.clamp_min(OPAQUE)).where(opaque, torch.zeros(()))
+        silent = ((alpha > EMPTY) & ~opaque).numpy()
         colour = (drawn.rgb / drawn.alpha.clamp_min(OPAQUE)).clamp(0, 1).permute(0, 2, 3, 1)
         down, across = (np.gradient(depth.numpy(), axis=axis) for axis in (1, 2))
         slope = (down**2 + across**2) * (cameras.focal_px / depth.clamp_min(1e-3).numpy()) ** 2
@@ -146,7 +158,7 @@ class _DepthMaps:
             return np.concatenate([flat, np.zeros_like(flat[:, :1])], 1)
 
         return _DepthMaps(
-            beyond(depth.numpy()),
+            beyond(np.where(silent, np.float32(-1), depth.numpy())),
             beyond(cosine),
             beyond(colour.numpy()),
             cameras.w2c.numpy().astype(np.float32),
@@ -164,26 +176,26 @@ class _DepthMaps:
         inside = (column >= 0) & (column < self.width) & (row >= 0) & (row < self.height)
         return np.where(inside, row * self.width + column, self.width * self.height), z
 
-    def _distance(self, view: int, points: Floats, band: float) -> tuple[Floats, NDArray[np.int64]]:
-        """Signed distance to the view's surface, + in front, cut off at +-band; free where there is none."""
-        pixel, z = self._look_up(view, points)
-        depth = self.depth[view].take(pixel)
-        signed = (depth - z) * self.cosine[view].take(pixel)
-        return np.clip(np.where(depth > 0, signed, band), -band, band, dtype=np.float32), pixel
+    def _distances(self, points: Floats, band: float) -> Floats:
+        """(N, 3) points -> (N, V) signed distances to the views' surfaces, + in front, cut off at +-band.
+
+        band where the pixel is empty, -band where it says nothing.
+        """
+        found = np.empty((len(points), len(self.depth)), np.float32)
+        for view in range(len(self.depth)):
+            pixel, z = self._look_up(view, points)
+            depth = self.depth[view].take(pixel)
+            signed = (depth - z) * self.cosine[view].take(pixel)
+            found[:, view] = np.where(depth > 0, signed, np.where(depth == 0, band, -band))
+        return np.clip(found, -band, band, out=found)
 
     def free_distance(self, points: Floats, band: float) -> Floats:
-        """(N, 3) points -> (N,): the AGREE-th largest of the views' signed distances."""
-        largest = [np.full(len(points), -band, np.float32) for _ in range(AGREE)]
-        alive = np.arange(len(points))
-        for view in range(len(self.depth)):
-            found, _ = self._distance(view, points[alive], band)
-            for rank in range(AGREE):
-                kept = largest[rank][alive]
-                largest[rank][alive] = np.maximum(kept, found)
-                found = np.minimum(kept, found)
-            if view % 4 == 3:  # what is already free cannot become more so
-                alive = alive[largest[-1][alive] < band]
-        return largest[-1]
+        """(N, 3) points -> (N,): the largest signed distance that enough views reach (> 0: free)."""
+        found = self._distances(points, band)
+        seeing = (found > -band).sum(1)
+        needed = np.maximum(AGREE, np.ceil(FREED_BY * seeing).astype(np.int64)).clip(max=found.shape[1])
+        found.sort(1)
+        return np.take_along_axis(found, (found.shape[1] - needed)[:, None], 1)[:, 0]
 
     def colours(self, points: Floats, band: float) -> Floats:
         """(N, 3) surface points -> (N, 3): mean colour of the views that see them, by cosine squared."""
