@@ -77,7 +77,7 @@ def test_colours_are_those_of_the_nearest_gaussians() -> None:
 
 
 def cloud(count: int = 12_000) -> Gaussians:
-    """What reconstructors make: faint Gaussians strewn about a sphere; its depth differs from view to view."""
+    """What reconstructors make: faint Gaussians strewn about a sphere; views disagree on its depth."""
     rng = np.random.default_rng(0)
     ball = shell(RADIUS, count)
     shift = torch.from_numpy(rng.normal(1, 0.12, (count, 1))).float()

@@ -11,6 +11,7 @@ view to view. The inside is solid; what fewer than `AGREE` views see into is fil
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -176,26 +177,35 @@ class _DepthMaps:
         inside = (column >= 0) & (column < self.width) & (row >= 0) & (row < self.height)
         return np.where(inside, row * self.width + column, self.width * self.height), z
 
-    def _distances(self, points: Floats, band: float) -> Floats:
-        """(N, 3) points -> (N, V) signed distances to the views' surfaces, + in front, cut off at +-band.
+    def _distance(self, view: int, points: Floats, band: float) -> Floats:
+        """(N, 3) points -> (N,) signed distances to the view's surface, + in front, cut off at +-band.
 
         band where the pixel is empty, -band where it says nothing.
         """
-        found = np.empty((len(points), len(self.depth)), np.float32)
-        for view in range(len(self.depth)):
-            pixel, z = self._look_up(view, points)
-            depth = self.depth[view].take(pixel)
-            signed = (depth - z) * self.cosine[view].take(pixel)
-            found[:, view] = np.where(depth > 0, signed, np.where(depth == 0, band, -band))
-        return np.clip(found, -band, band, out=found)
+        pixel, z = self._look_up(view, points)
+        depth = self.depth[view].take(pixel)
+        signed = (depth - z) * self.cosine[view].take(pixel)
+        return np.clip(np.where(depth > 0, signed, np.where(depth == 0, band, -band)), -band, band)
 
     def free_distance(self, points: Floats, band: float) -> Floats:
         """(N, 3) points -> (N,): the largest signed distance that enough views reach (> 0: free)."""
-        found = self._distances(points, band)
-        seeing = (found > -band).sum(1)
-        needed = np.maximum(AGREE, np.ceil(FREED_BY * seeing).astype(np.int64)).clip(max=found.shape[1])
-        found.sort(1)
-        return np.take_along_axis(found, (found.shape[1] - needed)[:, None], 1)[:, 0]
+        views = len(self.depth)
+        most = min(views, max(AGREE, math.ceil(FREED_BY * views)))
+        distance, alive = np.full(len(points), band, np.float32), np.arange(len(points))
+        found: list[Floats] = []
+        free = np.zeros(len(points), np.int32)
+        for view in range(views):
+            found.append(self._distance(view, points, band))
+            free += found[-1] == band
+            # where as many say "free" as can ever be needed, the others change nothing (now and then: it copies)
+            if view >= most - 1 and (view - most) % 6 == 5:
+                kept = free < most
+                alive, points, free, found = alive[kept], points[kept], free[kept], [f[kept] for f in found]
+        ranked = np.sort(np.stack(found, 1), 1)
+        seeing = (ranked > -band).sum(1)
+        needed = np.maximum(AGREE, np.ceil(FREED_BY * seeing).astype(np.int64)).clip(max=views)
+        distance[alive] = ranked[np.arange(len(alive)), views - needed]
+        return distance
 
     def colours(self, points: Floats, band: float) -> Floats:
         """(N, 3) surface points -> (N, 3): mean colour of the views that see them, by cosine squared."""
