@@ -197,7 +197,7 @@ class _DepthMaps:
         for view in range(views):
             found.append(self._distance(view, points, band))
             free += found[-1] == band
-            # where as many say "free" as can ever be needed, the others change nothing (now and then: it copies)
+            # where as many say "free" as can ever be needed, the rest change nothing; now and then: it copies
             if view >= most - 1 and (view - most) % 6 == 5:
                 kept = free < most
                 alive, points, free, found = alive[kept], points[kept], free[kept], [f[kept] for f in found]
