@@ -145,7 +145,7 @@ class AlignRun(Section):
 class Align(Section):
     """Post-training (DESIGN: the unrolled 3D-aware loop)."""
 
-    steps: int = Field(40, ge=1)
+    steps: int = Field(24, ge=1)
     batch: int = Field(2, ge=1, description="objects a step")
     runs: dict[str, AlignRun] = Field(
         default_factory=lambda: {
@@ -198,6 +198,11 @@ class Evaluate(Section):
     protocol: str = Field("demo", description="a name in config/protocols, or the path of a .yaml file")
     controls: list[Literal["gt", "jitter", "shuffled", "copy"]] = Field(
         ["gt", "jitter", "shuffled", "copy"], description="rows of known consistency in every table"
+    )
+    curves: list[str] = Field(
+        ["two_stage_50", "two_stage_4", "aware_4", "aligncvc_4"],
+        description="methods whose held-out and split-half scores are measured along the steps (four at "
+        "most); of others after the last step only",
     )
     must_discriminate: list[str] = Field(
         ["residual_psnr", "heldout_psnr", "split_ssim"],

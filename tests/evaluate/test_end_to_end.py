@@ -44,9 +44,9 @@ def tools_loaded_once() -> Iterator[None]:
     """The real tools, loaded once for each protocol."""
     loaded: dict[str, Tools] = {}
 
-    def load(config: Config, protocol: Protocol) -> Tools:
+    def load(config: Config, protocol: Protocol, curves: bool) -> Tools:
         if protocol.hash not in loaded:
-            loaded[protocol.hash] = load_tools(config, protocol)
+            loaded[protocol.hash] = load_tools(config, protocol, curves)
         return loaded[protocol.hash]
 
     with pytest.MonkeyPatch.context() as patch:
@@ -76,6 +76,10 @@ def to_bytes(images: torch.Tensor) -> np.ndarray:
     return (images * 255).round().byte().permute(0, 1, 3, 4, 2).numpy()
 
 
+VOXEL = 0.03
+"""Of the true surfaces and, by the protocol, of the models'."""
+
+
 class World:
     """A render set, and samples made from the very Gaussians it shows."""
 
@@ -98,7 +102,7 @@ class World:
         """The smoke protocol in this set's frame, with `changes` of its keys."""
         data = yaml.safe_load((FOLDER / "smoke.yaml").read_text())
         data["render"] |= {"distance": 3.0, "size_px": self.size_px}
-        data["metrics"]["geometry"] |= {"points": 1000, "alignment": ["none", "scale_centre"]}
+        data["metrics"]["geometry"] |= {"points": 1000, "alignment": ["none", "scale_centre"], "voxel": VOXEL}
         (self.root / "mine.yaml").write_text(yaml.safe_dump(data | changes))
         config = {"pair": "A + B", "recon": NARROW, "evaluate": {"protocol": str(self.root / "mine.yaml")}}
         (self.root / "config.yaml").write_text(yaml.safe_dump(config))
@@ -112,7 +116,7 @@ class World:
         folder = self.sample / name / "seed0"
         folder.mkdir(parents=True)
         self.write_views(name, views)
-        surface = mesh_from_gaussians(gaussians, voxel=0.03)
+        surface = mesh_from_gaussians(gaussians, voxel=VOXEL)
         assert surface is not None
         save_glb(self.objects.parent / f"{name}.glb", surface)
         save_ply(folder / "model.ply", gaussians)

@@ -327,8 +327,9 @@ class Truth:
         self.ids = list(self.posed)
         self.set = SimpleNamespace(manifest="renders/eval/manifest.tsv")
         views = SimpleNamespace(indices=lambda count, rig: list(range(count)))
+        metrics = SimpleNamespace(geometry=SimpleNamespace(voxel=0.03))
         self.protocol = SimpleNamespace(
-            seeds=self.seeds, slug="tiny-0123", resize="none", background=1.0, views=views
+            seeds=self.seeds, slug="tiny-0123", resize="none", background=1.0, views=views, metrics=metrics
         )
 
     def load(self, name: str) -> PosedObject:

@@ -87,7 +87,11 @@ def test_a_protocol_reruns_what_it_decides(checkout: Path, planned: Planned) -> 
     scored, seeds = "scored: ring, input_view: true", "seeds: [0]"
     held_out = with_protocol(checkout, scored, "scored: held_out, input_view: false")
     assert planned("--config", held_out) == late
-    assert planned("--config", with_protocol(checkout, seeds, "seeds: [0, 1]")) == {**late, "sample": 12, "control": 4}
+    assert planned("--config", with_protocol(checkout, seeds, "seeds: [0, 1]")) == {
+        **late,
+        "sample": 12,
+        "control": 4,
+    }
     finer = planned("--config", with_protocol(checkout, "samples: 16", "samples: 32"))
     assert finer == {**late, "renders": 1, "sample": 12, "control": 4}
     assert planned("--config", "evaluate={protocol: demo}") == {}

@@ -41,6 +41,7 @@ SAMPLE_READS = (
     *(f"sample.methods.{{method}}.{key}" for key in ("sampler", "steps", "run")),
     "sample.timesteps",
     "protocol.seeds",
+    "protocol.metrics.geometry.voxel",
 )
 PAPER_READS = ("seed", "pair", "render", "sample", "evaluate", "protocol", "paper")
 TABLES = ("table1", "table2")

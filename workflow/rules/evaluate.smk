@@ -28,7 +28,9 @@ rule control:
     params:
         config=RESOLVED,
         code=code("aligncvc.evaluate.controls"),
-        settings=PLAN.reads("seed", "render", "recon", "checkpoints", "protocol.seeds"),
+        settings=PLAN.reads(
+            "seed", "render", "recon", "checkpoints", "protocol.seeds", "protocol.metrics.geometry.voxel"
+        ),
         ledger=LEDGER_HASH,
         folder=subpath(output.manifest, parent=True),
     shell:
@@ -59,7 +61,7 @@ rule evaluate:
     params:
         config=RESOLVED,
         code=code("aligncvc.evaluate"),
-        settings=PLAN.reads("pair", "protocol", *MODEL_SECTIONS),
+        settings=PLAN.reads("pair", "protocol", "evaluate.curves", *MODEL_SECTIONS),
         sample=subpath(input.sample, parent=True),
     shell:
         "python -m aligncvc.evaluate --config {params.config} --sample {params.sample} --renders {input.renders}"

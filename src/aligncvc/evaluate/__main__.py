@@ -46,8 +46,9 @@ def main() -> None:
     require_supported(config.protocol)
     truth = Truth(config.protocol, arguments.renders, _existing(arguments.objects))
     method, pair, entries, inputs = _what_to_score(arguments, config, truth)
+    tools = load_tools(config, config.protocol, curves=method in config.evaluate.curves)
     dataset = arguments.renders.resolve().parent.name
-    found = evaluate(method, pair, dataset, entries, truth, load_tools(config, config.protocol))
+    found = evaluate(method, pair, dataset, entries, truth, tools)
     name = method.replace(":", "-")
     out = arguments.out or Path("results/metrics") / config.protocol.slug / f"{name}.csv"
     _report(found)

@@ -170,7 +170,7 @@ def control_set(config: Config, control: str, manifest: Path, out: Path) -> None
                 "steps": 1,
                 **asdict(cost),
             }
-            save_sampled(out / path, sampled, facts)
+            save_sampled(out / path, sampled, facts, config.protocol.metrics.geometry.voxel)
             entries.append({"object": name, "seed": seed, "path": path})
     write_json(
         out / "manifest.json",

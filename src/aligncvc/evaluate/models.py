@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import torch
 import trimesh
 
 from aligncvc.cameras import Cameras
 from aligncvc.gaussians import Gaussians
-from aligncvc.meshes import draw_mesh, mesh_from_gaussians
+from aligncvc.meshes import draw_mesh, load_mesh, mesh_from_gaussians
 from aligncvc.splat import Rendering, rasterise
 
 OPAQUE = 0.5
@@ -22,10 +23,14 @@ VOXEL = 0.03
 
 @dataclass(frozen=True)
 class GaussianModel:
-    """Unbatched 3D Gaussians in the input view's frame. Satisfies `subject.Model`."""
+    """Unbatched 3D Gaussians in the input view's frame. Satisfies `subject.Model`.
+
+    extracted: the surface as sampling wrote it, with cells of `voxel`; None extracts it here.
+    """
 
     gaussians: Gaussians
     voxel: float = VOXEL
+    extracted: Path | None = None
 
     @torch.no_grad()
     def draw(self, cameras: Cameras, background: float) -> Rendering:
@@ -41,6 +46,8 @@ class GaussianModel:
 
     @cached_property
     def _mesh(self) -> trimesh.Trimesh | None:
+        if self.extracted is not None:
+            return load_mesh(self.extracted, colours=False)
         return mesh_from_gaussians(self.gaussians, voxel=self.voxel)
 
 

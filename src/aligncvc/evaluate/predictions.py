@@ -28,7 +28,7 @@ from torch import Tensor
 from aligncvc.cameras import Cameras
 from aligncvc.errors import UserError
 from aligncvc.evaluate.lint import require_clean
-from aligncvc.evaluate.models import GaussianModel, MeshModel
+from aligncvc.evaluate.models import VOXEL, GaussianModel, MeshModel
 from aligncvc.evaluate.poses import match_poses, read_cameras
 from aligncvc.evaluate.score import Entry, Truth
 from aligncvc.evaluate.subject import Model, Subject
@@ -73,15 +73,18 @@ class GaussiansWithMesh:
         return self.surface.mesh()
 
 
-def load_prediction(folder: Path, posed: PosedObject, resize: str = "none") -> Prediction:
+def load_prediction(
+    folder: Path, posed: PosedObject, resize: str = "none", voxel: float = VOXEL
+) -> Prediction:
     """Read one prediction.
 
     posed: the object's ground truth, its cameras in the input view's frame. resize: the protocol's filter for
-    images of another size (none, bilinear, bicubic, area). Raises UserError naming what is wrong or missing.
+    images of another size (none, bilinear, bicubic, area). voxel: its cells for surfaces of Gaussians. Raises
+    UserError naming what is wrong or missing.
     """
     cost, _ = read_facts(folder)
     views, notes = _load_views(folder, posed, resize)
-    model = _load_model(folder)
+    model = _load_model(folder, voxel)
     if views is None and model is None:
         raise UserError(
             f"{folder} holds neither images (000.png, ...) nor a model ({', '.join(MESH_FILES)}, "
@@ -157,12 +160,12 @@ def _resized(images: Tensor, size: torch.Size, resize: str, folder: Path) -> Ten
     return F.interpolate(images, (height, width), mode=resize, antialias=antialias).clamp(0, 1)
 
 
-def _load_model(folder: Path) -> Model | None:
+def _load_model(folder: Path, voxel: float) -> Model | None:
     meshes = [folder / name for name in MESH_FILES if (folder / name).is_file()]
     gaussians = None
     if (folder / GAUSSIAN_FILE).is_file():
         if is_gaussian_ply(folder / GAUSSIAN_FILE):
-            gaussians = GaussianModel(load_ply(folder / GAUSSIAN_FILE))
+            gaussians = GaussianModel(load_ply(folder / GAUSSIAN_FILE), voxel=voxel)
         else:
             meshes.append(folder / GAUSSIAN_FILE)
     if len(meshes) > 1:
@@ -249,7 +252,12 @@ class _Loader:
         if self.folder is None:
             raise UserError(f"{self.root} has no prediction of {self.name}, seed {self.seed}")
         posed = self.truth.load(self.name)
-        found = load_prediction(self.folder, posed, self.truth.protocol.resize)
+        found = load_prediction(
+            self.folder,
+            posed,
+            self.truth.protocol.resize,
+            self.truth.protocol.metrics.geometry.voxel,
+        )
         for note in found.notes:
             print(f"note: {note}", file=sys.stderr)
         return Subject(

@@ -119,6 +119,7 @@ def sample_entries(sample: Path, truth: Truth) -> tuple[str, list[Entry]]:
         folder = manifest.path(name, seed)
         cost = read_cost(folder / "sample.json")
         views, renders = read_steps(folder / "steps.npz", posed)
+        surface = folder / "model.glb"  # written by sampling with the protocol's cells
         return Subject(
             object=name,
             seed=seed,
@@ -129,7 +130,9 @@ def sample_entries(sample: Path, truth: Truth) -> tuple[str, list[Entry]]:
             views=views,
             renders=renders,
             model=GaussianModel(
-                read_gaussians(folder / "model.ply"), voxel=truth.protocol.metrics.geometry.voxel
+                read_gaussians(folder / "model.ply"),
+                truth.protocol.metrics.geometry.voxel,
+                surface if surface.is_file() else None,
             ),
             surface=truth.surface(name),
             cost=cost,

@@ -37,8 +37,11 @@ class Tools:
     seed: int
 
 
-def load_tools(config: Config, protocol: Protocol) -> Tools:
-    """Everything the protocol's metrics need. Raises UserError for weights that must be there and are not."""
+def load_tools(config: Config, protocol: Protocol, curves: bool = True) -> Tools:
+    """Everything the protocol's metrics need. curves: whether costly scores are measured along the steps.
+
+    Raises UserError for weights that must be there and are not.
+    """
     ledger, wanted = config.checkpoints.ledger, protocol.metrics
     image = ImageTools.load(
         wanted.lpips.nets[0],
@@ -62,7 +65,9 @@ def load_tools(config: Config, protocol: Protocol) -> Tools:
         image=image,
         encoder=load_lite0(ledger=ledger),
         fid=fid,
-        consistency=ConsistencyTools(metrics, load_judge(config), wanted.consistency.halves, "four"),
+        consistency=ConsistencyTools(
+            metrics, load_judge(config), wanted.consistency.halves, "four" if curves else "last"
+        ),
         epipolar=EpipolarTools(**dict(wanted.consistency.tsed)),
         geometry=GeometrySettings.of(wanted.geometry, config.seed),
         unavailable={**image.reasons, **({"fid": fid_reason} if fid_reason else {}), **small},

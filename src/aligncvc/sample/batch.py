@@ -74,9 +74,9 @@ def sample_one(
     return sampled, Cost(calls[0], watch.total, dict(watch.seconds), memory.read())
 
 
-def save_sampled(folder: Path, sampled: Sampled, facts: dict[str, Any]) -> None:
+def save_sampled(folder: Path, sampled: Sampled, facts: dict[str, Any], voxel: float) -> None:
     """Write model.ply, model.glb (see `save_model`), steps.npz and, last, sample.json."""
-    save_model(folder / "model.ply", sampled.gaussians)
+    save_model(folder / "model.ply", sampled.gaussians, voxel)
     with atomic_path(folder / "steps.npz") as temporary:
         np.savez_compressed(
             temporary,
@@ -87,13 +87,14 @@ def save_sampled(folder: Path, sampled: Sampled, facts: dict[str, Any]) -> None:
     write_json(folder / "sample.json", facts)
 
 
-def save_model(path: Path, gaussians: Gaussians) -> list[Path]:
+def save_model(path: Path, gaussians: Gaussians, voxel: float) -> list[Path]:
     """Write Gaussians as `path` (.ply) and their surface as .glb beside it; returns what was written.
 
+    voxel: edge of the cells that the surface is extracted with, which the protocol names.
     Translucent Gaussians have no surface: then there is no .glb, and one of an earlier run is removed.
     """
     save_ply(path, gaussians)
-    mesh, beside = mesh_from_gaussians(gaussians), path.with_suffix(".glb")
+    mesh, beside = mesh_from_gaussians(gaussians, voxel=voxel), path.with_suffix(".glb")
     if mesh is None:
         beside.unlink(missing_ok=True)
         return [path]
@@ -155,6 +156,7 @@ def sample_set(config: Config, method_name: str, manifest: Path, align_dir: Path
                     "steps": method.steps,
                     **asdict(cost),
                 },
+                config.protocol.metrics.geometry.voxel,
             )
             entries.append({"object": object_id, "seed": seed, "path": path})
     if len(failed) > config.render.max_failure_rate * len(renders):

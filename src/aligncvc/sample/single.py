@@ -69,7 +69,7 @@ def sample_photo(
     )
     beside = [f"{out.stem}_turntable.webp", f"{out.stem}_input.png", f"{out.stem}.html"]
     animation, cut_out, page = (out.with_name(name) for name in beside)
-    model, *surface = save_model(out, sampled.gaussians)
+    model, *surface = save_model(out, sampled.gaussians, config.protocol.metrics.geometry.voxel)
     save_animation(animation, turntable(sampled.gaussians, config))
     save_png(cut_out, image)
     write_viewer(
