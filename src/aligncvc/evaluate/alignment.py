@@ -28,7 +28,7 @@ YAW_STEPS_DEG = ((180.0, 6.0), (4.5, 1.5), (1.0, 0.5))
 ROTATIONS = 576
 """Rotations that are tried: no rotation is farther than about 25 degrees from one of them."""
 
-REFINED = 4
+REFINED = 3
 """Candidates of the search over rotations that closest points refine."""
 
 COARSE_POINTS, FINE_POINTS, COMPARED_POINTS = 128, 800, 2000

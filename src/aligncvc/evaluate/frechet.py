@@ -34,9 +34,9 @@ def frechet_distances(x: Tensor, y: Tensor, weights_x: Tensor, weights_y: Tensor
 
 
 def interval_resamples(x: Tensor, y: Tensor) -> int:
-    """Resamples that stay affordable: 500 up to 200 images a side, fewer for more, never fewer than 100."""
+    """Resamples that stay affordable: at most 200, fewer for large sets, never fewer than 100."""
     size = min(max(len(x), len(y)), x.shape[1])
-    return int(min(500, max(100, _SVD_BUDGET // size**3)))
+    return int(min(200, max(100, _SVD_BUDGET // size**3)))
 
 
 def _by_gram(x: Tensor, y: Tensor, wx: Tensor, wy: Tensor) -> Tensor:
