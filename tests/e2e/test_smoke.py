@@ -127,7 +127,8 @@ def test_products(complete: Path) -> None:
     assert not re.search(r"<(script|img|link|iframe)\b[^>]*(src|href)=[\"']?http", report)
     assert any((complete / "results/figures").iterdir())
     models = list((complete / "results/sample").glob("*/*/seed0/model.ply"))
-    assert len(models) == 6
+    assert len(models) == 14  # two objects by three methods and four controls
+    assert (complete / "results/discrimination.csv").is_file()
     assert all(model.read_bytes().startswith(b"ply\n") for model in models)
 
 
