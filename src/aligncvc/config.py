@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT, write_text
-from aligncvc.protocols import Protocol, Rendering, Section, load_protocol
+from aligncvc.protocols import Protocol, Rendering, Section, faults, load_protocol
 
 EVALUATION_SET = "eval"
 """The object set whose objects and rendering the protocol decides."""
@@ -321,10 +321,7 @@ def parse_config(data: dict[str, Any], where: str) -> Config:
     try:
         return Config.model_validate(data)
     except ValidationError as error:
-        lines = "; ".join(
-            f"{'.'.join(map(str, e['loc'])) or 'top level'}: {e['msg']}" for e in error.errors()
-        )
-        raise UserError(f"configuration {where} is not valid: {lines}") from None
+        raise UserError(f"configuration {where} is not valid: {faults(error)}") from None
 
 
 def load_config(path: Path | str | None = None) -> Config:

@@ -227,7 +227,7 @@ def test_held_out_scores_measure_a_half_by_the_views_of_the_other() -> None:
     assert fitted["heldout_psnr", 4, 2] == pytest.approx(float(by_hand), abs=1e-3)
     between = psnr(drawn(scene_a, ring()[[3]]), drawn(scene_b, ring()[[3]]))
     assert fitted["split_psnr", 3, 2] == pytest.approx(float(between), abs=1e-3)
-    expected = chamfer_half_sum(scene_a.means, scene_b.means)
+    expected = chamfer_half_sum(scene_a.means.numpy(), scene_b.means.numpy())
     assert fitted["split_chamfer_half_sum", -1, 2] == pytest.approx(expected, abs=1e-5)
 
 

@@ -98,4 +98,4 @@ _ALL = [
 ]  # fmt: skip
 
 CATALOGUE: dict[str, Metric] = {metric.name: metric for metric in _ALL}
-"""By name. Geometry registers its own names (`geometry_metrics`), as they hang on the protocol."""
+"""By name. Geometry's `<metric>@<rung>` are not here: which there are hangs on the protocol."""

@@ -29,17 +29,15 @@ from torch import Tensor, nn
 
 from aligncvc.cameras import Cameras, relative_c2w
 from aligncvc.errors import UserError
+from aligncvc.evaluate.geometry import chamfer_half_sum
 from aligncvc.evaluate.image import Metric
 from aligncvc.evaluate.image_scores import per_view
+from aligncvc.evaluate.models import OPAQUE
 from aligncvc.evaluate.subject import Subject, Value
 from aligncvc.gaussians import Gaussians
 from aligncvc.renderset import batched
 from aligncvc.splat import Rendering, rasterise
-
-OPAQUE = 0.5
-"""Above this alpha a pixel shows the surface."""
-VISIBLE = 1 / 255
-"""Gaussians of less opacity are never drawn, and are no points either."""
+from aligncvc.splat.constants import ALPHA_MIN
 
 Halves = Literal["adjacent", "even-odd"]
 
@@ -138,7 +136,9 @@ def judged(subject: Subject, tools: ConsistencyTools) -> Iterator[Value]:
         yield from per_view("split_depth_mae", values, between, step)
     clouds = [model.points() for model in models]
     for step, pair in zip(steps, zip(*clouds, strict=True), strict=True):
-        yield Value("split_chamfer_half_sum", chamfer_half_sum(*pair), step=step)
+        yield Value(
+            "split_chamfer_half_sum", chamfer_half_sum(*(p.double().numpy() for p in pair)), step=step
+        )
 
 
 def judged_steps(count: int, which: Literal["all", "four", "last"]) -> list[int]:
@@ -174,7 +174,8 @@ class HalfModel:
         """Centres of the visible Gaussians of each step, (n, 3), in the subject's frame."""
         turn = relative_c2w(torch.eye(4)[None], self.reference)[0, :3, :3]  # subject's frame -> this one
         means = self.gaussians.means @ turn  # its inverse, row vectors
-        return [m[o > VISIBLE] for m, o in zip(means, self.gaussians.opacities, strict=True)]
+        visible = self.gaussians.opacities > ALPHA_MIN
+        return [m[v] for m, v in zip(means, visible, strict=True)]
 
 
 def split(views: int, halves: Halves) -> list[list[int]]:
@@ -200,16 +201,6 @@ def depth_mae(one: Rendering, other: Rendering) -> Tensor:
     depths = [torch.where(r.alpha > OPAQUE, r.depth / r.alpha.clamp_min(1e-6), 0.0) for r in (one, other)]
     either = ((depths[0] > 0) | (depths[1] > 0)).to(depths[0].dtype)
     return (depths[0] - depths[1]).abs().sum((-3, -2, -1)) / either.sum((-3, -2, -1))
-
-
-def chamfer_half_sum(one: Tensor, other: Tensor) -> float:
-    """1/2 (mean + mean) of un-squared nearest distances of two point sets (n, 3); NaN if one is empty."""
-    if not len(one) or not len(other):
-        return float("nan")
-    from scipy.spatial import cKDTree
-
-    a, b = one.double().numpy(), other.double().numpy()
-    return float((cKDTree(b).query(a)[0].mean() + cKDTree(a).query(b)[0].mean()) / 2)
 
 
 def _scores(metric: Metric, images: Tensor, target: Tensor) -> Tensor:

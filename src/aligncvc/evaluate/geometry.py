@@ -20,6 +20,7 @@ import torch
 import trimesh
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
+from scipy.spatial.transform import Rotation
 
 from aligncvc.errors import UserError
 from aligncvc.evaluate.alignment import Fit, Points, Similarity, ladder
@@ -29,13 +30,11 @@ from aligncvc.evaluate.subject import Subject, Value
 from aligncvc.gaussians import Gaussians
 from aligncvc.meshes import load_mesh
 from aligncvc.protocols import Geometry
+from aligncvc.splat.constants import ALPHA_MIN
 from aligncvc.streams import numpy_stream, stream_seed
 
 DRAWS_PER_GAUSSIAN = 3
 """Points drawn from each Gaussian beside its centre (MVGBench)."""
-
-VISIBLE = 1 / 255
-"""Gaussians of less opacity are never drawn."""
 
 CHAMFER = {"half_sum": "chamfer_half_sum", "sum": "chamfer_sum_x100", "squared_sum": "chamfer_squared_sum"}
 """The protocol's name of a convention -> the metric's."""
@@ -96,8 +95,7 @@ def geometry_family(subject: Subject, settings: GeometrySettings) -> Iterator[Va
         yield Value(f"volume_iou@{rung}", _volume_iou(surface, subject.surface, fit, settings.grid))
     if isinstance(subject.model, GaussianModel):
         cloud = gaussian_points(subject.model.gaussians, settings, subject.object)
-        value = distances(cloud, truth, tree)[0] if len(cloud) else math.nan
-        yield Value("chamfer_half_sum_points@none", value)
+        yield Value("chamfer_half_sum_points@none", chamfer_half_sum(cloud, truth, tree))
 
 
 def surface_distances(
@@ -123,10 +121,12 @@ def f_score(to_truth: Points, to_prediction: Points, threshold: float) -> float:
     return 2 * precision * recall / (precision + recall) if precision + recall > 0 else 0.0
 
 
-def distances(prediction: Points, truth: Points, tree: cKDTree | None = None) -> tuple[float, float]:
-    """chamfer_half_sum and chamfer_squared_sum."""
-    a, b = nearest(prediction, truth, tree)
-    return float(a.mean() + b.mean()) / 2, float((a**2).mean() + (b**2).mean())
+def chamfer_half_sum(one: Points, other: Points, tree: cKDTree | None = None) -> float:
+    """1/2 (mean + mean) of un-squared nearest distances; NaN if a set is empty. tree: of `other`."""
+    if not len(one) or not len(other):
+        return math.nan
+    a, b = nearest(one, other, tree)
+    return float(a.mean() + b.mean()) / 2
 
 
 def nearest(prediction: Points, truth: Points, tree: cKDTree | None = None) -> tuple[Points, Points]:
@@ -147,9 +147,9 @@ def gaussian_points(gaussians: Gaussians, settings: GeometrySettings, name: str)
 
     MVGBench filters none; those below 1/255, which no rasteriser draws, are left out here.
     """
-    opaque = gaussians.opacities > VISIBLE
+    visible = gaussians.opacities > ALPHA_MIN
     kept = Gaussians(
-        *(getattr(gaussians, key)[opaque] for key in ("means", "scales", "quats", "opacities", "colors"))
+        *(getattr(gaussians, key)[visible] for key in ("means", "scales", "quats", "opacities", "colors"))
     )
     rng = numpy_stream(settings.seed, "gaussian points", name)
     means, scales = kept.means.double().numpy(), kept.scales.double().numpy()
@@ -163,8 +163,6 @@ def gaussian_points(gaussians: Gaussians, settings: GeometrySettings, name: str)
 
 def _rotations(quats: torch.Tensor) -> NDArray[np.float64]:
     """(N, 4) w, x, y, z -> (N, 3, 3)."""
-    from scipy.spatial.transform import Rotation
-
     return Rotation.from_quat(quats.double().numpy()[:, [1, 2, 3, 0]]).as_matrix()
 
 

@@ -12,10 +12,8 @@ import trimesh
 from aligncvc.cameras import Cameras
 from aligncvc.gaussians import Gaussians
 from aligncvc.meshes import draw_mesh, load_mesh, mesh_from_gaussians
+from aligncvc.meshes.tsdf import OPAQUE
 from aligncvc.splat import Rendering, rasterise
-
-OPAQUE = 0.5
-"""A pixel shows a surface where its alpha exceeds this."""
 
 VOXEL = 0.03
 """Edge of the cells that a surface is extracted with, unless asked for another."""

@@ -255,6 +255,11 @@ def load_protocol(name: str | Path) -> Protocol:
     return parse_protocol(data, path.stem, str(path))
 
 
+def faults(error: ValidationError) -> str:
+    """What is wrong in a mapping, each fault with its key, in one line."""
+    return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'top level'}: {e['msg']}" for e in error.errors())
+
+
 def parse_protocol(data: Any, name: str, where: str) -> Protocol:
     """Validate a protocol's mapping and hash its object list. Raises UserError naming each fault."""
     if not isinstance(data, dict):
@@ -268,10 +273,7 @@ def parse_protocol(data: Any, name: str, where: str) -> Protocol:
             )
         protocol = Protocol.model_validate({**data, "name": name})
     except ValidationError as error:
-        lines = "; ".join(
-            f"{'.'.join(map(str, e['loc'])) or 'top level'}: {e['msg']}" for e in error.errors()
-        )
-        raise UserError(f"protocol {where} is not valid: {lines}") from None
+        raise UserError(f"protocol {where} is not valid: {faults(error)}") from None
     listing = PROJECT_ROOT / protocol.objects.list
     if not listing.is_file():
         raise UserError(
