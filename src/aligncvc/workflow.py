@@ -131,6 +131,10 @@ class Plan:
         """The TSV that lists a set's objects, if it has one."""
         return [path for path in [self.config.objects.sets[wildcards.set].list] if path]
 
+    def variants(self, wildcards: Wildcards) -> int:
+        """How many looks of each object of a set are rendered."""
+        return self.config.objects.sets[wildcards.set].variants
+
     def aligned(self, wildcards: Wildcards) -> list[str]:
         """The weights of the alignment run that a method samples with; none for a pretrained pair."""
         run = self.config.sample.methods[wildcards.method].run

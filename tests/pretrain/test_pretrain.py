@@ -12,11 +12,12 @@ import torch
 from safetensors.torch import load_file
 
 from aligncvc.cameras import orbit, ring_azimuths_deg, spherical_deg
-from aligncvc.config import Config, Mvg, Pretrain, Recon, Vae
+from aligncvc.config import Config, Mvg, Pretrain, Recon, Training, Vae
 from aligncvc.mvg import build_generator
 from aligncvc.pretrain import recon, vae
-from aligncvc.pretrain.data import Rings, load_rings, recoloured, split_ids
+from aligncvc.pretrain.data import Rings, load_rings, split_ids
 from aligncvc.pretrain.fit import learning_rate
+from aligncvc.pretrain.recolour import recoloured
 from aligncvc.views import Views, save_views
 
 RING, SIZE_PX = 8, 64
@@ -31,7 +32,8 @@ def make_set(folder: Path, count: int = 6) -> Path:
         colour = torch.tensor([i / count, 0.5, 1 - i / count]).view(3, 1, 1) * disc
         rgba = torch.cat([colour, disc[None]]).expand(RING, -1, -1, -1)
         rigs = {"rig": [0, 2, 4, 6], "ring": list(range(RING))}
-        save_views(folder / f"object{i}", Views(rgba, cameras), rigs=rigs)
+        depth = 3.0 * disc.expand(RING, -1, -1)
+        save_views(folder / f"object{i}", Views(rgba, cameras, depth), rigs=rigs)
         rows.append(
             {"id": f"object{i}", "status": "ok", "job_hash": "0", "split": "eval" if i < 2 else "train"}
         )
@@ -48,8 +50,8 @@ def rings(tmp_path) -> Rings:
     return load_rings(make_set(tmp_path))
 
 
-def small_config(**pretrain) -> Config:
-    settings = Pretrain(batch=2, bf16=False, save_every=2, ema_decay=0.5, **pretrain)
+def small_config(**training) -> Config:
+    settings = Training(batch=2, bf16=False, save_every=2, ema_decay=0.5, **training)
     network = Recon(
         down_channels=[8, 8],
         down_attention=[False, True],
@@ -58,7 +60,8 @@ def small_config(**pretrain) -> Config:
         heads=2,
     )
     tiny_vae = Vae(channels=[8, 8, 8], norm_groups=4)
-    return Config(pretrain=settings, recon=network, mvg=Mvg(vae=tiny_vae))
+    pretrain = Pretrain(vae=settings, unet=settings, recon=settings)
+    return Config(pretrain=pretrain, recon=network, mvg=Mvg(vae=tiny_vae))
 
 
 def test_batch_has_the_input_view_first_at_azimuth_zero(rings):
@@ -98,11 +101,12 @@ def test_learning_rate_warms_up_and_decays():
     rates = [learning_rate(i, 1000, 1.0) for i in range(1000)]
     assert rates[0] < 0.02 and max(rates) == 1.0 and rates[-1] == pytest.approx(0.02, abs=1e-3)
     assert all(a >= b for a, b in pairwise(rates[100:]))
+    assert rates[499] == 1.0 > rates[600]
 
 
 def test_interrupted_run_ends_in_the_same_weights(rings, tmp_path, monkeypatch):
     """Kill between two states: the restarted run repeats the lost step and ends equal to the bit."""
-    config = small_config(recon_steps=5)
+    config = small_config(steps=5)
     recon.train(config, rings, rings, tmp_path / "a" / "recon.safetensors")
     calls = {"n": 0}
     original = Rings.batch

@@ -31,8 +31,9 @@ rule renders:
     params:
         config=RESOLVED,
         code=code("aligncvc.render"),
+        variants=PLAN.variants,
         settings=PLAN.reads("render"),
         folder=subpath(output.manifest, parent=True),
     shell:
         "python -m aligncvc.render --config {params.config} --objects {input.objects} --out {params.folder}"
-        " > {log} 2>&1"
+        " --variants {params.variants} > {log} 2>&1"

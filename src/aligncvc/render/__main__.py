@@ -17,6 +17,7 @@ def render(
     config: Path | None = None,
     workers: int | None = None,
     threads: int | None = None,
+    variants: int = 1,
 ) -> None:
     """Render every object of a manifest: a ring of RGBA views with depth, normals and cameras.
 
@@ -26,9 +27,10 @@ def render(
         config: YAML configuration; config/config.yaml by default.
         workers: Blender processes side by side; one per thread by default.
         threads: CPU threads in all; every one this process may use by default.
+        variants: looks of each object: its own, and others with random colours, proportions and heading.
     """
     stop_on_terminate()
-    statuses = render_set(load_config(config), objects, out, workers, threads)
+    statuses = render_set(load_config(config), objects, out, workers, threads, variants)
     print(f"{sum(s.ok for s in statuses)} of {len(statuses)} objects rendered: {out / 'manifest.tsv'}")
 
 
