@@ -234,7 +234,7 @@ class Pretrain(Section):
     """`snakemake pretrain`: the demo's networks from renders of the furniture package."""
 
     set: str = "furniture"
-    vae: Training = Training(steps=2400, batch=16)
+    vae: Training = Training(steps=2000, batch=16)
     unet: Training = Training(steps=12000)
     recon: Training = Training(steps=4000, lr=8e-4)
 

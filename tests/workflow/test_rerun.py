@@ -64,7 +64,7 @@ def test_configuration_reruns_only_its_readers(planned: Planned) -> None:
     evaluate = planned("--config", "evaluate={views: held_out}")
     assert evaluate.pop("evaluate") == 6
     assert evaluate == paper
-    assert planned("--config", "pretrain={lr: 0.5}") == {}
+    assert planned("--config", "pretrain={recon: {lr: 0.5}}") == {}
 
 
 def test_an_alignment_weight_reruns_from_alignment(planned: Planned) -> None:

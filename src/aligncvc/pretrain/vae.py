@@ -22,9 +22,11 @@ KL_WEIGHT = 1e-6
 LPIPS_WEIGHT = 0.1
 RECOLOURED = 0.7
 """Share of recoloured views: the colours of furniture alone do not teach colour."""
-CHROMA_FIRST, CHROMA_FALL, CHROMA_STEPS, CHROMA_LAST = 150.0, 15 ** (-1 / 1500), 600, 4.0
-"""Weight of the squared chroma error beside 1 for brightness: at first, its factor from step to step, and
-after so many steps. Without it all channels go to brightness, which has nearly all of the error at first."""
+CHROMA_FIRST, CHROMA_HALVING = 150.0, 384
+CHROMA_PHASES = ((600, None), (1000, 4.0), (None, 25.0))
+"""Weight of the squared chroma error beside 1 for brightness, by (last step, weight); None: it falls from
+CHROMA_FIRST by half every CHROMA_HALVING steps. Without it all channels go to brightness, which has nearly
+all of the error at first; with 4 for good, only one of the two axes of chroma is kept."""
 
 
 def chroma(images: Tensor) -> Tensor:
@@ -33,7 +35,9 @@ def chroma(images: Tensor) -> Tensor:
 
 
 def chroma_weight(step: int) -> float:
-    return CHROMA_FIRST * CHROMA_FALL**step if step < CHROMA_STEPS else CHROMA_LAST
+    """The weight of the phase that the step is in."""
+    weight = next(weight for end, weight in CHROMA_PHASES if end is None or step < end)
+    return CHROMA_FIRST * 0.5 ** (step / CHROMA_HALVING) if weight is None else weight
 
 
 def chroma_error(images: Tensor, reference: Tensor) -> float:
