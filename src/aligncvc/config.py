@@ -235,7 +235,7 @@ class Pretrain(Section):
 
     set: str = "furniture"
     vae: Training = Training(steps=2000, batch=16)
-    unet: Training = Training(steps=12000)
+    unet: Training = Training(steps=12000, lr=8e-4, ema_decay=0.999, save_every=500)
     recon: Training = Training(steps=4000, lr=8e-4)
 
 
