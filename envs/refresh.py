@@ -80,14 +80,13 @@ def pin(name: str) -> str:
 
 
 def _tops(node: ast.AST) -> list[str]:
-    """Top-level packages that a node names: by an import, or as a string that a loader is given."""
+    """Top-level packages that a node names: by an import, or as a string given to a loader or a name."""
     if isinstance(node, ast.Import):
         return [alias.name.split(".")[0] for alias in node.names]
     if isinstance(node, ast.ImportFrom) and not node.level:
         return [(node.module or "").split(".")[0]]
-    if isinstance(node, ast.Constant) and node.value in LOADED_BY_NAME:
-        return [node.value]
-    return []
+    given = node.args if isinstance(node, ast.Call) else [node.value] if isinstance(node, ast.Assign) else []
+    return [v.value for v in given if isinstance(v, ast.Constant) and v.value in LOADED_BY_NAME]
 
 
 def imported(modules: tuple[str, ...]) -> set[str]:

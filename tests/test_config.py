@@ -67,7 +67,8 @@ def test_resolved_configuration_reads_back_the_same() -> None:
         ({"align": {"steps": 0, "lora": 4}}, "align.lora"),
         ({"render": {"ring_views": 10, "rig_views": 4}}, "rig_views must divide ring_views"),
         ({"sample": {"methods": {"mine": {"run": "nowhere"}}}}, "nowhere"),
-        ({"evaluate": {"lpips": "vgg"}}, "evaluate.lpips"),
+        ({"evaluate": {"background": 0.5}}, "evaluate.background"),
+        ({"objects": {"sets": {"eval": {"limit": 2}}}}, "the protocol's: leave them out"),
     ],
 )
 def test_wrong_input_is_named_in_one_line(data: dict[str, object], words: str) -> None:

@@ -1,13 +1,13 @@
 """python -m aligncvc.bench: every speed the project promises, measured in one run.
 
-The rasteriser against its dense oracle, four aligned steps against fifty unaligned ones, BlenderProc against
-plain Blender, and the demo workflow itself in an empty folder, followed by its second run.
+The rasteriser against its dense oracle, four aligned steps against fifty unaligned ones, all metrics of one
+object and how they grow, BlenderProc against plain Blender, and the demo workflow itself in an empty folder,
+followed by its second run.
 """
 
 from __future__ import annotations
 
 import os
-import platform
 import shutil
 import statistics
 import subprocess
@@ -26,6 +26,7 @@ from rich.table import Table
 from aligncvc.config import load_config
 from aligncvc.errors import UserError, cli
 from aligncvc.files import PROJECT_ROOT, write_json
+from aligncvc.hardware import hardware
 
 Row = dict[str, Any]
 REPEATS = 5
@@ -42,19 +43,6 @@ class Args:
     """configuration (default config/config.yaml)"""
     demo: bool = True
     """run the whole demo workflow in an empty folder as well (minutes)"""
-
-
-def hardware() -> str:
-    """Processor, cores and, where there is one, the CUDA device."""
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [
-            x.split(":", 1)[1].strip() for x in cpuinfo.read_text().splitlines() if x.startswith("model name")
-        ]
-        model = names[0] if names else model
-    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ", no GPU"
-    return f"{model}, {os.cpu_count()} cores{gpu}"
 
 
 def row(name: str, value: float, unit: str, reference: float | None = None) -> Row:
@@ -111,6 +99,20 @@ def bench_blender() -> list[Row]:
     ]
 
 
+def bench_metrics(config_path: Path | None) -> list[Row]:
+    """Metrics of one object at 16 views of 256x256, family by family, growth with objects, references."""
+    from aligncvc.evaluate import bench
+
+    return [row(*found) for found in bench.bench_metrics(load_config(config_path))]
+
+
+def demo_evaluation(results: Path) -> list[Row]:
+    """All evaluation rules of a finished demo run together."""
+    from aligncvc.evaluate import bench
+
+    return [row(*found) for found in bench.demo_evaluation(results)]
+
+
 def bench_demo(console: Console) -> list[Row]:
     """The demo workflow in an empty folder, and the run after it that has nothing to do."""
     with tempfile.TemporaryDirectory(prefix="aligncvc-bench-") as folder:
@@ -132,7 +134,12 @@ def bench_demo(console: Console) -> list[Row]:
             seconds.append(time.perf_counter() - start)
             if done.returncode:
                 raise UserError(f"the demo workflow failed while it was timed: {done.stderr.strip()[-600:]}")
-    return [row("demo_workflow", seconds[0], "s", 600.0), row("demo_second_run", seconds[1], "s", 10.0)]
+        evaluation = demo_evaluation(Path(folder, "results"))
+    return [
+        row("demo_workflow", seconds[0], "s", 600.0),
+        row("demo_second_run", seconds[1], "s", 10.0),
+        *evaluation,
+    ]
 
 
 def main() -> None:
@@ -143,9 +150,9 @@ def main() -> None:
     rows: list[Row] = []
     rows += bench_splat()
     rows += bench_sampling(args.config)
+    rows += bench_metrics(args.config)
     rows += bench_blender()
-    if args.demo:
-        rows += bench_demo(console)
+    rows += bench_demo(console) if args.demo else demo_evaluation(PROJECT_ROOT / "results")
     device = hardware()
     write_json(args.out, [{**r, "hardware": device} for r in rows])
     table = Table("name", "value", "unit", "reference", "ratio", title=device)

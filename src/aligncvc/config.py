@@ -6,22 +6,19 @@ Unknown keys are errors. Threads and memory are not here: they belong to `profil
 from __future__ import annotations
 
 import json
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT, write_text
+from aligncvc.protocols import Protocol, Rendering, Section, load_protocol
 
-Fraction = Field(ge=0, le=1)
-
-
-class Section(BaseModel):
-    """Base of every section: unknown keys are refused and values do not change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+EVALUATION_SET = "eval"
+"""The object set whose objects and rendering the protocol decides."""
 
 
 class ObjectSet(Section):
@@ -41,39 +38,31 @@ class Objects(Section):
     sets: dict[str, ObjectSet] = Field(
         default_factory=lambda: {
             "train": ObjectSet(list="config/objects/bundled.tsv", split="train"),
-            "eval": ObjectSet(list="config/objects/bundled.tsv", split="eval"),
+            "eval": ObjectSet(),
             "furniture": ObjectSet(source="sweethome3d", list="config/objects/furniture.tsv", variants=3),
         },
-        description="named sets; `train` feeds alignment, `eval` is held out, `furniture` feeds pretraining",
+        description="named sets; `train` feeds alignment, `eval` is held out (which objects: see "
+        "evaluate.protocol), `furniture` feeds pretraining",
     )
 
+    @model_validator(mode="after")
+    def _protocol_chooses(self) -> Objects:
+        held_out = self.sets.get(EVALUATION_SET, ObjectSet())
+        if held_out != ObjectSet(source=held_out.source, path=held_out.path):
+            raise ValueError(
+                f"list, split and limit of the set {EVALUATION_SET!r} are the protocol's: leave them out "
+                "here and set them in the file that evaluate.protocol names"
+            )
+        return self
 
-class Render(Section):
-    """BlenderProc settings shared by every set."""
 
-    size_px: int = Field(64, ge=16)
-    elevation_deg: float = 10.0
-    distance: float = Field(3.0, gt=0, description="camera distance; the object fits the unit sphere")
-    fov_y_deg: float = Field(39.6, gt=0, lt=180)
-    ring_views: int = Field(16, ge=4, description="evaluation ring, view 0 is the input view")
-    rig_views: int = Field(4, ge=2, description="generator's rig, evenly spaced members of the ring")
-    samples: int = Field(16, ge=1, description="Cycles samples a pixel, fixed (no adaptive sampling)")
-    denoise: bool = False
+class Render(Rendering):
+    """BlenderProc settings of every set but `eval`, which the protocol renders. Models work at this size."""
+
     timeout_seconds: float = Field(120.0, gt=0, description="an object that takes longer is killed")
     max_failure_rate: float = Field(
         0.1, ge=0, le=1, description="the rule fails above this share of bad objects"
     )
-
-    @model_validator(mode="after")
-    def _rig_divides_ring(self) -> Render:
-        if self.ring_views % self.rig_views:
-            raise ValueError("rig_views must divide ring_views (the rig's views are members of the ring)")
-        return self
-
-    @property
-    def rig_indices(self) -> list[int]:
-        """Ring indices of the rig's views; the first is the input view."""
-        return list(range(0, self.ring_views, self.ring_views // self.rig_views))
 
 
 class Vae(Section):
@@ -159,7 +148,7 @@ class AlignRun(Section):
 class Align(Section):
     """Post-training (DESIGN: the unrolled 3D-aware loop)."""
 
-    steps: int = Field(40, ge=1)
+    steps: int = Field(24, ge=1)
     batch: int = Field(2, ge=1, description="objects a step")
     runs: dict[str, AlignRun] = Field(
         default_factory=lambda: {
@@ -194,7 +183,6 @@ class Sample(Section):
         default_factory=lambda: {4: [999, 749, 599, 299]},
         description="3D-aware sampling: timesteps by K; other K are spaced evenly",
     )
-    seeds: list[int] = [0]
     methods: dict[str, Method] = Field(
         default_factory=lambda: {
             "two_stage_50": Method(sampler="two_stage", steps=50),
@@ -203,17 +191,46 @@ class Sample(Section):
             "soft_4": Method(run="soft", table=["table2"]),
             "hard_4": Method(run="hard", table=["table2"]),
             "aligncvc_4": Method(run="both", table=["table1", "table2"]),
+            **{f"aware_{k}": Method(steps=k, table=["table2"]) for k in (1, 2, 8)},
+            **{f"aligncvc_{k}": Method(steps=k, run="both", table=["table2"]) for k in (1, 2, 8)},
         }
     )
 
 
 class Evaluate(Section):
-    background: float = Field(1.0, ge=0, le=1)
-    lpips: Literal["alex"] = "alex"
-    views: Literal["ring", "held_out"] = Field("ring", description="held_out leaves the rig's poses out")
+    protocol: str = Field("demo", description="a name in config/protocols, or the path of a .yaml file")
+    controls: list[Literal["gt", "jitter", "shuffled", "copy"]] = Field(
+        ["gt", "jitter", "shuffled", "copy"], description="rows of known consistency in every table"
+    )
+    curves: list[str] = Field(
+        ["two_stage_50", "two_stage_4", "aware_4", "aligncvc_4"],
+        description="methods whose held-out and split-half scores are measured along the steps (four at "
+        "most); of others after the last step only",
+    )
+    must_discriminate: list[str] = Field(
+        ["residual_psnr", "heldout_psnr", "split_ssim"],
+        description="metrics that must rank the controls gt, jitter, shuffled, or the run fails",
+    )
 
 
 class Paper(Section):
+    columns: list[str] = Field(
+        [
+            "psnr", "ssim", "lpips", "dists", "fg_psnr", "chamfer_half_sum@none", "f_0.1@none",
+            "residual_psnr", "delta_psnr", "heldout_psnr", "split_psnr",
+            "kernel_lite0_views_renders", "kernel_lite0_renders",
+            "network_calls", "seconds", "peak_mb",
+        ],
+        description="metrics that tables show, in order; their CSV holds all that were measured",
+    )  # fmt: skip
+    reference: dict[Literal["table1", "table2"], str] = Field(
+        default_factory=dict,
+        description="the row that others are compared with; left out: the two-stage row with most steps "
+        "(table1), the 3D-aware row without alignment at the number of steps that most rows have (table2)",
+    )
+    compared: list[str] = Field(
+        ["psnr", "lpips", "residual_psnr"], description="metrics with a difference and win rate to that row"
+    )
     showcase: int = Field(6, ge=1, description="objects shown in figures and report")
     turntable_views: int = Field(24, ge=1)
     viewer_models: int = Field(6, ge=0, description="rotating models in the report")
@@ -271,6 +288,41 @@ class Config(Section):
                     f"sample.methods.{name}.run names {method.run!r}, which align.runs does not define"
                 )
         return self
+
+    @cached_property
+    def protocol(self) -> Protocol:
+        """How evaluation objects are chosen, rendered and scored. UserError if its file is unusable."""
+        return load_protocol(self.evaluate.protocol)
+
+    @property
+    def seeds(self) -> list[int]:
+        """Seeds of the sampling runs, which the protocol names."""
+        return self.protocol.seeds
+
+    def object_set(self, name: str) -> ObjectSet:
+        """A set with what the protocol chooses filled in. Raises UserError if it is not defined."""
+        if name not in self.objects.sets:
+            known = ", ".join(sorted(self.objects.sets))
+            raise UserError(f"the configuration has no object set {name!r}; it has {known}")
+        chosen = self.protocol.objects.model_dump(include={"list", "split", "limit"})
+        return self.objects.sets[name].model_copy(update=chosen if name == EVALUATION_SET else {})
+
+    def for_set(self, name: str) -> Config:
+        """This configuration with `render` as the set is rendered: by the protocol, if it is `eval`."""
+        if name != EVALUATION_SET:
+            return self
+        return self.model_copy(update={"render": self.render.model_copy(update=dict(self.protocol.render))})
+
+    def require_models_fit(self) -> None:
+        """Raises UserError unless the protocol's views have the size and number that the models work with."""
+        for key in ("size_px", "rig_views"):
+            wanted, found = getattr(self.render, key), getattr(self.protocol.render, key)
+            if wanted != found:
+                raise UserError(
+                    f"protocol {self.protocol.name} renders with {key} {found} and the models of this "
+                    f"configuration work with render.{key} {wanted}; choose another evaluate.protocol or "
+                    "other models"
+                )
 
 
 def parse_config(data: dict[str, Any], where: str) -> Config:

@@ -2,7 +2,8 @@
 
 resolve     write a complete, validated configuration (the workflow's results/config.yaml)
 schema      write config/config.schema.json, which snakemake and editors validate against
-reference   write docs/configuration.md, every key with its default and meaning
+reference   write docs/configuration.md, every key with its default and meaning, and the table of the presets
+            in docs/protocols.md
 """
 
 from __future__ import annotations
@@ -22,14 +23,18 @@ from pydantic.fields import FieldInfo
 from aligncvc.config import Config, load_config, parse_config, write_schema
 from aligncvc.errors import UserError, cli
 from aligncvc.files import PROJECT_ROOT, write_text
+from aligncvc.protocols import Protocol
+from aligncvc.protocols.__main__ import table
 
 SCHEMA = PROJECT_ROOT / "config/config.schema.json"
 REFERENCE = PROJECT_ROOT / "docs/configuration.md"
+PROTOCOLS = PROJECT_ROOT / "docs/protocols.md"
 
 INTRODUCTION = """# Configuration
 
 This page is made by `python -m aligncvc.config_tools reference` from the types in `src/aligncvc/config.py`;
 a test keeps both equal. How to choose and change a configuration: [config/README.md](../config/README.md).
+The sections from `protocol` on are the keys of the files in config/protocols ([protocols.md](protocols.md)).
 Unknown keys are errors. Threads, memory and GPUs are not configuration: they are set in `profiles/`.
 """
 
@@ -103,7 +108,15 @@ def _table(model: type[BaseModel], title: str) -> list[str]:
 
 def reference() -> str:
     """docs/configuration.md."""
-    return INTRODUCTION + "\n".join(_table(Config, "top level")).replace("\n\n\n", "\n\n") + "\n"
+    lines = [*_table(Config, "top level"), *_table(Protocol, "protocol")]
+    return INTRODUCTION + "\n".join(lines).replace("\n\n\n", "\n\n") + "\n"
+
+
+def protocols_page() -> str:
+    """docs/protocols.md with the table between its two markers made anew."""
+    text = PROTOCOLS.read_text(encoding="utf-8")
+    head, _, rest = text.partition("<!-- presets -->\n")
+    return f"{head}<!-- presets -->\n{table()}\n<!-- end -->{rest.partition('<!-- end -->')[2]}"
 
 
 def main() -> None:
@@ -123,6 +136,8 @@ def main() -> None:
         write_schema(arguments.out or SCHEMA)
     elif arguments.what == "reference":
         write_text(arguments.out or REFERENCE, reference())
+        if arguments.out is None:
+            write_text(PROTOCOLS, protocols_page())
     else:
         text = as_yaml(
             parse_config(_loads(arguments.json), "--json")

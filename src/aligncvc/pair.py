@@ -8,9 +8,8 @@ the whole reconstructor. Everything loads strictly: a key or a shape that differ
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 from peft import LoraConfig
@@ -23,19 +22,10 @@ from aligncvc.errors import UserError
 from aligncvc.files import atomic_path
 from aligncvc.mvg import MultiViewGenerator, build_generator
 from aligncvc.recon import build_reconstructor
-from aligncvc.streams import stream_seed
+from aligncvc.streams import seeded
 
 LORA_TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
 STUDENT_FILE, RECON_FILE = "student.safetensors", "recon.safetensors"
-
-M = TypeVar("M")
-
-
-def seeded(build: Callable[[], M], root_seed: int, *names: object) -> M:
-    """Call `build` with torch's global generator set from a named stream, and restore it afterwards."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(stream_seed(root_seed, *names))
-        return build()
 
 
 def check_same(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], where: object) -> None:

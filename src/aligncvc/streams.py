@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
+
+T = TypeVar("T")
 
 
 def stream_seed(root_seed: int, *names: object) -> int:
@@ -23,6 +27,13 @@ def torch_stream(root_seed: int, *names: object) -> torch.Generator:
 def numpy_stream(root_seed: int, *names: object) -> np.random.Generator:
     """A numpy generator for the named stream."""
     return np.random.default_rng(stream_seed(root_seed, *names))
+
+
+def seeded(build: Callable[[], T], root_seed: int, *names: object) -> T:
+    """Call `build` with torch's global generator set from a named stream, and restore it afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream_seed(root_seed, *names))
+        return build()
 
 
 def normal(shape: tuple[int, ...], root_seed: int, *names: object) -> Tensor:

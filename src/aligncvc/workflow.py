@@ -68,7 +68,19 @@ class Plan:
     def __init__(self, data: Mapping[str, Any], where: str) -> None:
         """data: the merged YAML. Raises UserError with one line naming each wrong key."""
         self.config: Config = parse_config(dict(data), where)
+        self.protocol = self.config.protocol
+        if self.config.sample.methods:
+            self.config.require_models_fit()
         self.data: dict[str, Any] = self.config.model_dump(mode="json")
+        # What the protocol's file says, beside the configuration's sections: stages depend on both.
+        self._readable = {
+            **self.data,
+            "protocol": self.protocol.content,
+            "object_set": {name: self.config.object_set(name).model_dump(mode="json") for name in self.sets},
+            "rendering": {
+                name: self.config.for_set(name).render.model_dump(mode="json") for name in self.sets
+            },
+        }
 
     def write(self, path: Path | str) -> None:
         """Write the complete configuration, which the stages of this run read."""
@@ -109,8 +121,8 @@ class Plan:
             ) from error
 
     def section(self, dotted: str) -> Any:
-        """The part of the configuration at a dotted path. Raises KeyError if there is none."""
-        value: Any = self.data
+        """The part of the configuration or protocol at a dotted path. Raises KeyError if there is none."""
+        value: Any = self._readable
         for key in dotted.split("."):
             value = value[key]
         return value
@@ -118,7 +130,8 @@ class Plan:
     def reads(self, *paths: str) -> Callable[[Wildcards], str]:
         """A params function: the hash of the configuration's parts that a rule reads.
 
-        Paths may hold wildcards, as in "align.runs.{run}".
+        Paths may hold wildcards, as in "align.runs.{run}". "protocol" is the protocol itself;
+        "object_set.{set}" and "rendering.{set}" are a set and its rendering as the protocol completes them.
         """
 
         def settings(wildcards: Wildcards) -> str:
@@ -129,11 +142,7 @@ class Plan:
 
     def object_list(self, wildcards: Wildcards) -> list[str]:
         """The TSV that lists a set's objects, if it has one."""
-        return [path for path in [self.config.objects.sets[wildcards.set].list] if path]
-
-    def variants(self, wildcards: Wildcards) -> int:
-        """How many looks of each object of a set are rendered."""
-        return self.config.objects.sets[wildcards.set].variants
+        return [path for path in [self.config.object_set(wildcards.set).list] if path]
 
     def aligned(self, wildcards: Wildcards) -> list[str]:
         """The weights of the alignment run that a method samples with; none for a pretrained pair."""
@@ -141,9 +150,23 @@ class Plan:
         parts = ("student", "recon")
         return [f"results/align/{run}/{part}.safetensors" for part in parts] if run else []
 
+    @property
+    def controls(self) -> list[str]:
+        """The controls' names as files have them."""
+        return [f"control-{name}" for name in self.config.evaluate.controls]
+
+    @property
+    def metrics_folder(self) -> str:
+        """Where records by this protocol go: numbers of another protocol lie elsewhere."""
+        return f"results/metrics/{self.protocol.slug}"
+
+    def records(self, methods: list[str]) -> list[str]:
+        """The records of these methods."""
+        return [f"{self.metrics_folder}/{method}.csv" for method in methods]
+
     def metrics(self, wildcards: Wildcards) -> list[str]:
-        """The records of the methods that a table shows."""
-        return [f"results/metrics/{method}.csv" for method in self.methods(wildcards.table)]
+        """The records of the methods that a table shows, and of the controls."""
+        return self.records([*self.methods(wildcards.table), *self.controls])
 
     def pretrained_vae(self, wildcards: Wildcards) -> list[str]:
         """The VAE that the multi-view UNet is trained with; the other networks need none."""

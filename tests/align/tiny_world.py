@@ -10,6 +10,7 @@ import yaml
 
 from aligncvc.cameras import orbit, ring_azimuths_deg
 from aligncvc.config import Config, parse_config
+from aligncvc.files import PROJECT_ROOT
 from aligncvc.gaussians import Gaussians
 from aligncvc.splat import rasterise
 from aligncvc.streams import torch_stream
@@ -42,6 +43,14 @@ def tiny_settings(**align: object) -> dict[str, object]:
 
 def tiny_config(**align: object) -> Config:
     return parse_config(tiny_settings(**align), "tiny")
+
+
+def write_protocol(path: Path, **changes: object) -> str:
+    """The demo's protocol at this world's size, with other changes of its top level; returns the path."""
+    demo = yaml.safe_load((PROJECT_ROOT / "config/protocols/demo.yaml").read_text())
+    render = demo["render"] | {"size_px": 32, "ring_views": RING}
+    path.write_text(yaml.safe_dump({**demo, "render": render, **changes}))
+    return str(path)
 
 
 def write_config(path: Path, **align: object) -> Path:

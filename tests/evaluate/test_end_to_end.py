@@ -6,8 +6,10 @@ import json
 import math
 import shutil
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,25 +17,50 @@ import torch
 import yaml
 
 from aligncvc.cameras import orbit, ring_azimuths_deg
+from aligncvc.config import Config
 from aligncvc.errors import UserError, cli
 from aligncvc.evaluate import Record, concat, read_records
-from aligncvc.evaluate.__main__ import main
+from aligncvc.evaluate import __main__ as command
+from aligncvc.evaluate.tools import Tools, load_tools
 from aligncvc.gaussians import Gaussians, save_ply
+from aligncvc.meshes import mesh_from_gaussians, save_glb
+from aligncvc.protocols import FOLDER, Protocol, load_protocol
 from aligncvc.splat import rasterise
 from aligncvc.streams import torch_stream
 from aligncvc.views import Views, save_views
 
 RIG = [0, 2, 4, 6]
 OBJECTS = ("ball", "cone")
+NARROW = {"weights": None, "mid_attention": False} | {
+    f"{end}_{what}": [value] * 4
+    for end in ("down", "up")
+    for what, value in (("channels", 8), ("attention", False))
+}
+"""A judge of random weights: its numbers mean nothing, and it is quick."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tools_loaded_once() -> Iterator[None]:
+    """The real tools, loaded once for each protocol."""
+    loaded: dict[str, Tools] = {}
+
+    def load(config: Config, protocol: Protocol, curves: bool) -> Tools:
+        if protocol.hash not in loaded:
+            loaded[protocol.hash] = load_tools(config, protocol, curves)
+        return loaded[protocol.hash]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command, "load_tools", load)
+        yield
 
 
 def cloud(name: str, size_px: int, ring_start: float = 0.0) -> tuple[Gaussians, Views]:
-    """A coloured cloud, and its eight-view ring as straight-alpha RGBA; deterministic in the name."""
+    """A coloured cloud, and its eight-view ring as straight-alpha RGBA with depth; the name decides."""
     g = torch_stream(0, "cloud", name)
     count = 200
     gaussians = Gaussians(
-        means=torch.randn(count, 3, generator=g) * torch.tensor([0.35, 0.2, 0.25]),
-        scales=0.04 + 0.06 * torch.rand(count, 3, generator=g),
+        means=torch.randn(count, 3, generator=g) * torch.tensor([0.25, 0.15, 0.2]),
+        scales=0.04 + 0.04 * torch.rand(count, 3, generator=g),
         quats=torch.nn.functional.normalize(torch.randn(count, 4, generator=g), dim=-1),
         opacities=0.5 + 0.5 * torch.rand(count, generator=g),
         colors=torch.rand(count, 3, generator=g),
@@ -41,11 +68,16 @@ def cloud(name: str, size_px: int, ring_start: float = 0.0) -> tuple[Gaussians, 
     cameras = orbit(ring_azimuths_deg(8, ring_start), 10.0, distance=3.0, fov_y_deg=39.6, size_px=size_px)
     black = rasterise(gaussians, cameras, background=0.0)
     rgb = (black.rgb / black.alpha.clamp_min(1e-4)).clamp(0, 1)
-    return gaussians, Views(torch.cat([rgb, black.alpha.clamp(0, 1)], 1), cameras)
+    depth = (black.depth / black.alpha.clamp_min(0.5)).where(black.alpha > 0.5, torch.tensor(0.0))
+    return gaussians, Views(torch.cat([rgb, black.alpha.clamp(0, 1)], 1), cameras, depth[:, 0])
 
 
 def to_bytes(images: torch.Tensor) -> np.ndarray:
     return (images * 255).round().byte().permute(0, 1, 3, 4, 2).numpy()
+
+
+VOXEL = 0.03
+"""Of the true surfaces and, by the protocol, of the models'."""
 
 
 class World:
@@ -53,41 +85,40 @@ class World:
 
     def __init__(self, root: Path, size_px: int = 64) -> None:
         self.root, self.size_px = root, size_px
-        self.renders, self.sample, self.out = (
-            root / "renders/eval/manifest.tsv",
-            root / "ours_3",
-            root / "m/ours_3.csv",
-        )
+        self.renders, self.sample = root / "renders/eval/manifest.tsv", root / "ours_3"
+        self.objects, self.out = root / "objects/eval/manifest.tsv", root / "m/ours_3.csv"
         for name in OBJECTS:
             self._write(name)
         rows = [f"{name}\tok\t-\t\t1.0\t1\thash\tCC0-1.0\tnobody" for name in OBJECTS]
         rows.append("broken\tfailed\timport\tno mesh\t0.1\t2\thash\tCC0-1.0\tnobody")
         header = "id\tstatus\tstage\treason\tseconds\tattempts\tjob_hash\tlicence\tcreator"
         self.renders.write_text("\n".join([header, *rows]) + "\n")
+        self.objects.write_text("\n".join(["id\tpath", *(f"{name}\t{name}.glb" for name in OBJECTS)]) + "\n")
         self.entries = [{"object": name, "seed": 0, "path": f"{name}/seed0"} for name in OBJECTS]
         self.write_manifest()
         self.configure()
 
-    def configure(self, **evaluate: object) -> None:
-        (self.root / "config.yaml").write_text(
-            yaml.safe_dump({"pair": "A + B", "evaluate": evaluate, "sample": {"seeds": [0]}})
-        )
+    def configure(self, **changes: Any) -> None:
+        """The smoke protocol in this set's frame, with `changes` of its keys."""
+        data = yaml.safe_load((FOLDER / "smoke.yaml").read_text())
+        data["render"] |= {"distance": 3.0, "size_px": self.size_px}
+        data["metrics"]["geometry"] |= {"points": 1000, "alignment": ["none", "scale_centre"], "voxel": VOXEL}
+        (self.root / "mine.yaml").write_text(yaml.safe_dump(data | changes))
+        config = {"pair": "A + B", "recon": NARROW, "evaluate": {"protocol": str(self.root / "mine.yaml")}}
+        (self.root / "config.yaml").write_text(yaml.safe_dump(config))
 
-    def write_manifest(self, failed: list[dict[str, str]] | None = None) -> None:
-        content = {"method": "ours_3", "entries": self.entries, "failed": failed or []}
+    def write_manifest(self, failed: list[dict[str, str]] | None = None, method: str = "ours_3") -> None:
+        content = {"method": method, "entries": self.entries, "failed": failed or []}
         (self.sample / "manifest.json").write_text(json.dumps(content))
 
     def _write(self, name: str) -> None:
         gaussians, views = cloud(name, self.size_px)
         folder = self.sample / name / "seed0"
         folder.mkdir(parents=True)
-        save_views(
-            self.renders.parent / name,
-            views,
-            object=name,
-            rigs={"rig": RIG, "ring": list(range(8))},
-            source_sha256="0" * 64,
-        )
+        self.write_views(name, views)
+        surface = mesh_from_gaussians(gaussians, voxel=VOXEL)
+        assert surface is not None
+        save_glb(self.objects.parent / f"{name}.glb", surface)
         save_ply(folder / "model.ply", gaussians)
         white = views.on_white()[RIG]
         # Three kept steps, renderings off by 51, 25 and 0 levels: a curve known in closed form.
@@ -115,18 +146,29 @@ class World:
             )
         )
 
-    def run(self, monkeypatch: pytest.MonkeyPatch) -> int:
-        arguments = {
+    def write_views(self, name: str, views: Views) -> None:
+        """Ground truth as the renderer writes it."""
+        save_views(
+            self.renders.parent / name,
+            views,
+            object=name,
+            rigs={"rig": RIG, "ring": list(range(8))},
+            normalisation={"scale": 1.0, "offset": [0.0, 0.0, 0.0]},
+        )
+
+    def run(self, monkeypatch: pytest.MonkeyPatch, **changes: object) -> int:
+        arguments: dict[str, object] = {
             "config": self.root / "config.yaml",
             "sample": self.sample,
             "renders": self.renders,
+            "objects": self.objects,
             "out": self.out,
-        }
+        } | changes
         monkeypatch.setattr(
             sys, "argv", ["evaluate", *(str(x) for k, v in arguments.items() for x in (f"--{k}", v))]
         )
         try:
-            cli(main)
+            cli(command.main)
         except SystemExit as stop:
             return int(stop.code or 0)
         return 0
@@ -156,8 +198,9 @@ def world(tmp_path: Path, finished: World) -> World:
     shutil.copytree(finished.root, tmp_path / "w")
     copy = object.__new__(World)
     copy.__dict__.update(finished.__dict__)
-    for key in ("root", "renders", "sample", "out"):
+    for key in ("root", "renders", "objects", "sample", "out"):
         setattr(copy, key, tmp_path / "w" / getattr(finished, key).relative_to(finished.root))
+    copy.configure()
     return copy
 
 
@@ -167,6 +210,11 @@ def test_the_true_model_scores_as_the_truth(finished: World) -> None:
     assert finished.value("lpips") < 1e-3
     assert finished.value("fg_psnr") > 40
     assert finished.value("views_psnr") > 45
+    assert finished.value("depth_mae") < 5e-3 and finished.value("mask_iou") > 0.99
+    # The surface is the model's own; what is left is the distance between two random samples of it.
+    assert finished.value("chamfer_half_sum@none") < 0.04
+    assert finished.value("volume_iou@none") > 0.9
+    assert finished.value("f_0.1@none") > 0.99
 
 
 def test_the_consistency_curve_is_the_closed_form(finished: World) -> None:
@@ -176,6 +224,9 @@ def test_the_consistency_curve_is_the_closed_form(finished: World) -> None:
     assert finished.value("residual_ssim", step=3) == 1
     assert finished.value("residual_lpips", step=3) == 0
     assert finished.value("residual_lpips", step=1) > finished.value("residual_lpips", step=2) > 0
+    assert finished.value("residual_mae", step=2) == pytest.approx(25 / 255, abs=1e-6)
+    assert finished.value("delta_psnr", step=3) == 0
+    assert not math.isnan(finished.value("heldout_psnr", step=3) + finished.value("split_psnr", step=3))
 
 
 def test_every_view_and_every_cost_is_recorded(finished: World) -> None:
@@ -196,9 +247,13 @@ def test_every_view_and_every_cost_is_recorded(finished: World) -> None:
         100.5,
     )
     assert finished.value("failed") == 0
-    assert {(r.method, r.pair, r.dataset, r.seconds, r.peak_mb) for r in records} == {
-        ("ours_3", "A + B", "eval", 1.25, 100.5)
-    }
+    assert {(r.method, r.pair, r.dataset) for r in records} == {("ours_3", "A + B", "eval")}
+    assert {(r.seconds, r.peak_mb) for r in records if r.object != "*"} == {(1.25, 100.5)}
+    protocol = load_protocol(finished.root / "mine.yaml")
+    assert {r.protocol for r in records} == {protocol.hash}
+    facts = json.loads(finished.out.with_suffix(".protocol.json").read_text())
+    assert facts["hash"] == protocol.hash and set(facts["ground_truth_sha256"]) == set(OBJECTS)
+    assert facts["judge"]["weights"] is None
     keys = [(r.object, r.seed, r.metric, r.view, r.step) for r in records]
     assert len(keys) == len(set(keys))
 
@@ -236,7 +291,7 @@ def test_a_ring_that_starts_elsewhere_is_turned_to_the_input_view(
 ) -> None:
     """The model lives in the input view's frame, whatever azimuth the ring's first camera has."""
     gaussians, views = cloud("ball", world.size_px, ring_start=90.0)
-    save_views(world.renders.parent / "ball", views, rigs={"rig": RIG, "ring": list(range(8))})
+    world.write_views("ball", views)
     # The input camera stood at azimuth 90, so the model of the sampler is turned by -90 about z.
     mirror = torch.tensor([1.0, -1.0, 1.0])
     means = gaussians.means[:, [1, 0, 2]] * mirror
@@ -246,37 +301,56 @@ def test_a_ring_that_starts_elsewhere_is_turned_to_the_input_view(
     save_ply(world.sample / "ball/seed0/model.ply", replace(gaussians, means=means, quats=quats))
     assert world.run(monkeypatch) == 0
     assert world.value("psnr") > 45
+    assert world.value("chamfer_half_sum@none") < 0.04
 
 
 def test_held_out_leaves_the_rig_out(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     old = world.out.rename(world.out.with_name("ring.csv"))
     world.out.with_name("ours_3.protocol.json").rename(world.out.with_name("ring.protocol.json"))
-    world.configure(views="held_out")
+    world.configure(views={"scored": "held_out", "input_view": False})
     assert world.run(monkeypatch) == 0
     assert {r.view for r in read_records(world.out) if r.metric == "psnr"} == {-1, 1, 3, 5, 7}
 
-    with pytest.raises(UserError, match=r"differently \(views\)"):
+    with pytest.raises(UserError, match=r"differently \(hash, views\)"):
         concat([old, world.out])
 
 
-def test_the_protocol_is_of_the_data_not_of_the_method(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_protocol_is_of_the_file_and_other_renders_are_found_out_too(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def protocol() -> str:
         found = {r.protocol for r in read_records(world.out)}
         assert len(found) == 1
         return found.pop()
 
-    first = protocol()
+    first, kept = protocol(), world.out.with_name("first.csv")
+    for suffix in (".csv", ".protocol.json"):
+        shutil.copy(world.out.with_suffix(suffix), kept.with_suffix(suffix))
     (world.sample / "cone/seed0/model.ply").unlink()
     assert world.run(monkeypatch) == 0
     assert protocol() == first
+    assert len(concat([kept, world.out])) > 0
+    _, views = cloud("ball", world.size_px)
+    world.write_views("ball", replace(views, rgba=views.rgba * 0.9))
+    assert world.run(monkeypatch) == 0
+    assert protocol() == first, "the protocol says how; the hashes of the pixels say what"
+    with pytest.raises(UserError, match="different renders of ball"):
+        concat([kept, world.out])
     world.configure(background=0.0)
     assert world.run(monkeypatch) == 0
-    second = protocol()
-    world.configure()
-    _, views = cloud("ball", world.size_px)
-    save_views(world.renders.parent / "ball", replace(views, rgba=views.rgba.flip(-1)), rigs={"rig": RIG})
+    assert protocol() != first
+    with pytest.raises(UserError, match=r"differently \(background, "):
+        concat([kept, world.out])
+
+
+def test_the_control_of_true_views_sits_at_the_floor(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.write_manifest(method="control:gt")
     assert world.run(monkeypatch) == 0
-    assert len({first, second, protocol()}) == 3
+    assert {r.method for r in read_records(world.out)} == {"control:gt"}
+    floor = world.value("frechet_lite0_floor", name="*")
+    assert floor > 0
+    assert world.value("frechet_lite0_views", step=3, name="*") < 0.1 * floor
+    assert world.value("frechet_lite0_views", step=1, name="*") > floor, "the first step's views are grey"
 
 
 @pytest.mark.parametrize(
@@ -336,10 +410,35 @@ def test_samples_of_another_set_are_an_error(world: World, monkeypatch: pytest.M
     assert "stranger (seed 0)" in capsys.readouterr().err
 
 
-def test_no_sample_folder_is_an_error(world: World, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_wrong_inputs_are_one_sentence(world: World, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    def refused(reason: str, **changes: object) -> None:
+        assert world.run(monkeypatch, **changes) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: ") and error.count("\n") == 1 and reason in error, error
+
+    refused("no objects manifest", objects=world.root / "none.tsv")
+    refused("not a readable render manifest", renders=world.root / "none.tsv")
+    refused("no configuration", config=world.root / "none.yaml")
+    world.configure(versions={"scene": 2, "metrics": 1})
+    refused("asks for version 1 of the metrics")
+    world.configure(background="white")
+    refused("background")
+    world.configure()
     shutil.rmtree(world.sample)
-    assert world.run(monkeypatch) == 2
-    assert "run python -m aligncvc.sample first" in capsys.readouterr().err
+    refused("run python -m aligncvc.sample first")
+    monkeypatch.setattr(sys, "argv", ["evaluate", "--config", str(world.root / "config.yaml")])
+    with pytest.raises(SystemExit):
+        cli(command.main)
+
+
+def test_without_an_objects_manifest_geometry_has_no_truth(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = world.value("psnr")
+    assert world.run(monkeypatch, objects=None) == 0
+    metrics = {r.metric for r in read_records(world.out)}
+    assert not any("@" in name for name in metrics) and "mask_iou" in metrics
+    assert world.value("psnr") == before
 
 
 def test_below_64_px_lpips_has_no_value_and_says_so(

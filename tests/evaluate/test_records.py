@@ -48,6 +48,24 @@ def test_concat_keeps_order_and_refuses_other_protocols(tmp_path: Path) -> None:
         concat([tmp_path / "a.csv", tmp_path / "c.csv"])
 
 
+def test_concat_refuses_other_ground_truth(tmp_path: Path) -> None:
+    def file(name: str, **pixels: str) -> Path:
+        write_records(tmp_path / name, [RECORD])
+        facts = {"hash": "abc123", "ground_truth_sha256": pixels}
+        protocol_file(tmp_path / name).write_text(json.dumps(facts))
+        return tmp_path / name
+
+    one, same = file("a.csv", chair="1" * 64, cup="2" * 64), file("b.csv", chair="1" * 64, cup="2" * 64)
+    unread = file("c.csv", chair="1" * 64)  # the cup could not be read then; its records say failed
+    assert len(concat([one, same, unread])) == 3
+    other = file("d.csv", chair="1" * 64, cup="3" * 64)
+    with pytest.raises(UserError, match=r"a\.csv and .*d\.csv were .* renders of cup \(222222222222 and 333"):
+        concat([one, unread, other])
+    assert len(concat([unread, other])) == 2
+    protocol_file(one).unlink()
+    assert len(concat([one, other])) == 2
+
+
 def test_one_file_of_two_protocols_is_refused(tmp_path: Path) -> None:
     write_records(tmp_path / "a.csv", [RECORD, replace(RECORD, protocol="def456")])
     with pytest.raises(UserError, match="differently"):

@@ -72,7 +72,7 @@ def test_furniture_list():
 
 def test_default_configuration_names_these_lists():
     sets = load_config().objects.sets
-    assert {sets["train"].list, sets["eval"].list} == {"config/objects/bundled.tsv"}
+    assert {sets["train"].list, load_config().protocol.objects.list} == {"config/objects/bundled.tsv"}
     assert sets["furniture"].list == "config/objects/furniture.tsv"
 
 

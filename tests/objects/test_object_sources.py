@@ -11,6 +11,7 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import trimesh
 import yaml
@@ -279,6 +280,45 @@ def own_list(meshes, tmp_path) -> Path:
     ]
     write_list(tmp_path / "own.tsv", rows)
     return tmp_path / "own.tsv"
+
+
+@pytest.mark.parametrize("up", ["y", "z"])
+def test_scanned_objects_in_gazebos_layout(cube_obj, write_files, tmp_path, up):
+    """<name>/meshes/model.obj with its texture in ../materials/textures; the list says which axis is up."""
+    folder = write_files({
+        "Cube/meshes/model.obj": cube_obj["cube.obj"], "Cube/meshes/cube.mtl": cube_obj["cube.mtl"],
+        "Cube/materials/textures/wood.png": cube_obj["wood.png"],
+    }, "scanned")  # fmt: skip
+    source = "Cube/meshes/model.obj"
+    write_list(tmp_path / "l.tsv", [ObjectRow("Cube", "Cube", "", source, "", "CC-BY-4.0", "me", "eval", up)])
+    objects = ObjectSet(source="folder", list=str(tmp_path / "l.tsv"), path=str(folder))
+    (row,) = fetch_set(objects, tmp_path / "out")
+    assert row.status == "ok", row.reason
+    scene = trimesh.load_scene(tmp_path / "out/Cube.glb")
+    assert scene.extents == pytest.approx([2, 4, 2] if up == "z" else [2, 2, 4])  # 4 long in z in the file
+    images = [mesh.visual.material.baseColorTexture for mesh in scene.geometry.values()]
+    assert [image.size for image in images if image is not None] == [(512, 384)], "at its own size"
+
+
+@pytest.mark.parametrize("name", ["arrow.obj", "arrow.ply"])
+@pytest.mark.parametrize(("up", "front", "tip"), [
+    ("z", "", (-2, 0, 0)),  # glTF has x to the right, y up, z to the front
+    ("z", "90", (0, 0, -2)), ("z", "180", (2, 0, 0)), ("z", "-90", (0, 0, 2)),
+    ("y", "", (-2, 0, 0)), ("", "270", (0, 0, 2)),
+])  # fmt: skip
+def test_the_list_says_which_side_is_in_front(write_files, tmp_path, name, up, front, tip):
+    """An arrow along -x: in both frames -x is at azimuth 270 (0 in front, counter-clockwise from above)."""
+    arrow = trimesh.Trimesh([(-2, 0, 0), (0, 0.5, 0), (0, -0.5, 0.1), (0, 0, -0.1)], [[0, 1, 2], [0, 2, 3]])
+    data = arrow.export(file_type=name[-3:])
+    folder = write_files({name: data.encode() if isinstance(data, str) else data}, "own")
+    write_list(tmp_path / "l.tsv", [ObjectRow("a", "a", "", name, "", "CC0-1.0", "me", "eval", up, front)])
+    objects = ObjectSet(source="folder", list=str(tmp_path / "l.tsv"), path=str(folder))
+    (row,) = fetch_set(objects, tmp_path / "out")
+    assert row.status == "ok", row.reason
+    points = trimesh.load_scene(tmp_path / "out/a.glb").to_geometry().vertices
+    far = points - points.mean(0)
+    direction = far[np.linalg.norm(far, axis=1).argmax()]
+    assert direction / np.linalg.norm(direction) == pytest.approx(np.array(tip) / 2, abs=0.15)
 
 
 def test_bad_objects_are_quarantined(own_list, meshes, tmp_path):

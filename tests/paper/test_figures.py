@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,22 +19,25 @@ from PIL import Image
 from aligncvc.cameras import orbit, ring_azimuths_deg
 from aligncvc.config import load_config
 from aligncvc.errors import UserError, cli
-from aligncvc.evaluate.records import Record, write_records
+from aligncvc.evaluate.records import Record, read_records, write_records
 from aligncvc.files import write_json
 from aligncvc.gaussians import Gaussians, save_ply
 from aligncvc.paper.__main__ import main
+from aligncvc.paper.agreement import APART, agreement, disagreement
 from aligncvc.paper.data import (
     Material,
     azimuth_deg,
-    bootstrap,
     by_object,
+    curve,
+    drawn_by_seed,
     held_out_view,
     load_material,
     read_training,
+    read_verdicts,
     smooth,
 )
 from aligncvc.paper.figures import draw_figures, write_figures
-from aligncvc.paper.panels import Drawn, mosaic
+from aligncvc.paper.panels import Drawn
 from aligncvc.paper.style import RC, enlarge, spread, styled
 from aligncvc.renderset import RenderSet
 from aligncvc.splat import rasterise
@@ -42,7 +46,10 @@ from aligncvc.views import Views, save_views
 
 SIZE, RIG, KEPT = 32, [0, 2, 4, 6], 2
 OBJECTS = ("ball", "long-name-of-a-cone", "cup_1")
-NAMES = ["teaser", "cvc_strip", "cvc_curve", "qualitative", "training"]
+NAMES = [
+    "teaser", "agreement", "comparison", "consistency_curves", "controls", "quality_vs_cost", "training",
+]  # fmt: skip
+CONTROL_LEVEL = {"gt": 30.0, "jitter": 24.0, "shuffled": 12.0, "copy": 26.0}
 
 
 def cloud(name: str) -> tuple[Gaussians, Views]:
@@ -98,6 +105,15 @@ class World:
             entries = [{"object": name, "seed": 0, "path": f"{name}/seed0"} for name in OBJECTS]
             write_json(self.samples[-1], {"method": method, "entries": entries, "failed": []})
             write_records(self.metrics[-1], self._records(method, level))
+        for control, value in CONTROL_LEVEL.items():
+            self.samples.append(root / "sample" / f"control-{control}" / "manifest.json")
+            self.metrics.append(root / "metrics" / f"control-{control}.csv")
+            for name, (gaussians, views) in shapes.items():
+                self._sample(self.samples[-1].parent / name / "seed0", gaussians, views, 9)
+            write_json(self.samples[-1], {"method": f"control:{control}", "entries": entries, "failed": []})
+            write_records(self.metrics[-1], self._control_records(f"control:{control}", value))
+        self.verdicts = root / "discrimination.csv"
+        self.verdicts.write_text("metric,discriminates\nresidual_psnr,yes\nsplit_ssim,no\n")
         self.log = root / "align/both/metrics.jsonl"
         self.log.parent.mkdir(parents=True)
         lines = [
@@ -130,7 +146,26 @@ class World:
                 records.append(
                     dataclasses.replace(row, object=name, metric="residual_psnr", step=step, value=value)
                 )
+                records.append(
+                    dataclasses.replace(row, object=name, metric="split_ssim", step=step, value=0.1 * step)
+                )
+            for metric, value in (("lpips", 0.3 - 0.01 * i), ("seconds", 2.0 * level), ("network_calls", 8)):
+                records.append(dataclasses.replace(row, object=name, metric=metric, value=value))
+        for end, value in (("", 1.0 * level), ("_lo", 0.5 * level), ("_hi", 1.5 * level)):
+            metric = f"kernel_lite0_views{end}"
+            records += [
+                dataclasses.replace(row, object="*", metric=metric, step=step, value=value)
+                for step in range(1, KEPT + 1)
+            ]
         return records
+
+    def _control_records(self, method: str, value: float) -> list[Record]:
+        row = Record(method, "test", "eval", "", 0, -1, 1, "", math.nan, "p", 1.0, 100.0)
+        return [
+            dataclasses.replace(row, object=name, metric=metric, value=level)
+            for i, name in enumerate(OBJECTS)
+            for metric, level in (("residual_psnr", value + i + 0.1 * i * i), ("split_ssim", 0.5 + 0.01 * i))
+        ]
 
     def arguments(self, out: Path) -> list[str]:
         """The command line of the workflow's rule."""
@@ -143,6 +178,8 @@ class World:
             *text,
             "--renders",
             str(self.renders),
+            "--discrimination",
+            str(self.verdicts),
             "--out",
             str(out),
         ]
@@ -150,6 +187,7 @@ class World:
     def write(self, out: Path, **changes: object) -> list[dict]:
         inputs = {
             "metrics": self.metrics, "samples": self.samples, "renders": self.renders, "align": [self.log],
+            "discrimination": self.verdicts,
         } | changes  # fmt: skip
         return write_figures(load_config(self.config), **inputs, out=out)
 
@@ -188,12 +226,23 @@ def test_index_lists_every_figure_and_nothing_else_is_there(figures: Path) -> No
 
 def test_captions_state_what_the_data_say(figures: Path) -> None:
     captions = {e["name"]: e["caption"] for e in json.loads((figures / "index.json").read_text())}
-    assert "ours" in captions["teaser"]
-    assert "first 2 of 3 objects" in captions["teaser"]
-    assert "135°" in captions["qualitative"] and "all 2 methods" in captions["qualitative"]
-    assert "21.0 dB, 22.0 dB" in captions["cvc_strip"]  # ball, ours: 10 * 2 + step
-    assert "plain 13.00 [" in captions["cvc_curve"] and "ours 23.00 [" in captions["cvc_curve"]
-    assert "3 objects and 1 seed" in captions["cvc_curve"]
+    assert "(ours)" in captions["teaser"] and "45°, 135°, 225°, 315°" in captions["teaser"]
+    assert "2 of 3 objects, drawn by the configuration's seed" in captions["teaser"]
+    assert "135°" in captions["comparison"] and "upper bound" in captions["comparison"]
+    first = int(re.search(r"plain (\d+)\.0 dB to", captions["agreement"])[1])  # 10 * 1 + step + object
+    assert (
+        f"plain {first}.0 dB to {first + 1}.0 dB; ours {first + 10}.0 dB to {first + 11}.0 dB"
+        in (captions["agreement"])
+    )
+    assert "3 objects and 1 seed" in captions["consistency_curves"]
+    assert "on this rig (Split-half SSIM)" in captions["consistency_curves"]
+    assert (
+        "both 95 % intervals excluding zero: Residual PSNR. Metrics that do not: Split-half SSIM"
+        in (captions["controls"])
+    )
+    assert "two-stage: plain" in captions["quality_vs_cost"]
+    assert "3D-aware, aligned (both): ours" in captions["quality_vs_cost"]
+    assert "paired difference from plain" in captions["quality_vs_cost"]
     assert "both: 12.10 to 15.70 dB" in captions["training"]  # means of the first and last two steps
 
 
@@ -217,23 +266,107 @@ def drawn_from(material: Material) -> dict[str, Drawn]:
         return dict(draw_figures(material, {}))
 
 
+def words(drawn: Drawn) -> list[str]:
+    return [t.get_text() for axes in drawn.figure.axes for t in axes.texts]
+
+
+def boxes(drawn: Drawn) -> int:
+    return sum(len(axes.patches) for axes in drawn.figure.axes)
+
+
 def test_figures_without_data_are_left_out(world: World) -> None:
     records = world._records("ours", 1)[:1]
     drawn = drawn_from(load_material(load_config(world.config), records, world.samples, world.renders))
-    assert list(drawn) == ["teaser", "cvc_strip", "qualitative"]
-    assert "n/a, n/a" in drawn["cvc_strip"].caption
+    assert list(drawn) == ["teaser", "agreement", "comparison"]
+    assert "ours n/a to n/a" in drawn["agreement"].caption
 
 
 def test_a_failed_sample_leaves_its_cells_empty(world: World) -> None:
     whole = load_material(load_config(world.config), [], world.samples, world.renders)
-    entries = {(OBJECTS[1], 0): f"{OBJECTS[1]}/seed0"}
-    ours = dataclasses.replace(whole.samples["ours"], entries=entries)
+    kept = whole.showcase[1].id
+    ours = dataclasses.replace(whole.samples["ours"], entries={(kept, 0): f"{kept}/seed0"})
     broken = dataclasses.replace(whole, samples={**whole.samples, "ours": ours})
-    words = [[t.get_text() for a in d.figure.axes for t in a.texts] for d in drawn_from(broken).values()]
-    # teaser: two steps and the novel view; qualitative: one method's model
-    assert [line.count("failed") for line in words] == [3, 0, 1]
-    assert "first object with a sample" in drawn_from(broken)["cvc_strip"].caption
-    assert all(not a.texts for d in drawn_from(whole).values() for a in d.figure.axes)
+    drawn = drawn_from(broken)
+    # teaser: four poses of the first object and its steps; comparison: one model
+    assert [words(drawn[name]).count("failed") for name in ("teaser", "agreement", "comparison")] == [
+        4 + KEPT, 0, 1,
+    ]  # fmt: skip
+    assert whole.label(whole.showcase[1]) in drawn["agreement"].caption
+    assert not any("failed" in words(d) for d in drawn_from(whole).values())
+
+
+def test_disagreement_is_the_largest_region_and_nothing_where_images_agree() -> None:
+    view, render = np.ones((64, 64, 3)), np.ones((64, 64, 3))
+    assert disagreement(view, render) is None
+    render[10:22, 20:40] = 0.0
+    render[50:54, 50:54] = 0.0
+    left, top, width, height = disagreement(view, render)
+    # the window of three pixels moves the border by at most one
+    assert np.allclose(64 * np.array([left, top, width, height]), [20, 10, 20, 12], atol=2.01)
+    assert 64 * left <= 20 and 64 * top <= 10
+    faint = np.ones((64, 64, 3))
+    faint[10:30, 10:30] = 1 - 0.9 * APART
+    assert disagreement(view, faint) is None
+    speck = np.ones((64, 64, 3))
+    speck[5:7, 5:7] = 0.0
+    assert disagreement(view, speck) is None
+
+
+def test_boxes_stand_in_both_rows_where_views_disagree(world: World) -> None:
+    material = load_material(load_config(world.config), [], world.samples, world.renders)
+    posed = material.showcase[0]
+    clean = material.steps("ours", posed)
+    wrong = clean[0].copy()
+    wrong[0, 1, 4:16, 4:16] = 1 - wrong[0, 1, 4:16, 4:16].round()
+    material.__dict__["steps"] = lambda name, posed: (wrong, clean[0]) if name == "ours" else clean[:1] * 2
+    with styled():
+        assert boxes(agreement(material)) == 2
+
+
+def test_objects_are_drawn_by_seed_not_taken_in_order(world: World) -> None:
+    config = load_config(world.config)
+    ids = [f"object{i:02d}" for i in range(30)]
+    first = drawn_by_seed(config, ids)
+    assert len(first) == 2 and first == sorted(first) == drawn_by_seed(config, ids)
+    other = [drawn_by_seed(config.model_copy(update={"seed": seed}), ids) for seed in range(1, 6)]
+    assert any(found != first for found in other)
+
+
+def test_controls_are_read_beside_the_methods(world: World) -> None:
+    material = load_material(load_config(world.config), [], world.samples, world.renders)
+    assert set(material.samples) == {"plain", "ours"}
+    assert set(material.controls) == {f"control:{name}" for name in CONTROL_LEVEL}
+    with pytest.raises(UserError, match="samples of a method"):
+        load_material(load_config(world.config), [], world.samples[2:], world.renders)
+
+
+def test_a_metric_that_does_not_discriminate_is_greyed_and_says_so(world: World) -> None:
+    records = [r for path in world.metrics for r in read_records(path)]
+    config = load_config(world.config)
+    material = load_material(config, records, world.samples, world.renders, read_verdicts(world.verdicts))
+    curves = drawn_from(material)["consistency_curves"].figure.axes
+    titles = [axes.get_title(loc="left") for axes in curves]
+    assert titles == ["PSNR ↑", "SSIM ↑", "views / truth ↓"]
+    grey = [any("does not discriminate" in t.get_text() for t in axes.texts) for axes in curves]
+    assert grey == [False, True, False]
+    dashed = [line.get_ydata()[0] for line in curves[0].lines if line.get_linestyle() == "--"]
+    assert dashed == [pytest.approx(31.0 + 0.5 / 3)]  # mean of control:gt
+
+
+def test_verdicts_that_are_none_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "discrimination.csv"
+    path.write_text("metric,other\na,b\n")
+    with pytest.raises(UserError, match="discriminates"):
+        read_verdicts(path)
+
+
+def test_curves_have_a_point_a_step_and_sets_bring_their_intervals(world: World) -> None:
+    records = world._records("ours", 2)
+    residual = curve(records, "residual_psnr", 0)
+    assert [point.mean for point in residual] == [22.0, 23.0]
+    assert all(point.lo < point.mean < point.hi for point in residual)
+    assert curve(records, "kernel_lite0_views", 0) == [(2.0, 1.0, 3.0)] * KEPT
+    assert curve(records, "psnr", 0) == [] and curve(records, "heldout_psnr", 0) == []
 
 
 def test_samples_of_an_unknown_or_repeated_method_are_refused(world: World, tmp_path: Path) -> None:
@@ -287,15 +420,6 @@ def test_smoothing_averages_what_is_known() -> None:
     np.testing.assert_allclose(smooth(np.arange(4.0), 1), np.arange(4.0))
 
 
-def test_bootstrap_is_seeded_and_contains_the_mean() -> None:
-    values = [10.0, 12.3, 14.1, 20.9, 11.7, 15.5]
-    first = bootstrap(values, 0, "x")
-    assert first is not None and first == bootstrap(values, 0, "x")
-    assert 10 <= first[0] < np.mean(values) < first[1] <= 20.9
-    assert first != bootstrap(values, 1, "x")
-    assert bootstrap([10.0], 0, "x") is None
-
-
 def test_by_object_averages_seeds_and_skips_views_and_nan() -> None:
     row = Record("m", "p", "eval", "a", 0, -1, -1, "psnr", 10.0, "h", 1.0, 1.0)
     rows = [
@@ -314,10 +438,3 @@ def test_labels_are_spread_apart_in_order() -> None:
 def test_small_images_are_enlarged_and_large_ones_kept() -> None:
     assert enlarge(np.ones((8, 8, 3)), 32).shape == (32, 32, 3)
     assert enlarge(np.ones((64, 64, 3)), 32).shape == (64, 64, 3)
-
-
-def test_mosaic_places_views_by_row_and_fills_with_white() -> None:
-    views = np.stack([np.full((2, 2, 3), value) for value in (0.1, 0.2, 0.3)])
-    sheet = mosaic(views)
-    assert sheet.shape == (4, 4, 3)
-    np.testing.assert_allclose(sheet[::2, ::2, 0], [[0.1, 0.2], [0.3, 1.0]], atol=1e-6)

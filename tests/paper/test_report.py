@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import json
+import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,11 +14,13 @@ from PIL import Image
 
 from aligncvc.config import Config
 from aligncvc.errors import UserError
+from aligncvc.files import PROJECT_ROOT
 from aligncvc.gaussians import Gaussians, save_ply
 from aligncvc.paper.models import chosen_method, read_models
 from aligncvc.paper.pieces import read_figures, read_render_set, read_table, stage_seconds
 from aligncvc.paper.report import write_report
-from aligncvc.paper.tables import columns
+from aligncvc.paper.reported import write_reported
+from aligncvc.paper.table_formats import Block, Cell, Column, Table, as_json
 
 OBJECTS = ("chair", "lamp", "mug")
 REASON = "the file <b>ends</b> early"
@@ -99,15 +101,16 @@ def results(tmp_path: Path) -> Path:
     for method in ("aligncvc_4", "aware_4"):
         write_samples(root / "sample" / method, method)
     for table in ("table1", "table2"):
-        with (root / f"{table}.csv").open("w", newline="") as handle:
-            writer = csv.writer(handle)
-            writer.writerow(columns(table))
-            writer.writerow(
-                ["aligncvc_4" if c == "method" else "n/a" if c == "lpips" else "7.5" for c in columns(table)]
-            )
+        columns = (Column("Method", words=True), Column("PSNR ↑"), Column("LPIPS ↓", mark="†"))
+        rows = (
+            (Cell("aligncvc_4"), Cell("7.50", "7.10", "7.90", best=True), Cell("n/a")),
+            (Cell("control:gt"), Cell("9.00", "9.00", "9.00"), Cell("0.1")),
+        )
+        block = Block("Quality & more", columns, rows, controls=1)
+        (root / f"{table}.json").write_text(as_json(Table((block,), ("† tells <nothing> apart.",))))
     (root / "figures").mkdir()
     index = []
-    for name in ("teaser", "cvc_strip", "cvc_curve", "qualitative", "training", "odd_one"):
+    for name in ("teaser", "agreement", "comparison", "controls", "training", "odd_one"):
         Image.new("RGB", (1700, 300), (90, 120, 200)).save(root / f"figures/{name}.png")
         index.append(
             {
@@ -208,15 +211,39 @@ def test_models_beyond_the_limit_are_pictures(
 
 def test_tables_keep_the_numbers_and_dash_the_rest(results: Path) -> None:
     table = read_table(results / "table1.csv")
-    labels = [c["label"] for c in table["main"]["columns"]]
-    cells = dict(zip(labels, table["main"]["rows"][0], strict=True))
-    assert cells["PSNR ↑"] == "7.5" and cells["LPIPS ↓"] == "\u2013" and "Pair" not in labels
-    assert [c["unit"] for c in table["main"]["columns"] if c["label"] == "PSNR ↑"] == ["dB"]
+    block = table["blocks"][0]
+    assert [c["heading"] for c in block["columns"]] == ["Method", "PSNR ↑", "LPIPS ↓"]
+    assert [c["text"] for c in block["rows"][0]] == ["aligncvc_4", "7.50", "\u2013"]
+    assert table["title"] == "Methods" and table["notes"] == ["† tells <nothing> apart."]
+
+
+def test_tables_on_the_page(config: Config, results: Path) -> None:
+    report(config, results)
+    text = (results / "report.html").read_text(encoding="utf-8")
+    assert '<td class="n"><strong>7.50</strong><small>7.10 to 7.90</small></td>' in text
+    assert '<td class="n">9.00</td>' in text  # an interval without width says nothing
+    assert "LPIPS\u00a0↓&nbsp;†</th>" in text and '<td class="n weak">' in text
+    assert "† tells &lt;nothing&gt; apart." in text
+    assert "Quality &amp; more" in text
+    assert config.protocol.slug in text and "only numbers of one class may be compared" in text
+    controls = re.findall(r'<tr class="controls"><th scope="row">([^<]*)</th>', text)
+    assert controls == ["control:gt"] * 2  # one rule a table, before its first control
+
+
+def test_published_numbers_on_the_page(config: Config, results: Path) -> None:
+    write_reported([PROJECT_ROOT / "config/reported/wonder3d.csv"], results / "reported.md")
+    index = results / "figures/index.json"
+    write_report(config, [], index, [], [], results / "report.html", results / "reported.json")
+    words = Page((results / "report.html").read_text(encoding="utf-8")).words
+    assert "Numbers that papers report" in words and "26.07" in words and "gso30-wonder3d" in words
 
 
 def test_files_that_are_not_what_they_should_be(tmp_path: Path) -> None:
     bad = tmp_path / "bad"
     bad.write_text("a,b\n1\n")
+    bad.with_suffix(".json").write_text(
+        '{"blocks": [{"columns": [], "rows": [[{"text": "1"}]]}], "notes": []}'
+    )
     with pytest.raises(UserError, match="unequal length"):
         read_table(bad)
     with pytest.raises(UserError, match="no index of figures"):
@@ -224,6 +251,8 @@ def test_files_that_are_not_what_they_should_be(tmp_path: Path) -> None:
     bad.write_text("id\tstatus\nx\tok\n")
     with pytest.raises(UserError, match="lacks the columns"):
         read_render_set(bad, {})
+    with pytest.raises(UserError, match="not a readable table"):
+        read_table(tmp_path / "none")
     with pytest.raises(UserError, match="not a readable table"):
         read_render_set(tmp_path / "none", {})
     assert stage_seconds(tmp_path / "none") == []

@@ -61,6 +61,14 @@ def test_soft_spill_over_the_border_is_allowed() -> None:
     assert check_views(changed("rgba", (0, 3, 0, slice(8, 24)), 0.3)) is None
 
 
+def test_a_protocol_may_keep_objects_that_reach_the_border() -> None:
+    views = good()
+    views.rgba[2, 3, 0, 8:24] = 1
+    views.depth[2, 0, 8:24] = 3.0
+    assert check_views(views) == "the object touches the border of view 2"
+    assert check_views(views, cropped=True) is None
+
+
 def test_an_edge_on_view_is_allowed() -> None:
     """A flat object covers little of some views; only the input view and the mean must be well filled."""
     views = changed("rgba", (1, 3), 0.0)

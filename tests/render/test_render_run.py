@@ -38,7 +38,8 @@ def test_job_hash_follows_pixels_and_nothing_else(tmp_path: Path) -> None:
     base = jobs.job_hash(small_config(), source)
     assert jobs.job_hash(small_config(timeout_seconds=7.0, max_failure_rate=0.5), source) == base
     for change in ({"samples": 5}, {"size_px": 32}, {"ring_views": 16}, {"rig_views": 2}, {"denoise": True},
-                   {"elevation_deg": 11.0}, {"fov_y_deg": 40.0}, {"distance": 3.1}):  # fmt: skip
+                   {"elevation_deg": 11.0}, {"fov_y_deg": 40.0}, {"distance": 3.1}, {"light": "uniform"},
+                   {"normalisation": "unit-cube"}, {"crop": "keep"}):  # fmt: skip
         assert jobs.job_hash(small_config(**change), source) != base, change
     (other,) = jobs.read_objects(write_manifest(tmp_path, {"box": b"y"}))
     assert jobs.job_hash(small_config(), other) != base

@@ -159,6 +159,26 @@ def test_exposure_keeps_white_below_saturation(rendered: Rendered) -> None:
     assert 0.5 < float(solid.max()) < 1.0
 
 
+def test_syncdreamers_scene(rendered: Rendered, tmp_path: Path) -> None:
+    """A cube of side 1 holds the object, and under grey light alone every face of it is equally bright."""
+    config = small_config(
+        normalisation="unit-cube", light="uniform", distance=1.5, fov_y_deg=49.1343, elevation_deg=30.0
+    )
+    manifest = write_manifest(tmp_path / "objects", {"box": box_glb()})
+    render_set(config, manifest, tmp_path / "out", workers=1)
+    assert view_facts(tmp_path / "out/box")["normalisation"]["scale"] == pytest.approx(1.0)  # longest side: 1
+
+    def solid(folder: Path) -> torch.Tensor:
+        rgba = load_views(folder).rgba
+        return rgba[:, :3].transpose(0, 1)[:, rgba[:, 3] > 0.99]
+
+    grey = solid(tmp_path / "out/box")
+    assert float(grey.std(1).max()) < 0.03 < 0.06 < float(solid(rendered.out / "box").std(1).max())
+    # A diffuse surface returns albedo x 0.5 whatever way it faces; PNGs hold it sRGB-encoded.
+    encoded = 1.055 * (torch.tensor([230, 140, 60]) / 255 * 0.5) ** (1 / 2.4) - 0.055
+    torch.testing.assert_close(grey.mean(1), encoded, atol=0.03, rtol=0)
+
+
 def test_scene_module_needs_neither_torch_nor_blender_to_import() -> None:
     code = ("import sys, aligncvc.render.blender_scene, aligncvc.render.bproc_adapter\n"
             "assert not {'torch', 'bpy', 'blenderproc'} & set(sys.modules)")  # fmt: skip

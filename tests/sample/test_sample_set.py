@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_world import tiny_settings, write_renders
+from tiny_world import tiny_settings, write_protocol, write_renders
 
 import aligncvc
 from aligncvc.config import Config, parse_config
@@ -20,13 +20,15 @@ from aligncvc.gaussians import load_ply
 from aligncvc.sample.batch import sample_set
 
 
-def with_seeds(seeds: list[int], **methods: object) -> Config:
+def with_seeds(folder: Path, seeds: list[int], **methods: object) -> Config:
+    protocol = write_protocol(folder / "tiny.yaml", seeds=seeds)
     rows = {"m": {"sampler": "aligncvc", "steps": 2}, "two": {"sampler": "two_stage", "steps": 3}, **methods}
-    return parse_config({**tiny_settings(), "sample": {"seeds": seeds, "methods": rows}}, "t")
+    settings = {"sample": {"methods": rows}, "evaluate": {"protocol": protocol}}
+    return parse_config({**tiny_settings(), **settings}, "t")
 
 
 def test_files_of_a_set(renders: Path, tmp_path: Path) -> None:
-    sample_set(with_seeds([0, 1]), "m", renders, tmp_path, tmp_path / "out")
+    sample_set(with_seeds(tmp_path, [0, 1]), "m", renders, tmp_path, tmp_path / "out")
     manifest = json.loads((tmp_path / "out/manifest.json").read_text())
     assert manifest["method"] == "m" and manifest["failed"] == []
     assert [(e["object"], e["seed"]) for e in manifest["entries"]] == [(o, s) for o in "abc" for s in (0, 1)]
@@ -47,12 +49,12 @@ def test_files_of_a_set(renders: Path, tmp_path: Path) -> None:
 
 
 def test_results_do_not_depend_on_the_other_objects(renders: Path, tmp_path: Path) -> None:
-    sample_set(with_seeds([0]), "two", renders, tmp_path, tmp_path / "all")
+    sample_set(with_seeds(tmp_path, [0]), "two", renders, tmp_path, tmp_path / "all")
     rows = renders.read_text().splitlines()
     alone = renders.parent / "alone.tsv"
     alone.write_text("\n".join([rows[0], rows[3]]) + "\n")
-    sample_set(with_seeds([0]), "two", alone, tmp_path, tmp_path / "alone")
-    for name in ("model.ply", "steps.npz"):
+    sample_set(with_seeds(tmp_path, [0]), "two", alone, tmp_path, tmp_path / "alone")
+    for name in ("model.ply", "model.glb", "steps.npz"):
         assert (tmp_path / "all/c/seed0" / name).read_bytes() == (
             tmp_path / "alone/c/seed0" / name
         ).read_bytes()
@@ -64,7 +66,7 @@ def test_an_unreadable_object_is_listed_and_the_others_go_on(
     names = tuple(f"o{i:02d}" for i in range(10))
     manifest = write_renders(tmp_path / "renders", names)
     (tmp_path / "renders/o00/cameras.json").write_text("{")
-    sample_set(with_seeds([0], m={"steps": 1}), "m", manifest, tmp_path, tmp_path / "out")
+    sample_set(with_seeds(tmp_path, [0], m={"steps": 1}), "m", manifest, tmp_path, tmp_path / "out")
     written = json.loads((tmp_path / "out/manifest.json").read_text())
     assert [e["object"] for e in written["entries"]] == list(names[1:])
     assert [f["object"] for f in written["failed"]] == ["o00"] and "cameras.json" in written["failed"][0][
@@ -77,10 +79,12 @@ def test_too_many_failures_and_unknown_names(renders: Path, tmp_path: Path) -> N
     shutil.copytree(renders.parent, tmp_path / "renders")
     (tmp_path / "renders/a/cameras.json").unlink()
     with pytest.raises(UserError, match="1 of 3 objects"):
-        sample_set(with_seeds([0]), "m", tmp_path / "renders/manifest.tsv", tmp_path, tmp_path / "out")
+        sample_set(
+            with_seeds(tmp_path, [0]), "m", tmp_path / "renders/manifest.tsv", tmp_path, tmp_path / "out"
+        )
     assert not (tmp_path / "out/manifest.json").exists()
     with pytest.raises(UserError, match=r"sample.methods does not define 'x'"):
-        sample_set(with_seeds([0]), "x", renders, tmp_path, tmp_path / "out")
+        sample_set(with_seeds(tmp_path, [0]), "x", renders, tmp_path, tmp_path / "out")
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 from workflow_copy import copy_checkout, jobs, snakemake
 
 from aligncvc.files import PROJECT_ROOT
+from aligncvc.protocols import load_protocol
 
 
 @pytest.fixture(scope="module")
@@ -18,8 +19,9 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_demo_graph(fresh: Path) -> None:
     assert jobs(snakemake(fresh, "-n").stdout) == {
-        "checkpoints": 1, "objects": 2, "renders": 2, "align": 3, "sample": 6,
-        "evaluate": 6, "table": 2, "figures": 1, "report": 1, "all": 1,
+        "checkpoints": 1, "objects": 2, "renders": 2, "align": 3, "sample": 12,
+        "control": 4, "evaluate": 16, "discrimination": 1, "table": 2, "costs": 1, "reported": 1,
+        "figures": 1, "report": 1, "all": 1,
     }  # fmt: skip
 
 
@@ -34,6 +36,20 @@ def test_other_configurations_replace_the_demo(fresh: Path, name: str) -> None:
     found = jobs(output)
     assert {"objects", "renders", "align", "sample", "evaluate", "table", "figures", "report"} <= found.keys()
     assert ("two_stage_50" in output) == (name == "paper")
+
+
+def test_records_lie_under_their_protocol(fresh: Path) -> None:
+    output = snakemake(fresh, "-n", "results/table1.csv").stdout
+    assert f"results/metrics/{load_protocol('demo').slug}/aware_4.csv" in output
+
+
+@pytest.mark.parametrize(("protocol", "words"), [
+    ("gso30-syncdreamer", "size_px 256 and the models of this configuration work with render.size_px 64"),
+    ("nowhere", "there is no protocol 'nowhere'"),
+])  # fmt: skip
+def test_a_protocol_that_cannot_be_used_is_one_sentence(fresh: Path, protocol: str, words: str) -> None:
+    result = snakemake(fresh, "-n", "--config", f"evaluate={{protocol: {protocol}}}", check=False)
+    assert result.returncode and words in result.stdout
 
 
 def test_pretrain_and_bench_are_targets(fresh: Path) -> None:
@@ -81,7 +97,7 @@ def test_rules_are_thin() -> None:
             name = body.split(":")[0]
             assert re.match(r'\w+:\n    """', body), f"{name} has no docstring"
             if "shell:" not in body:
-                assert name == "pretrain", f"{name} does nothing"
+                assert name in ("pretrain", "met3r"), f"{name} does nothing"
                 continue
             assert body.count("python -m aligncvc.") == 1, name
             assert "run:" not in body and "script:" not in body, name

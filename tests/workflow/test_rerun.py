@@ -9,6 +9,8 @@ from pathlib import Path
 from workflow_copy import snakemake
 
 Planned = Callable[..., dict[str, int]]
+PAPER = {"table": 2, "costs": 1, "figures": 1, "report": 1}
+"""What is made of the records."""
 
 
 def append(path: Path, text: str) -> None:
@@ -32,20 +34,20 @@ def test_comment_docstring_and_formatting_rerun_nothing(checkout: Path, planned:
 
 def test_edit_of_a_late_stage_reruns_it_alone(checkout: Path, planned: Planned) -> None:
     append(checkout / "src/aligncvc/paper/__init__.py", "\nEDITED = True\n")
-    assert planned() == {"table": 2, "figures": 1, "report": 1}
+    assert planned() == {**PAPER, "reported": 1}
 
 
 def test_edit_of_sampling_leaves_data_and_alignment(checkout: Path, planned: Planned) -> None:
     append(checkout / "src/aligncvc/sample/__init__.py", "\nEDITED = True\n")
     found = planned()
-    assert found["sample"] == found["evaluate"] == 6
+    assert found["sample"] == 12 and found["control"] == 4 and found["evaluate"] == 16
     assert not {"objects", "renders", "align", "checkpoints"} & found.keys()
 
 
 def test_edit_of_a_shared_module_reruns_the_stages_that_import_it(checkout: Path, planned: Planned) -> None:
     append(checkout / "src/aligncvc/rollout.py", "\nEDITED = True\n")
     found = planned()
-    assert found["align"] == 3 and found["sample"] == 6
+    assert found["align"] == 3 and found["sample"] == 12
     assert not {"objects", "renders", "checkpoints"} & found.keys()
 
 
@@ -59,11 +61,7 @@ def test_edit_of_the_kernel_reruns_what_rasterises(checkout: Path, planned: Plan
 
 
 def test_configuration_reruns_only_its_readers(planned: Planned) -> None:
-    paper = {"table": 2, "figures": 1, "report": 1}
-    assert planned("--config", "paper={showcase: 3}") == paper
-    evaluate = planned("--config", "evaluate={views: held_out}")
-    assert evaluate.pop("evaluate") == 6
-    assert evaluate == paper
+    assert planned("--config", "paper={showcase: 3}") == PAPER
     assert planned("--config", "pretrain={recon: {lr: 0.5}}") == {}
 
 
@@ -72,7 +70,31 @@ def test_an_alignment_weight_reruns_from_alignment(planned: Planned) -> None:
     assert found["align"] == 3
     assert not {"objects", "renders", "checkpoints"} & found.keys()
     # The methods that use pretrained weights are not sampled again.
-    assert found["sample"] == 3
+    assert found["sample"] == 6
+
+
+def with_protocol(checkout: Path, old: str, new: str) -> str:
+    """The option for the demo's protocol with one change, in a file of its own."""
+    folder = checkout / "config/protocols"
+    text = (folder / "demo.yaml").read_text()
+    assert old in text
+    (folder / "mine.yaml").write_text(text.replace(old, new))
+    return "evaluate={protocol: mine}"
+
+
+def test_a_protocol_reruns_what_it_decides(checkout: Path, planned: Planned) -> None:
+    late = {**PAPER, "evaluate": 16, "discrimination": 1}
+    scored, seeds = "scored: ring, input_view: true", "seeds: [0]"
+    held_out = with_protocol(checkout, scored, "scored: held_out, input_view: false")
+    assert planned("--config", held_out) == late
+    assert planned("--config", with_protocol(checkout, seeds, "seeds: [0, 1]")) == {
+        **late,
+        "sample": 12,
+        "control": 4,
+    }
+    finer = planned("--config", with_protocol(checkout, "samples: 16", "samples: 32"))
+    assert finer == {**late, "renders": 1, "sample": 12, "control": 4}
+    assert planned("--config", "evaluate={protocol: demo}") == {}
 
 
 def test_stages_read_the_configuration_of_this_run(checkout: Path) -> None:

@@ -40,10 +40,14 @@ SAMPLE_READS = (
     "align.lora_rank",
     *(f"sample.methods.{{method}}.{key}" for key in ("sampler", "steps", "run")),
     "sample.timesteps",
-    "sample.seeds",
+    "protocol.seeds",
+    "protocol.metrics.geometry.voxel",
 )
-PAPER_READS = ("seed", "pair", "render", "sample", "evaluate", "paper")
+PAPER_READS = ("seed", "pair", "render", "sample", "evaluate", "protocol", "paper")
 TABLES = ("table1", "table2")
+
+# Numbers that papers print, one file a paper.
+REPORTED = sorted(map(str, Path("config/reported").glob("*.csv")))
 
 
 # Not a rule's output: each stage reruns for the sections that it reads (params: settings), not for the file.
@@ -59,4 +63,5 @@ wildcard_constraints:
     network="vae|unet|recon",
     set="|".join(PLAN.sets),
     run="|".join(PLAN.config.align.runs),
-    method="|".join(PLAN.methods()),
+    control="|".join(PLAN.config.evaluate.controls),
+    method="|".join([*PLAN.methods(), *PLAN.controls]),

@@ -23,7 +23,7 @@ rule objects:
     params:
         config=RESOLVED,
         code=code("aligncvc.objects"),
-        settings=PLAN.reads("objects.sets.{set}"),
+        settings=PLAN.reads("object_set.{set}"),
         folder=subpath(output.manifest, parent=True),
     shell:
         "python -m aligncvc.objects --config {params.config} --set {wildcards.set} --out {params.folder} > {log} 2>&1"

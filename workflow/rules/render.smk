@@ -31,9 +31,8 @@ rule renders:
     params:
         config=RESOLVED,
         code=code("aligncvc.render"),
-        variants=PLAN.variants,
-        settings=PLAN.reads("render"),
+        settings=PLAN.reads("seed", "rendering.{set}", "objects.sets.{set}.variants"),
         folder=subpath(output.manifest, parent=True),
     shell:
-        "python -m aligncvc.render --config {params.config} --objects {input.objects} --out {params.folder}"
-        " --variants {params.variants} > {log} 2>&1"
+        "python -m aligncvc.render --config {params.config} --set {wildcards.set} --objects {input.objects}"
+        " --out {params.folder} > {log} 2>&1"

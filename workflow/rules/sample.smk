@@ -17,6 +17,8 @@ rule sample:
         "results/logs/sample/{method}.log",
     benchmark:
         "results/benchmarks/sample/{method}.jsonl"
+    wildcard_constraints:
+        method="|".join(PLAN.methods()),
     conda:
         "../../envs/torch.yaml"
     threads: 16

@@ -34,16 +34,31 @@ def load_lpips(net: Net = "alex", *, ledger: Path | str | None = None) -> nn.Mod
     """
     if net not in _TRUNK_KEY:
         raise UserError(f"LPIPS weights exist here for alex and vgg, not for {net!r}; choose one of them")
-    trunk = load_numpy_pickle(resolve(f"lpips-{net}-trunk", ledger=ledger))
     heads = torch.load(resolve(f"lpips-{net}-heads", ledger=ledger), map_location="cpu", weights_only=True)
     with _plain_trunks() as package:
         # Random trunk and heads first: both are then filled strictly from the ledger's files.
         model = package.LPIPS(net=net, version="0.1", pretrained=False, pnet_rand=True, verbose=False)
-    for i, conv in enumerate(m for m in model.net.modules() if isinstance(m, nn.Conv2d)):
-        load_strict(conv, _convolution(trunk[_TRUNK_KEY[net]][f"Conv_{i}"]))
+    fill_trunk(model.net, net, ledger=ledger)
     for i, head in enumerate(model.lins):
         load_strict(head, heads, prefix=f"lin{i}.")
     return model.requires_grad_(False).eval()
+
+
+def fill_trunk(trunk: nn.Module, net: Net, *, ledger: Path | str | None = None) -> None:
+    """Load the ImageNet weights of AlexNet or VGG16 into the convolutions of `trunk`, in their order.
+
+    Raises UserError if the weights are missing or of another shape, or the trunk has more or fewer
+    convolutions than the file.
+    """
+    arrays = load_numpy_pickle(resolve(f"lpips-{net}-trunk", ledger=ledger))[_TRUNK_KEY[net]]
+    convolutions = [m for m in trunk.modules() if isinstance(m, nn.Conv2d)]
+    if len(convolutions) != len(arrays):
+        raise UserError(
+            f"the trunk of {net} has {len(arrays)} convolutions, the network to fill {len(convolutions)}; "
+            "use a network of the same architecture"
+        )
+    for i, convolution in enumerate(convolutions):
+        load_strict(convolution, _convolution(arrays[f"Conv_{i}"]))
 
 
 def _convolution(arrays: dict[str, Any]) -> dict[str, Tensor]:

@@ -2,17 +2,14 @@
 
 from aligncvc.evaluate.consistency import matched_pose_residual
 from aligncvc.evaluate.image import foreground_psnr, lpips_metric, psnr, ssim
-from aligncvc.evaluate.protocol import build_protocol, protocol_hash
 from aligncvc.evaluate.records import Record, concat, read_records, write_records
 
 __all__ = [
     "Record",
-    "build_protocol",
     "concat",
     "foreground_psnr",
     "lpips_metric",
     "matched_pose_residual",
-    "protocol_hash",
     "psnr",
     "read_records",
     "ssim",

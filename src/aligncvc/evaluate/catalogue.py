@@ -34,6 +34,11 @@ class Metric:
         return self.heading + {1: " ↑", -1: " ↓", 0: ""}[self.better]
 
 
+CONTROL_PREFIX = "control:"
+"""Method names of controls begin with it."""
+CONTROLS = ("gt", "jitter", "shuffled", "copy")
+"""Their names without it, the best first (`controls.py`)."""
+
 SET_OBJECT = "*"
 """`object` of records that belong to the whole set."""
 
@@ -72,13 +77,23 @@ _ALL = [
     *(
         Metric(f"{kind}_lite0_{what}", f"{heading} (Lite0) {what.replace('_', ' / ')}", -1, digits,
                "distribution", per_step=True, set_level=True)
-        for kind, heading, digits in (("frechet", "Fréchet distance", 3), ("kernel", "Kernel distance", 4))
+        for kind, heading, digits in (("frechet", "Fréchet distance", 1), ("kernel", "Kernel distance", 3))
         for what in ("views", "renders", "views_renders")
     ),
+    Metric("frechet_lite0_floor", "Fréchet distance (Lite0) floor", 0, 1, "distribution", set_level=True),
+    Metric("kernel_lite0_floor", "Kernel distance (Lite0) floor", 0, 3, "distribution", set_level=True),
     Metric("fid", "FID", -1, 2, "distribution", set_level=True),
     Metric("clip_s", "CLIP-S", 1, 4, "distribution"),
+    Metric("depth_mae", "Depth MAE", -1, 4, "geometry"),
+    Metric("mask_iou", "Silhouette IoU", 1, 4, "geometry"),
+    Metric("watertight_truth", "Watertight truth", 0, 2, "geometry"),
+    Metric("watertight_model", "Watertight model", 0, 2, "geometry"),
     Metric("network_calls", "Network calls", -1, 0, "cost"),
     Metric("seconds", "Seconds", -1, 2, "cost"),
+    *(
+        Metric(f"seconds_{part}", f"Seconds, {part}", -1, 3, "cost")
+        for part in ("generator", "decode", "encode", "reconstruct", "render")
+    ),
     Metric("peak_mb", "Peak MB", -1, 0, "cost"),
 ]  # fmt: skip
 

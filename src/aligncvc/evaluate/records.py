@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from aligncvc.errors import UserError
 from aligncvc.files import atomic_path
@@ -91,9 +92,14 @@ def _parse(path: Path | str, number: int, row: Sequence[str]) -> Record:
 
 
 def concat(paths: Iterable[Path | str]) -> list[Record]:
-    """Records of several files, in order. Raises UserError unless all were measured by one protocol."""
+    """Records of several files, in order.
+
+    Raises UserError unless all were measured by one protocol and, where the protocols written beside them
+    tell, against the same ground truth: one object list rendered by two machines may differ in its pixels.
+    """
     records: list[Record] = []
     first: tuple[Path, str] | None = None
+    pixels: dict[str, tuple[Path, str]] = {}
     for path in map(Path, paths):
         found = read_records(path)
         for protocol in dict.fromkeys(record.protocol for record in found):
@@ -104,6 +110,13 @@ def concat(paths: Iterable[Path | str]) -> list[Record]:
                     f"{first[0]} (protocol {first[1]}) and {path} (protocol {protocol}) were measured "
                     f"differently{_difference(first[0], path)}; evaluate both with one configuration and set"
                 )
+        for name, sha256 in _sidecar(path).get("ground_truth_sha256", {}).items():
+            other, expected = pixels.setdefault(name, (path, sha256))
+            if sha256 != expected:
+                raise UserError(
+                    f"{other} and {path} were measured against different renders of {name} "
+                    f"({expected[:12]} and {sha256[:12]}); evaluate both against one set of renders"
+                )
         records += found
     return records
 
@@ -113,11 +126,17 @@ def protocol_file(records: Path | str) -> Path:
     return Path(records).with_suffix(".protocol.json")
 
 
+def _sidecar(records: Path) -> dict[str, Any]:
+    """What `protocol_file` holds, {} if it is not there."""
+    try:
+        found = json.loads(protocol_file(records).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def _difference(one: Path, other: Path) -> str:
     """The keys on which the protocols written beside two files differ, or nothing if they are not there."""
-    try:
-        a, b = (json.loads(protocol_file(path).read_text(encoding="utf-8")) for path in (one, other))
-    except (OSError, ValueError):
-        return ""
+    a, b = _sidecar(one), _sidecar(other)
     keys = sorted(key for key in a.keys() | b.keys() if a.get(key) != b.get(key))
-    return f" ({', '.join(keys)})" if keys else ""
+    return f" ({', '.join(keys)})" if a and b and keys else ""

@@ -1,12 +1,12 @@
-"""From one method's samples to records: read, render, compare; count what failed."""
+"""From samples to records: read, hand each subject to every family of metrics, count what failed."""
 
 from __future__ import annotations
 
-import json
+import hashlib
 import math
-import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,192 +15,201 @@ import torch
 from torch import Tensor
 
 from aligncvc.cameras import relative_c2w
-from aligncvc.config import Config
-from aligncvc.encoders import load_lpips
 from aligncvc.errors import UserError
-from aligncvc.evaluate.consistency import matched_pose_residual
-from aligncvc.evaluate.image import Metric, foreground_psnr, lpips_metric, not_available, psnr, ssim
-from aligncvc.evaluate.protocol import build_protocol, dataset_name, protocol_hash
+from aligncvc.evaluate.catalogue import SET_OBJECT
+from aligncvc.evaluate.collect import Features
+from aligncvc.evaluate.consistency import consistency_family
+from aligncvc.evaluate.distribution import embed_images, floor_family
+from aligncvc.evaluate.epipolar import epipolar_family
+from aligncvc.evaluate.geometry import geometry_family, load_truth_surface
+from aligncvc.evaluate.image_scores import draw_scored, image_family, views_family
+from aligncvc.evaluate.lint import require_clean
+from aligncvc.evaluate.models import GaussianModel
 from aligncvc.evaluate.records import FINAL_STEP, MEAN_VIEW, Record
-from aligncvc.gaussians import load_ply
+from aligncvc.evaluate.samples import in_input_frame, read_cost, read_gaussians, read_manifest, read_steps
+from aligncvc.evaluate.subject import Subject, Value
+from aligncvc.evaluate.tools import Tools
+from aligncvc.protocols import Protocol
 from aligncvc.renderset import PosedObject, RenderSet
-from aligncvc.splat import rasterise
-from aligncvc.views import composite
+from aligncvc.views import Views, view_facts
 
-COST_METRICS = ("network_calls", "seconds", "peak_mb")
+TRUTH = "control:gt"
+"""The control whose views are the ground truth."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One (object, seed) to score. load raises UserError with the reason if it cannot be."""
+
+    object: str
+    seed: int
+    load: Callable[[], Subject]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All records of one method, the protocol they were measured by, and why entries failed."""
+    """All records of one method, what they were measured by, and why entries failed (by "object/seedN")."""
 
     records: list[Record]
-    protocol: dict[str, Any]
+    facts: dict[str, Any]
     failures: dict[str, str]
 
 
-def evaluate_method(config: Config, sample: Path, manifest: Path) -> Evaluation:
-    """Score every object of the render set times every seed of the configuration.
+class Truth:
+    """The protocol's ground truth: views and surfaces of the objects, linted, in the input view's frame."""
 
-    sample: folder that `python -m aligncvc.sample` wrote. manifest: of the renders. An entry that is
-    missing or unreadable gets the record `failed` = 1 and nothing else; the others get `failed` = 0.
-    Raises UserError if the folder is no sample set of these renders, or if nothing could be scored.
-    """
-    method, entries, known_failures = read_sample_manifest(sample)
-    renders = RenderSet(manifest)
-    expected = [(name, seed) for name in renders.ids for seed in config.sample.seeds]
-    strangers = [f"{name} (seed {seed})" for name, seed in entries if (name, seed) not in set(expected)]
-    if strangers:
-        raise UserError(
-            f"{sample} holds samples that {manifest} and sample.seeds do not ask for, such as "
-            f"{strangers[0]}; sample the method again with this configuration"
+    def __init__(self, protocol: Protocol, renders: Path, objects: Path | None) -> None:
+        """renders, objects: manifest.tsv of both stages; without objects geometry has no truth."""
+        self.protocol, self.set, self.objects = protocol, RenderSet(renders, protocol.render.size_px), objects
+
+    @property
+    def ids(self) -> list[str]:
+        return self.set.ids
+
+    def load(self, name: str) -> PosedObject:
+        """One object's views in the frame of its input view. Raises UserError if they are unusable."""
+        posed = self.set.load(name)
+        views = in_input_frame(posed)
+        require_clean(
+            views.rgba,
+            views.cameras,
+            where=str(self.set.manifest.parent / name),
+            expected=self.protocol.render.ring_views,
+            allow_border=self.protocol.render.crop == "keep",
         )
-    objects, unreadable = _load_objects(renders)
-    protocol = build_protocol(config, dataset_name(manifest), objects, renders.ids)
-    row = Record(
-        method,
-        config.pair,
-        protocol["dataset"],
-        "",
-        0,
-        MEAN_VIEW,
-        FINAL_STEP,
-        "",
-        math.nan,
-        protocol_hash(protocol),
-        math.nan,
-        math.nan,
-    )
-    metrics = image_metrics(config, protocol)
+        return replace(posed, views=views)
+
+    def surface(self, name: str) -> Any:
+        """The ground-truth mesh in the same frame, None without an objects manifest."""
+        if self.objects is None:
+            return None
+        mesh = load_truth_surface(self.objects, name, view_facts(self.set.manifest.parent / name))
+        posed = self.set.load(name)
+        turn = relative_c2w(torch.eye(4)[None], posed.views.cameras.c2w[posed.rig[0]])[0]
+        return mesh.apply_transform(turn.double().numpy())
+
+    def sha256(self) -> dict[str, str]:
+        """Hash of each readable object's 8-bit pixels: object, renderer, light and framing in one number."""
+        found = {}
+        for name in self.ids:
+            try:
+                found[name] = pixels_sha256(self.set.load(name).views)
+            except UserError:
+                continue
+        return found
+
+
+def sample_entries(sample: Path, truth: Truth) -> tuple[str, list[Entry]]:
+    """The method's name, and one entry for each object and seed of the protocol.
+
+    Raises UserError if the folder is no sample set, or holds samples that the protocol does not ask for.
+    """
+    manifest = read_manifest(sample)
+    wanted = [(name, seed) for name in truth.ids for seed in truth.protocol.seeds]
+    strangers = sorted(set(manifest.entries) - set(wanted))
+    if strangers:
+        name, seed = strangers[0]
+        raise UserError(
+            f"{sample} holds samples that the protocol {truth.protocol.slug} does not ask for, such as "
+            f"{name} (seed {seed}); sample the method again with this configuration"
+        )
+
+    def load(name: str, seed: int) -> Subject:
+        posed = truth.load(name)
+        folder = manifest.path(name, seed)
+        cost = read_cost(folder / "sample.json")
+        views, renders = read_steps(folder / "steps.npz", posed)
+        surface = folder / "model.glb"  # written by sampling with the protocol's cells
+        return Subject(
+            object=name,
+            seed=seed,
+            truth=posed.views,
+            rig=posed.rig,
+            scored=truth.protocol.views.indices(len(posed.views), posed.rig),
+            background=truth.protocol.background,
+            views=views,
+            renders=renders,
+            model=GaussianModel(
+                read_gaussians(folder / "model.ply"),
+                truth.protocol.metrics.geometry.voxel,
+                surface if surface.is_file() else None,
+            ),
+            surface=truth.surface(name),
+            cost=cost,
+        )
+
+    return manifest.method, [Entry(name, seed, partial(load, name, seed)) for name, seed in wanted]
+
+
+def evaluate(
+    method: str, pair: str, dataset: str, entries: Iterable[Entry], truth: Truth, tools: Tools
+) -> Evaluation:
+    """Score every entry, then the set as a whole.
+
+    An entry that cannot be loaded or scored gets the record `failed` = 1 and nothing else; the others get
+    `failed` = 0. Raises UserError if nothing could be scored.
+    """
+    nan, protocol = math.nan, truth.protocol.hash
+    row = Record(method, pair, dataset, "", 0, MEAN_VIEW, FINAL_STEP, "", nan, protocol, nan, nan)
     records: list[Record] = []
     failures: dict[str, str] = {}
-    for name, seed in expected:
-        here = replace(row, object=name, seed=seed)
-        posed = objects[name]
+    features = Features(tools.encoder, tools.fid)
+    for entry in entries:
+        here = replace(row, object=entry.object, seed=entry.seed)
         try:
-            if posed is None:
-                raise UserError(unreadable[name])
-            if (name, seed) not in entries:
-                raise UserError(known_failures.get(name, f"{sample} has no entry for it"))
-            found = score_entry(sample / entries[name, seed], posed, config, metrics, here)
-            records += [*found, replace(found[0], metric="failed", value=0.0)]
+            subject = entry.load()
+            here = replace(
+                here,
+                seconds=subject.cost.get("seconds", math.nan),
+                peak_mb=subject.cost.get("peak_mb", math.nan),
+            )
+            drawn = None if subject.model is None else draw_scored(subject)
+            found = list(score_subject(subject, tools, drawn))
+            features.add(subject, drawn)
+            records += [*as_records(here, found), replace(here, metric="failed", value=0.0)]
         except UserError as error:
-            failures[f"{name}/seed{seed}"] = str(error)
+            failures[f"{entry.object}/seed{entry.seed}"] = str(error)
             records.append(replace(here, metric="failed", value=1.0))
-    if len(failures) == len(expected):
-        raise UserError(
-            f"nothing in {sample} could be scored; the first reason: {next(iter(failures.values()))}"
-        )
-    return Evaluation(records, protocol, failures)
-
-
-def image_metrics(config: Config, protocol: Mapping[str, Any]) -> dict[str, Metric]:
-    """The metrics by name. One that the protocol calls n/a gives NaN for every image."""
-    if isinstance(protocol["metrics"]["lpips"], str):
-        return {"psnr": psnr, "ssim": ssim, "lpips": not_available}
-    model = load_lpips(config.evaluate.lpips, ledger=config.checkpoints.ledger)
-    return {"psnr": psnr, "ssim": ssim, "lpips": lpips_metric(model)}
-
-
-def score_entry(
-    folder: Path, posed: PosedObject, config: Config, metrics: Mapping[str, Metric], row: Record
-) -> list[Record]:
-    """All records of one sample folder, its cost first; `row` gives method, object, seed and protocol.
-
-    Raises UserError if a file is missing, broken or does not fit the object's views.
-    """
-    facts = read_sample_facts(folder / "sample.json")
-    views, renders = read_steps(folder / "steps.npz", posed)
-    row = replace(row, seconds=facts["seconds"], peak_mb=facts["peak_mb"])
-    scored = [i for i in range(len(posed.views)) if config.evaluate.views == "ring" or i not in posed.rig]
-    truth = composite(posed.views.rgba, config.evaluate.background)
-    drawn = render_model(folder / "model.ply", posed, scored, config.evaluate.background)
-    records = [replace(row, metric=name, value=facts[name]) for name in COST_METRICS]
-    results = {name: metric(drawn, truth[scored]) for name, metric in metrics.items()}
-    results["fg_psnr"] = foreground_psnr(drawn, truth[scored], posed.views.alpha[scored])
-    for name, values in results.items():
-        records += per_view(replace(row, metric=name), values, scored)
-    rig_truth = posed.views.on_white()[posed.rig]  # generators are taught on white, whatever is scored above
-    records += per_view(replace(row, metric="views_psnr"), psnr(views[-1], rig_truth), posed.rig)
-    for name, curve in matched_pose_residual(views, renders, metrics).items():
-        for step, values in enumerate(curve, start=1):
-            records += per_view(replace(row, metric=name, step=step), values, posed.rig)
-    return records
-
-
-def per_view(row: Record, values: Tensor, views: list[int]) -> Iterator[Record]:
-    """One record a view and one for their mean; views without a value (NaN) are left out of the mean."""
-    for view, value in zip(views, values.tolist(), strict=True):
-        yield replace(row, view=view, value=value)
-    yield replace(row, view=MEAN_VIEW, value=float(values.nanmean()))
+    if len(failures) == len(records):
+        reason = next(iter(failures.values()), "there is no entry")
+        raise UserError(f"nothing of {method} could be scored; the first reason: {reason}")
+    whole = replace(row, object=SET_OBJECT)
+    records += as_records(whole, features.values(tools.seed))
+    if method == TRUTH:  # once for the render set: embedding every ring again for each method costs seconds
+        records += as_records(whole, _floor(truth, tools))
+    facts = {
+        **truth.protocol.resolved,
+        "ground_truth_sha256": truth.sha256(),
+        "judge": tools.judge_facts,
+        "unavailable": tools.unavailable,
+    }
+    return Evaluation(records, facts, failures)
 
 
 @torch.no_grad()
-def render_model(path: Path, posed: PosedObject, views: list[int], background: float) -> Tensor:
-    """model.ply at the given ring views, (V, 3, H, W) in [0, 1].
-
-    The model lives in the input view's frame (input view at azimuth 0), so the ring is turned into it.
-    """
-    if not path.is_file():
-        raise UserError(f"{path} is missing; sample the object again")
-    cameras = posed.views.cameras
-    turned = replace(cameras, c2w=relative_c2w(cameras.c2w, cameras.c2w[posed.rig[0]]))
-    try:
-        gaussians = load_ply(path)
-        return rasterise(gaussians, turned[views], background=background).rgb.clamp(0, 1)
-    except (ValueError, IndexError, StopIteration) as error:
-        raise UserError(f"{path} cannot be drawn ({error}); sample the object again") from error
+def score_subject(subject: Subject, tools: Tools, drawn: Tensor | None) -> Iterator[Value]:
+    """Every value of one subject; families leave out what the subject has not. drawn: see `draw_scored`."""
+    yield from (Value(name, value) for name, value in subject.cost.items())
+    yield from image_family(subject, tools.image, drawn)
+    yield from views_family(subject, tools.image)
+    yield from consistency_family(subject, tools.consistency)
+    yield from epipolar_family(subject, tools.epipolar)
+    yield from geometry_family(subject, tools.geometry)
 
 
-def read_steps(path: Path, posed: PosedObject) -> tuple[Tensor, Tensor]:
-    """Generated views and renderings of the kept steps, each (K, V, 3, H, W) in [0, 1]."""
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            views, renders = arrays["views"], arrays["renders"]
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is not a readable steps.npz ({error}); sample the object again") from error
-    wanted = (len(posed.rig), *posed.views.rgba.shape[-2:], 3)
-    for name, array in (("views", views), ("renders", renders)):
-        if array.dtype != np.uint8 or array.ndim != 5 or array.shape[1:] != wanted or not len(array):
-            raise UserError(
-                f"{path} holds {name} {array.dtype}{array.shape}, expected uint8 (K, "
-                f"{', '.join(map(str, wanted))}); sample with the configuration of the renders"
-            )
-    images = [torch.from_numpy(a).permute(0, 1, 4, 2, 3).float() / 255 for a in (views, renders)]
-    return images[0], images[1]
+def _floor(truth: Truth, tools: Tools) -> list[Value]:
+    """How far ground truth is from ground truth at other poses, by the distances between distributions."""
+    objects = [truth.set.load(name) for name in truth.ids]
+    ring = {posed.id: embed_images(tools.encoder, posed.views.on_white()) for posed in objects}
+    return floor_family(ring, objects[0].rig)
 
 
-def read_sample_facts(path: Path) -> dict[str, float]:
-    """The cost of a sample: network_calls, seconds, peak_mb."""
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        return {name: float(facts[name]) for name in COST_METRICS}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path} is not a readable sample.json ({error!r}); sample the object again"
-        ) from error
+def as_records(row: Record, values: Iterable[Value]) -> list[Record]:
+    """Values of one subject as records; `row` gives method, object, seed and protocol."""
+    return [replace(row, metric=v.metric, value=v.value, view=v.view, step=v.step) for v in values]
 
 
-def read_sample_manifest(sample: Path) -> tuple[str, dict[tuple[str, int], str], dict[str, str]]:
-    """Method, folder of each (object, seed), and the reasons of objects that sampling gave up."""
-    path = sample / "manifest.json"
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        entries = {(str(e["object"]), int(e["seed"])): str(e["path"]) for e in data["entries"]}
-        failed = {str(e["object"]): str(e["reason"]) for e in data.get("failed", [])}
-        return str(data["method"]), entries, failed
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path} is not a readable sample manifest ({error!r}); run python -m aligncvc.sample first"
-        ) from error
-
-
-def _load_objects(renders: RenderSet) -> tuple[dict[str, PosedObject | None], dict[str, str]]:
-    objects: dict[str, PosedObject | None] = {}
-    reasons: dict[str, str] = {}
-    for name in renders.ids:
-        try:
-            objects[name] = renders.load(name)
-        except UserError as error:
-            objects[name], reasons[name] = None, str(error)
-    return objects, reasons
+def pixels_sha256(views: Views) -> str:
+    """Hash of the 8-bit RGBA pixels."""
+    pixels = (views.rgba.clamp(0, 1) * 255).round().byte().numpy()
+    return hashlib.sha256(str(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest()

@@ -34,7 +34,7 @@ class Model(Protocol):
     """A 3D result, in the frame of the input view (input view at azimuth 0, object in the unit sphere)."""
 
     def draw(self, cameras: Cameras, background: float) -> Rendering:
-        """rgb (V, 3, H, W) in [0, 1], alpha (V, 1, H, W), depth (V, 1, H, W) along the camera's axis, 0 = none."""
+        """rgb (V, 3, H, W) in [0, 1]; alpha, depth (V, 1, H, W); depth is z in the camera, 0 = nothing."""
 
     def mesh(self) -> trimesh.Trimesh | None:
         """The surface, in the same frame; None if the model has none (nothing opaque)."""

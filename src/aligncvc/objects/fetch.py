@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from aligncvc.config import Config, ObjectSet
+from aligncvc.config import EVALUATION_SET, Config, ObjectSet
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT, sha256_file, write_provenance
 from aligncvc.objects.download import Policy
@@ -24,11 +24,16 @@ SOURCES: dict[str, Callable[[ObjectSet, Context], list[Job]]] = {
 
 
 def object_set(config: Config, name: str) -> ObjectSet:
-    """A set of the configuration by name. UserError if it is not defined."""
-    if name not in config.objects.sets:
-        known = ", ".join(sorted(config.objects.sets))
-        raise UserError(f"the configuration has no object set {name!r}; it has {known}")
-    return config.objects.sets[name]
+    """A set of the configuration by name, with what the protocol chooses filled in.
+
+    UserError if it is not defined, or if the protocol's objects do not ship and no source is given for them.
+    """
+    objects, obtain = config.object_set(name), config.protocol.objects.obtain
+    if name == EVALUATION_SET and obtain is not None and objects.source == "bundled":
+        raise UserError(
+            f"the objects of protocol {config.protocol.name} do not ship with the repository: {obtain}"
+        )
+    return objects
 
 
 def _already_there(row: ObjectRow, path: Path) -> bool:

@@ -20,7 +20,12 @@ EVAL_PERCENT = 10
 
 @dataclass(frozen=True)
 class ObjectRow:
-    """One line of an object list. path: the bundled file or empty; sha256: of the GLB, empty if unknown."""
+    """One line of an object list. path: the bundled file or empty; sha256: of the GLB, empty if unknown.
+
+    For OBJ, PLY and STL files: up is the axis that points up, "y" (or empty) or "z"; front the azimuth in
+    degrees of the side that is to face the input view, 0 (or empty) at z-up's -y or y-up's +z, growing
+    counter-clockwise seen from above.
+    """
 
     id: str
     name: str
@@ -30,6 +35,8 @@ class ObjectRow:
     licence: str
     creator: str
     split: str
+    up: str = ""
+    front: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,12 +80,21 @@ def _read(path: Path, required: Iterable[str]) -> list[dict[str, str]]:
 
 def read_list(path: Path, required: Iterable[str] = REQUIRED) -> list[ObjectRow]:
     """Rows of an object list in order. Lines that begin with # are comments; `name`, `path`, `sha256` and
-    `split` may be absent (name = id, split = train). UserError on a missing file or column or a double id."""
+    `split` may be absent (name = id, split = train), and so may `up` and `front`. UserError on a missing
+    file or column, a double id, another axis or angle."""
     rows = []
     for row in _read(path, required):
         known = {key: row.get(key, "") for key in LIST_COLUMNS}
         known["name"] = known["name"] or known["id"]
         known["split"] = known["split"] or "train"
+        if known["up"] not in ("", "y", "z"):
+            raise UserError(
+                f"{path}: {known['id']} has up axis {known['up']!r}; write y or z in the column `up`"
+            )
+        if not re.fullmatch(r"(-?\d+(\.\d+)?)?", known["front"]):
+            raise UserError(
+                f"{path}: {known['id']} has front {known['front']!r}; write an azimuth in degrees"
+            )
         rows.append(ObjectRow(**known))
     check_ids((row.id for row in rows), path)
     return rows
@@ -108,8 +124,10 @@ def to_tsv(columns: Iterable[str], rows: Iterable[Mapping[str, str]], comment: s
 
 
 def write_list(path: Path, rows: Iterable[ObjectRow], comment: str = "") -> None:
-    """Write an object list atomically."""
-    write_text(path, to_tsv(LIST_COLUMNS, (asdict(row) for row in rows), comment))
+    """Write an object list atomically; the columns `up` and `front` only if a row has them."""
+    rows = list(rows)
+    columns = LIST_COLUMNS if any(row.up or row.front for row in rows) else LIST_COLUMNS[:-2]
+    write_text(path, to_tsv(columns, (asdict(row) for row in rows), comment))
 
 
 def write_manifest(path: Path, rows: Iterable[ManifestRow]) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from aligncvc.config import ObjectSet
 from aligncvc.errors import UserError
@@ -28,6 +32,8 @@ from aligncvc.objects.sweethome3d import (
 
 MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl")
 APT_SECONDS = 600
+OWN_TEXTURE_PX = 4096
+"""Textures of users' own OBJ files stay as they are up to this side."""
 
 
 @dataclass(frozen=True)
@@ -143,20 +149,34 @@ def sweethome3d_jobs(objects: ObjectSet, context: Context) -> list[Job]:
     return [job(row) for row in rows]
 
 
-def convert_mesh(path: Path, out: Path) -> None:
-    """Copy a GLB or convert glTF, OBJ, PLY or STL to one. UserError if it cannot be read."""
+def _turn(row: ObjectRow) -> NDArray[np.float64]:
+    """(3, 3) from the frame of a listed OBJ, PLY or STL file to glTF's (y up, the front at +z)."""
+    z_to_y = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
+    sine, cosine = (f(math.radians(float(row.front or 0))) for f in (math.sin, math.cos))
+    about_z = np.array([[cosine, sine, 0.0], [-sine, cosine, 0.0], [0.0, 0.0, 1.0]])
+    return z_to_y @ about_z @ (np.eye(3) if row.up == "z" else z_to_y.T)
+
+
+def convert_mesh(path: Path, out: Path, turn: NDArray[np.float64] | None = None) -> None:
+    """Copy a GLB or convert glTF, OBJ, PLY or STL to one. UserError if it cannot be read.
+
+    turn: (3, 3) from the frame of an OBJ, PLY or STL file to glTF's; None leaves it as it is.
+    """
     suffix = path.suffix.lower()
     if suffix == ".glb":
         copy_file(path, out)
     elif suffix == ".obj":
         beside = [f for f in path.parent.rglob("*") if f.is_file() and f.suffix.lower() != ".obj"]
         files = {f.relative_to(path.parent).as_posix(): f.read_bytes() for f in beside}
-        write_glb(out, obj_parts(path.read_bytes(), MemoryResolver(files)))
+        # Gazebo's layout (Google Scanned Objects): meshes/model.obj names what lies in materials/textures.
+        for texture in sorted(path.parent.parent.glob("materials/textures/*")):
+            files.setdefault(texture.name, texture.read_bytes())
+        write_glb(out, obj_parts(path.read_bytes(), MemoryResolver(files), turn, texture_px=OWN_TEXTURE_PX))
     else:
-        _export_with_trimesh(path, out)
+        _export_with_trimesh(path, out, None if suffix == ".gltf" else turn)
 
 
-def _export_with_trimesh(path: Path, out: Path) -> None:
+def _export_with_trimesh(path: Path, out: Path, turn: NDArray[np.float64] | None) -> None:
     import trimesh
 
     try:
@@ -164,6 +184,10 @@ def _export_with_trimesh(path: Path, out: Path) -> None:
         scene.metadata.clear()  # it holds this machine's paths
         for geometry in scene.geometry.values():
             geometry.metadata.clear()
+        if turn is not None:
+            homogeneous = np.eye(4)
+            homogeneous[:3, :3] = turn
+            scene.apply_transform(homogeneous)
         data = scene.export(file_type="glb")
     except Exception as error:  # the readers' errors are many; each means an unreadable mesh
         raise UserError(f"{path.name} does not load: {type(error).__name__}: {error}") from None
@@ -187,7 +211,8 @@ def folder_jobs(objects: ObjectSet, context: Context) -> list[Job]:
         rows = select(_folder_rows(folder), objects.split, objects.limit)
 
     def job(row: ObjectRow) -> Job:
-        return Job(row, lambda out: convert_mesh(folder / (row.path or row.source), out))
+        turn = _turn(row) if row.up or row.front else None
+        return Job(row, lambda out: convert_mesh(folder / (row.path or row.source), out, turn))
 
     return [job(row) for row in rows]
 

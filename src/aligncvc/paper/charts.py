@@ -8,11 +8,13 @@ from itertools import cycle
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from aligncvc.paper.data import Material, bootstrap, by_object, last_step, smooth
+from aligncvc.evaluate.catalogue import CATALOGUE, SET_OBJECT, Metric
+from aligncvc.paper.data import UPPER_BOUND, Material, curve, smooth
 from aligncvc.paper.panels import Drawn
-from aligncvc.paper.style import COLOURS, MARKERS, QUIET, WIDTH_IN, method_colours, spread
+from aligncvc.paper.style import COLOURS, EMPTY, INK, MARKERS, QUIET, WIDTH_IN, method_colours, spread
 
 SMOOTHING = 0.1
 """Moving-average window as a share of the training steps."""
@@ -32,72 +34,182 @@ def label_ends(axes: Axes, ends: Mapping[str, tuple[float, float]], colours: Map
     low, high = axes.get_ylim()
     inches = axes.get_window_extent().height / axes.figure.dpi
     placed = spread([y for _, y in ends.values()], 0.135 * (high - low) / inches)
-    right = max(x for x, _ in ends.values())
+    right = max(axes.get_xlim()[1], *(x for x, _ in ends.values()))
     for name, level in zip(ends, placed, strict=True):
         axes.annotate(
-            name, (right, level), xytext=(5, 0), textcoords="offset points", annotation_clip=False,
+            name, (right, level), xytext=(3, 0), textcoords="offset points", annotation_clip=False,
             va="center", color=colours[name], size=7.5,
         )  # fmt: skip
 
 
-def cvc_curve(material: Material) -> Drawn | None:
-    """residual_psnr at each kept step, a line a method with its 95 % band; None without such records."""
-    curves: dict[str, list[tuple[float, tuple[float, float] | None]]] = {}
-    objects: set[str] = set()
-    for name in material.samples:
-        records = material.records.get(name, [])
-        points = []
-        for step in range(1, last_step(records, "residual_psnr") + 1):
-            values = by_object(records, "residual_psnr", step)
-            if values:
-                objects |= values.keys()
-                interval = bootstrap(list(values.values()), material.config.seed, "cvc_curve", name, step)
-                points.append((float(np.mean(list(values.values()))), interval))
-        if points:
-            curves[name] = points
-    if not curves:
-        return None
-    figure = Figure(figsize=(WIDTH_IN * 0.72, 3.1))
-    axes = figure.add_axes((0.1, 0.14, 0.68, 0.74))
-    colours = method_colours(list(material.samples), material.lead)
-    banded = False
-    shapes = dict(
-        zip([material.lead, *(n for n in curves if n != material.lead)], cycle(MARKERS), strict=False)
-    )
-    for name, points in curves.items():
+def line_panel(
+    axes: Axes,
+    material: Material,
+    metric: str,
+    methods: Sequence[str],
+    colours: Mapping[str, str],
+    *,
+    ends: bool = False,
+    faint: bool = False,
+) -> None:
+    """A metric over the kept steps: a line a method with its 95 % band, the upper bound dashed.
+
+    ends: names at the right ends of the lines. faint: lines step back, for metrics that discriminate nothing.
+    """
+    levels: dict[str, tuple[float, float]] = {}
+    steps, strength = 1, 0.35 if faint else 1.0
+    for name, marker in zip(methods, cycle(MARKERS), strict=False):
+        points = curve(material.of(name), metric, material.config.seed)
+        if not points:
+            continue
+        steps = max(steps, len(points))
         xs, lead = np.arange(1, len(points) + 1), name == material.lead
-        if all(interval for _, interval in points):
-            low, high = np.array([interval for _, interval in points]).T
-            axes.fill_between(xs, low, high, color=colours[name], alpha=0.13, linewidth=0)
-            banded = True
+        means, low, high = np.array(points).T
+        axes.fill_between(xs, low, high, color=colours[name], alpha=0.14 * strength, linewidth=0)
         axes.plot(
-            xs, [value for value, _ in points], color=colours[name], marker=shapes[name],
-            markeredgecolor="white", markeredgewidth=0.6, linewidth=2.4 if lead else 1.6,
-            zorder=4 if lead else 3,
+            xs, means, color=colours[name], marker=marker, markersize=3.6, markeredgecolor="white",
+            markeredgewidth=0.5, linewidth=2.0 if lead else 1.3, zorder=4 if lead else 3, alpha=strength,
         )  # fmt: skip
-    steps = max(map(len, curves.values()))
-    axes.set_xlim(0.9 if steps > 1 else 0.5, steps + 0.05 if steps > 1 else 1.5)
+        levels[name] = (len(points), float(means[-1]))
+    delta = metric.startswith("delta_")
+    # the control's views are the ground truth, so their score against it is no level to reach
+    bound = [] if delta else curve(material.of(UPPER_BOUND), metric, material.config.seed)
+    if bound:
+        axes.axhline(
+            bound[-1].mean, color=INK, linewidth=0.9, linestyle=(0, (4, 2)), zorder=2, alpha=strength
+        )
+        levels |= {UPPER_BOUND: (steps, bound[-1].mean)} if ends else {}
+    if delta:
+        axes.axhline(0.0, color=QUIET, linewidth=0.6, zorder=1)
+    axes.set_xlim(0.85, steps + 0.15)
     axes.set_xticks(range(1, steps + 1))
-    axes.set_xlabel("kept sampling step")
-    axes.set_title("Generated views against renderings at the same pose, PSNR in dB ↑", color=QUIET, pad=8)
-    axes.yaxis.set_major_locator(MaxNLocator(6))
-    label_ends(axes, {n: (len(p), p[-1][0]) for n, p in curves.items()}, colours)
-    ends = "; ".join(f"{name} {_interval(*points[-1])}" for name, points in curves.items())
-    band = "bands: 95 % bootstrap over objects" if banded else "one object, so no band"
-    caption = (
-        "Cross-view consistency along sampling: PSNR in dB between generated views and renderings of the "
-        f"reconstructed model at the same poses, mean over {len(objects)} object"
-        f"{'s' * (len(objects) != 1)} and {len(material.config.sample.seeds)} seed"
-        f"{'s' * (len(material.config.sample.seeds) != 1)} ({band}; higher is more consistent). "
-        f"At the last step: {ends}. Two-stage sampling is observed at up to four of its steps."
-    )
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+    axes.margins(y=0.12)
+    if ends and levels:
+        label_ends(axes, levels, {**colours, UPPER_BOUND: INK})
+
+
+ROWS = {
+    "residual_": ("Residual", "generated views against renderings of the model, at the same poses"),
+    "delta_": ("Delta", "the views' score minus the renderings' score, against ground truth; 0 is agreement"),
+    "heldout_": (
+        "Held-out",
+        "one half of the views is reconstructed; its renderings against the other half, both ways",
+    ),
+    "split_": ("Split-half", "the two halves' reconstructions against each other, at poses of neither"),
+    "kernel_lite0_": ("Kernel distance", "between sets, on EfficientNet-Lite0 features"),
+    "": ("Epipolar", "matches between neighbouring views against the known cameras"),
+}
+"""Rows of the consistency curves by beginning of the metrics' names, with what they compare.
+
+Frechet distances are left out: biased upward for few images; the kernel distance is not.
+"""
+
+SHORT = {
+    "kernel_lite0_views": "views / truth", "kernel_lite0_renders": "renderings / truth",
+    "kernel_lite0_views_renders": "views / renderings", "split_chamfer_half_sum": "Chamfer, half sum",
+}  # fmt: skip
+
+FAMILIES = ("consistency", "distribution")
+
+
+def step_metrics(material: Material, methods: Sequence[str]) -> dict[str, list[Metric]]:
+    """The consistency metrics that were measured at some step for one of these methods, by row."""
+    measured = {r.metric for name in methods for r in material.of(name) if r.step >= 1}
+    rows: dict[str, list[Metric]] = {start: [] for start in ROWS}
+    for metric in CATALOGUE.values():
+        skipped = metric.name == "matches" or metric.name.startswith("frechet_")
+        if metric.per_step and metric.family in FAMILIES and metric.name in measured and not skipped:
+            rows[next(start for start in ROWS if metric.name.startswith(start))].append(metric)
+    return {start: metrics for start, metrics in rows.items() if metrics}
+
+
+def panel_title(metric: Metric, start: str) -> str:
+    """What the row's heading leaves to say, with the metric's arrow."""
+    words = SHORT.get(metric.name, metric.heading.removeprefix(ROWS[start][0]).strip())
+    return words + metric.arrow.removeprefix(metric.heading)
+
+
+def consistency_curves(material: Material) -> Drawn | None:
+    """Every consistency metric over the kept steps, small multiples; None if none was measured by step."""
+    methods = material.compared
+    rows = step_metrics(material, methods)
+    if not rows:
+        return None
+    colours = method_colours(list(material.samples), material.lead)
+    across = max(4, *map(len, rows.values()))
+    tall, foot = 1.5, 0.52
+    height = len(rows) * tall + foot
+    figure = Figure(figsize=(WIDTH_IN, height))
+    muted = []
+    for row, (start, metrics) in enumerate(rows.items()):
+        heading, meaning = ROWS[start]
+        level = 1 - (row * tall + 0.1) / height
+        figure.text(0.004, level, heading, size=8, weight="bold", va="center")
+        figure.text(0.16, level, meaning, size=7.5, color=QUIET, va="center")
+        for column, metric in enumerate(metrics):
+            bottom = 1 - (row * tall + 1.22) / height
+            axes = figure.add_axes(((column + 0.25) / across, bottom, 0.68 / across, 0.8 / height))
+            weak = material.verdicts.get(metric.name) == "no"
+            line_panel(axes, material, metric.name, methods, colours, faint=weak)
+            axes.set_title(panel_title(metric, start), color=QUIET if weak else INK, size=7, pad=3)
+            axes.tick_params(labelsize=6.5, pad=2)
+            if row == len(rows) - 1:
+                axes.set_xlabel("kept sampling step", size=7)
+            if weak:
+                muted.append(metric.heading)
+                grey_out(axes)
+    handles = [
+        Line2D([], [], color=colours[name], marker=marker, markersize=4, label=name)
+        for name, marker in zip(methods, cycle(MARKERS), strict=False)
+        if material.of(name)
+    ]
+    if material.of(UPPER_BOUND):
+        handles.append(Line2D([], [], color=INK, linewidth=0.9, linestyle=(0, (4, 2)), label=UPPER_BOUND))
+    figure.legend(handles=handles, loc="lower center", ncols=len(handles), frameon=False, fontsize=7.5)
+    names = [metric.heading for metrics in rows.values() for metric in metrics]
     return Drawn(
-        figure, caption, f"Line chart of residual PSNR over sampling steps. At the last step: {ends}."
+        figure,
+        _curves_caption(material, methods, muted),
+        f"Line charts over sampling steps of {', '.join(names)}.",
     )
 
 
-def _interval(value: float, interval: tuple[float, float] | None) -> str:
-    return f"{value:.2f}" + ("" if interval is None else f" [{interval[0]:.2f}, {interval[1]:.2f}]")
+def grey_out(axes: Axes) -> None:
+    """Say on the panel itself that its metric tells nothing apart on this rig."""
+    axes.set_facecolor(EMPTY)
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high + 0.2 * (high - low))  # room for the words
+    axes.text(
+        0.5, 0.96, "does not discriminate", transform=axes.transAxes, ha="center", va="top", size=6.5,
+        color=QUIET, style="italic", zorder=6,
+    )  # fmt: skip
+
+
+def _curves_caption(material: Material, methods: Sequence[str], muted: Sequence[str]) -> str:
+    bound = (
+        f" Dashed: the true views through the same reconstructor ({UPPER_BOUND}); a method may lie beyond it "
+        "because smooth views are easier to agree with than true ones."
+        if material.of(UPPER_BOUND)
+        else ""
+    )
+    grey = (
+        f" Grey: does not rank the controls GT > jittered > shuffled on this rig ({', '.join(muted)})."
+        if muted
+        else ""
+    )
+    return (
+        f"Every consistency metric after each kept sampling step: means over {counted(material, methods)}, "
+        "bands: 95 % bootstrap over objects and seeds. Arrows say which way is better."
+        f"{bound}{grey} Two-stage sampling is observed at up to four of its steps."
+    )
+
+
+def counted(material: Material, methods: Sequence[str]) -> str:
+    """How many objects and seeds stand behind the numbers of these methods."""
+    found = {(r.object, r.seed) for n in methods for r in material.of(n) if r.object != SET_OBJECT}
+    objects, seeds = len({name for name, _ in found}), len({seed for _, seed in found})
+    return f"{objects} object{'s' * (objects != 1)} and {seeds} seed{'s' * (seeds != 1)}"
 
 
 def training(logs: Mapping[str, Mapping[str, np.ndarray]]) -> Drawn | None:

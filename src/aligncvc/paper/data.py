@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -14,19 +15,22 @@ import numpy as np
 
 from aligncvc.config import Config
 from aligncvc.errors import UserError
+from aligncvc.evaluate.catalogue import CATALOGUE, CONTROL_PREFIX, SET_OBJECT
 from aligncvc.evaluate.records import FINAL_STEP, MEAN_VIEW, Record
-from aligncvc.evaluate.score import read_sample_manifest, read_steps, render_model
+from aligncvc.evaluate.samples import read_manifest, read_steps, render_model
+from aligncvc.evaluate.stats import Interval, interval, samples_of
 from aligncvc.renderset import PosedObject, RenderSet
 from aligncvc.streams import numpy_stream
-
-BOOTSTRAP_DRAWS = 2000
-"""Resamples of the objects behind a 95 % interval."""
 
 Image = np.ndarray
 """(H, W, 3) float32 in [0, 1]."""
 
 Steps = tuple[np.ndarray, np.ndarray]
 """Generated views and renderings of the kept steps, each (K, V, H, W, 3) float32 in [0, 1]."""
+
+
+UPPER_BOUND = f"{CONTROL_PREFIX}gt"
+"""The control made of the true views: what the reconstructor allows at best."""
 
 
 def mean(values: Iterable[float]) -> float:
@@ -61,16 +65,20 @@ def by_method(records: Iterable[Record]) -> dict[str, list[Record]]:
     return dict(groups)
 
 
-def bootstrap(values: Sequence[float], seed: int, *names: object) -> tuple[float, float] | None:
-    """The 95 % percentile interval of the mean over objects, from a named random stream.
+def measured(records: Sequence[Record], metric: str, step: int, seed: int) -> Interval:
+    """Mean and 95 % interval of a metric at a step; set-level metrics bring theirs along as records."""
+    found = samples_of(records, metric, step)
+    known = CATALOGUE.get(metric)
+    if known is None or not known.set_level:
+        return interval(found, seed, "figure", metric)
+    whole = {name: samples_of(records, metric + name, step) for name in ("", "_lo", "_hi")}
+    return Interval(*(mean(v for (o, _), v in part.items() if o == SET_OBJECT) for part in whole.values()))
 
-    None for fewer than two objects: one object says nothing about the spread.
-    """
-    if len(values) < 2:
-        return None
-    draw = numpy_stream(seed, "bootstrap", *names).integers(0, len(values), (BOOTSTRAP_DRAWS, len(values)))
-    low, high = np.percentile(np.asarray(values, dtype=np.float64)[draw].mean(1), [2.5, 97.5])
-    return float(low), float(high)
+
+def curve(records: Sequence[Record], metric: str, seed: int) -> list[Interval]:
+    """A metric after each kept sampling step 1..K; empty where it was measured at no step."""
+    points = [measured(records, metric, k, seed) for k in range(1, last_step(records, metric) + 1)]
+    return points if any(not math.isnan(point.mean) for point in points) else []
 
 
 @dataclass(frozen=True)
@@ -89,35 +97,64 @@ class SampleSet:
 
 @dataclass(frozen=True)
 class Material:
-    """Everything behind the figures. samples: by method, in the configuration's order."""
+    """Everything behind the figures.
+
+    samples: by method, in the configuration's order; controls: likewise by name (`control:gt`). verdicts:
+    whether a metric ranks the controls, by metric: yes, no or n/a. names: of objects, by id.
+    """
 
     config: Config
     records: Mapping[str, list[Record]]
     samples: Mapping[str, SampleSet]
     renders: RenderSet
+    controls: Mapping[str, SampleSet] = field(default_factory=dict)
+    verdicts: Mapping[str, str] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def seed(self) -> int:
         """The sampling seed that is shown: the configuration's first."""
-        return self.config.sample.seeds[0]
+        return self.config.seeds[0]
 
     @cached_property
     def showcase(self) -> list[PosedObject]:
-        """The first config.paper.showcase objects of the render manifest: taken in order, not chosen."""
-        return [self.renders.load(name) for name in self.renders.ids[: self.config.paper.showcase]]
+        """config.paper.showcase objects drawn by the configuration's seed, in the manifest's order."""
+        return [self.renders.load(name) for name in drawn_by_seed(self.config, self.renders.ids)]
 
     @property
     def lead(self) -> str:
-        """The method shown step by step: the one aligned by both losses, else the last."""
-        for name in self.samples:
-            run = self.config.sample.methods[name].run
-            if run is not None and self.config.align.runs[run].soft and self.config.align.runs[run].hard:
-                return name
-        return list(self.samples)[-1]
+        """The method that the figures are about."""
+        return lead_method(self.config, list(self.samples))
+
+    @property
+    def baseline(self) -> str | None:
+        """The two-stage method with most steps, the classic pipeline; None if there is none."""
+        methods = self.config.sample.methods
+        found = [n for n in self.samples if methods[n].sampler == "two_stage"]
+        return max(found, key=lambda name: methods[name].steps, default=None)
+
+    @property
+    def compared(self) -> list[str]:
+        """The methods of table1, or all where it shows none of them."""
+        found = [n for n in self.samples if "table1" in self.config.sample.methods[n].table]
+        return found or list(self.samples)
+
+    def folder(self, method: str, posed: PosedObject) -> Path | None:
+        """Where the shown seed's sample of a method or control lies, None if that sample failed."""
+        found = self.samples.get(method) or self.controls.get(method)
+        return None if found is None else found.path(posed.id, self.seed)
+
+    def of(self, method: str) -> list[Record]:
+        """All records of a method or control."""
+        return list(self.records.get(method, []))
+
+    def label(self, posed: PosedObject) -> str:
+        """An object's name for people, else its id."""
+        return self.names.get(posed.id, posed.id)
 
     def steps(self, method: str, posed: PosedObject) -> Steps | None:
         """The kept steps of the shown seed, None if that sample failed."""
-        folder = self.samples[method].path(posed.id, self.seed)
+        folder = self.folder(method, posed)
         if folder is None:
             return None
         views, renders = read_steps(folder / "steps.npz", posed)
@@ -125,7 +162,7 @@ class Material:
 
     def drawn(self, method: str, posed: PosedObject, view: int) -> Image | None:
         """model.ply of the shown seed on white at a ring pose, None if that sample failed."""
-        folder = self.samples[method].path(posed.id, self.seed)
+        folder = self.folder(method, posed)
         if folder is None:
             return None
         return render_model(folder / "model.ply", posed, [view], 1.0)[0].permute(1, 2, 0).numpy()
@@ -136,17 +173,50 @@ class Material:
         return by_object(shown, "residual_psnr", step).get(posed.id, math.nan)
 
 
+def lead_method(config: Config, names: Sequence[str]) -> str:
+    """Of these methods the one aligned by both losses, in table1 if several are; else the last."""
+    methods, both = config.sample.methods, []
+    for name in names:
+        run = methods[name].run
+        if run is not None and config.align.runs[run].soft and config.align.runs[run].hard:
+            both.append(name)
+    return next((n for n in both if "table1" in methods[n].table), [*names, *both][-1])
+
+
+def drawn_by_seed(config: Config, ids: Sequence[str]) -> list[str]:
+    """config.paper.showcase of these objects, drawn from a named random stream, in their order."""
+    order = numpy_stream(config.seed, "showcase").permutation(len(ids))
+    return [ids[i] for i in sorted(order[: config.paper.showcase])]
+
+
+def read_verdicts(path: Path) -> dict[str, str]:
+    """Whether each metric ranks the controls (yes, no, n/a), from discrimination.csv. Raises UserError."""
+    try:
+        with path.open(encoding="utf-8", newline="") as handle:
+            return {str(row["metric"]): str(row["discriminates"]) for row in csv.DictReader(handle)}
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError) as error:
+        raise UserError(
+            f"{path} does not say which metrics discriminate ({error!r}); check the controls again"
+        ) from error
+
+
 def load_material(
-    config: Config, records: Iterable[Record], manifests: Sequence[Path], renders: Path
+    config: Config,
+    records: Iterable[Record],
+    manifests: Sequence[Path],
+    renders: Path,
+    verdicts: Mapping[str, str] | None = None,
+    names: Mapping[str, str] | None = None,
 ) -> Material:
-    """Read the sample manifests and the render manifest.
+    """Read the sample manifests, of methods and of controls, and the render manifest.
 
     Raises UserError for a manifest that is unreadable, of an unknown method, or given twice.
     """
     found: dict[str, SampleSet] = {}
     for manifest in manifests:
-        method, entries, _ = read_sample_manifest(manifest.parent)
-        if method not in config.sample.methods:
+        known = read_manifest(manifest.parent)
+        method, entries = known.method, known.entries
+        if method not in config.sample.methods and not method.startswith(CONTROL_PREFIX):
             raise UserError(
                 f"{manifest} holds samples of {method!r}, which sample.methods does not define; "
                 "use the configuration that they were sampled with"
@@ -154,10 +224,13 @@ def load_material(
         if method in found:
             raise UserError(f"{manifest} and {found[method].folder} are both samples of {method!r}; give one")
         found[method] = SampleSet(method, manifest.parent, entries)
-    if not found:
-        raise UserError("figures need samples; give --samples with at least one manifest.json")
     ordered = {name: found[name] for name in config.sample.methods if name in found}
-    return Material(config, by_method(records), ordered, RenderSet(renders))
+    if not ordered:
+        raise UserError("figures need samples of a method; give --samples with at least one manifest.json")
+    controls = {name: found[name] for name in found if name not in ordered}
+    return Material(
+        config, by_method(records), ordered, RenderSet(renders), controls, dict(verdicts or {}), names or {}
+    )
 
 
 def held_out_view(posed: PosedObject) -> int:
@@ -169,6 +242,12 @@ def held_out_view(posed: PosedObject) -> int:
     anchor = posed.rig[max(0, len(posed.rig) // 2 - 1)]
     gap = ring // len(posed.rig)
     return (anchor + gap // 2) % ring
+
+
+def between_rig(posed: PosedObject) -> list[int]:
+    """Ring indices halfway between neighbours of the rig; the rig itself where the ring holds no others."""
+    ring = len(posed.views)
+    return [(anchor + ring // len(posed.rig) // 2) % ring for anchor in posed.rig]
 
 
 def truth(posed: PosedObject, view: int) -> Image:

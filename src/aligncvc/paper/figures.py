@@ -11,12 +11,17 @@ from aligncvc.config import Config
 from aligncvc.errors import UserError
 from aligncvc.evaluate.records import concat
 from aligncvc.files import write_json
-from aligncvc.paper.charts import cvc_curve, training
-from aligncvc.paper.data import Material, load_material, read_training
-from aligncvc.paper.panels import Drawn, cvc_strip, qualitative, teaser
+from aligncvc.paper.agreement import agreement
+from aligncvc.paper.charts import consistency_curves, training
+from aligncvc.paper.data import Material, load_material, read_training, read_verdicts
+from aligncvc.paper.dots import controls, quality_vs_cost
+from aligncvc.paper.panels import Drawn, comparison, teaser
+from aligncvc.paper.pieces import object_names
 from aligncvc.paper.style import save_figure, styled
 
 INDEX = "index.json"
+
+CHARTS = {"consistency_curves": consistency_curves, "controls": controls, "quality_vs_cost": quality_vs_cost}
 
 
 def write_figures(
@@ -26,15 +31,19 @@ def write_figures(
     renders: Path,
     align: Sequence[Path],
     out: Path,
+    discrimination: Path | None = None,
 ) -> list[dict[str, object]]:
     """Write every figure that the inputs allow as PNG, SVG and PDF into `out`, then index.json.
 
-    metrics: CSVs of records; samples: manifest.json of each method; renders: manifest.tsv of the ground
-    truth; align: metrics.jsonl of each alignment run, which the folder is named after. Returns the index:
-    a list of {name, files, caption, alt}, files being names beside it. A figure without data (a chart whose
-    metric nobody recorded) is left out of it. Raises UserError for inputs that cannot be read or compared.
+    metrics: CSVs of records; samples: manifest.json of each method and control; renders: manifest.tsv of the
+    ground truth; align: metrics.jsonl of each alignment run, which the folder is named after;
+    discrimination: which metrics rank the controls. Returns the index: a list of {name, files, caption, alt},
+    files being names beside it. A figure without data (a chart whose metric nobody recorded) is left out of
+    it. Raises UserError for inputs that cannot be read or compared.
     """
-    material = load_material(config, concat(metrics), samples, renders)
+    verdicts = read_verdicts(discrimination) if discrimination else None
+    names = object_names(config)
+    material = load_material(config, concat(metrics), samples, renders, verdicts, names)
     logs = read_logs(align)
     index: list[dict[str, object]] = []
     with styled():
@@ -58,9 +67,11 @@ def draw_figures(
 ) -> Iterator[tuple[str, Drawn]]:
     """Each figure that the data allow, with its name, in the index's order; to be drawn inside `styled`."""
     yield "teaser", teaser(material)
-    for name, draw in (("cvc_strip", cvc_strip), ("cvc_curve", cvc_curve)):
+    if (drawn := agreement(material)) is not None:
+        yield "agreement", drawn
+    yield "comparison", comparison(material)
+    for name, draw in CHARTS.items():
         if (drawn := draw(material)) is not None:
             yield name, drawn
-    yield "qualitative", qualitative(material)
     if (drawn := training(logs)) is not None:
         yield "training", drawn

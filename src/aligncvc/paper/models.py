@@ -14,8 +14,9 @@ from torch import Tensor
 from aligncvc.cameras import orbit
 from aligncvc.config import Config, Method
 from aligncvc.errors import UserError
-from aligncvc.evaluate.score import read_sample_manifest
+from aligncvc.evaluate.samples import read_manifest
 from aligncvc.gaussians import Gaussians, load_ply
+from aligncvc.paper.data import lead_method
 from aligncvc.splat import rasterise
 from aligncvc.viewer.pack import widen_to_pixels
 from aligncvc.viewer.page import ViewSettings, viewer_html
@@ -39,14 +40,9 @@ class Model:
 
 
 def chosen_method(config: Config) -> tuple[str, Method]:
-    """The method whose models are shown: the one aligned by both losses, else the last."""
-    methods = config.sample.methods
-    for name, method in methods.items():
-        run = config.align.runs[method.run] if method.run is not None else None
-        if run is not None and run.soft and run.hard:
-            return name, method
-    name = list(methods)[-1]
-    return name, methods[name]
+    """The method whose models are shown, as in the figures (`lead_method`)."""
+    name = lead_method(config, list(config.sample.methods))
+    return name, config.sample.methods[name]
 
 
 def webp(image: Tensor) -> str:
@@ -88,14 +84,14 @@ def read_models(
     If the chosen method has no samples here, the last manifest's is shown; without any, (None, []).
     Samples whose model.ply is missing are left out. Raises UserError for an unreadable manifest or model.
     """
-    found = {path.parent: read_sample_manifest(path.parent) for path in manifests}
+    found = {path.parent: read_manifest(path.parent) for path in manifests}
     wanted = chosen_method(config)[0]
-    folder = next((f for f, (name, _, _) in found.items() if name == wanted), None)
+    folder = next((f for f, manifest in found.items() if manifest.method == wanted), None)
     if folder is None and found:
         folder = list(found)[-1]
     if folder is None:
         return None, []
-    method, entries, _ = found[folder]
+    method, entries = found[folder].method, found[folder].entries
     first_seed: dict[str, str] = {}
     for (object_id, _), path in sorted(entries.items(), key=lambda item: item[0][1]):
         first_seed.setdefault(object_id, path)

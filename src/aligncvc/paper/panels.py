@@ -1,8 +1,7 @@
-"""Figures made of images: teaser, consistency strip, qualitative comparison."""
+"""Figures made of images: the teaser (the paper's Figure 1) and the comparison (its Figure 5)."""
 
 from __future__ import annotations
 
-import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from aligncvc.paper.data import Material, azimuth_deg, held_out_view, truth
+from aligncvc.paper.data import UPPER_BOUND, Material, azimuth_deg, between_rig, held_out_view, truth
 from aligncvc.paper.style import FAINT, INK, LEAD_COLOUR, QUIET, WIDTH_IN, show
 from aligncvc.renderset import PosedObject
 
@@ -57,8 +56,8 @@ class Sheet:
 
 
 def object_label(name: str) -> str:
-    """An object's id broken at its hyphens into short lines."""
-    return "\n".join(textwrap.wrap(name.replace("_", "_ "), 15, break_long_words=True)).replace("_ ", "_")
+    """An object's name or id in short lines."""
+    return "\n".join(textwrap.wrap(name.replace("_", "_ "), 13, break_long_words=True)).replace("_ ", "_")
 
 
 def image_grid(
@@ -99,18 +98,18 @@ def image_grid(
         top = HEAD_IN + i * (cell + GAP_IN)
         if i:
             sheet.rule(0.04, width - GAP_IN, top - GAP_IN / 2, FAINT)
-        sheet.text(0.04, top + cell / 2, object_label(name), va="center", color=QUIET, size=6.2)
+        sheet.text(0.04, top + cell / 2, object_label(name), va="center", color=QUIET, size=7)
         for left, image in zip(lefts, images, strict=True):
             show(sheet.axes(left, top, cell, cell), image)
     return sheet.figure
 
 
-def _objects(material: Material) -> str:
+def chosen_objects(material: Material) -> str:
     """How the shown objects were picked."""
     count, total = len(material.showcase), len(material.renders)
     if count == total:
         return f"All {total} objects of the set"
-    return f"The first {count} of {total} objects in the manifest's order (not chosen by result)"
+    return f"{count} of {total} objects, drawn by the configuration's seed, not by eye"
 
 
 def _degrees(posed: PosedObject, view: int) -> str:
@@ -123,109 +122,99 @@ def _role(posed: PosedObject) -> str:
     return "a pose the generator never draws" if free else "one of the generator's poses"
 
 
+TURNS, UNROLLED = 4, 2
+"""Objects of the teaser that are turned, and objects that are shown step by step."""
+
+
+@dataclass(frozen=True)
+class Strip:
+    """One block of the teaser: an input and what became of it. titles: of the images after the input."""
+
+    name: str
+    titles: Sequence[str]
+    input: np.ndarray
+    images: Sequence[np.ndarray | None]
+
+
+def turned(material: Material, posed: PosedObject) -> Strip:
+    """The final model of the lead at four poses between those of the rig."""
+    views = between_rig(posed)
+    images = [material.drawn(material.lead, posed, view) for view in views]
+    titles = [_degrees(posed, view) for view in views]
+    return Strip(material.label(posed), titles, truth(posed, posed.rig[0]), images)
+
+
+def unrolled(material: Material, posed: PosedObject, kept: int) -> Strip:
+    """The renderings after each kept step at the rig's second pose."""
+    steps, column = material.steps(material.lead, posed), min(1, len(posed.rig) - 1)
+    images = [None] * kept if steps is None else [image[column] for image in steps[1]]
+    titles = [f"step {k + 1}" for k in range(kept)]
+    return Strip(material.label(posed), titles, truth(posed, posed.rig[0]), images)
+
+
+def strips(rows: Sequence[Sequence[Strip]]) -> Figure:
+    """Blocks of images side by side, row by row; the input of each stands apart from what was made of it."""
+    across = max(map(len, rows))
+    cells = max(len(strip.images) for row in rows for strip in row)
+    apart, between, head = 0.1, 0.24, 0.36
+    cell = min((WIDTH_IN - (across - 1) * between) / across / (cells + 1) - apart / (cells + 1), 0.95)
+    block = (cells + 1) * cell + apart
+    pitch = cell + head + 0.08
+    sheet = Sheet(across * block + (across - 1) * between, len(rows) * pitch)
+    for i, row in enumerate(rows):
+        for j, strip in enumerate(row):
+            left, top = j * (block + between), i * pitch
+            sheet.text(left, top + 0.1, strip.name, va="center", color=INK, size=7.5, weight="bold")
+            sheet.rule(left, left + block, top + 0.19)
+            sheet.text(left + cell / 2, top + 0.28, "input", ha="center", va="center", color=QUIET, size=7)
+            show(sheet.axes(left, top + head, cell, cell), strip.input)
+            for k, (title, image) in enumerate(zip(strip.titles, strip.images, strict=True)):
+                x = left + apart + (k + 1) * cell
+                sheet.text(x + cell / 2, top + 0.28, title, ha="center", va="center", color=QUIET, size=7)
+                show(sheet.axes(x, top + head, cell - 0.03, cell), image)
+    return sheet.figure
+
+
 def teaser(material: Material) -> Drawn:
-    """Input, the rendering of every step, and a novel view beside its ground truth; one object a row."""
-    lead, first = material.lead, material.showcase[0]
-    column = min(1, len(first.rig) - 1)
-    rows, kept = [], 1
-    for posed in material.showcase:
-        steps = material.steps(lead, posed)
-        kept = max(kept, 0 if steps is None else len(steps[1]))
-    for posed in material.showcase:
-        steps, novel = material.steps(lead, posed), held_out_view(posed)
-        shown = [] if steps is None else [image[column] for image in steps[1]]
-        images = [truth(posed, posed.rig[0]), *shown, *[None] * (kept - len(shown))]
-        images += [truth(posed, posed.rig[column])]
-        images += [material.drawn(lead, posed, novel), truth(posed, novel)]
-        rows.append((posed.id, images))
-    pose, novel_pose = _degrees(first, first.rig[column]), _degrees(first, held_out_view(first))
-    groups = [
-        ("", ["input"]),
-        (f"renderings, step by step, at {pose}", [str(k + 1) for k in range(kept)] + ["truth"]),
-        (f"novel view, {novel_pose}", ["model", "truth"]),
-    ]
+    """The paper's Figure 1: objects turned, and objects step by step."""
+    lead, shown = material.lead, material.showcase
+    turns, steps = shown[: max(1, len(shown) - UNROLLED)][:TURNS], shown[-UNROLLED:]
+    known = [found for posed in steps if (found := material.steps(lead, posed))]
+    kept = max((len(found[1]) for found in known), default=1)
+    blocks = [turned(material, posed) for posed in turns]
+    rows = [blocks[i : i + 2] for i in range(0, len(blocks), 2)]
+    rows.append([unrolled(material, posed, kept) for posed in steps])
+    poses = ", ".join(_degrees(turns[0], view) for view in between_rig(turns[0]))
+    pose = _degrees(steps[0], steps[0].rig[min(1, len(steps[0].rig) - 1)])
     caption = (
         f"One image to a 3D model in {material.config.sample.methods[lead].steps} denoising steps ({lead}). "
-        f"From left to right: the input; the 3D model of each kept step rendered at azimuth {pose}, and the "
-        f"ground truth there; the final model at azimuth {novel_pose}, {_role(first)}, and "
-        f"the ground truth there. {_objects(material)}; sampling seed {material.seed}."
+        f"Above: the input and the final model at azimuths {poses}, halfway between the generator's poses. "
+        f"Last row: the input and the renderings at azimuth {pose} after each kept step. "
+        f"{chosen_objects(material)}; sampling seed {material.seed}."
     )
-    names = ", ".join(posed.id for posed in material.showcase)
-    alt = f"{len(rows)} rows ({names}): input image, {kept} successive renderings, ground truth, novel view."
-    return Drawn(image_grid(groups, rows), caption, alt)
+    alt = (
+        f"Inputs and renderings of the final model: {', '.join(map(material.label, turns))}. "
+        f"Step by step: {', '.join(map(material.label, steps))}."
+    )
+    return Drawn(strips(rows), caption, alt)
 
 
-def qualitative(material: Material) -> Drawn:
-    """One held-out pose: every method's model beside the ground truth; one object a row."""
-    methods, first = list(material.samples), material.showcase[0]
+def comparison(material: Material) -> Drawn:
+    """The paper's Figure 5: input, every method of table1, the upper bound, the target view."""
+    methods, first = material.compared, material.showcase[0]
+    bound = [name for name in material.controls if name == UPPER_BOUND]
     rows = []
     for posed in material.showcase:
         view = held_out_view(posed)
-        drawn = [material.drawn(name, posed, view) for name in methods]
-        rows.append((posed.id, [truth(posed, posed.rig[0]), *drawn, truth(posed, view)]))
+        drawn = [material.drawn(name, posed, view) for name in (*methods, *bound)]
+        rows.append((material.label(posed), [truth(posed, posed.rig[0]), *drawn, truth(posed, view)]))
     pose = _degrees(first, held_out_view(first))
-    groups = [("", ["input"]), (f"final models at {pose}", methods), ("", ["truth"])]
+    above = [("upper bound", bound)] if bound else []
+    groups = [("", ["input"]), (f"final models at {pose}", methods), *above, ("", ["target view"])]
+    limit = f" {UPPER_BOUND}: the reconstruction of the true views, the upper bound." if bound else ""
     caption = (
-        f"The final models of all {len(methods)} methods at azimuth {pose}, {_role(first)}, "
-        f"beside the ground truth. {_objects(material)}; sampling seed {material.seed}."
+        f"The final models of {len(methods)} methods at azimuth {pose}, {_role(first)}, "
+        f"beside the target view.{limit} {chosen_objects(material)}; sampling seed {material.seed}."
     )
-    alt = f"{len(rows)} rows of objects; columns: input, {', '.join(methods)}, ground truth."
+    alt = f"{len(rows)} rows of objects; columns: input, {', '.join((*methods, *bound))}, target view."
     return Drawn(image_grid(groups, rows, material.lead), caption, alt)
-
-
-def mosaic(images: np.ndarray) -> np.ndarray:
-    """(V, H, W, 3) -> one image, two rows of ceil(V / 2) views, white where none is left."""
-    count, height, width, _ = images.shape
-    across = math.ceil(count / 2)
-    sheet = np.ones((2 * height, across * width, 3), dtype=np.float32)
-    for i, image in enumerate(images):
-        row, column = divmod(i, across)
-        sheet[row * height : (row + 1) * height, column * width : (column + 1) * width] = image
-    return sheet
-
-
-def decibels(value: float) -> str:
-    """A residual for print."""
-    return "n/a" if math.isnan(value) else f"{value:.1f} dB"
-
-
-def cvc_strip(material: Material) -> Drawn | None:
-    """Generated views over renderings, step by step, for one object; None if no showcase object has steps."""
-    lead = material.lead
-    found = [(posed, steps) for posed in material.showcase if (steps := material.steps(lead, posed))]
-    if not found:
-        return None
-    posed, (views, renders) = found[0]
-    kept, across = len(views), math.ceil(views.shape[1] / 2)
-    cell = min((WIDTH_IN - LABEL_IN) / kept - 0.1, 1.9)
-    height = cell * 2 / across
-    width = LABEL_IN + kept * (cell + 0.1)
-    middle = 0.34
-    sheet = Sheet(width, 0.3 + 2 * height + middle + 0.02)
-    residuals = [material.residual(lead, posed, k + 1) for k in range(kept)]
-    labels = ("generated\nviews", "renderings\nof the model")
-    tops = (0.3, 0.3 + height + middle)
-    for label, top in zip(labels, tops, strict=True):
-        sheet.text(0.04, top + height / 2, label, va="center", color=INK, size=7.5)
-    sheet.text(0.04, 0.3 + height + middle / 2, "residual", va="center", color=LEAD_COLOUR, size=7.5)
-    for k in range(kept):
-        left = LABEL_IN + k * (cell + 0.1)
-        sheet.text(left + cell / 2, 0.16, f"step {k + 1}", ha="center", va="center", color=INK)
-        sheet.text(
-            left + cell / 2, 0.3 + height + middle / 2, decibels(residuals[k]),
-            ha="center", va="center", color=LEAD_COLOUR, weight="bold",
-        )  # fmt: skip
-        for stack, top in zip((views, renders), tops, strict=True):
-            pixels = mosaic(stack[k])
-            axes = sheet.axes(left, top, cell, height)
-            show(axes, pixels, 448 if across == 2 else 0)
-    values = ", ".join(decibels(value) for value in residuals)
-    which = "first object of the manifest" if posed is material.showcase[0] else "first object with a sample"
-    caption = (
-        f"Do the generated views agree with the 3D model made from them? {posed.id}, {lead}, seed "
-        f"{material.seed}: for each kept step the {views.shape[1]} generated views, the renderings of the "
-        "model reconstructed from them at the same poses, and the PSNR between the two (mean over views; "
-        f"higher is more consistent): {values}. The {which}, not chosen by result."
-    )
-    alt = f"Generated views over renderings of {posed.id} at {kept} steps; residual PSNR {values}."
-    return Drawn(sheet.figure, caption, alt)

@@ -5,35 +5,29 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from PIL import Image
 
 from aligncvc.config import Config
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT
 from aligncvc.objects.listing import read_list
-from aligncvc.paper.tables import EXTRA, LABELS, NOT_AVAILABLE, TEXT
+from aligncvc.paper.table_formats import DASH
+from aligncvc.paper.table_rows import NOT_AVAILABLE
 from aligncvc.viewer.templating import data_uri
 
 MAX_WIDTH_PX = 1600
 MAX_CREDITS = 3000
 """Objects credited one by one; a larger set is credited in its manifest."""
 
-UNITS = {
-    "psnr": "dB", "fg_psnr": "dB", "views_psnr": "dB", "residual_psnr": "dB",
-    "seconds": "s an object", "peak_mb": "MB",
-}  # fmt: skip
-
 TITLES = {
     "table1": ("Methods", "Quality, consistency and cost on the held-out objects."),
-    "table2": ("Ablation", "What each alignment loss adds: none, soft, hard, both."),
+    "table2": ("Ablation", "What each alignment loss adds, and what the number of steps does."),
+    "costs": ("Cost", "What one object takes."),
 }
 
 LICENCES = {
@@ -108,39 +102,42 @@ def _rows(path: Path, delimiter: str) -> list[dict[str, str]]:
 
 
 def read_table(path: Path) -> dict[str, Any]:
-    """A CSV for the page: title, note, and its columns split into `main` and `more`.
+    """The JSON twin of a table (`path` may name the CSV beside it) with its title; n/a becomes a dash.
 
-    A part is {columns: [{label, unit, number}], rows: [[cell, ...], ...]}; empty and n/a cells become a dash.
+    Raises UserError if it is no table.
     """
-    rows = _rows(path, ",")
-    names = [name for name in (rows[0] if rows else {}) if name != "pair"]
+    twin = path.with_suffix(".json")
+    try:
+        data = json.loads(twin.read_text(encoding="utf-8"))
+        for block in data["blocks"]:
+            for row in block["rows"]:
+                if len(row) != len(block["columns"]):
+                    raise ValueError("rows of unequal length")
+                for cell in row:
+                    cell["text"] = DASH if cell["text"] in ("", NOT_AVAILABLE) else cell["text"]
+        notes = [str(note) for note in data["notes"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{twin} is not a readable table ({error!r}); make it again") from error
     title, note = TITLES.get(path.stem, (path.stem, ""))
-    main = [n for n in names if n not in EXTRA]
-    more = [n for n in names if n in EXTRA]
-    pairs = list(dict.fromkeys(row["pair"] for row in rows if row.get("pair")))
+    return {"name": path.stem, "title": title, "note": note, "blocks": data["blocks"], "notes": notes}
 
-    def part(chosen: list[str]) -> dict[str, Any]:
-        columns = [
-            {"label": LABELS.get(n, n), "unit": UNITS.get(n, ""), "number": n not in TEXT} for n in chosen
-        ]
-        cells = [["\u2013" if row[n] in ("", NOT_AVAILABLE) else row[n] for n in chosen] for row in rows]
-        return {"columns": columns, "rows": cells}
 
-    return {
-        "name": path.stem,
-        "title": title,
-        "note": " ".join(filter(None, [note, f"Pair of networks: {', '.join(pairs)}." if pairs else ""])),
-        "main": part(main),
-        "more": part(["method", *more]) if more and "method" in names else None,
-    }
+def read_published(path: Path) -> list[dict[str, Any]]:
+    """The JSON twin of the published numbers: {paper, title, blocks, notes} a table. Raises UserError."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        return [{key: entry[key] for key in ("paper", "title", "blocks", "notes")} for entry in data]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} holds no published numbers ({error!r}); make it again") from error
 
 
 def object_names(config: Config) -> dict[str, str]:
     """Display names by id, from the object lists that the configuration names and that exist."""
     names: dict[str, str] = {}
-    for settings in config.objects.sets.values():
-        if settings.list is not None and (PROJECT_ROOT / settings.list).exists():
-            names |= {row.id: row.name for row in read_list(PROJECT_ROOT / settings.list) if row.name}
+    lists = {config.object_set(name).list for name in config.objects.sets}
+    for path in sorted(PROJECT_ROOT / name for name in lists if name is not None):
+        if path.exists():
+            names |= {row.id: row.name for row in read_list(path, ("id",)) if row.name}
     return names
 
 
@@ -197,15 +194,3 @@ def stage_seconds(folder: Path) -> list[tuple[str, float]]:
                 continue
             totals[path.parent.name] = totals.get(path.parent.name, 0.0) + seconds
     return list(totals.items())
-
-
-def hardware() -> str:
-    """This machine in a line: processor, cores, GPU, Python and torch."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8", errors="replace").splitlines() if info.exists() else []
-    model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    return (
-        f"{model or platform.machine()}, {os.cpu_count()} cores, {gpu}, "
-        f"Python {platform.python_version()}, torch {torch.__version__}"
-    )

@@ -24,6 +24,9 @@ LEAD_COLOUR = "#d55e00"
 COLOURS = ("#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#555555")
 """Okabe and Ito's colours, told apart by people with any common colour blindness."""
 
+MARK = "#d62728"
+"""Boxes on images."""
+
 MARKERS = ("o", "s", "^", "D", "v", "P")
 
 WIDTH_IN = 7.2

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
-from aligncvc.config import load_config
+from aligncvc.config import EVALUATION_SET, load_config
 from aligncvc.errors import cli
+from aligncvc.render.jobs import require_scene
 from aligncvc.render.run import render_set, stop_on_terminate
 
 
@@ -15,9 +17,9 @@ def render(
     objects: Path,
     out: Path,
     config: Path | None = None,
+    name: Annotated[str, tyro.conf.arg(name="set")] = "train",
     workers: int | None = None,
     threads: int | None = None,
-    variants: int = 1,
 ) -> None:
     """Render every object of a manifest: a ring of RGBA views with depth, normals and cameras.
 
@@ -25,12 +27,17 @@ def render(
         objects: manifest.tsv of the objects stage.
         out: folder that receives one folder per object, manifest.tsv and contact_sheet.png.
         config: YAML configuration; config/config.yaml by default.
+        name: which set these objects are; `eval` is rendered as the protocol says, others by `render`. The
+            configuration says in how many looks (`objects.sets.<name>.variants`).
         workers: Blender processes side by side; one per thread by default.
         threads: CPU threads in all; every one this process may use by default.
-        variants: looks of each object: its own, and others with random colours, proportions and heading.
     """
     stop_on_terminate()
-    statuses = render_set(load_config(config), objects, out, workers, threads, variants)
+    settings = load_config(config)
+    if name == EVALUATION_SET:
+        require_scene(settings.protocol)
+    looks = settings.objects.sets[name].variants if name in settings.objects.sets else 1
+    statuses = render_set(settings.for_set(name), objects, out, workers, threads, looks)
     print(f"{sum(s.ok for s in statuses)} of {len(statuses)} objects rendered: {out / 'manifest.tsv'}")
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import sys
 import time
 import traceback
 from pathlib import Path
@@ -21,13 +20,14 @@ from typing import Any
 
 import numpy as np
 
-from aligncvc.render import appearance
+from aligncvc.render import appearance, bproc_adapter
 
 SCENE_VERSION = 2
 """Part of every job's hash: raise it when the same job would give other pixels."""
 
 WORLD_COLOUR = (1.0, 1.0, 1.0)
 WORLD_STRENGTH = 0.45
+UNIFORM_COLOUR = (0.5, 0.5, 0.5)  # SyncDreamer's blender_script.py: a grey world of strength 1 and no lamp
 SUN_ENERGY = 1.6  # W/m^2; with the world a white surface facing the sun stays just below 1
 SUN_ANGLE_DEG = 25.0  # a wide sun: soft shadows
 SUN_EULER_DEG = (40.0, 0.0, -35.0)  # from the front, the left and above
@@ -89,6 +89,9 @@ class Scene:
         )
 
     def _set_light(self) -> None:
+        if self.job["light"] == "uniform":
+            self.bproc.renderer.set_world_background(list(UNIFORM_COLOUR), 1.0)
+            return
         self.bproc.renderer.set_world_background(list(WORLD_COLOUR), WORLD_STRENGTH)
         sun = self.bproc.types.Light("SUN", name="sun")
         sun.set_energy(SUN_ENERGY)
@@ -130,10 +133,10 @@ class Scene:
         return {block for kind in kinds for block in getattr(data, kind)}
 
     def _load(self, path: str, look: int | None) -> dict[str, np.ndarray]:
-        """Import a GLB and fit it into the unit sphere. Returns scale, offset, stretch (3,) and heading_deg:
-        new = scale * turn(heading_deg, z) * (stretch * old) + offset.
+        """Import a GLB and fit it into the unit sphere or cube.
 
-        `old` is in the importer's z-up frame (glTF's (x, -z, y)).
+        Returns scale, offset, stretch (3,) and heading_deg: new = scale * turn(heading_deg, z) * (stretch
+        * old) + offset. `old` is in the importer's z-up frame (glTF's (x, -z, y)).
         """
         known = set(self.bpy.data.objects)
         try:
@@ -162,10 +165,13 @@ class Scene:
         points = self._points(meshes) * stretch @ rotation.T
         low, high = points.min(0), points.max(0)
         centre = (low + high) / 2
-        radius = float(np.linalg.norm(points - centre, axis=1).max())
-        if not radius > 0:
+        if self.job["normalisation"] == "unit-cube":
+            size = float((high - low).max())  # the longest side becomes 1: a cube that the unit sphere holds
+        else:
+            size = float(np.linalg.norm(points - centre, axis=1).max())
+        if not size > 0:
             raise BadObjectError("normalise", "all vertices coincide, the object has no size")
-        scale, offset = 1 / radius, -centre / radius
+        scale, offset = 1 / size, -centre / size
         self._transform(imported, scale * stretch, turn, offset)
         for material in self.bpy.data.materials:
             material.use_backface_culling = False
@@ -233,8 +239,6 @@ def _write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
 
 def run(job: dict[str, Any]) -> None:
     """Render all objects of a job; a bad object is reported and the next one follows."""
-    from aligncvc.render import bproc_adapter
-
     with Path(job["progress"]).open("a", encoding="utf-8") as progress:
 
         def tell(event: str, **facts: Any) -> None:
@@ -281,17 +285,8 @@ def run(job: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Entry point. Leaves by os._exit: Blender's module crashes when the interpreter shuts down."""
-    code = 1
-    try:
-        run(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
-        code = 0
-    except Exception:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+    """Entry point."""
+    bproc_adapter.run_child(run)
 
 
 if __name__ == "__main__":

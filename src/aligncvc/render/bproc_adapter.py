@@ -8,13 +8,33 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
 import os
 import sys
+import traceback
 import types
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 PACKAGE = "blenderproc"
+
+
+def run_child(work: Callable[[dict[str, Any]], None]) -> NoReturn:
+    """Do `work` with the job that the first argument names (JSON), and leave with 0, or 1 after a traceback.
+
+    Leaves by os._exit: Blender's module crashes when the interpreter shuts down.
+    """
+    code = 1
+    try:
+        work(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
+        code = 0
+    except Exception:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def load(temporary: Path) -> Any:

@@ -12,6 +12,7 @@ from aligncvc.cameras import Cameras, orbit, ring_azimuths_deg
 from aligncvc.config import Config, Render
 from aligncvc.errors import UserError
 from aligncvc.files import sha256_json
+from aligncvc.protocols import Protocol
 from aligncvc.render.blender_scene import SCENE_VERSION
 from aligncvc.streams import stream_seed
 from aligncvc.views import split_variant, variant_id
@@ -103,14 +104,27 @@ def rigs(render: Render) -> dict[str, list[int]]:
     return {"rig": render.rig_indices, "ring": list(range(render.ring_views))}
 
 
+def require_scene(protocol: Protocol) -> None:
+    """Raises UserError if the protocol was written for another version of the scene than this one."""
+    if protocol.versions.scene != SCENE_VERSION:
+        raise UserError(
+            f"protocol {protocol.name} asks for version {protocol.versions.scene} of the scene and this code "
+            f"renders version {SCENE_VERSION}; set versions.scene to {SCENE_VERSION} in its file to measure "
+            "anew, or use the code of that version"
+        )
+
+
 def renderer_facts(render: Render) -> dict[str, Any]:
-    """The settings that decide the pixels (timeouts and thread counts do not)."""
+    """The settings that decide which pixels are kept (timeouts and thread counts do not)."""
     return {
         "engine": "CYCLES",
         "device": "CPU",
         "scene_version": SCENE_VERSION,
         "samples": render.samples,
         "denoise": render.denoise,
+        "normalisation": render.normalisation,
+        "light": render.light,
+        "crop": render.crop,
         "noise_threshold": 0.0,
         "view_transform": "Standard",
     }
@@ -159,6 +173,8 @@ def make_job(
         "threads": threads,
         "samples": config.render.samples,
         "denoise": config.render.denoise,
+        "normalisation": config.render.normalisation,
+        "light": config.render.light,
         "depth": True,
         "normals": True,
         "objects": [

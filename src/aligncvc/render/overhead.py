@@ -14,13 +14,13 @@ import subprocess
 import sys
 import tempfile
 import time
-import traceback
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from aligncvc.render import blender_scene
+from aligncvc.render.bproc_adapter import run_child
 
 
 def plain_scene(job: dict[str, Any]) -> None:
@@ -170,7 +170,7 @@ def measure(glb: Path, *, repeats: int = 3, samples: int = 32, size_px: int = 64
     job = {
         "c2w": cameras.c2w.double().tolist(), "width": size_px, "height": size_px, "near": cameras.near,
         "focal_px": cameras.focal_px, "far": cameras.far, "threads": threads, "samples": samples,
-        "denoise": False, "depth": True, "normals": True,
+        "denoise": False, "normalisation": "unit-sphere", "light": "studio", "depth": True, "normals": True,
         "objects": [{"index": 0, "path": str(Path(glb).resolve()), "seed": 0}],
     }  # fmt: skip
     modules = {"blenderproc": "aligncvc.render.blender_scene", "blender": "aligncvc.render.overhead"}
@@ -190,17 +190,8 @@ def measure(glb: Path, *, repeats: int = 3, samples: int = 32, size_px: int = 64
 
 
 def main() -> None:
-    """Child process of `measure`: the plain scene; leaves by os._exit like `blender_scene`."""
-    code = 1
-    try:
-        plain_scene(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
-        code = 0
-    except Exception:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+    """Child process of `measure`: the plain scene."""
+    run_child(plain_scene)
 
 
 if __name__ == "__main__":

@@ -15,12 +15,12 @@ MIN_COVERAGE_EDGE_ON = 0.0005
 MIN_CONTRAST = 2 / 255
 
 
-def check_views(views: Views) -> str | None:
-    """The first reason why these views are unusable, or None.
+def check_views(views: Views, cropped: bool = False) -> str | None:
+    """The first reason why these views are unusable, or None. cropped: an object may reach the border.
 
     Coverage is the mean alpha of a view: the input view and the mean over the views must lie in [1 %, 95 %].
     """
-    for check in (_finite, _coverage, _border, _contrast, _depth):
+    for check in (_finite, _coverage, *([] if cropped else [_border]), _contrast, _depth):
         reason = check(views)
         if reason is not None:
             return reason

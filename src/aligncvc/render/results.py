@@ -62,18 +62,22 @@ def views_from_npz(path: Path, config: Config) -> tuple[Views, dict[str, Any]]:
 
 
 def store(
-    out: Path, status: Status, views: Views | None = None, facts: Mapping[str, Any] | None = None
+    out: Path,
+    status: Status,
+    views: Views | None = None,
+    facts: Mapping[str, Any] | None = None,
+    cropped: bool = False,
 ) -> Status:
     """Check and write an object's folder in one step: built beside, status last, then renamed.
 
     Without views (a failure) the folder holds only the status. Returns the status as stored: failed at
-    stage "quality" when the checks say so.
+    stage "quality" when the checks say so. cropped: an object may reach the border.
     """
     final, partial = out / status.id, out / f".{status.id}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     if views is not None:
-        reason = quality.check_views(views)
+        reason = quality.check_views(views, cropped)
         if reason is None:
             save_views(partial, views, **(facts or {}))
             reason = quality.check_folder(partial, len(views), views.cameras.height)

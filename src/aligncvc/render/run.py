@@ -132,7 +132,8 @@ class Renderer:
             },
         }
         status = self._status(source, "ok", "done", "", event["seconds"])
-        self._record(results.store(self.out, status, views, facts))
+        cropped = self.config.render.crop == "keep"
+        self._record(results.store(self.out, status, views, facts, cropped))
 
     def _fail(self, source: SourceObject, stage: str, reason: str, seconds: float) -> None:
         self._record(results.store(self.out, self._status(source, "failed", stage, reason, seconds)))

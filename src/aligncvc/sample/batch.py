@@ -15,7 +15,9 @@ from aligncvc.cameras import Cameras
 from aligncvc.config import Config, Method
 from aligncvc.errors import UserError
 from aligncvc.files import atomic_path, write_json
-from aligncvc.gaussians import save_ply
+from aligncvc.gaussians import Gaussians, save_ply
+from aligncvc.hardware import hardware
+from aligncvc.meshes import mesh_from_gaussians, save_glb
 from aligncvc.mvg import MultiViewGenerator
 from aligncvc.pair import load_pair
 from aligncvc.renderset import RenderSet
@@ -72,9 +74,9 @@ def sample_one(
     return sampled, Cost(calls[0], watch.total, dict(watch.seconds), memory.read())
 
 
-def save_sampled(folder: Path, sampled: Sampled, facts: dict[str, Any]) -> None:
-    """Write model.ply, steps.npz and, last, sample.json."""
-    save_ply(folder / "model.ply", sampled.gaussians)
+def save_sampled(folder: Path, sampled: Sampled, facts: dict[str, Any], voxel: float) -> None:
+    """Write model.ply, model.glb (see `save_model`), steps.npz and, last, sample.json."""
+    save_model(folder / "model.ply", sampled.gaussians, voxel)
     with atomic_path(folder / "steps.npz") as temporary:
         np.savez_compressed(
             temporary,
@@ -83,6 +85,21 @@ def save_sampled(folder: Path, sampled: Sampled, facts: dict[str, Any]) -> None:
             timesteps=np.asarray(sampled.timesteps, dtype=np.int64),
         )
     write_json(folder / "sample.json", facts)
+
+
+def save_model(path: Path, gaussians: Gaussians, voxel: float) -> list[Path]:
+    """Write Gaussians as `path` (.ply) and their surface as .glb beside it; returns what was written.
+
+    voxel: edge of the cells that the surface is extracted with, which the protocol names.
+    Translucent Gaussians have no surface: then there is no .glb, and one of an earlier run is removed.
+    """
+    save_ply(path, gaussians)
+    mesh, beside = mesh_from_gaussians(gaussians, voxel=voxel), path.with_suffix(".glb")
+    if mesh is None:
+        beside.unlink(missing_ok=True)
+        return [path]
+    save_glb(beside, mesh)
+    return [path, beside]
 
 
 def _bytes(images: Tensor) -> np.ndarray:
@@ -94,13 +111,15 @@ def sample_set(config: Config, method_name: str, manifest: Path, align_dir: Path
     """Every object of the manifest times every seed; `<out>/manifest.json` comes last.
 
     An object that cannot be read is listed under "failed" and the others go on. Raises UserError for an
-    unknown method, missing weights, or more failures than render.max_failure_rate allows.
+    unknown method, a protocol that does not fit the models, missing weights, or more failures than
+    render.max_failure_rate allows.
     """
     if method_name not in config.sample.methods:
         raise UserError(
             f"sample.methods does not define {method_name!r}; choose one of {sorted(config.sample.methods)}"
         )
     method = config.sample.methods[method_name]
+    config.require_models_fit()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     renders = RenderSet(manifest, config.render.size_px)
     generator, reconstructor = load_pair(config, method.run, align_dir)
@@ -115,7 +134,7 @@ def sample_set(config: Config, method_name: str, manifest: Path, align_dir: Path
             print(f"{object_id} is left out: {error}", file=sys.stderr)
             failed.append({"object": object_id, "reason": str(error)})
             continue
-        for seed in config.sample.seeds:
+        for seed in config.seeds:
             sampled, cost = sample_one(
                 generator,
                 reconstructor,
@@ -137,6 +156,7 @@ def sample_set(config: Config, method_name: str, manifest: Path, align_dir: Path
                     "steps": method.steps,
                     **asdict(cost),
                 },
+                config.protocol.metrics.geometry.voxel,
             )
             entries.append({"object": object_id, "seed": seed, "path": path})
     if len(failed) > config.render.max_failure_rate * len(renders):
@@ -144,7 +164,10 @@ def sample_set(config: Config, method_name: str, manifest: Path, align_dir: Path
             f"{len(failed)} of {len(renders)} objects of {manifest} cannot be read (first: "
             f"{failed[0]['reason']}); render the set again"
         )
-    write_json(out / "manifest.json", {"method": method_name, "entries": entries, "failed": failed})
+    write_json(
+        out / "manifest.json",
+        {"method": method_name, "entries": entries, "failed": failed, "hardware": hardware()},
+    )
 
 
 def warm_up(

@@ -9,9 +9,8 @@ import torch
 from aligncvc.cameras import orbit, ring_azimuths_deg
 from aligncvc.config import Config, Method
 from aligncvc.errors import UserError
-from aligncvc.gaussians import save_ply
 from aligncvc.pair import RECON_FILE, STUDENT_FILE, load_pair
-from aligncvc.sample.batch import sample_one
+from aligncvc.sample.batch import sample_one, save_model
 from aligncvc.sample.photo import prepare
 from aligncvc.viewer.page import ViewSettings, write_viewer
 from aligncvc.viewer.templating import data_uri
@@ -37,7 +36,7 @@ def sample_photo(
     steps: int = 4,
     seed: int = 0,
 ) -> list[Path]:
-    """Write `out` (.ply) and beside it NAME_turntable.webp, NAME_input.png and NAME.html.
+    """Write `out` (.ply) and beside it NAME.glb (a mesh), NAME_turntable.webp, NAME_input.png and NAME.html.
 
     The page shows the model in any browser, without a network. Returns the paths written.
 
@@ -69,17 +68,17 @@ def sample_photo(
         photo.name,
     )
     beside = [f"{out.stem}_turntable.webp", f"{out.stem}_input.png", f"{out.stem}.html"]
-    written = [out, *(out.with_name(name) for name in beside)]
-    save_ply(written[0], sampled.gaussians)
-    save_animation(written[1], turntable(sampled.gaussians, config))
-    save_png(written[2], image)
+    animation, cut_out, page = (out.with_name(name) for name in beside)
+    model, *surface = save_model(out, sampled.gaussians, config.protocol.metrics.geometry.voxel)
+    save_animation(animation, turntable(sampled.gaussians, config))
+    save_png(cut_out, image)
     write_viewer(
-        written[3],
+        page,
         sampled.gaussians,
         out.stem,
         caption=f"made from {photo.name}",
         native_px=render.size_px,
-        poster=data_uri(written[1].read_bytes(), ".webp"),
+        poster=data_uri(animation.read_bytes(), ".webp"),
         view=ViewSettings.of(render),
     )
-    return written
+    return [model, animation, cut_out, page, *surface]

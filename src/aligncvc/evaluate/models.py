@@ -1,0 +1,66 @@
+"""3D results that can be measured: drawn at any pose, and turned into a surface."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+import trimesh
+
+from aligncvc.cameras import Cameras
+from aligncvc.gaussians import Gaussians
+from aligncvc.meshes import draw_mesh, load_mesh, mesh_from_gaussians
+from aligncvc.splat import Rendering, rasterise
+
+OPAQUE = 0.5
+"""A pixel shows a surface where its alpha exceeds this."""
+
+VOXEL = 0.03
+"""Edge of the cells that a surface is extracted with, unless asked for another."""
+
+
+@dataclass(frozen=True)
+class GaussianModel:
+    """Unbatched 3D Gaussians in the input view's frame. Satisfies `subject.Model`.
+
+    extracted: the surface as sampling wrote it, with cells of `voxel`; None extracts it here.
+    """
+
+    gaussians: Gaussians
+    voxel: float = VOXEL
+    extracted: Path | None = None
+
+    @torch.no_grad()
+    def draw(self, cameras: Cameras, background: float) -> Rendering:
+        """rgb and alpha as rasterised; depth is sum w z / sum w where alpha > 0.5, else 0."""
+        drawn = rasterise(self.gaussians, cameras, background=background)
+        surface = drawn.depth / drawn.alpha.clamp_min(OPAQUE)
+        depth = surface.where(drawn.alpha > OPAQUE, torch.zeros_like(surface))
+        return Rendering(drawn.rgb.clamp(0, 1), drawn.alpha, depth)
+
+    def mesh(self) -> trimesh.Trimesh | None:
+        """Surface of the Gaussians (`meshes.mesh_from_gaussians`), made once; None if nothing is opaque."""
+        return self._mesh
+
+    @cached_property
+    def _mesh(self) -> trimesh.Trimesh | None:
+        if self.extracted is not None:
+            return load_mesh(self.extracted, colours=False)
+        return mesh_from_gaussians(self.gaussians, voxel=self.voxel)
+
+
+@dataclass(frozen=True)
+class MeshModel:
+    """A triangle mesh in the input view's frame, unlit. Satisfies `subject.Model`."""
+
+    surface: trimesh.Trimesh
+
+    def draw(self, cameras: Cameras, background: float) -> Rendering:
+        """rgb, alpha (4 samples a pixel) and depth of the nearest surface, 0 where there is none."""
+        return draw_mesh(self.surface, cameras, background)
+
+    def mesh(self) -> trimesh.Trimesh | None:
+        """The mesh itself; None if it has no faces."""
+        return self.surface if len(self.surface.faces) else None

@@ -1,0 +1,108 @@
+"""Reading what `python -m aligncvc.sample` wrote: the manifest, the kept steps, the cost, the model."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aligncvc.cameras import relative_c2w
+from aligncvc.errors import UserError
+from aligncvc.gaussians import Gaussians, load_ply
+from aligncvc.renderset import PosedObject
+from aligncvc.splat import rasterise
+from aligncvc.views import Views
+
+COST = ("network_calls", "seconds", "peak_mb")
+
+
+@dataclass(frozen=True)
+class SampleManifest:
+    """A sample set: folders by (object, seed), and the reasons of objects that sampling gave up."""
+
+    folder: Path
+    method: str
+    entries: dict[tuple[str, int], str]
+    failed: dict[str, str]
+
+    def path(self, name: str, seed: int) -> Path:
+        """Folder of one sample. Raises UserError with the reason if there is none."""
+        if (name, seed) not in self.entries:
+            raise UserError(self.failed.get(name, f"{self.folder} has no sample of {name}, seed {seed}"))
+        return self.folder / self.entries[name, seed]
+
+
+def read_manifest(folder: Path) -> SampleManifest:
+    """Read `<folder>/manifest.json`. Raises UserError if it is missing or odd."""
+    path = folder / "manifest.json"
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        entries = {(str(e["object"]), int(e["seed"])): str(e["path"]) for e in data["entries"]}
+        failed = {str(e["object"]): str(e["reason"]) for e in data.get("failed", [])}
+        return SampleManifest(folder, str(data["method"]), entries, failed)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} is not a readable sample manifest ({error!r}); run python -m aligncvc.sample first"
+        ) from error
+
+
+def read_steps(path: Path, posed: PosedObject) -> tuple[Tensor, Tensor]:
+    """Generated views and renderings of the kept steps, each (K, V, 3, H, W) in [0, 1]."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            views, renders = arrays["views"], arrays["renders"]
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is not a readable steps.npz ({error}); sample the object again") from error
+    wanted = (len(posed.rig), *posed.views.rgba.shape[-2:], 3)
+    for name, array in (("views", views), ("renders", renders)):
+        if array.dtype != np.uint8 or array.ndim != 5 or array.shape[1:] != wanted or not len(array):
+            raise UserError(
+                f"{path} holds {name} {array.dtype}{array.shape}, expected uint8 (K, "
+                f"{', '.join(map(str, wanted))}); sample with the configuration of the renders"
+            )
+    images = [torch.from_numpy(a).permute(0, 1, 4, 2, 3).float() / 255 for a in (views, renders)]
+    return images[0], images[1]
+
+
+def read_cost(path: Path) -> dict[str, float]:
+    """network_calls, seconds, peak_mb, and seconds_<part> for each part that was timed."""
+    try:
+        facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        parts = facts.get("seconds_by_part", {})
+        return {name: float(facts[name]) for name in COST} | {
+            f"seconds_{part}": float(seconds) for part, seconds in parts.items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{path} is not a readable sample.json ({error!r}); sample the object again"
+        ) from error
+
+
+def read_gaussians(path: Path) -> Gaussians:
+    """model.ply. Raises UserError if it is missing or cannot be drawn."""
+    if not path.is_file():
+        raise UserError(f"{path} is missing; sample the object again")
+    try:
+        return load_ply(path)
+    except (ValueError, IndexError, StopIteration) as error:
+        raise UserError(f"{path} cannot be drawn ({error}); sample the object again") from error
+
+
+def in_input_frame(posed: PosedObject) -> Views:
+    """The ring with the world turned so that the input view stands at azimuth 0, where models live."""
+    cameras = posed.views.cameras
+    turned = replace(cameras, c2w=relative_c2w(cameras.c2w, cameras.c2w[posed.rig[0]]))
+    return replace(posed.views, cameras=turned)
+
+
+@torch.no_grad()
+def render_model(path: Path, posed: PosedObject, views: list[int], background: float) -> Tensor:
+    """model.ply at the given ring views, (V, 3, H, W) in [0, 1]."""
+    cameras = in_input_frame(posed).cameras
+    return rasterise(read_gaussians(path), cameras[views], background=background).rgb.clamp(0, 1)

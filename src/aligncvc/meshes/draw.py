@@ -1,0 +1,132 @@
+"""Triangle meshes as images: a plain z-buffer on the CPU, unlit, in numpy.
+
+Each triangle is tested at the pixel centres of its bounding box, all triangles of a view at once; attributes
+are interpolated with perspective. Both sides of a triangle are drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import trimesh
+from numpy.typing import NDArray
+
+from aligncvc.cameras import Cameras
+from aligncvc.meshes.paint import Paint
+from aligncvc.splat import Rendering
+
+Array = NDArray[Any]
+
+CHUNK = 4_000_000
+"""Candidate pixels that are tested at once: about 300 MB."""
+
+SAME_SURFACE = 0.02
+"""Samples of a pixel within this depth of its nearest belong to one surface; their depths are averaged."""
+
+
+@dataclass(frozen=True)
+class Fragments:
+    """Where triangles cover pixel centres: face (F,), pixel (F,) = row * width + column, weights (F, 3)."""
+
+    face: NDArray[np.int64]
+    pixel: NDArray[np.int64]
+    weights: NDArray[np.float64]
+
+
+def rasterise_triangles(corners: Array, width: int, height: int) -> Iterator[Fragments]:
+    """Pixel centres (at half-integers) in triangles, in chunks of bounded size.
+
+    corners: (T, 3, 2) in pixels, x right, y down. weights are affine (barycentric) in the image.
+    """
+    low = np.ceil(corners.min(1) - 0.5).astype(np.int64).clip(0)
+    high = np.floor(corners.max(1) - 0.5).astype(np.int64)
+    high = np.minimum(high, [width - 1, height - 1])
+    spans = (high - low + 1).clip(0)
+    edge1, edge2 = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    area = edge1[:, 0] * edge2[:, 1] - edge1[:, 1] * edge2[:, 0]
+    counts = np.where(np.abs(area) > 1e-12, spans[:, 0] * spans[:, 1], 0)
+    alive = np.flatnonzero(counts)
+    groups = np.cumsum(counts[alive]) // CHUNK
+    for chunk in np.split(alive, np.flatnonzero(np.diff(groups)) + 1):
+        repeats = counts[chunk]
+        face = np.repeat(chunk, repeats)
+        place = np.arange(len(face)) - np.repeat(np.cumsum(repeats) - repeats, repeats)
+        column = low[face, 0] + place % spans[face, 0]
+        row = low[face, 1] + place // spans[face, 0]
+        x, y = column + 0.5 - corners[face, 0, 0], row + 0.5 - corners[face, 0, 1]
+        second = (x * edge2[face, 1] - y * edge2[face, 0]) / area[face]
+        third = (y * edge1[face, 0] - x * edge1[face, 1]) / area[face]
+        first = 1 - second - third
+        inside = (first >= 0) & (second >= 0) & (third >= 0)
+        weights = np.stack([first[inside], second[inside], third[inside]], 1)
+        yield Fragments(face[inside], row[inside] * width + column[inside], weights)
+
+
+def draw_mesh(
+    mesh: trimesh.Trimesh, cameras: Cameras, background: float = 1.0, *, supersample: int = 2
+) -> Rendering:
+    """A mesh seen by (V, 4, 4) cameras.
+
+    rgb (V, 3, H, W) in [0, 1] over the background, alpha (V, 1, H, W), depth (V, 1, H, W): z of the nearest
+    surface, 0 where there is none (unlike `splat.rasterise`, whose depth is weighted by alpha). supersample:
+    samples a side of each pixel. Triangles that reach behind a camera's near plane are left out; transparent
+    materials are drawn opaque.
+    """
+    fine = cameras.resized(cameras.width * supersample, cameras.height * supersample)
+    paint = Paint.of(mesh)
+    vertices, faces = np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces)
+    drawn = []
+    for w2c in fine.w2c.double().numpy():
+        rgb, alpha, depth = _draw_view(vertices, faces, paint, w2c, fine)
+        drawn.append(_resolved(rgb * alpha[..., None], alpha, depth, supersample))
+    colour, share, z = (torch.from_numpy(np.stack(layer)) for layer in zip(*drawn, strict=True))
+    return Rendering(
+        (colour + background * (1 - share[..., None])).permute(0, 3, 1, 2).float(),
+        share[:, None].float(),
+        z[:, None].float(),
+    )
+
+
+def _resolved(rgb: Array, alpha: Array, depth: Array, side: int) -> tuple[Array, Array, Array]:
+    """Means over pixels of side x side samples; of depths, over those on the nearest surface."""
+    places = [np.s_[row::side, column::side] for row in range(side) for column in range(side)]
+    nearest = np.minimum.reduce([np.where(depth[at] > 0, depth[at], np.inf) for at in places])
+    same = [(depth[at] > 0) & (depth[at] <= nearest + SAME_SURFACE) for at in places]
+    total = np.add.reduce([np.where(on, depth[at], 0) for on, at in zip(same, places, strict=True)])
+    count = np.sum(same, 0).clip(1)
+    colour, share = (np.add.reduce([layer[at] for at in places]) / side**2 for layer in (rgb, alpha))
+    return colour, share, total / count
+
+
+def _draw_view(
+    vertices: Array, faces: Array, paint: Paint, w2c: Array, cameras: Cameras
+) -> tuple[Array, Array, Array]:
+    """One view without anti-aliasing: rgb (H, W, 3), alpha (H, W), depth (H, W)."""
+    width, height = cameras.width, cameras.height
+    x, y, z = w2c[:3, :3] @ vertices.T + w2c[:3, 3:]
+    ahead = np.maximum(z, 1e-6)
+    pixels = np.stack([x, y], 1) * (cameras.focal_px / ahead)[:, None] + [width / 2, height / 2]
+    kept = np.flatnonzero((z[faces] > cameras.near).all(1))
+    faces = faces[kept]
+    depth, face = np.full(width * height, np.inf), np.zeros(width * height, np.int64)
+    weights = np.zeros((width * height, 3))
+    for found in rasterise_triangles(pixels[faces], width, height):
+        share = found.weights / z[faces[found.face]]
+        nearness = share.sum(1)  # 1 / z is affine in the image
+        at = 1 / nearness
+        order = np.argsort(-at, kind="stable")  # of equal pixels numpy keeps the last assignment: the nearest
+        order = order[at[order] < depth[found.pixel[order]]]
+        where = found.pixel[order]
+        depth[where], face[where] = at[order], found.face[order]
+        weights[where] = (share / nearness[:, None])[order]
+    hit = np.isfinite(depth)
+    rgba = np.zeros((width * height, 4))
+    first, second = (pixels[faces[:, i]] - pixels[faces[:, 0]] for i in (1, 2))
+    area = np.abs(first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]) / 2
+    rgba[hit] = paint.at(kept[face[hit]], faces[face[hit]], weights[hit], area[face[hit]])
+    shape = (height, width)
+    return rgba[:, :3].reshape(*shape, 3), hit.reshape(shape) * 1.0, np.where(hit, depth, 0).reshape(shape)

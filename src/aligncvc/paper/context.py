@@ -1,0 +1,91 @@
+"""What stands beside the records of a table: protocol, metrics that tell nothing apart, published numbers."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aligncvc.errors import UserError
+from aligncvc.evaluate.records import protocol_file
+from aligncvc.paper.reported import Reported, read_reported
+
+
+@dataclass(frozen=True)
+class Context:
+    """protocol: as written beside the records, empty if it is not there. reasons: "n/a (...)" by metric.
+
+    muted: metrics that do not rank the controls. reported: every published number that is known.
+    """
+
+    protocol: Mapping[str, Any]
+    reasons: Mapping[str, str]
+    muted: frozenset[str] = frozenset()
+    reported: tuple[Reported, ...] = ()
+
+    @property
+    def protocol_class(self) -> str:
+        """Class of the protocol; published numbers of the same class may stand beside ours."""
+        return str(self.protocol.get("protocol_class", ""))
+
+    @property
+    def published(self) -> list[Reported]:
+        """Published numbers measured by a protocol of the same class."""
+        if not self.protocol_class:
+            return []
+        return [r for r in self.reported if r.value is not None and r.protocol_class == self.protocol_class]
+
+
+def read_context(
+    metrics: Sequence[Path], discrimination: Path | None = None, reported: Sequence[Path] = ()
+) -> Context:
+    """Read the protocols beside the CSVs of records, discrimination.csv and the published numbers.
+
+    A protocol that is not there is left out (records can be aggregated without); the other files must be
+    readable, or UserError is raised.
+    """
+    protocols = [p for p in map(_protocol, metrics) if p]
+    reasons = {name: text for protocol in protocols for name, text in _not_available(protocol)}
+    for protocol in protocols:
+        missing = protocol.get("unavailable")
+        for name, why in missing.items() if isinstance(missing, dict) else ():
+            reasons.setdefault(str(name), f"n/a ({why})")
+    return Context(
+        protocols[0] if protocols else {},
+        reasons,
+        _muted(discrimination) if discrimination else frozenset(),
+        tuple(read_reported(reported)),
+    )
+
+
+def _protocol(records: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(protocol_file(records).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def _not_available(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Every "n/a (reason)" in a protocol with the key that it stands under, which is a metric's name."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _not_available(inner, str(key))
+    elif isinstance(value, str) and value.startswith("n/a"):
+        yield name, value
+
+
+def _muted(path: Path) -> frozenset[str]:
+    """Metrics whose `discriminates` is "no" in discrimination.csv."""
+    try:
+        with path.open(encoding="utf-8", newline="") as handle:
+            rows = list(csv.DictReader(handle))
+        verdicts = {str(row["metric"]): str(row["discriminates"]) for row in rows}
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError) as error:
+        raise UserError(
+            f"{path} does not say which metrics discriminate ({error!r}); check the controls again"
+        ) from error
+    return frozenset(name for name, verdict in verdicts.items() if verdict == "no")

@@ -1,0 +1,262 @@
+"""Protocols: the hash follows what is measured and nothing else; mistakes are one sentence."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from aligncvc import config_tools
+from aligncvc.config import Config, load_config, parse_config
+from aligncvc.errors import UserError
+from aligncvc.evaluate.protocol import METRIC_VERSION, require_supported
+from aligncvc.files import PROJECT_ROOT
+from aligncvc.objects.fetch import object_set
+from aligncvc.objects.listing import read_list
+from aligncvc.protocols import (
+    FOLDER,
+    Protocol,
+    differences,
+    load_protocol,
+    parse_protocol,
+    presets,
+    require_same,
+)
+from aligncvc.protocols.__main__ import as_yaml
+from aligncvc.render.blender_scene import SCENE_VERSION
+from aligncvc.render.jobs import require_scene
+
+WANTED = {"demo", "smoke", "gso30-syncdreamer", "gso100-orbit16", "gobjaverse-heldout-24"}
+
+
+def demo() -> dict[str, Any]:
+    return yaml.safe_load((FOLDER / "demo.yaml").read_text())
+
+
+def parsed(data: Mapping[str, Any]) -> Protocol:
+    return parse_protocol(dict(data), "mine", "mine.yaml")
+
+
+def changed(data: dict[str, Any], path: str, value: object) -> dict[str, Any]:
+    """A copy with the value at a dotted path replaced."""
+    copy = json.loads(json.dumps(data))
+    *parents, last = path.split(".")
+    inner = copy
+    for key in parents:
+        inner = inner[key]
+    inner[last] = value
+    return copy
+
+
+def leaves(data: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(data, dict):
+        for key, value in data.items():
+            yield from leaves(value, f"{path}.{key}" if path else key)
+    else:
+        yield path, data
+
+
+OTHER = {
+    "protocol_class": "another", "versions.scene": 3, "versions.metrics": 3, "objects.split": "all",
+    "objects.limit": 3,
+    "render.size_px": 128, "render.elevation_deg": 11, "render.distance": 3.1, "render.fov_y_deg": 40,
+    "render.ring_views": 8, "render.rig_views": 8, "render.samples": 17, "render.denoise": True,
+    "render.normalisation": "unit-cube", "render.light": "uniform", "render.crop": "keep", "background": 0.5,
+    "resize": "area", "views.scored": "held_out", "views.input_view": False, "seeds": [1],
+    "metrics.ssim.window": "uniform-7", "metrics.lpips.nets": ["vgg"], "metrics.dists.every": 3,
+    "metrics.distribution.features": [], "metrics.geometry.points": 500, "metrics.geometry.thresholds": [0.1],
+    "metrics.geometry.alignment": ["none"], "metrics.geometry.chamfer": ["sum"], "metrics.geometry.grid": 32,
+    "metrics.geometry.voxel": 0.05, "metrics.consistency.tsed.min_matches": 5,
+    "metrics.consistency.tsed.max_px": 4.0, "metrics.consistency.tsed.image_px": 512,
+    "metrics.consistency.halves": "even-odd",
+}  # fmt: skip
+"""Another legal value of every setting that has one."""
+
+SINGLE = {
+    "metrics.psnr.data_range", "metrics.psnr.cap_db", "metrics.psnr.averaging", "metrics.ssim.data_range",
+    "metrics.lpips.version", "metrics.consistency.between", "alpha",
+}  # fmt: skip
+"""Conventions that this code has in one form only; another is refused."""
+
+
+@pytest.mark.parametrize("path", sorted(OTHER))
+def test_every_setting_changes_the_hash(path: str) -> None:
+    base, data = parsed(demo()), changed(demo(), path, OTHER[path])
+    if path == "views.scored":
+        data["views"]["input_view"] = False
+    other = parsed(data)
+    assert other.hash != base.hash
+    assert any(line.startswith(path) for line in differences(base, other))
+    with pytest.raises(UserError, match="measure differently"):
+        require_same(base, other)
+
+
+def test_no_setting_is_left_out() -> None:
+    """Whatever the resolved demo holds is hashed (and tested above), except the words about it."""
+    found = {path for path, _ in leaves(load_protocol("demo").content)}
+    assert found == set(OTHER) | SINGLE | {"objects.sha256"}
+
+
+@pytest.mark.parametrize("path", sorted(SINGLE))
+def test_conventions_without_code_are_refused(path: str) -> None:
+    with pytest.raises(UserError, match=path):
+        parsed(changed(demo(), path, "other"))
+
+
+def test_the_hash_ignores_order_words_and_spelling(tmp_path: Path) -> None:
+    base = load_protocol("demo")
+    turned = {key: dict(reversed(list(v.items()))) if isinstance(v, dict) else v
+              for key, v in reversed(list(demo().items()))}  # fmt: skip
+    assert parsed(turned).hash == base.hash
+    assert parsed({**demo(), "about": "other words", "background": 1}).hash == base.hash
+    moved = tmp_path / "list.tsv"
+    moved.write_bytes((PROJECT_ROOT / base.objects.list).read_bytes())
+    assert parsed(changed(demo(), "objects.list", str(moved))).hash == base.hash
+    require_same(parsed(demo()), base)  # a name is no difference
+
+
+def test_the_hash_follows_the_lists_content(tmp_path: Path) -> None:
+    path = tmp_path / "list.tsv"
+    data = changed(demo(), "objects.list", str(path))
+    path.write_text("id\tsource\tlicence\tcreator\na\ta\tCC0\tme\n")
+    first = parsed(data)
+    path.write_text("id\tsource\tlicence\tcreator\nb\tb\tCC0\tme\n")
+    second = parsed(data)
+    assert first.hash != second.hash
+    assert [line.split(":")[0] for line in differences(first, second)] == ["objects.sha256"]
+    with pytest.raises(UserError, match="restore the list or write a protocol of your own"):
+        parsed(changed(data, "objects.sha256", first.objects.sha256))
+
+
+@pytest.mark.parametrize(("path", "value", "words"), [
+    ("renders", {}, "renders: Extra inputs"),
+    ("metrics.lpips.net", "vgg", "metrics.lpips.net: Extra inputs"),
+    ("name", "mine", "named by its file"),
+    ("render.ring_views", 10, "rig_views must divide ring_views"),
+    ("seeds", [], "seeds"),
+    ("seeds", [1, 1], "name one twice"),
+    ("views", {"scored": "held_out"}, "set input_view: false"),
+    ("objects.list", "config/objects/none.tsv", "does not exist"),
+])  # fmt: skip
+def test_mistakes_are_one_sentence(path: str, value: object, words: str) -> None:
+    with pytest.raises(UserError) as caught:
+        parsed(changed(demo(), path, value))
+    assert words in str(caught.value) and "mine.yaml" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_files_that_are_no_protocol(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no protocol 'nix'.*choose one of demo"):
+        load_protocol("nix")
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("a: [1")
+    with pytest.raises(UserError, match="not YAML"):
+        load_protocol(broken)
+    broken.write_text("- a")
+    with pytest.raises(UserError, match="no mapping"):
+        load_protocol(broken)
+
+
+def test_presets_load_and_write_themselves_out(tmp_path: Path) -> None:
+    assert set(presets()) == WANTED
+    protocols = [load_protocol(name) for name in presets()]
+    assert len({protocol.hash for protocol in protocols}) == len(protocols)
+    for protocol in protocols:
+        assert protocol.slug == f"{protocol.name}-{protocol.hash}" and len(protocol.hash) == 12
+        path = tmp_path / f"{protocol.name}.yaml"
+        path.write_text(as_yaml(protocol))
+        assert load_protocol(path) == protocol
+        assert protocol.resolved["hash"] == protocol.hash
+        require_supported(protocol)
+        require_scene(protocol)
+
+
+def test_other_versions_of_the_code_are_refused() -> None:
+    assert (load_protocol("demo").versions.scene, load_protocol("demo").versions.metrics) == (
+        SCENE_VERSION, METRIC_VERSION)  # fmt: skip
+    with pytest.raises(UserError, match="this code has version"):
+        require_supported(parsed(changed(demo(), "versions.metrics", METRIC_VERSION + 1)))
+    with pytest.raises(UserError, match="this code renders version"):
+        require_scene(parsed(changed(demo(), "versions.scene", SCENE_VERSION + 1)))
+
+
+def test_which_views_count() -> None:
+    rig = [0, 4, 8, 12]
+    views = load_protocol("demo").views
+    assert views.indices(16, rig) == list(range(16))
+    assert views.model_copy(update={"input_view": False}).indices(16, rig) == list(range(1, 16))
+    held_out = views.model_copy(update={"scored": "held_out", "input_view": False})
+    assert held_out.indices(16, rig) == [i for i in range(16) if i not in rig]
+
+
+def test_the_demo_is_rendered_as_its_models_are_trained() -> None:
+    """Sets that feed training and the evaluation set share every setting of the scene."""
+    config = Config()
+    assert config.for_set("train") is config
+    assert config.for_set("eval").render == config.render
+    assert config.seeds == [0]
+    chosen = config.object_set("eval")
+    assert (chosen.list, chosen.split, chosen.limit) == ("config/objects/bundled.tsv", "eval", None)
+
+
+def test_the_protocol_renders_the_evaluation_set_alone() -> None:
+    config = load_config(PROJECT_ROOT / "config/smoke.yaml").model_copy(
+        update={"evaluate": Config().evaluate.model_copy(update={"protocol": "gso30-syncdreamer"})}
+    )
+    render = config.for_set("eval").render
+    assert (render.size_px, render.normalisation, render.light) == (256, "unit-cube", "uniform")
+    assert render.timeout_seconds == config.render.timeout_seconds
+    assert config.for_set("train").render.size_px == 64
+    with pytest.raises(UserError, match=r"size_px 256 and the models .* render\.size_px 64"):
+        config.require_models_fit()
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "smoke.yaml", "paper.yaml"])
+def test_configurations_fit_their_protocols(name: str) -> None:
+    load_config(PROJECT_ROOT / "config" / name).require_models_fit()
+
+
+@pytest.mark.parametrize("name", ["gso30-syncdreamer", "gso100-orbit16", "gobjaverse-heldout-24"])
+def test_objects_that_do_not_ship_are_explained(name: str) -> None:
+    config = parse_config({"evaluate": {"protocol": name}}, "t")
+    with pytest.raises(UserError, match=r"do not ship with the repository: .*objects\.sets\.eval"):
+        object_set(config, "eval")
+    assert object_set(config, "train").list == "config/objects/bundled.tsv"
+
+
+@pytest.mark.parametrize(("name", "count"), [("gso30-syncdreamer", 30), ("gso100-orbit16", 100)])
+def test_lists_of_scanned_objects(name: str, count: int) -> None:
+    rows = read_list(PROJECT_ROOT / load_protocol(name).objects.list)
+    assert len(rows) == count
+    assert all(row.licence == "CC-BY-4.0" and row.source == f"{row.id}/meshes/model.obj" for row in rows)
+
+
+def test_the_table_of_the_docs_is_up_to_date() -> None:
+    assert config_tools.protocols_page() == config_tools.PROTOCOLS.read_text(), (
+        "run python -m aligncvc.config_tools reference"
+    )
+
+
+def test_command_line(tmp_path: Path) -> None:
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "aligncvc.protocols", *arguments]
+        environment = {"PYTHONPATH": str(PROJECT_ROOT / "src"), "PATH": ""}
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, text=True, capture_output=True, check=False
+        )
+
+    assert all(load_protocol(name).slug in run("list").stdout for name in presets())
+    shown = run("show", "demo")
+    assert shown.stdout.startswith(f"# {load_protocol('demo').slug}\n")
+    (tmp_path / "mine.yaml").write_text(shown.stdout.replace("background: 1.0", "background: 0.5"))
+    found = run("diff", "demo", "mine.yaml")
+    assert found.returncode == 1 and "background: 1.0 / 0.5" in found.stdout
+    (tmp_path / "mine.yaml").write_text(shown.stdout)
+    assert run("diff", "demo", "mine.yaml").returncode == 0
+    wrong = run("show", "nix")
+    assert wrong.returncode == 2 and wrong.stderr.startswith("error: there is no protocol 'nix'")
