@@ -29,6 +29,9 @@ class ObjectSet(Section):
     split: Literal["train", "eval", "all"] = "all"
     limit: int | None = Field(None, ge=1, description="use only the first n objects of the list")
     path: str | None = Field(None, description="a folder of meshes (folder) or a .deb/URL (sweethome3d)")
+    variants: int = Field(
+        1, ge=1, description="looks that are rendered: the object's own, others with random colours and sizes"
+    )
 
 
 class Objects(Section):
@@ -36,7 +39,7 @@ class Objects(Section):
         default_factory=lambda: {
             "train": ObjectSet(list="config/objects/bundled.tsv", split="train"),
             "eval": ObjectSet(),
-            "furniture": ObjectSet(source="sweethome3d", list="config/objects/furniture.tsv"),
+            "furniture": ObjectSet(source="sweethome3d", list="config/objects/furniture.tsv", variants=3),
         },
         description="named sets; `train` feeds alignment, `eval` is held out (which objects: see "
         "evaluate.protocol), `furniture` feeds pretraining",
@@ -77,7 +80,7 @@ class Unet(Section):
 
     channels: list[int] = [64, 128]
     layers: int = 1
-    head_channels: int = 32
+    head_channels: int = 64
     norm_groups: int = 16
     prediction: Literal["epsilon", "v_prediction"] = "v_prediction"
 
@@ -104,7 +107,7 @@ class Recon(Section):
     up_channels: list[int] = [128, 128, 64, 32]
     up_attention: list[bool] = [True, True, False, False]
     layers: int = 1
-    heads: int = 8
+    heads: int = 2
     head: Literal["ray", "lgm"] = Field(
         "ray", description="how channels become Gaussians; lgm for its checkpoints"
     )
@@ -233,18 +236,24 @@ class Paper(Section):
     viewer_models: int = Field(6, ge=0, description="rotating models in the report")
 
 
+class Training(Section):
+    """How one network is pretrained: AdamW, warm-up, plateau, cosine."""
+
+    steps: int = Field(3000, ge=1)
+    batch: int = Field(4, ge=1, description="objects a step (single views for the VAE)")
+    lr: float = Field(1e-3, gt=0, description="peak learning rate")
+    ema_decay: float = Field(0.998, ge=0, lt=1)
+    save_every: int = Field(250, ge=1, description="steps between resumable states and held-out scores")
+    bf16: bool = Field(True, description="bfloat16 autocast of the network")
+
+
 class Pretrain(Section):
     """`snakemake pretrain`: the demo's networks from renders of the furniture package."""
 
     set: str = "furniture"
-    batch: int = Field(4, ge=1, description="objects a step")
-    vae_steps: int = Field(1200, ge=1)
-    unet_steps: int = Field(3600, ge=1)
-    recon_steps: int = Field(2600, ge=1)
-    lr: float = Field(1e-3, gt=0)
-    ema_decay: float = Field(0.995, ge=0, lt=1)
-    save_every: int = Field(250, ge=1, description="steps between resumable states and held-out scores")
-    bf16: bool = Field(True, description="bfloat16 autocast of the networks")
+    vae: Training = Training(steps=2000, batch=16)
+    unet: Training = Training(steps=12000, lr=8e-4, ema_decay=0.999, save_every=500)
+    recon: Training = Training(steps=4000, lr=8e-4)
 
 
 class Checkpoints(Section):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -114,3 +115,14 @@ def load_views(folder: Path | str) -> Views:
 def view_facts(folder: Path | str) -> dict[str, object]:
     """The free facts stored beside the cameras (rigs, object id, renderer settings)."""
     return json.loads((Path(folder) / "cameras.json").read_text(encoding="utf-8"))
+
+
+def variant_id(object_id: str, variant: int) -> str:
+    """The id under which an object's nth other look is rendered; variant 0 is its own look and id."""
+    return f"{object_id}.v{variant}" if variant else object_id
+
+
+def split_variant(rendered_id: str) -> tuple[str, int]:
+    """The inverse of `variant_id`: (object id, variant)."""
+    match = re.fullmatch(r"(.+)\.v([1-9]\d*)", rendered_id)
+    return (match[1], int(match[2])) if match else (rendered_id, 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,11 +13,13 @@ import torch
 from safetensors.torch import load_file
 
 from aligncvc.cameras import orbit, ring_azimuths_deg, spherical_deg
-from aligncvc.config import Config, Mvg, Pretrain, Recon, Vae
+from aligncvc.config import Config, Mvg, Pretrain, Recon, Training, Vae
+from aligncvc.gaussians import Gaussians
 from aligncvc.mvg import build_generator
 from aligncvc.pretrain import recon, vae
-from aligncvc.pretrain.data import Rings, load_rings, recoloured, split_ids
-from aligncvc.pretrain.fit import learning_rate
+from aligncvc.pretrain.data import Rings, load_rings, split_ids
+from aligncvc.pretrain.fit import decay_progress, learning_rate
+from aligncvc.pretrain.recolour import recoloured
 from aligncvc.views import Views, save_views
 
 RING, SIZE_PX = 8, 64
@@ -31,7 +34,8 @@ def make_set(folder: Path, count: int = 6) -> Path:
         colour = torch.tensor([i / count, 0.5, 1 - i / count]).view(3, 1, 1) * disc
         rgba = torch.cat([colour, disc[None]]).expand(RING, -1, -1, -1)
         rigs = {"rig": [0, 2, 4, 6], "ring": list(range(RING))}
-        save_views(folder / f"object{i}", Views(rgba, cameras), rigs=rigs)
+        depth = 3.0 * disc.expand(RING, -1, -1)
+        save_views(folder / f"object{i}", Views(rgba, cameras, depth), rigs=rigs)
         rows.append(
             {"id": f"object{i}", "status": "ok", "job_hash": "0", "split": "eval" if i < 2 else "train"}
         )
@@ -48,8 +52,8 @@ def rings(tmp_path) -> Rings:
     return load_rings(make_set(tmp_path))
 
 
-def small_config(**pretrain) -> Config:
-    settings = Pretrain(batch=2, bf16=False, save_every=2, ema_decay=0.5, **pretrain)
+def small_config(**training) -> Config:
+    settings = Training(batch=2, bf16=False, save_every=2, ema_decay=0.5, **training)
     network = Recon(
         down_channels=[8, 8],
         down_attention=[False, True],
@@ -58,7 +62,8 @@ def small_config(**pretrain) -> Config:
         heads=2,
     )
     tiny_vae = Vae(channels=[8, 8, 8], norm_groups=4)
-    return Config(pretrain=settings, recon=network, mvg=Mvg(vae=tiny_vae))
+    pretrain = Pretrain(vae=settings, unet=settings, recon=settings)
+    return Config(pretrain=pretrain, recon=network, mvg=Mvg(vae=tiny_vae))
 
 
 def test_batch_has_the_input_view_first_at_azimuth_zero(rings):
@@ -72,12 +77,78 @@ def test_batch_has_the_input_view_first_at_azimuth_zero(rings):
     torch.testing.assert_close(distance, torch.full((3, 4), 3.0), atol=1e-4, rtol=0)
 
 
+def test_a_mirrored_object_is_its_images_flipped_and_its_ring_reversed(rings):
+    """A mirrored ring seen in a mirror again is the ring: same cameras, images flipped at -offset."""
+    marked = rings.rgba.clone()
+    for view in range(RING):  # tell views and columns apart
+        marked[:, view, 0] = view
+        marked[:, view, 1] = torch.arange(SIZE_PX, dtype=torch.uint8)
+    marked_rings = Rings(rings.ids, marked, rings.depth, rings.cameras, rings.rig)
+    objects, starts = torch.tensor([1, 1]), torch.tensor([3, 3])
+    offsets = torch.tensor([[0, 2, 5]]).expand(2, -1)
+    rgba, _, cameras = marked_rings.posed(objects, starts, offsets, torch.tensor([False, True]))
+    assert (rgba[0, :, 0, 0, 0] * 255).round().tolist() == [3, 5, 0]
+    assert (rgba[1, :, 0, 0, 0] * 255).round().tolist() == [3, 1, 6]
+    torch.testing.assert_close(rgba[1, :, 1], rgba[0, :, 1].flip(-1))
+    assert torch.equal(cameras.c2w[0], cameras.c2w[1])
+
+
+def test_looks_are_chosen_apart_from_objects(rings):
+    ids = ["a", "b", "a.v1", "b.v1", "a.v2", "b.v2"]
+    looks = Rings(ids, rings.rgba, rings.depth, rings.cameras, rings.rig)
+    assert looks.objects == {"a", "b"}
+    assert looks.select({"a"}).ids == ["a", "a.v1", "a.v2"]
+    assert looks.select({"a", "b"}, looks=[1]).ids == ["a.v1", "b.v1"]
+
+
 def test_recolouring_is_the_same_in_all_views_and_keeps_alpha():
     rgba = torch.rand(4, 1, 4, 8, 8).expand(-1, 5, -1, -1, -1)
-    out = recoloured(rgba, torch.Generator().manual_seed(0))
+    out = recoloured(rgba, torch.Generator().manual_seed(0), 1.0)
+    assert torch.equal(recoloured(rgba, torch.Generator().manual_seed(0), 0.0), rgba)
+    assert float(out.min()) >= 0 and float(out.max()) <= 1
     assert torch.equal(out[:, :, 3], rgba[:, :, 3])
     assert torch.equal(out[:, 0], out[:, 4])
     assert not torch.equal(out, rgba)
+
+
+def test_grey_images_gain_colour_by_recolouring():
+    grey = torch.rand(32, 1, 1, 8, 8).expand(-1, 1, 3, -1, -1)
+    rgba = torch.cat([grey, torch.ones(32, 1, 1, 8, 8)], 2)
+    out = recoloured(rgba, torch.Generator().manual_seed(0), 1.0)[:, :, :3]
+    assert float(vae.chroma(grey).abs().max()) < 1e-6
+    assert float(vae.chroma(out).square().mean().sqrt()) > 0.1
+
+
+def test_chroma_error_is_one_for_a_grey_copy_and_blind_to_brightness():
+    image = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    grey = image.mean(1, keepdim=True).expand(-1, 3, -1, -1)
+    assert vae.chroma_error(grey, image) == pytest.approx(1.0, abs=1e-5)
+    assert vae.chroma_error(image + 0.3, image) == pytest.approx(0.0, abs=1e-5)
+
+
+def test_surface_loss_is_zero_on_the_surface_and_measures_the_gap():
+    """A plane through the origin seen by one camera: Gaussians on it, then half a unit behind it."""
+    cameras = orbit([0.0], 0, distance=3, fov_y_deg=39.6, size_px=8)
+    cameras = replace(cameras, c2w=cameras.c2w[None])
+    origins, directions = cameras.rays()
+    forward = cameras.c2w[..., :3, 2, None, None]
+    depth = torch.full((1, 1, 8, 8), 3.0)
+    alpha = torch.ones(1, 1, 1, 8, 8)
+
+    def gaussians(z: float) -> Gaussians:
+        along = z / (directions * forward).sum(2, keepdim=True)
+        means = (origins + along * directions).permute(0, 1, 3, 4, 2).reshape(1, 64, 3)
+        return Gaussians(means, torch.ones(1, 64, 3), torch.ones(1, 64, 4), torch.ones(1, 64), means)
+
+    on, behind = (recon.surface_loss(gaussians(z), cameras, alpha, depth) for z in (3.0, 3.5))
+    assert float(on["depth"]) == pytest.approx(0, abs=1e-6) and float(on["opacity"]) == 0
+    assert float(behind["depth"]) == pytest.approx(0.5 - 0.05, abs=1e-5)  # smooth L1 with beta 0.1
+
+
+def test_input_views_are_the_rig_or_two_or_three_of_it():
+    counts = [len(recon.input_views(4, torch.Generator().manual_seed(i))) for i in range(400)]
+    assert set(counts) == {2, 3, 4}
+    assert counts.count(4) / 400 == pytest.approx(1 - recon.FEWER_VIEWS, abs=0.08)
 
 
 def test_whitening_changes_latents_not_images():
@@ -95,14 +166,16 @@ def test_whitening_changes_latents_not_images():
 
 
 def test_learning_rate_warms_up_and_decays():
+    assert decay_progress(499, 1000) == 0 and decay_progress(1000, 1000) == 1
     rates = [learning_rate(i, 1000, 1.0) for i in range(1000)]
     assert rates[0] < 0.02 and max(rates) == 1.0 and rates[-1] == pytest.approx(0.02, abs=1e-3)
     assert all(a >= b for a, b in pairwise(rates[100:]))
+    assert rates[499] == 1.0 > rates[600]
 
 
 def test_interrupted_run_ends_in_the_same_weights(rings, tmp_path, monkeypatch):
     """Kill between two states: the restarted run repeats the lost step and ends equal to the bit."""
-    config = small_config(recon_steps=5)
+    config = small_config(steps=5)
     recon.train(config, rings, rings, tmp_path / "a" / "recon.safetensors")
     calls = {"n": 0}
     original = Rings.batch
@@ -124,6 +197,40 @@ def test_interrupted_run_ends_in_the_same_weights(rings, tmp_path, monkeypatch):
     logs = [[json.loads(x) for x in (tmp_path / n / "recon.jsonl").read_text().splitlines()] for n in "ab"]
     assert [x["step"] for x in logs[0]] == [x["step"] for x in logs[1]]
     assert [x["total"] for x in logs[0]] == [x["total"] for x in logs[1]]
+
+
+def test_a_run_may_be_made_longer_on_its_plateau_only(rings, tmp_path):
+    """A state of 2 of 8 steps serves a run of 6 and ends as that run does; one of 4 of 6 steps does not."""
+    recon.train(small_config(steps=6), rings, rings, tmp_path / "whole" / "recon.safetensors")
+
+    class EnoughError(Exception):
+        pass
+
+    def stop_after(step: int, steps: int, out: Path) -> None:
+        original = Rings.batch
+        drawn = iter(range(step))
+
+        def batch(self, *args, **kwargs):
+            if next(drawn, None) is None:
+                raise EnoughError
+            return original(self, *args, **kwargs)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Rings, "batch", batch)
+            with pytest.raises(EnoughError):
+                recon.train(small_config(steps=steps), rings, rings, out)
+
+    for name, step, steps in (("early", 2, 8), ("late", 4, 4)):
+        out = tmp_path / name / "recon.safetensors"
+        if step < steps:
+            stop_after(step, steps, out)
+        else:
+            recon.train(small_config(steps=steps), rings, rings, out)
+        recon.train(small_config(steps=6), rings, rings, out)
+        log = [json.loads(line)["step"] for line in out.with_suffix(".jsonl").read_text().splitlines()]
+        assert log[0] == 0 and log[-1] == 5
+    whole, early = (load_file(tmp_path / n / "recon.safetensors") for n in ("whole", "early"))
+    assert all(torch.equal(whole[k], early[k]) for k in whole)
 
 
 def test_split_ids_reads_both_sides(tmp_path):

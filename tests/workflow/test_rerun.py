@@ -62,7 +62,7 @@ def test_edit_of_the_kernel_reruns_what_rasterises(checkout: Path, planned: Plan
 
 def test_configuration_reruns_only_its_readers(planned: Planned) -> None:
     assert planned("--config", "paper={showcase: 3}") == PAPER
-    assert planned("--config", "pretrain={lr: 0.5}") == {}
+    assert planned("--config", "pretrain={recon: {lr: 0.5}}") == {}
 
 
 def test_an_alignment_weight_reruns_from_alignment(planned: Planned) -> None:

@@ -31,7 +31,7 @@ rule renders:
     params:
         config=RESOLVED,
         code=code("aligncvc.render"),
-        settings=PLAN.reads("seed", "rendering.{set}"),
+        settings=PLAN.reads("seed", "rendering.{set}", "objects.sets.{set}.variants"),
         folder=subpath(output.manifest, parent=True),
     shell:
         "python -m aligncvc.render --config {params.config} --set {wildcards.set} --objects {input.objects}"

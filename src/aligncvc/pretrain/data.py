@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,20 +14,24 @@ from aligncvc.cameras import Cameras, relative_c2w
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT
 from aligncvc.objects.listing import read_list
+from aligncvc.pretrain.recolour import recoloured
 from aligncvc.renderset import RenderSet
 from aligncvc.streams import torch_stream
-from aligncvc.views import composite
+from aligncvc.views import composite, split_variant
 
 
 @dataclass(frozen=True)
 class Batch:
     """B objects: the rig the networks see, and target views of the same ring.
 
-    images (B, V, 3, H, W) on white, the input view first; target_rgba (B, T, 4, H, W); cameras are
-    relative to the input view.
+    images (B, V, 3, H, W) on white, the input view first; alpha (B, V, 1, H, W); depth (B, V, H, W) along
+    the cameras' z axes, 0 without object; target_rgba (B, T, 4, H, W). Cameras are relative to the input
+    view.
     """
 
     images: Tensor
+    alpha: Tensor
+    depth: Tensor
     cameras: Cameras
     target_rgba: Tensor
     target_cameras: Cameras
@@ -34,80 +39,96 @@ class Batch:
 
 @dataclass(frozen=True)
 class Rings:
-    """O objects' rings: rgba (O, R, 4, H, W) uint8, one ring of cameras (R, 4, 4), the rig's ring offsets."""
+    """O rendered objects, each look of an object being one.
+
+    ids: as rendered (`views.variant_id`); rgba (O, R, 4, H, W) uint8; depth (O, R, H, W) float16, 0 without
+    object; cameras: one ring (R, 4, 4); rig: the rig's ring offsets.
+    """
 
     ids: list[str]
     rgba: Tensor
+    depth: Tensor
     cameras: Cameras
     rig: list[int]
 
-    def select(self, ids: set[str]) -> Rings:
-        keep = [i for i, name in enumerate(self.ids) if name in ids]
-        return Rings([self.ids[i] for i in keep], self.rgba[keep], self.cameras, self.rig)
+    @property
+    def objects(self) -> set[str]:
+        """Ids of the objects, without the looks."""
+        return {split_variant(name)[0] for name in self.ids}
 
-    def posed(self, objects: Tensor, starts: Tensor, offsets: Tensor) -> tuple[Tensor, Cameras]:
-        """rgba (B, V, 4, H, W) in [0, 1] and cameras (B, V, 4, 4) at ring offsets (B, V) from starts (B,)."""
-        index = (starts[:, None] + offsets) % len(self.cameras)
+    def select(self, objects: Collection[str], looks: Collection[int] | None = None) -> Rings:
+        """The rings of these objects, in all looks or in some (0: the object's own)."""
+        keep = []
+        for i, name in enumerate(self.ids):
+            thing, look = split_variant(name)
+            if thing in objects and (looks is None or look in looks):
+                keep.append(i)
+        return Rings([self.ids[i] for i in keep], self.rgba[keep], self.depth[keep], self.cameras, self.rig)
+
+    def posed(
+        self, objects: Tensor, starts: Tensor, offsets: Tensor, mirror: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Cameras]:
+        """Views at ring offsets (B, V) from starts (B,) of objects (B,).
+
+        Returns rgba (B, V, 4, H, W) in [0, 1], depth (B, V, H, W) and cameras (B, V, 4, 4) relative to the
+        view at offset 0. mirror (B,) bool: objects seen in a mirror, which turns the ring and the images.
+        """
+        sign = 1 if mirror is None else (1 - 2 * mirror.long())[:, None]
+        index = (starts[:, None] + sign * offsets) % len(self.cameras)
         rgba = self.rgba[objects[:, None], index].float() / 255
-        c2w = relative_c2w(self.cameras.c2w[index], self.cameras.c2w[starts])
+        depth = self.depth[objects[:, None], index].float()
+        if mirror is not None:
+            rgba = torch.where(mirror.view(-1, 1, 1, 1, 1), rgba.flip(-1), rgba)
+            depth = torch.where(mirror.view(-1, 1, 1, 1), depth.flip(-1), depth)
+        at = (starts[:, None] + offsets) % len(self.cameras)
         c = self.cameras
-        return rgba, Cameras(c2w, c.fov_y_deg, c.width, c.height, c.near, c.far)
+        c2w = relative_c2w(c.c2w[at], c.c2w[starts])
+        return rgba, depth, Cameras(c2w, c.fov_y_deg, c.width, c.height, c.near, c.far)
 
-    def batch(self, size: int, targets: int, generator: torch.Generator, recolour: bool = True) -> Batch:
-        """Random objects, input views and target views; `recolour` turns training colours about."""
+    def batch(self, size: int, targets: int, generator: torch.Generator, recolour: float = 0.5) -> Batch:
+        """Random objects, input views and target views, half of them mirrored; `recolour` is the share of
+        objects that are given other colours."""
         ring = len(self.cameras)
         objects = torch.randint(len(self.ids), (size,), generator=generator)
         starts = torch.randint(ring, (size,), generator=generator)
+        mirror = torch.rand(size, generator=generator) < 0.5
         rig = torch.tensor(self.rig).expand(size, -1)
-        chosen = torch.stack([torch.randperm(ring, generator=generator)[:targets] for _ in range(size)])
-        rgba, cameras = self.posed(objects, starts, torch.cat([rig, chosen], 1))
-        if recolour:
-            rgba = recoloured(rgba, generator)
+        chosen = [torch.randperm(ring, generator=generator)[:targets] for _ in range(size)]
+        offsets = torch.cat([rig, torch.stack(chosen)], 1)
+        rgba, depth, cameras = self.posed(objects, starts, offsets, mirror)
+        rgba = recoloured(rgba, generator, recolour)
         views = len(self.rig)
         return Batch(
             composite(rgba[:, :views], 1.0),
+            rgba[:, :views, 3:],
+            depth[:, :views],
             cameras[:views],
             rgba[:, views:],
             cameras[views:],
         )
 
     def fixed(self, count: int, offsets: list[int], root_seed: int) -> tuple[Tensor, Tensor, Tensor]:
-        """(objects, starts, offsets) of the same `count` held-out cases every time, at most one an object."""
+        """(objects, starts, offsets) of the same `count` held-out cases every time, at most one a ring."""
         generator = torch_stream(root_seed, "held-out")
         objects = torch.randperm(len(self.ids), generator=generator)[:count]
         starts = torch.randint(len(self.cameras), (len(objects),), generator=generator)
         return objects, starts, torch.tensor(offsets).expand(len(objects), -1)
 
 
-def recoloured(rgba: Tensor, generator: torch.Generator) -> Tensor:
-    """Give each object (B, V, 4, H, W) other colours, the same in all its views.
-
-    Channels are permuted, and half the objects tinted and given another gamma: many pieces of the
-    furniture package are white, and networks should learn shape.
-    """
-    out = rgba.clone()
-    for i in range(rgba.shape[0]):
-        order = torch.randperm(3, generator=generator)
-        tint = 0.25 + 0.75 * torch.rand(3, generator=generator)
-        gamma = float(0.7 + 0.8 * torch.rand((), generator=generator))
-        colours = rgba[i, :, order]
-        if float(torch.rand((), generator=generator)) < 0.5:
-            colours = colours.clamp_min(1e-4) ** gamma * tint.view(1, 3, 1, 1)
-        out[i, :, :3] = colours
-    return out
-
-
 def load_rings(manifest: Path | str) -> Rings:
-    """Read every usable object of a render manifest (about 0.26 MB an object at 64 px, 16 views)."""
+    """Read every usable object of a render manifest (about 0.4 MB a ring at 64 px, 16 views)."""
     renders = RenderSet(manifest)
     first = renders.load(renders.ids[0])
 
-    def read(name: str) -> Tensor:
-        return (renders.load(name).views.rgba * 255).round().byte()
+    def read(name: str) -> tuple[Tensor, Tensor]:
+        views = renders.load(name).views
+        if views.depth is None:
+            raise UserError(f"{name} in {manifest} was rendered without depth; render it again")
+        return (views.rgba * 255).round().byte(), views.depth.half()
 
     with ThreadPoolExecutor(4) as pool:
-        rgba = torch.stack(list(pool.map(read, renders.ids)))
-    return Rings(renders.ids, rgba, first.views.cameras, first.rig)
+        rgba, depth = zip(*pool.map(read, renders.ids), strict=True)
+    return Rings(renders.ids, torch.stack(rgba), torch.stack(depth), first.views.cameras, first.rig)
 
 
 def split_ids(object_list: str | None) -> dict[str, set[str]]:

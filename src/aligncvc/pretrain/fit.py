@@ -1,4 +1,8 @@
-"""The one training loop of pretraining: AdamW, warm-up and cosine, EMA, resumable, logged."""
+"""The one training loop of pretraining: AdamW, warm-up, plateau and cosine, EMA, resumable, logged.
+
+The rate stays at its peak until DECAY_FROM of the steps, so that a run may be made longer while it still is
+on the plateau and end exactly as if it had been asked for the longer run at once.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +18,13 @@ from diffusers.training_utils import EMAModel
 from rich.progress import Progress
 from torch import Tensor, nn
 
-from aligncvc.config import Pretrain
+from aligncvc.config import Training
 from aligncvc.files import atomic_path, sha256_json
 from aligncvc.pair import write_weights
 
 WARMUP_STEPS = 100
+DECAY_FROM = 0.5
+"""Share of the steps after which the learning rate falls."""
 
 Loss = Callable[[int], dict[str, Tensor]]
 Score = Callable[[], dict[str, float]]
@@ -29,33 +35,44 @@ class Run:
     """Where a training run keeps its state and its curve."""
 
     name: str
-    steps: int
+    settings: Training
     state_path: Path
     log_path: Path
     fingerprint: str
 
+    @property
+    def steps(self) -> int:
+        return self.settings.steps
+
     @staticmethod
-    def of(name: str, steps: int, out: Path, settings: object) -> Run:
+    def of(name: str, settings: Training, out: Path, facts: object) -> Run:
+        """facts: whatever else decides the result (networks, data); a state of other facts is not resumed."""
         state = out.parent / "state" / f"{name}.pt"
-        return Run(name, steps, state, out.with_suffix(".jsonl"), sha256_json([name, steps, settings]))
+        kept = settings.model_dump(exclude={"steps", "save_every"})
+        return Run(name, settings, state, out.with_suffix(".jsonl"), sha256_json([name, kept, facts]))
+
+
+def decay_progress(step: int, steps: int) -> float:
+    """0 on the plateau, then linearly to 1 at the last step."""
+    return max(0.0, (step / steps - DECAY_FROM) / (1 - DECAY_FROM))
 
 
 def learning_rate(step: int, steps: int, peak: float) -> float:
-    """Linear warm-up, then a cosine to 2 % of the peak."""
+    """Linear warm-up, plateau, then a cosine to 2 % of the peak."""
     warm = min(WARMUP_STEPS, max(1, steps // 10))
     if step < warm:
         return peak * (step + 1) / warm
-    progress = (step - warm) / max(1, steps - warm)
-    return peak * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
+    return peak * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * decay_progress(step, steps))))
 
 
-def fit(run: Run, module: nn.Module, loss: Loss, score: Score, config: Pretrain) -> nn.Module:
+def fit(run: Run, module: nn.Module, loss: Loss, score: Score) -> nn.Module:
     """Train `module` for run.steps steps and return it holding the EMA weights.
 
     loss(step) draws its own batch from a stream named by the step and returns named terms, of which
     "total" is minimised: so a run that was killed goes on exactly where its last state was. score()
     is evaluated with the EMA weights whenever a state is written.
     """
+    config = run.settings
     parameters = [p for p in module.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(parameters, lr=config.lr, betas=(0.9, 0.99), weight_decay=1e-4)
     ema = EMAModel(parameters, decay=config.ema_decay)
@@ -100,6 +117,7 @@ def _save(run: Run, step: int, module: nn.Module, optimiser: torch.optim.Optimiz
     state = {
         "fingerprint": run.fingerprint,
         "step": step,
+        "steps": run.steps,
         "module": module.state_dict(),
         "optimiser": optimiser.state_dict(),
         "ema": ema.state_dict(),
@@ -114,8 +132,11 @@ def _restore(run: Run, module: nn.Module, optimiser: torch.optim.Optimizer, ema:
         run.log_path.unlink(missing_ok=True)
         return 0
     state = torch.load(run.state_path, weights_only=True)
-    if state["fingerprint"] != run.fingerprint:
-        print(f"{run.state_path} belongs to other settings; starting afresh", flush=True)
+    shorter = min(state["steps"], run.steps)
+    replanned = state["steps"] != run.steps and decay_progress(state["step"] - 1, shorter) > 0
+    if state["fingerprint"] != run.fingerprint or replanned:
+        why = "its rate fell for another length" if replanned else "it belongs to other settings"
+        print(f"{run.state_path} is not resumed ({why}); starting afresh", flush=True)
         run.log_path.unlink(missing_ok=True)
         return 0
     module.load_state_dict(state["module"])

@@ -2,75 +2,181 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from aligncvc.cameras import Cameras
 from aligncvc.config import Config
 from aligncvc.encoders import load_lpips
+from aligncvc.gaussians import Gaussians
 from aligncvc.metrics import foreground_psnr, psnr
 from aligncvc.pair import seeded
-from aligncvc.pretrain.data import Rings
-from aligncvc.pretrain.fit import Run, fit, write_half
+from aligncvc.pretrain.data import Batch, Rings
+from aligncvc.pretrain.fit import Run, decay_progress, fit, write_half
 from aligncvc.recon import build_reconstructor
 from aligncvc.splat import rasterise
 from aligncvc.streams import torch_stream
 from aligncvc.views import composite
 
 TARGET_VIEWS = 4
-LPIPS_WEIGHT = 0.05
+RECOLOURED = 0.3
+"""Share of recoloured objects, beside the looks that were rendered."""
+FOREGROUND_WEIGHT = 1.0
+"""Added to the weight of the squared error where the target shows the object: most of a view is canvas."""
+LPIPS_WEIGHT, LPIPS_FROM = 0.05, 0.5
+"""The weight that LPIPS reaches, and the share of the rate's decay after which it comes in: early on it only
+slows the squared error down."""
+DEPTH_WEIGHT, DEPTH_STEPS = 1.0, 2000
+"""Weight of the supervision by rendered depth and alpha at the first step, and its halving time in steps."""
+FEWER_VIEWS = 0.25
+"""Share of steps with two or three of the rig's views, so that it also judges halves of a rig."""
+SOFT_VIEWS, NOISY_VIEWS, MAX_NOISE = 0.15, 0.15, 0.04
+"""Shares of objects whose input views are blurred or noisy, as generated views are."""
+
+
+def input_views(views: int, generator: torch.Generator) -> list[int]:
+    """Indices of the rig's views that the networks see this step, in order."""
+    fewer, order = float(torch.rand((), generator=generator)), torch.randperm(views, generator=generator)
+    count = views if fewer >= FEWER_VIEWS or views < 3 else 2 + int(fewer < FEWER_VIEWS / 3)
+    return sorted(order[:count].tolist())
+
+
+def degraded(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Blur (to half the size and back) or noise for some objects of (B, V, 3, H, W) in [0, 1]."""
+    out = images.clone()
+    for i in range(images.shape[0]):
+        which, strength = torch.rand(2, generator=generator).tolist()
+        noise = torch.randn(images[i].shape, generator=generator)
+        if which < SOFT_VIEWS:
+            small = F.avg_pool2d(images[i], 2)
+            soft = F.interpolate(small, scale_factor=2.0, mode="bilinear", align_corners=False)
+            out[i] = images[i] + strength * (soft - images[i])
+        elif which < SOFT_VIEWS + NOISY_VIEWS:
+            out[i] = (images[i] + MAX_NOISE * strength * noise).clamp(0, 1)
+    return out
+
+
+def surface_loss(gaussians: Gaussians, cameras: Cameras, alpha: Tensor, depth: Tensor) -> dict[str, Tensor]:
+    """How far each pixel's Gaussian is from the surface seen there, and its opacity from the alpha.
+
+    alpha (B, V, 1, H, W) and depth (B, V, H, W) of the input views, whose size the Gaussians share.
+    """
+    means = gaussians.means.reshape(*depth.shape, 3)
+    forward = cameras.c2w[..., :3, 2]
+    offset = means - cameras.positions[:, :, None, None]
+    z = (offset * forward[:, :, None, None]).sum(-1)
+    seen = ((alpha[:, :, 0] > 0.5) & (depth > 0)).float()
+    error = F.smooth_l1_loss(z, depth, beta=0.1, reduction="none")
+    opacity = gaussians.opacities.reshape(depth.shape)
+    return {
+        "depth": (error * seen).sum() / seen.sum().clamp_min(1),
+        "opacity": (opacity - alpha[:, :, 0]).square().mean(),
+    }
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Fixed held-out cases: rigs in, the ring views midway between the rig's out."""
+
+    images: Tensor
+    alpha: Tensor
+    target: Tensor
+    target_alpha: Tensor
+    cameras: Cameras
+    views: int
+
+    @staticmethod
+    def of(rings: Rings, count: int, root_seed: int) -> HeldOut:
+        ring, views = len(rings.cameras), len(rings.rig)
+        between = [(k + rings.rig[1] // 2) % ring for k in rings.rig]
+        objects, starts, offsets = rings.fixed(count, rings.rig + between, root_seed)
+        rgba, _, cameras = rings.posed(objects, starts, offsets)
+        images = composite(rgba, 1.0)
+        return HeldOut(
+            images[:, :views], rgba[:, :views, 3:], images[:, views:], rgba[:, views:, 3:], cameras, views
+        )
+
+    def _cameras(self, first: int, which: list[int]) -> Cameras:
+        return replace(self.cameras, c2w=self.cameras.c2w[first : first + 8, which])
+
+    def rendered(self, model: nn.Module, inputs: list[int]) -> tuple[Tensor, Tensor]:
+        """(midway views, the rig's own views) of reconstructions from the rig's views `inputs`."""
+        everything = []
+        for i in range(0, len(self.images), 8):
+            gaussians = model(self.images[i : i + 8, inputs], self._cameras(i, inputs))
+            everything.append(
+                rasterise(gaussians, self._cameras(i, list(range(self.cameras.c2w.shape[1])))).rgb
+            )
+        rgb = torch.cat(everything)
+        return rgb[:, self.views :], rgb[:, : self.views]
+
+    @torch.no_grad()
+    def score(self, model: nn.Module) -> dict[str, float]:
+        """PSNR and foreground PSNR: midway from the whole rig, its own views, midway from two; baselines."""
+        midway, own = self.rendered(model, list(range(self.views)))
+        from_two, _ = self.rendered(model, [0, self.views // 2])
+        white = torch.ones_like(self.target)
+        results = {
+            "midway": (midway, self.target, self.target_alpha),
+            "own": (own, self.images, self.alpha),
+            "midway_from_two": (from_two, self.target, self.target_alpha),
+            "white": (white, self.target, self.target_alpha),
+            "copy_front": (self.images[:, :1].expand_as(self.target), self.target, self.target_alpha),
+        }
+        scores = {}
+        for name, (image, reference, alpha) in results.items():
+            scores[f"{name}_psnr"] = float(psnr(image, reference).mean())
+            scores[f"{name}_fg_psnr"] = float(foreground_psnr(image, reference, alpha).mean())
+        return scores
 
 
 def train(config: Config, rings: Rings, held_out: Rings, out: Path) -> None:
     """Write the reconstructor's weights to `out` (safetensors)."""
-    settings = config.pretrain
+    settings = config.pretrain.recon
     model = seeded(lambda: build_reconstructor(config.recon), config.seed, "pretrain-recon")
     perceptual = load_lpips("alex")
 
     def loss(step: int) -> dict[str, Tensor]:
-        batch = rings.batch(settings.batch, TARGET_VIEWS, torch_stream(config.seed, "recon", step))
+        draw = torch_stream(config.seed, "recon", step)
+        batch: Batch = rings.batch(settings.batch, TARGET_VIEWS, draw, RECOLOURED)
+        chosen = input_views(batch.images.shape[1], draw)
+        cameras = batch.cameras[chosen]
         with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
-            gaussians = model(batch.images, batch.cameras)
+            gaussians = model(degraded(batch.images[:, chosen], draw), cameras)
         rendering = rasterise(gaussians, batch.target_cameras, background=1.0)
         target = composite(batch.target_rgba, 1.0)
+        alpha = batch.target_rgba[:, :, 3:]
+        error = (rendering.rgb - target).square()
         terms = {
-            "mse": F.mse_loss(rendering.rgb, target),
-            "alpha": F.mse_loss(rendering.alpha, batch.target_rgba[:, :, 3:]),
-            "lpips": perceptual(rendering.rgb.flatten(0, 1) * 2 - 1, target.flatten(0, 1) * 2 - 1).mean(),
+            "mse": error.mean(),
+            "foreground": (error * alpha).mean(),
+            "alpha": F.mse_loss(rendering.alpha, alpha),
         }
-        return {"total": terms["mse"] + terms["alpha"] + LPIPS_WEIGHT * terms["lpips"], **terms}
+        total = terms["mse"] + FOREGROUND_WEIGHT * terms["foreground"] + terms["alpha"]
+        if gaussians.means.shape[1] == batch.depth[:, chosen][0].numel():
+            terms |= surface_loss(gaussians, cameras, batch.alpha[:, chosen], batch.depth[:, chosen])
+            surface = terms["depth"] + 0.1 * terms["opacity"]
+            total = total + DEPTH_WEIGHT * 0.5 ** (step / DEPTH_STEPS) * surface
+        if decay_progress(step, settings.steps) > LPIPS_FROM:
+            distance = perceptual(rendering.rgb.flatten(0, 1) * 2 - 1, target.flatten(0, 1) * 2 - 1)
+            terms["lpips"] = distance.mean()
+            total = total + LPIPS_WEIGHT * terms["lpips"]
+        return {"total": total, **terms}
 
-    ring = len(held_out.cameras)
-    between = [(held_out.rig[1] * k + held_out.rig[1] // 2) % ring for k in range(len(held_out.rig))]
-    objects, starts, offsets = held_out.fixed(48, held_out.rig + between, config.seed)
-    rgba, cameras = held_out.posed(objects, starts, offsets)
-    views = len(held_out.rig)
-    images, target, alpha = (
-        composite(rgba[:, :views], 1.0),
-        composite(rgba[:, views:], 1.0),
-        rgba[:, views:, 3:],
-    )
+    cases = {
+        name: HeldOut.of(views, 48, config.seed)
+        for name, look in (("original", 0), ("coloured", 1))
+        if (views := held_out.select(held_out.objects, looks=[look])).ids
+    }
 
-    def cameras_of(first: int, which: slice) -> Cameras:
-        return replace(cameras, c2w=cameras.c2w[first : first + 8, which])
-
-    @torch.no_grad()
     def score() -> dict[str, float]:
-        """Held out: four ground-truth views in, the ring views midway between them out; all-white beside."""
-        rendered = []
-        for i in range(0, len(images), 8):
-            gaussians = model(images[i : i + 8], cameras_of(i, slice(0, views)))
-            rendered.append(rasterise(gaussians, cameras_of(i, slice(views, None))).rgb)
-        scores = {}
-        for name, result in (("midway", torch.cat(rendered)), ("white", torch.ones_like(target))):
-            scores[f"{name}_psnr"] = float(psnr(result, target).mean())
-            scores[f"{name}_fg_psnr"] = float(foreground_psnr(result, target, alpha).mean())
-        return scores
+        """Held out: objects as they are, and recoloured ones (sizes and headings differ too)."""
+        return {f"{name}_{k}": v for name, case in cases.items() for k, v in case.score(model).items()}
 
-    run = Run.of("recon", settings.recon_steps, out, [config.recon.model_dump(), settings.model_dump()])
-    fit(run, model, loss, score, settings)
-    write_half(out, model, network="LGM", steps=settings.recon_steps, **score())
+    run = Run.of("recon", settings, out, [config.recon.model_dump(), config.seed, rings.ids])
+    fit(run, model, loss, score)
+    write_half(out, model, network="LGM", steps=settings.steps, **score())

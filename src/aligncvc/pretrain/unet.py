@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from aligncvc.cameras import Cameras
 from aligncvc.checkpoints import load_strict
 from aligncvc.config import Config
-from aligncvc.metrics import psnr
+from aligncvc.files import sha256_file
+from aligncvc.metrics import foreground_psnr, psnr
 from aligncvc.mvg import MultiViewGenerator, build_generator
 from aligncvc.mvg.base import Condition
 from aligncvc.pair import seeded
@@ -21,6 +24,18 @@ from aligncvc.views import composite
 
 DROP_TOKEN, DROP_LATENT = 0.10, 0.10
 """Shares of objects trained without the image token / the image latents (half of each: without both)."""
+
+
+RECOLOURED = 0.3
+"""Share of recoloured objects, beside the looks that were rendered."""
+SCORED_OBJECTS, SCORED_STEPS = 16, 10
+"""Held-out objects and DDIM steps of the scores on the way; the last one takes all objects and 50 steps."""
+FINAL_STEPS = 50
+
+
+def timesteps(count: int, generator: torch.Generator) -> Tensor:
+    """(count,) of 0..999 with a density that grows with t: where noise is high the views are decided."""
+    return (1000 * torch.rand(count, generator=generator).sqrt()).long().clamp_max(999)
 
 
 def dropped(condition: Condition, generator: torch.Generator) -> Condition:
@@ -49,9 +64,86 @@ def ddim(
     return generator.predict(z, times[-1].expand(len(z)), condition, guidance).x0
 
 
+@dataclass(frozen=True)
+class HeldOut:
+    """Fixed held-out rigs (O, V, ...), the input view first, and the noise that their views start from."""
+
+    images: Tensor
+    alpha: Tensor
+    cameras: Cameras
+    noise: Tensor
+
+    @staticmethod
+    def of(rings: Rings, count: int, generator: MultiViewGenerator, root_seed: int) -> HeldOut:
+        objects, starts, offsets = rings.fixed(count, rings.rig, root_seed)
+        rgba, _, cameras = rings.posed(objects, starts, offsets)
+        shape = (len(objects), *generator.latent_shape(len(rings.rig)))
+        return HeldOut(composite(rgba, 1.0), rgba[:, :, 3:], cameras, normal(shape, root_seed, "unet-score"))
+
+    @torch.no_grad()
+    def sampled(self, generator: MultiViewGenerator, steps: int, guidance: float) -> Tensor:
+        """Views (O, V, 3, H, W) in [0, 1]: DDIM samples, or for steps = 0 the x0 seen from pure noise."""
+        views = []
+        for i in range(0, len(self.images), 8):
+            part = slice(i, i + 8)
+            condition = generator.encode_condition(self.images[part, 0], self.cameras.c2w[part])
+            noise = self.noise[part]
+            if steps:
+                latents = ddim(generator, condition, noise, steps, guidance)
+            else:
+                latents = generator.predict(noise, torch.full((len(noise),), 999), condition).x0
+            views.append(generator.decode(latents).clamp(0, 1))
+        return torch.cat(views)
+
+    @torch.no_grad()
+    def x0_errors(self, generator: MultiViewGenerator) -> dict[str, float]:
+        """Mean squared x0 error in (whitened) latents by timestep."""
+        condition = generator.encode_condition(self.images[:, 0], self.cameras.c2w)
+        x0 = generator.encode(self.images)
+        result = {}
+        for t in (999, 749, 499, 249):
+            times = torch.full((len(x0),), t)
+            x0_hat = generator.predict(generator.add_noise(x0, self.noise, times), times, condition).x0
+            result[f"x0_mse_{t}"] = float((x0_hat - x0).square().mean())
+        return result
+
+    def score(self, generator: MultiViewGenerator, steps: int, guidance: float) -> dict[str, float]:
+        """PSNR and foreground PSNR of the three unseen views and of the front one, with baselines.
+
+        sample: DDIM; mean: the x0 seen from pure noise, an estimate of the mean of all samples; copy: the
+        front view in place of the others; ceiling: the VAE's round trip. *_over_copy_se: standard error of
+        the sample's advantage over the copy, over objects.
+        """
+        with torch.no_grad():
+            ceiling = generator.decode(generator.encode(self.images)).clamp(0, 1)
+        copy = self.images[:, :1].expand_as(self.images)
+        views = {
+            "sample": self.sampled(generator, steps, guidance),
+            "mean": self.sampled(generator, 0, 1.0),
+            "copy": copy,
+            "ceiling": ceiling,
+        }
+        others = slice(1, None)
+        result: dict[str, float] = {}
+        gains: dict[str, list[Tensor]] = {"psnr": [], "fg_psnr": []}
+        for name, image in views.items():
+            whole = psnr(image[:, others], self.images[:, others])
+            front = foreground_psnr(image[:, others], self.images[:, others], self.alpha[:, others])
+            result[f"{name}_psnr"], result[f"{name}_fg_psnr"] = float(whole.mean()), float(front.mean())
+            if name in ("sample", "copy"):
+                gains["psnr"].append(whole.mean(1))
+                gains["fg_psnr"].append(front.mean(1))
+        result["front_psnr"] = float(psnr(views["sample"][:, :1], self.images[:, :1]).mean())
+        for name, (sample, baseline) in gains.items():
+            difference = sample - baseline
+            result[f"{name}_over_copy"] = float(difference.mean())
+            result[f"{name}_over_copy_se"] = float(difference.std() / len(difference) ** 0.5)
+        return result
+
+
 def train(config: Config, rings: Rings, held_out: Rings, out: Path, vae: Path) -> None:
     """Write the denoiser's weights to `out` (safetensors, UNet2DConditionModel's own keys)."""
-    settings = config.pretrain
+    settings = config.pretrain.unet
     generator = seeded(
         lambda: build_generator(config.mvg, config.render.size_px), config.seed, "pretrain-unet"
     )
@@ -60,42 +152,36 @@ def train(config: Config, rings: Rings, held_out: Rings, out: Path, vae: Path) -
 
     def loss(step: int) -> dict[str, Tensor]:
         draw = torch_stream(config.seed, "unet", step)
-        batch = rings.batch(settings.batch, 0, draw)
+        batch = rings.batch(settings.batch, 0, draw, RECOLOURED)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
             condition = dropped(generator.encode_condition(batch.images[:, 0], batch.cameras.c2w), draw)
             x0 = generator.encode(batch.images)
         x0 = x0.float()
         condition = Condition(condition.tokens.float(), condition.latents.float(), condition.cameras)
         noise = torch.randn(x0.shape, generator=draw)
-        t = torch.randint(1000, (settings.batch,), generator=draw)
+        t = timesteps(settings.batch, draw)
         z_t = generator.add_noise(x0, noise, t)
         with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
             raw = generator.raw_prediction(z_t, t, condition)
         target = noise if epsilon else velocity(generator, x0, noise, t)
         return {"total": (raw.float() - target).square().mean()}
 
-    objects, starts, offsets = held_out.fixed(12, held_out.rig, config.seed)
-    rgba, cameras = held_out.posed(objects, starts, offsets)
-    images = composite(rgba, 1.0)
-    noise = normal((len(objects), *generator.latent_shape(len(held_out.rig))), config.seed, "unet-score")
+    looks = {
+        name: views
+        for name, look in (("original", 0), ("coloured", 1))
+        if (views := held_out.select(held_out.objects, looks=[look])).ids
+    }
 
-    @torch.no_grad()
-    def score() -> dict[str, float]:
-        """Held out: three unseen views at 10 DDIM steps beside copies of the front; x0 error by timestep."""
-        condition = generator.encode_condition(images[:, 0], cameras.c2w)
-        x0 = generator.encode(images)
-        views = generator.decode(ddim(generator, condition, noise, 10, config.mvg.guidance_scale)).clamp(0, 1)
-        result = {
-            "views_psnr": float(psnr(views[:, 1:], images[:, 1:]).mean()),
-            "front_psnr": float(psnr(views[:, :1], images[:, :1]).mean()),
-            "copy_front_psnr": float(psnr(images[:, :1].expand_as(images)[:, 1:], images[:, 1:]).mean()),
-        }
-        for t in (999, 749, 499, 249):
-            times = torch.full((len(objects),), t)
-            x0_hat = generator.predict(generator.add_noise(x0, noise, times), times, condition).x0
-            result[f"x0_mse_{t}"] = float((x0_hat - x0).square().mean())
+    def score(objects: int = SCORED_OBJECTS, steps: int = SCORED_STEPS) -> dict[str, float]:
+        """Held out: objects as they are, and recoloured ones (sizes and headings differ too)."""
+        result: dict[str, float] = {}
+        for name, views in looks.items():
+            cases = HeldOut.of(views, objects, generator, config.seed)
+            scores = cases.score(generator, steps, config.mvg.guidance_scale) | cases.x0_errors(generator)
+            result |= {f"{name}_{k}": v for k, v in scores.items()}
         return result
 
-    run = Run.of("unet", settings.unet_steps, out, [config.mvg.model_dump(), settings.model_dump()])
-    fit(run, generator.unet, loss, score, settings)
-    write_half(out, generator.unet, network="UNet2DConditionModel", steps=settings.unet_steps, **score())
+    run = Run.of("unet", settings, out, [config.mvg.model_dump(), config.seed, rings.ids, sha256_file(vae)])
+    fit(run, generator.unet, loss, score)
+    final = score(len(held_out.ids), FINAL_STEPS)
+    write_half(out, generator.unet, network="UNet2DConditionModel", steps=settings.steps, **final)

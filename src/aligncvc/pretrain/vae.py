@@ -10,7 +10,7 @@ from torch import Tensor
 
 from aligncvc.config import Config
 from aligncvc.encoders import load_lpips
-from aligncvc.metrics import psnr
+from aligncvc.metrics import foreground_psnr, psnr
 from aligncvc.mvg import build_generator
 from aligncvc.pair import seeded
 from aligncvc.pretrain.data import Rings
@@ -20,6 +20,30 @@ from aligncvc.views import composite
 
 KL_WEIGHT = 1e-6
 LPIPS_WEIGHT = 0.1
+RECOLOURED = 0.7
+"""Share of recoloured views: the colours of furniture alone do not teach colour."""
+CHROMA_FIRST, CHROMA_HALVING = 150.0, 384
+CHROMA_PHASES = ((600, None), (1000, 4.0), (None, 25.0))
+"""Weight of the squared chroma error beside 1 for brightness, by (last step, weight); None: it falls from
+CHROMA_FIRST by half every CHROMA_HALVING steps. Without it all channels go to brightness, which has nearly
+all of the error at first; with 4 for good, only one of the two axes of chroma is kept."""
+
+
+def chroma(images: Tensor) -> Tensor:
+    """(..., 3, H, W): what remains of colours without their grey."""
+    return images - images.mean(-3, keepdim=True)
+
+
+def chroma_weight(step: int) -> float:
+    """The weight of the phase that the step is in."""
+    weight = next(weight for end, weight in CHROMA_PHASES if end is None or step < end)
+    return CHROMA_FIRST * 0.5 ** (step / CHROMA_HALVING) if weight is None else weight
+
+
+def chroma_error(images: Tensor, reference: Tensor) -> float:
+    """Root mean square chroma error over the reference's own; 1 for a grey copy."""
+    error = chroma(images - reference).square().mean().sqrt()
+    return float(error / chroma(reference).square().mean().sqrt())
 
 
 def whiten(vae: Any, latents: Tensor) -> None:
@@ -42,43 +66,56 @@ def whiten(vae: Any, latents: Tensor) -> None:
 
 def train(config: Config, rings: Rings, held_out: Rings, out: Path) -> None:
     """Write the VAE's weights to `out` (safetensors, AutoencoderKL's own keys)."""
-    settings = config.pretrain
+    settings = config.pretrain.vae
     generator = seeded(
         lambda: build_generator(config.mvg, config.render.size_px), config.seed, "pretrain-vae"
     )
     vae = generator.vae.requires_grad_(True)
     perceptual = load_lpips("alex")
-    count = settings.batch * len(rings.rig)
+
+    def images_of(count: int, draw: torch.Generator) -> Tensor:
+        return composite(rings.batch(count, 1, draw, RECOLOURED).target_rgba[:, 0], 1.0)
 
     def loss(step: int) -> dict[str, Tensor]:
         draw = torch_stream(config.seed, "vae", step)
-        images = composite(rings.batch(count, 1, draw).target_rgba[:, 0], 1.0) * 2 - 1
+        images = images_of(settings.batch, draw) * 2 - 1
         with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
             posterior = vae.encode(images).latent_dist
             decoded = vae.decode(posterior.sample(draw)).sample
         decoded = decoded.float()
+        error = decoded - images
         terms = {
-            "l1": (decoded - images).abs().mean(),
-            "mse": (decoded - images).square().mean(),
+            "l1": error.abs().mean(),
+            "mse": error.square().mean(),
+            "chroma": chroma(error).square().mean(),
             "lpips": perceptual(decoded, images).mean(),
             "kl": posterior.kl().float().mean(),
         }
-        total = terms["l1"] + terms["mse"] + LPIPS_WEIGHT * terms["lpips"] + KL_WEIGHT * terms["kl"]
-        return {"total": total, **terms}
+        total = terms["l1"] + terms["mse"] + chroma_weight(step) * terms["chroma"]
+        return {"total": total + LPIPS_WEIGHT * terms["lpips"] + KL_WEIGHT * terms["kl"], **terms}
 
-    objects, starts, offsets = held_out.fixed(48, [0], config.seed)
-    reference = composite(held_out.posed(objects, starts, offsets)[0], 1.0)
+    references = {}
+    for look, name in ((0, "original"), (1, "coloured")):
+        views = held_out.select(held_out.objects, looks=[look])
+        if views.ids:
+            objects, starts, offsets = views.fixed(64, [0], config.seed)
+            references[name] = views.posed(objects, starts, offsets)[0]
 
     @torch.no_grad()
     def score() -> dict[str, float]:
-        """Held-out round trip: the ceiling of every generated view."""
-        return {
-            "round_trip_psnr": float(psnr(generator.decode(generator.encode(reference)), reference).mean())
-        }
+        """Held-out round trip, the ceiling of generated views: objects as they are, and recoloured ones."""
+        result = {}
+        for name, rgba in references.items():
+            reference = composite(rgba, 1.0)
+            copy = generator.decode(generator.encode(reference)).clamp(0, 1)
+            result[f"{name}_psnr"] = float(psnr(copy, reference).mean())
+            result[f"{name}_fg_psnr"] = float(foreground_psnr(copy, reference, rgba[:, :, 3:]).mean())
+            result[f"{name}_chroma_error"] = chroma_error(copy, reference)
+        return result
 
-    run = Run.of("vae", settings.vae_steps, out, [config.mvg.model_dump(), settings.model_dump()])
-    fit(run, vae, loss, score, settings)
+    run = Run.of("vae", settings, out, [config.mvg.vae.model_dump(), config.seed, rings.ids])
+    fit(run, vae, loss, score)
     with torch.no_grad():
-        sample = rings.batch(256, 1, torch_stream(config.seed, "vae-statistics")).target_rgba
-        whiten(vae, generator.encode(composite(sample, 1.0))[:, 0])
-    write_half(out, vae, network="AutoencoderKL", steps=settings.vae_steps, **score())
+        sample = images_of(512, torch_stream(config.seed, "vae-statistics"))[:, None]
+        whiten(vae, generator.encode(sample)[:, 0])
+    write_half(out, vae, network="AutoencoderKL", steps=settings.steps, **score())

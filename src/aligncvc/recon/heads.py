@@ -58,12 +58,11 @@ class RayHead:
     """Largest offset across the ray, in output pixels."""
 
     def initialise(self, conv: nn.Conv2d) -> None:
-        """Depth at the centre, opacity 0.27, scale half a pixel, no rotation, the pixel's colour."""
+        """Depth at the centre, opacity 0.5, scale half a pixel, no rotation, the pixel's colour."""
         with torch.no_grad():
             conv.weight.mul_(0.1)
             assert conv.bias is not None
             conv.bias.zero_()
-            conv.bias[3] = -1.0
             conv.bias[7] = 1.0
 
     def __call__(self, features: Tensor, images: Tensor, cameras: Cameras) -> Gaussians:

@@ -27,7 +27,8 @@ def render(
         objects: manifest.tsv of the objects stage.
         out: folder that receives one folder per object, manifest.tsv and contact_sheet.png.
         config: YAML configuration; config/config.yaml by default.
-        name: which set these objects are; `eval` is rendered as the protocol says, others by `render`.
+        name: which set these objects are; `eval` is rendered as the protocol says, others by `render`. The
+            configuration says in how many looks (`objects.sets.<name>.variants`).
         workers: Blender processes side by side; one per thread by default.
         threads: CPU threads in all; every one this process may use by default.
     """
@@ -35,7 +36,8 @@ def render(
     settings = load_config(config)
     if name == EVALUATION_SET:
         require_scene(settings.protocol)
-    statuses = render_set(settings.for_set(name), objects, out, workers, threads)
+    looks = settings.objects.sets[name].variants if name in settings.objects.sets else 1
+    statuses = render_set(settings.for_set(name), objects, out, workers, threads, looks)
     print(f"{sum(s.ok for s in statuses)} of {len(statuses)} objects rendered: {out / 'manifest.tsv'}")
 
 

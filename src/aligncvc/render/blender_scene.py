@@ -3,8 +3,9 @@
 One process renders every object of a job, so that Blender's start-up is paid once. The job (see
 `run.make_job`) holds plain numbers: settings, OpenCV camera-to-world matrices, a list of objects. Written
 are `<output>/<index>.npz` per object (rgba uint8 (V,H,W,4) straight alpha; depth float32 (V,H,W), z along
-the camera axis, 0 without object; normals float32 (V,H,W,3) in the world, 0 without object; scale and
-offset) and one JSON line per event in the progress file. Quality is judged elsewhere; torch is not loaded.
+the camera axis, 0 without object; normals float32 (V,H,W,3) in the world, 0 without object; scale,
+offset, stretch and heading_deg) and one JSON line per event in the progress file. Quality is judged
+elsewhere; torch is not loaded.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from aligncvc.render import bproc_adapter
+from aligncvc.render import appearance, bproc_adapter
 
 SCENE_VERSION = 2
 """Part of every job's hash: raise it when the same job would give other pixels."""
@@ -105,22 +106,25 @@ class Scene:
         for pose in self.c2w:
             self.bproc.camera.add_camera_pose(pose)
 
-    def render_object(self, path: str, seed: int) -> dict[str, np.ndarray]:
-        """Import, normalise, render, and remove the object again. Raises BadObjectError."""
+    def render_object(self, path: str, seed: int, look: int | None = None) -> dict[str, np.ndarray]:
+        """Import, normalise, render, and remove the object again. Raises BadObjectError.
+
+        look: seed of another appearance (`appearance`); None keeps the object's own.
+        """
         before = self._data_blocks()
         scene = self.bpy.context.scene
         kept = scene.camera, scene.frame_start, scene.frame_end
         try:
-            scale, offset = self._load(path)
+            arrays = self._load(path, look)
             scene.camera, scene.frame_start, scene.frame_end = kept  # importers may set their own
             scene.render.use_persistent_data = True  # one object's views share what Cycles loaded
             scene.cycles.seed = seed
-            arrays = self._collect(self.bproc.renderer.render(verbose=True))
+            arrays |= self._collect(self.bproc.renderer.render(verbose=True))
         finally:
             # Cycles keeps textures by address: kept longer, the next object could wear this one's.
             scene.render.use_persistent_data = False
             self.bpy.data.batch_remove(self._data_blocks() - before)
-        return {**arrays, "scale": np.asarray(scale), "offset": np.asarray(offset)}
+        return arrays
 
     def _data_blocks(self) -> set[Any]:
         data = self.bpy.data
@@ -128,11 +132,11 @@ class Scene:
                  "armatures", "cameras", "lights", "collections", "curves", "scenes", "worlds")  # fmt: skip
         return {block for kind in kinds for block in getattr(data, kind)}
 
-    def _load(self, path: str) -> tuple[float, list[float]]:
+    def _load(self, path: str, look: int | None) -> dict[str, np.ndarray]:
         """Import a GLB and fit it into the unit sphere or cube.
 
-        Returns (scale, offset): new = scale * old + offset. `old` is in the importer's z-up frame (glTF's
-        (x, -z, y)).
+        Returns scale, offset, stretch (3,) and heading_deg: new = scale * turn(heading_deg, z) * (stretch
+        * old) + offset. `old` is in the importer's z-up frame (glTF's (x, -z, y)).
         """
         known = set(self.bpy.data.objects)
         try:
@@ -148,7 +152,17 @@ class Scene:
             if thing.type == "MESH" and thing.data.shape_keys is not None:
                 thing.data.shape_keys.animation_data_clear()
         self.bpy.context.view_layer.update()
-        points = self._points([o for o in imported if o.type == "MESH"])
+        meshes = [o for o in imported if o.type == "MESH"]
+        stretch, heading = np.ones(3), 0.0
+        if look is not None:
+            drawn = appearance.draw(look)
+            stretch, heading = np.asarray(drawn.stretch), drawn.heading_deg
+            slots = [slot.material for o in meshes for slot in o.material_slots]
+            appearance.repaint(dict.fromkeys(m for m in slots if m is not None), look)
+        turn = np.radians(heading)
+        cos, sin = np.cos(turn), np.sin(turn)
+        rotation = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
+        points = self._points(meshes) * stretch @ rotation.T
         low, high = points.min(0), points.max(0)
         centre = (low + high) / 2
         if self.job["normalisation"] == "unit-cube":
@@ -158,10 +172,15 @@ class Scene:
         if not size > 0:
             raise BadObjectError("normalise", "all vertices coincide, the object has no size")
         scale, offset = 1 / size, -centre / size
-        self._transform(imported, scale, offset)
+        self._transform(imported, scale * stretch, turn, offset)
         for material in self.bpy.data.materials:
             material.use_backface_culling = False
-        return scale, offset.tolist()
+        return {
+            "scale": np.asarray(scale),
+            "offset": offset,
+            "stretch": stretch,
+            "heading_deg": np.asarray(heading),
+        }
 
     def _points(self, meshes: list[Any]) -> np.ndarray:
         """(N, 3) world positions of the vertices that faces use, as they will be rendered."""
@@ -184,11 +203,11 @@ class Scene:
             raise BadObjectError("normalise", "the file has vertices that are not finite numbers")
         return merged
 
-    def _transform(self, imported: list[Any], scale: float, offset: np.ndarray) -> None:
-        """Hang everything under one scaled, shifted empty: any hierarchy stays as it is, shear included."""
+    def _transform(self, imported: list[Any], scale: np.ndarray, turn: float, offset: np.ndarray) -> None:
+        """Hang everything under one scaled, turned, shifted empty: any hierarchy stays, shear included."""
         root = self.bpy.data.objects.new("normalisation", None)
         self.bpy.context.scene.collection.objects.link(root)
-        root.scale, root.location = (scale,) * 3, offset
+        root.scale, root.rotation_euler, root.location = scale, (0, 0, turn), offset
         for thing in imported:
             if thing.parent is None:
                 thing.parent = root
@@ -241,7 +260,7 @@ def run(job: dict[str, Any]) -> None:
             tell("start", index=entry["index"])
             began = time.perf_counter()
             try:
-                arrays = scene.render_object(entry["path"], entry["seed"])
+                arrays = scene.render_object(entry["path"], entry["seed"], entry["look"])
                 _write_npz(Path(job["output"]) / f"{entry['index']}.npz", arrays)
             except BadObjectError as error:
                 tell(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from aligncvc.files import sha256_json
 from aligncvc.protocols import Protocol
 from aligncvc.render.blender_scene import SCENE_VERSION
 from aligncvc.streams import stream_seed
+from aligncvc.views import split_variant, variant_id
 
 COLUMNS = ("id", "path", "sha256", "licence", "creator", "status", "reason")
 
@@ -30,6 +31,8 @@ class SourceObject:
     creator: str
     failure: str | None
     """Why the objects stage gave it up, or None."""
+    variant: int = 0
+    """0: its own look; n: the nth other one (`appearance`), rendered under the id `variant_id(id, n)`."""
 
 
 def read_objects(manifest: Path) -> list[SourceObject]:
@@ -63,6 +66,26 @@ def _source(row: Mapping[str, str], manifest: Path) -> SourceObject:
     return SourceObject(
         name, manifest.parent / row["path"], row["sha256"], row["licence"], row["creator"], failure
     )
+
+
+def with_variants(sources: Sequence[SourceObject], count: int) -> list[SourceObject]:
+    """Every object in `count` looks: all the original ones first, then all first variants, and so on.
+
+    Raises UserError if an object's own id reads like a variant's.
+    """
+    odd = [s.id for s in sources if split_variant(s.id)[1] > 0]
+    if count > 1 and odd:
+        raise UserError(
+            f"the object id {odd[0]!r} ends like a variant's ({variant_id('id', 1)!r}); rename it"
+        )
+    return [
+        replace(source, id=variant_id(source.id, n), variant=n) for n in range(count) for source in sources
+    ]
+
+
+def look_seed(config: Config, source: SourceObject) -> int | None:
+    """Seed of an object's other look; None for its own."""
+    return stream_seed(config.seed, "look", source.id) & 0x7FFFFFFF if source.variant else None
 
 
 def ring_cameras(render: Render) -> Cameras:
@@ -125,6 +148,7 @@ def job_hash(config: Config, source: SourceObject) -> str:
             "size_px": cameras.height,
             "rigs": rigs(config.render),
             "renderer": renderer_facts(config.render),
+            **({"look": look_seed(config, source)} if source.variant else {}),
         }
     )
 
@@ -154,7 +178,13 @@ def make_job(
         "depth": True,
         "normals": True,
         "objects": [
-            {"index": i, "path": str(s.path.resolve()), "seed": object_seed(config, s)} for i, s in sources
+            {
+                "index": i,
+                "path": str(s.path.resolve()),
+                "seed": object_seed(config, s),
+                "look": look_seed(config, s),
+            }
+            for i, s in sources
         ],
         "output": str(scratch / "output"),
         "progress": str(scratch / "progress.jsonl"),

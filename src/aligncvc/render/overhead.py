@@ -171,7 +171,7 @@ def measure(glb: Path, *, repeats: int = 3, samples: int = 32, size_px: int = 64
         "c2w": cameras.c2w.double().tolist(), "width": size_px, "height": size_px, "near": cameras.near,
         "focal_px": cameras.focal_px, "far": cameras.far, "threads": threads, "samples": samples,
         "denoise": False, "normalisation": "unit-sphere", "light": "studio", "depth": True, "normals": True,
-        "objects": [{"index": 0, "path": str(Path(glb).resolve()), "seed": 0}],
+        "objects": [{"index": 0, "path": str(Path(glb).resolve()), "seed": 0, "look": None}],
     }  # fmt: skip
     modules = {"blenderproc": "aligncvc.render.blender_scene", "blender": "aligncvc.render.overhead"}
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in modules}

@@ -52,12 +52,12 @@ def read_status(out: Path, object_id: str) -> Status | None:
 
 
 def views_from_npz(path: Path, config: Config) -> tuple[Views, dict[str, Any]]:
-    """Read `blender_scene`'s file: the views and their normalisation (new = scale * old + offset)."""
+    """Read `blender_scene`'s file: the views and their normalisation (`Scene._load` has the formula)."""
     with np.load(path) as data:
         rgba = torch.from_numpy(data["rgba"]).permute(0, 3, 1, 2).float() / 255
         depth = torch.from_numpy(data["depth"])
         normals = torch.from_numpy(data["normals"]).permute(0, 3, 1, 2)
-        normalisation = {"scale": float(data["scale"]), "offset": data["offset"].tolist()}
+        normalisation = {k: data[k].tolist() for k in ("scale", "offset", "stretch", "heading_deg")}
     return Views(rgba, jobs.ring_cameras(config.render), depth, normals), normalisation
 
 

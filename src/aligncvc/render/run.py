@@ -19,6 +19,7 @@ from aligncvc.render import jobs, results
 from aligncvc.render.jobs import SourceObject
 from aligncvc.render.results import Status
 from aligncvc.render.workers import START_SECONDS, Worker, split
+from aligncvc.views import split_variant
 
 POLL_SECONDS = 0.05
 
@@ -117,7 +118,8 @@ class Renderer:
         views, normalisation = results.views_from_npz(path, self.config)
         path.unlink()
         facts = {
-            "object": source.id,
+            "object": split_variant(source.id)[0],
+            "variant": source.variant,
             "rigs": jobs.rigs(self.config.render),
             "source_sha256": source.sha256,
             "licence": source.licence,
@@ -164,17 +166,19 @@ def render_set(
     out: Path,
     workers: int | None = None,
     threads: int | None = None,
+    variants: int = 1,
 ) -> list[Status]:
     """Render a manifest's objects into `out/<id>/`, with `out/manifest.tsv` and `out/contact_sheet.png`.
 
     objects: the objects stage's manifest.tsv. workers: Blender processes side by side (default: one per
     thread, so that imports and compositing, which use one thread, overlap with other objects' sampling).
-    threads: CPU threads in all (default: all of this machine's that may be used).
+    threads: CPU threads in all (default: all of this machine's that may be used). variants: looks of each
+    object; the first is its own, the others have random colours, proportions and headings.
     Raises UserError after writing everything when more than render.max_failure_rate of the objects failed.
     """
     threads = threads or available_threads()
     workers = max(1, min(workers or threads, threads))
-    sources = jobs.read_objects(objects)
+    sources = jobs.with_variants(jobs.read_objects(objects), variants)
     statuses = Renderer(config, sources, out, workers, threads).run()
     results.write_contact_sheet(out / "contact_sheet.png", out, statuses)
     results.write_manifest(out / "manifest.tsv", statuses)

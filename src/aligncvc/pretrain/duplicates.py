@@ -1,0 +1,144 @@
+"""python -m aligncvc.pretrain.duplicates: keep near-duplicates of a rendered set on one side of its split.
+
+Furniture packages hold the same piece under several names. Two objects count as near-duplicates by name
+(the words of one contain the two or more words of the other) or by render (rings that coincide, up to a
+quarter turn). Groups of them go to one side together, by a hash of a name as in `objects.listing`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+import tyro
+from torch import Tensor
+
+from aligncvc.errors import UserError, cli
+from aligncvc.files import PROJECT_ROOT
+from aligncvc.objects.listing import ObjectRow, base_name, forced_splits, read_list, split_of, write_list
+from aligncvc.renderset import RenderSet
+from aligncvc.views import composite, split_variant
+
+CELLS = 16
+"""Views are compared as images of this side."""
+SAME_SILHOUETTE = 0.035
+"""Rings whose alphas differ by less (root mean square) show one shape, whatever its paint."""
+SIMILAR_SILHOUETTE, SIMILAR_IMAGE = 0.07, 0.06
+"""Rings that differ by less than both, in alpha and in luminance on white, show one thing."""
+
+Pair = tuple[int, int]
+
+
+def descriptor(images: Tensor) -> Tensor:
+    """(O, R, H, W) -> (O, R, CELLS^2): each view averaged over cells."""
+    return F.adaptive_avg_pool2d(images, CELLS).flatten(2)
+
+
+def ring_distances(descriptors: Tensor) -> Tensor:
+    """(O, R, D) -> (O, O): root mean square difference of two rings, the least over quarter turns."""
+    flat = descriptors.flatten(1)
+    norms = flat.square().sum(1)
+    ring = descriptors.shape[1]
+    turned = [descriptors.roll(ring * k // 4, 1).flatten(1) for k in range(4)]
+    squares = [norms[:, None] + norms[None] - 2 * flat @ other.T for other in turned]
+    return (torch.stack(squares).min(0).values.clamp_min(0) / flat.shape[1]).sqrt()
+
+
+def near_by_render(rgba: Tensor) -> list[Pair]:
+    """Index pairs (i < j) of objects whose rings (O, R, 4, H, W) in [0, 1] nearly coincide."""
+    shape = ring_distances(descriptor(rgba[:, :, 3]))
+    look = ring_distances(descriptor(composite(rgba, 1.0).mean(2)))
+    near = (shape < SAME_SILHOUETTE) | ((shape < SIMILAR_SILHOUETTE) & (look < SIMILAR_IMAGE))
+    return [(int(i), int(j)) for i, j in near.triu(1).nonzero()]
+
+
+def near_by_name(names: list[str]) -> list[Pair]:
+    """Index pairs of equal base names, or where one contains all of another's two or more words."""
+    words = [frozenset(base_name(name).split()) for name in names]
+    pairs = []
+    for j in range(len(names)):
+        for i in range(j):
+            small, large = sorted((words[i], words[j]), key=len)
+            if words[i] == words[j] or (len(small) >= 2 and small <= large):
+                pairs.append((i, j))
+    return pairs
+
+
+def groups(count: int, pairs: Iterable[Pair]) -> list[list[int]]:
+    """Connected components of `count` items, each sorted, in the order of their first item."""
+    parent = list(range(count))
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = parent[i]
+        return i
+
+    for i, j in pairs:
+        a, b = sorted((root(i), root(j)))
+        parent[b] = a
+    members: dict[int, list[int]] = {}
+    for i in range(count):
+        members.setdefault(root(i), []).append(i)
+    return list(members.values())
+
+
+def sides(rows: list[ObjectRow], pairs: Iterable[Pair], forced: Mapping[str, str]) -> list[ObjectRow]:
+    """The rows with the split of their group: the forced one, else that of its first base name.
+
+    Raises UserError if `forced` (base name -> split) tears a group apart.
+    """
+    result = list(rows)
+    for group in groups(len(rows), pairs):
+        names = sorted(base_name(rows[i].name) for i in group)
+        binding = {forced[n] for n in names if n in forced}
+        if len(binding) > 1:
+            raise UserError(
+                f"near-duplicates stand on both sides of the bundled split: {', '.join(names)}; "
+                "leave one of them out of the bundled list"
+            )
+        split = binding.pop() if binding else split_of(names[0], {})
+        for i in group:
+            result[i] = replace(rows[i], split=split)
+    return result
+
+
+@dataclass
+class Arguments:
+    """Rewrite the split column of an object list from the renders of its objects."""
+
+    renders: Path
+    """manifest.tsv of the rendered set (only original looks are compared)"""
+    list: Path = PROJECT_ROOT / "config/objects/furniture.tsv"
+    """the object list to rewrite"""
+    bundled: Path = PROJECT_ROOT / "config/objects/bundled.tsv"
+    """a list whose splits are binding for objects of the same name"""
+
+
+def main() -> None:
+    arguments = tyro.cli(Arguments)
+    listed = {row.id: row for row in read_list(arguments.list)}
+    renders = RenderSet(arguments.renders)
+    ids = [name for name in renders.ids if split_variant(name)[1] == 0 and name in listed]
+    rgba = torch.stack([F.adaptive_avg_pool2d(renders.load(name).views.rgba, CELLS) for name in ids])
+    rows = list(listed.values())
+    place = {row.id: i for i, row in enumerate(rows)}
+    by_render = [(place[ids[i]], place[ids[j]]) for i, j in near_by_render(rgba)]
+    pairs = by_render + near_by_name([row.name for row in rows])
+    moved = sides(rows, pairs, forced_splits(read_list(arguments.bundled)))
+    comment = "\n".join(
+        line[2:] for line in arguments.list.read_text(encoding="utf-8").splitlines() if line.startswith("# ")
+    )
+    write_list(arguments.list, moved, comment)
+    for i, j in by_render:
+        print(f"alike: {rows[i].id} {rows[j].id}")
+    changed = [row.id for row, old in zip(moved, rows, strict=True) if row.split != old.split]
+    held_out = sum(row.split == "eval" for row in moved)
+    print(f"{len(by_render)} pairs alike by render; {held_out} held out; changed sides: {changed}")
+
+
+if __name__ == "__main__":
+    cli(main)
