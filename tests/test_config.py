@@ -68,6 +68,19 @@ def test_resolved_configuration_reads_back_the_same() -> None:
         ({"render": {"ring_views": 10, "rig_views": 4}}, "rig_views must divide ring_views"),
         ({"sample": {"methods": {"mine": {"run": "nowhere"}}}}, "nowhere"),
         ({"evaluate": {"background": 0.5}}, "evaluate.background"),
+        ({"align": {"runs": {"both": {"regression": True}}}}, "regression is an alternative to soft"),
+        ({"align": {"runs": {"both": {"soft": False, "hard": False}}}}, "neither soft nor hard"),
+        ({"align": {"runs": {"both": {"soft": False, "asd_mode": "official"}}}}, "asd_mode belongs to soft"),
+        ({"align": {"gan": {"levels": [1, 1]}}}, "names a level twice"),
+        (
+            {
+                "align": {
+                    "lambda_recon": 0,
+                    "runs": {"foil": {"soft": False, "hard": False, "regression": True}},
+                }
+            },
+            "runs.foil is regression, whose weight lambda_recon is 0",
+        ),
         ({"objects": {"sets": {"eval": {"limit": 2}}}}, "the protocol's: leave them out"),
     ],
 )

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from aligncvc.config_align import Align
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT, write_text
 from aligncvc.protocols import Protocol, Rendering, Section, faults, load_protocol
@@ -111,62 +112,6 @@ class Recon(Section):
     head: Literal["ray", "lgm"] = Field(
         "ray", description="how channels become Gaussians; lgm for its checkpoints"
     )
-
-
-class Asd(Section):
-    """Soft alignment: Asynchronous Score Distillation (arXiv 2407.02040)."""
-
-    mode: Literal["asd", "official"] = Field(
-        "asd", description="official: dt = 0 and guidance on both terms, whose gradient is zero"
-    )
-    t_min: float = Field(0.50, ge=0, le=1)
-    t_max: float = Field(0.98, ge=0, le=1)
-    eta: float = Field(0.1, ge=0)
-    guidance_scale: float = 1.3
-    dmd_normalise: bool = True
-
-
-class Adversarial(Section):
-    """Hard alignment: GAN heads on a frozen multi-level image encoder."""
-
-    encoder: Literal["lite0"] = "lite0"
-    hidden: int = 64
-    lr: float = Field(2e-4, gt=0)
-    label_smoothing: float = Field(
-        0.8, gt=0, le=1, description="target for real images (multilevel sigmoid loss)"
-    )
-    augment: bool = True
-
-
-class AlignRun(Section):
-    """One alignment run: which losses are on."""
-
-    soft: bool = True
-    hard: bool = True
-
-
-class Align(Section):
-    """Post-training (DESIGN: the unrolled 3D-aware loop)."""
-
-    steps: int = Field(24, ge=1)
-    batch: int = Field(2, ge=1, description="objects a step")
-    runs: dict[str, AlignRun] = Field(
-        default_factory=lambda: {
-            "soft": AlignRun(hard=False),
-            "hard": AlignRun(soft=False),
-            "both": AlignRun(),
-        }
-    )
-    asd: Asd = Asd()
-    gan: Adversarial = Adversarial()
-    lambda_soft: float = Field(1e-3, ge=0, description="1e-3 puts the student's two gradients on a par")
-    lambda_hard: float = Field(0.01, ge=0)
-    lambda_recon: float = Field(1.0, ge=0, description="with hard: MSE + LPIPS of renderings to ground truth")
-    lora_rank: int = Field(4, ge=1)
-    lr_student: float = Field(2e-4, gt=0)
-    lr_recon: float = Field(5e-5, gt=0)
-    ema_decay: float = Field(0.9, ge=0, lt=1)
-    save_every: int = Field(10, ge=1, description="steps between full resumable states")
 
 
 class Method(Section):

@@ -1,25 +1,25 @@
 """A generator and a reconstructor, ready to use: pretrained, or aligned by a run.
 
 Base weights come from the checkpoint ledger (a null id means random weights from the configuration's
-seed). A run adds `student.safetensors`, the LoRA on the generator's denoiser, and `recon.safetensors`,
-the whole reconstructor. Everything loads strictly: a key or a shape that differs is an error.
+seed). An alignment run adds the LoRA on the generator's denoiser and the whole reconstructor, from its
+folder (`student.safetensors`, `recon.safetensors`) or, if it ships with the repository, from the ledger.
+Everything loads strictly: a key or a shape that differs is an error.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from aligncvc.checkpoints import load_strict, read_safetensors, resolve
+from aligncvc.checkpoints import check_settings, load_strict, read_safetensors, resolve, write_facts
+from aligncvc.checkpoints.facts import Part
 from aligncvc.config import Config
 from aligncvc.errors import UserError
-from aligncvc.files import atomic_path
 from aligncvc.mvg import MultiViewGenerator, build_generator
 from aligncvc.recon import build_reconstructor
 from aligncvc.streams import seeded
@@ -46,13 +46,8 @@ def check_same(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], where:
 
 
 def write_weights(path: Path, state: Mapping[str, Tensor], **facts: object) -> None:
-    """Write tensors to a safetensors file atomically; facts go into its header as JSON.
-
-    They are one entry, because safetensors writes several in an order that changes from run to run.
-    """
-    tensors = {k: v.detach().to("cpu").contiguous() for k, v in state.items()}
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={"facts": json.dumps(facts, sort_keys=True)})
+    """Write tensors to a safetensors file atomically; facts go into its header as JSON."""
+    write_facts(path, state, facts)
 
 
 def attach_lora(generator: MultiViewGenerator, rank: int, root_seed: int) -> dict[str, nn.Parameter]:
@@ -85,32 +80,59 @@ def load_lora(generator: MultiViewGenerator, path: Path, rank: int) -> None:
             parameter.copy_(state[name])
 
 
-def base_weights(config: Config) -> dict[str, Path]:
+def from_ledger(config: Config, name: str) -> Path:
+    """Local, verified file of a ledger id, by the configuration's ledger and terms."""
+    return resolve(
+        name,
+        ledger=config.checkpoints.ledger,
+        offline=config.checkpoints.offline,
+        accept_licences=tuple(config.checkpoints.accept_licences),
+    )
+
+
+def base_weights(config: Config) -> dict[Part, Path]:
     """Local files of the pretrained weights by part (unet, vae, recon); parts with a null id are left out."""
-    ids = {"unet": config.mvg.weights, "vae": config.mvg.vae_weights, "recon": config.recon.weights}
-    return {
-        part: resolve(
-            name,
-            ledger=config.checkpoints.ledger,
-            offline=config.checkpoints.offline,
-            accept_licences=tuple(config.checkpoints.accept_licences),
-        )
-        for part, name in ids.items()
-        if name is not None
+    ids: dict[Part, str | None] = {
+        "unet": config.mvg.weights,
+        "vae": config.mvg.vae_weights,
+        "recon": config.recon.weights,
     }
+    return {part: from_ledger(config, name) for part, name in ids.items() if name is not None}
+
+
+def run_weights(config: Config, run: str, align_dir: Path | str) -> tuple[Path, Path]:
+    """(student, reconstructor) files of an alignment run: the ledger's if it has `weights`, else trained.
+
+    Raises UserError for a run that is not defined and for files that are missing or not what they should be.
+    """
+    if run not in config.align.runs:
+        raise UserError(f"align.runs does not define {run!r}; choose one of {sorted(config.align.runs)}")
+    bundled = config.align.runs[run].weights
+    if bundled is not None:
+        return from_ledger(config, bundled.student), from_ledger(config, bundled.recon)
+    folder = Path(align_dir) / run
+    for name in (STUDENT_FILE, RECON_FILE):
+        if not (folder / name).exists():
+            raise UserError(f"{folder} has no {name}; run python -m aligncvc.align --run {run} first")
+    return folder / STUDENT_FILE, folder / RECON_FILE
 
 
 def load_pretrained(config: Config) -> tuple[MultiViewGenerator, nn.Module]:
     """The configured generator and reconstructor before alignment, on CPU, in evaluation mode."""
     generator = seeded(lambda: build_generator(config.mvg, config.render.size_px), config.seed, "mvg", "init")
     reconstructor = seeded(lambda: build_reconstructor(config.recon), config.seed, "recon", "init")
-    modules = {"unet": generator.unet, "vae": getattr(generator, "vae", None), "recon": reconstructor}
+    modules: dict[Part, Any] = {
+        "unet": generator.unet,
+        "vae": getattr(generator, "vae", None),
+        "recon": reconstructor,
+    }
     for part, path in base_weights(config).items():
         module = modules[part]
         if not isinstance(module, nn.Module):
             raise UserError(
                 f"mvg.kind {config.mvg.kind!r} has no separate {part}; set its weights id to null"
             )
+        check_settings(path, config, part)
         load_strict(module, path)
     return generator.eval(), reconstructor.eval()
 
@@ -118,18 +140,18 @@ def load_pretrained(config: Config) -> tuple[MultiViewGenerator, nn.Module]:
 def load_pair(
     config: Config, run: str | None = None, align_dir: Path | str = "results/align"
 ) -> tuple[MultiViewGenerator, nn.Module]:
-    """The pair for sampling: pretrained (run None) or with the weights of `<align_dir>/<run>/`.
+    """The pair for sampling: pretrained (run None), or aligned by a run.
 
+    A run's weights are those of `<align_dir>/<run>/`, or bundled ones if the run names ledger ids.
     Raises UserError if the run's files are missing or do not fit the configuration.
     """
     generator, reconstructor = load_pretrained(config)
     if run is not None:
-        folder = Path(align_dir) / run
-        for name in (STUDENT_FILE, RECON_FILE):
-            if not (folder / name).exists():
-                raise UserError(f"{folder} has no {name}; run python -m aligncvc.align --run {run} first")
-        load_lora(generator, folder / STUDENT_FILE, config.align.lora_rank)
-        load_strict(reconstructor, folder / RECON_FILE)
+        student, recon = run_weights(config, run, align_dir)
+        check_settings(student, config, "student")
+        check_settings(recon, config, "recon")
+        load_lora(generator, student, config.align.lora_rank)
+        load_strict(reconstructor, recon)
     generator.requires_grad_(False)
     reconstructor.requires_grad_(False)
     return generator.eval(), reconstructor.eval()

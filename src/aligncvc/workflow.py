@@ -17,6 +17,7 @@ import yaml
 
 from aligncvc import codehash
 from aligncvc.config import Config, parse_config
+from aligncvc.config_align import AlignRun
 from aligncvc.config_tools import as_yaml
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT, sha256_json, write_text
@@ -62,6 +63,14 @@ def shell_prefix(source: Path = PROJECT_ROOT / "src") -> str:
     return f"set -euo pipefail; export PYTHONPATH='{source}' ; "
 
 
+def here(path: Path | str) -> str:
+    """A file of the checkout as seen from the working folder; absolute paths stay as they are.
+
+    Rules name files of the checkout by it, so that `snakemake --directory elsewhere` finds them too.
+    """
+    return str(path) if Path(path).is_absolute() else os.path.relpath(PROJECT_ROOT / path)
+
+
 class Plan:
     """A validated configuration seen as a set of jobs."""
 
@@ -92,10 +101,15 @@ class Plan:
         return list(self.config.objects.sets)
 
     @property
-    def runs(self) -> list[str]:
+    def _used_runs(self) -> dict[str, AlignRun]:
         """Alignment runs that a method uses, in the configuration's order."""
         used = {method.run for method in self.config.sample.methods.values()}
-        return [run for run in self.config.align.runs if run in used]
+        return {name: run for name, run in self.config.align.runs.items() if name in used}
+
+    @property
+    def runs(self) -> list[str]:
+        """Alignment runs that a method uses and the workflow trains, in the configuration's order."""
+        return [name for name, run in self._used_runs.items() if run.weights is None]
 
     def methods(self, table: str | None = None) -> list[str]:
         """Names of all methods, or of those that `table` shows, in the configuration's order."""
@@ -106,6 +120,8 @@ class Plan:
     def weights(self) -> list[str]:
         """Ledger ids of the weights that a run needs, each once."""
         named = [self.config.mvg.vae_weights, self.config.mvg.weights, self.config.recon.weights]
+        for run in self._used_runs.values():
+            named += [run.weights.student, run.weights.recon] if run.weights else []
         return [*dict.fromkeys([*filter(None, named), *FROZEN_WEIGHTS])]
 
     def ledger_hash(self) -> str:
@@ -142,13 +158,21 @@ class Plan:
 
     def object_list(self, wildcards: Wildcards) -> list[str]:
         """The TSV that lists a set's objects, if it has one."""
-        return [path for path in [self.config.object_set(wildcards.set).list] if path]
+        return [here(path) for path in [self.config.object_set(wildcards.set).list] if path]
+
+    @property
+    def ledger(self) -> str:
+        """The checkpoint ledger."""
+        return here(self.config.checkpoints.ledger)
 
     def aligned(self, wildcards: Wildcards) -> list[str]:
-        """The weights of the alignment run that a method samples with; none for a pretrained pair."""
+        """The weights of the alignment run that a method samples with.
+
+        None for a pretrained pair, and none for a run whose weights are in the ledger.
+        """
         run = self.config.sample.methods[wildcards.method].run
         parts = ("student", "recon")
-        return [f"results/align/{run}/{part}.safetensors" for part in parts] if run else []
+        return [f"results/align/{run}/{part}.safetensors" for part in parts] if run in self.runs else []
 
     @property
     def controls(self) -> list[str]:

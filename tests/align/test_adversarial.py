@@ -74,7 +74,7 @@ def test_generator_loss_reaches_the_images_and_leaves_the_discriminator_alone(
 
 def test_discriminator_loss_stops_at_the_images_and_at_the_encoder(discriminator: Discriminator) -> None:
     fakes, reals = images("fake").requires_grad_(True), images("real").requires_grad_(True)
-    discriminator_loss(discriminator, reals, fakes, 0.8, draw()).backward()
+    discriminator_loss(discriminator, reals, fakes, 0.8, draw()).loss.backward()
     assert fakes.grad is None and reals.grad is None
     assert all(p.grad is None for p in discriminator.encoder.parameters())
     assert all(
@@ -90,7 +90,7 @@ def test_discriminator_learns_and_the_generator_follows(discriminator: Discrimin
     optimiser = torch.optim.Adam(discriminator.heads.parameters(), lr=5e-3)
     losses = []
     for _ in range(25):
-        loss = discriminator_loss(discriminator, reals, fakes, 0.8, None)
+        loss = discriminator_loss(discriminator, reals, fakes, 0.8, None).loss
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

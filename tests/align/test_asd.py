@@ -11,7 +11,7 @@ from diffusers import DDPMScheduler
 from torch import Tensor
 
 from aligncvc.align.asd import AsdDraw, asd_gradient, draw_timesteps, soft_loss, surrogate_loss
-from aligncvc.config import Asd
+from aligncvc.config_align import Asd
 from aligncvc.mvg import Condition, MultiViewGenerator, Prediction
 from aligncvc.streams import torch_stream
 
@@ -85,7 +85,7 @@ def fit_student(settings: Asd, sign: float = 1.0, steps: int = 300) -> tuple[Ten
     optimiser = torch.optim.Adam([mean, log_std], lr=0.02)
     for i in range(steps):
         latents = mean + log_std.exp() * noise("z", i)
-        loss = sign * soft_loss(teacher, latents, CONDITION, settings, noise("asd", i), randoms("t", i))
+        loss = sign * soft_loss(teacher, latents, CONDITION, settings, noise("asd", i), randoms("t", i))[0]
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -108,7 +108,7 @@ def test_official_mode_has_zero_gradient_and_ours_has_not() -> None:
     latents = noise("z").requires_grad_(True)
     for settings, zero in ((Asd(mode="official"), True), (Asd(mode="asd"), False)):
         latents.grad = None
-        soft_loss(teacher, latents, CONDITION, settings, noise("n"), randoms("t")).backward()
+        soft_loss(teacher, latents, CONDITION, settings, noise("n"), randoms("t"))[0].backward()
         assert latents.grad is not None
         assert (float(latents.grad.abs().max()) == 0.0) == zero
 
@@ -116,7 +116,8 @@ def test_official_mode_has_zero_gradient_and_ours_has_not() -> None:
 def test_eta_zero_with_unguided_second_term_still_learns() -> None:
     latents = noise("z").requires_grad_(True)
     settings = Asd(eta=0.0, guidance_scale=1.3)
-    soft_loss(GaussianTeacher(0.8, 0.5), latents, CONDITION, settings, noise("n"), randoms("t")).backward()
+    teacher = GaussianTeacher(0.8, 0.5)
+    soft_loss(teacher, latents, CONDITION, settings, noise("n"), randoms("t"))[0].backward()
     assert latents.grad is not None and float(latents.grad.abs().min()) > 0
 
 
@@ -136,7 +137,7 @@ def test_both_terms_share_the_noise_and_only_the_first_is_guided() -> None:
 def test_the_teacher_runs_without_adapters_and_without_gradient() -> None:
     teacher = GaussianTeacher(0.8, 0.5)
     latents = noise("z").requires_grad_(True)
-    loss = soft_loss(teacher, latents, CONDITION, Asd(), noise("n"), randoms("t"))
+    loss, _ = soft_loss(teacher, latents, CONDITION, Asd(), noise("n"), randoms("t"))
     assert teacher.adapters_seen == [(False, False), (False, False)] and teacher.adapters
     assert loss.requires_grad
 
@@ -146,8 +147,9 @@ def test_dmd_weight_uses_the_noisy_latents() -> None:
     teacher = GaussianTeacher(0.8, 1e-3)
     z = torch.full(SHAPE, 0.8)
     draw = AsdDraw(torch.tensor([600, 900]), torch.tensor([640, 940]), noise("n"))
-    gradient = asd_gradient(teacher, z, CONDITION, draw, Asd(guidance_scale=1.0))
-    plain = asd_gradient(teacher, z, CONDITION, draw, Asd(guidance_scale=1.0, dmd_normalise=False))
+    gradient, distance = asd_gradient(teacher, z, CONDITION, draw, Asd(guidance_scale=1.0))
+    plain, same = asd_gradient(teacher, z, CONDITION, draw, Asd(guidance_scale=1.0, dmd_normalise=False))
+    assert distance.shape == SHAPE[:2] and float(distance.max()) < 0.01 and torch.equal(distance, same)
     a, s = teacher.signal_noise(draw.t)
     torch.testing.assert_close(gradient, plain / (a * s) / 0.1, rtol=1e-2, atol=1e-4)
 

@@ -24,7 +24,7 @@ from aligncvc.evaluate.distribution import (
     object_resamples,
 )
 from aligncvc.evaluate.fid import fid_family, load_fid
-from aligncvc.evaluate.frechet import frechet_distance, frechet_distances
+from aligncvc.frechet import frechet_distance, frechet_distances
 
 V, D = 4, 12
 

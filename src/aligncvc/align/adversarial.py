@@ -89,11 +89,13 @@ class Discriminator(nn.Module):
         seed: int,
         *,
         input_px: int = 128,
-        channels: Sequence[int] = FEATURE_CHANNELS,
+        levels: Sequence[int] = range(len(FEATURE_CHANNELS)),
     ) -> None:
+        """levels: which of the encoder's five maps (strides 2, 4, 8, 16, 32) have a head."""
         super().__init__()
         self.encoder = encoder.requires_grad_(False).eval()
         self.input_px = input_px
+        self.levels = tuple(levels)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream_seed(seed, "discriminator", "init"))
             self.heads = nn.ModuleList(
@@ -102,7 +104,7 @@ class Discriminator(nn.Module):
                     nn.LeakyReLU(0.2),
                     spectral_norm(nn.Conv2d(hidden, 1, 1)),
                 )
-                for c in channels
+                for c in (FEATURE_CHANNELS[level] for level in self.levels)
             )
 
     def train(self, mode: bool = True) -> Discriminator:
@@ -111,8 +113,8 @@ class Discriminator(nn.Module):
         self.encoder.eval()
         return self
 
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """(N, 3, H, W) in [0, 1] -> logits (N, 1, h_l, w_l) for each level l.
+    def features(self, images: Tensor) -> list[Tensor]:
+        """(N, 3, H, W) in [0, 1] -> what the heads read: (N, C_l, h_l, w_l) for each level l, unit RMS.
 
         Images smaller than `input_px` are enlarged: the encoder knows textures at photograph scale.
         """
@@ -120,8 +122,16 @@ class Discriminator(nn.Module):
             images = F.interpolate(
                 images, size=(self.input_px, self.input_px), mode="bilinear", align_corners=False
             )
-        features = [unit_rms(f) for f in self.encoder.features(images)]
+        maps = self.encoder.features(images)
+        return [unit_rms(maps[level]) for level in self.levels]
+
+    def judge(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Features of each level -> logits (N, 1, h_l, w_l)."""
         return [head(f) for head, f in zip(self.heads, features, strict=True)]
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """(N, 3, H, W) in [0, 1] -> logits (N, 1, h_l, w_l) for each level l."""
+        return self.judge(self.features(images))
 
 
 def unit_rms(features: Tensor) -> Tensor:
@@ -156,23 +166,56 @@ def generator_loss(
             parameter.requires_grad_(want)
 
 
+@dataclass(frozen=True)
+class Judged:
+    """The heads' loss, and the mean logit over levels and positions of real and of fake images."""
+
+    loss: Tensor
+    real: float
+    fake: float
+
+
 def discriminator_loss(
     discriminator: Discriminator,
     reals: Tensor,
     fakes: Tensor,
     target: float,
     augmentation: Augmentation | None,
-) -> Tensor:
+    r1: float = 0.0,
+) -> Judged:
     """Loss of the heads: reals towards the smoothed label, detached fakes towards 0 (halved sum).
 
-    reals and fakes: (B, V, 3, H, W) at the same cameras; both see the same augmentation.
+    reals and fakes: (B, V, 3, H, W) at the same cameras; both see the same augmentation. r1 weighs the
+    gradient penalty (`r1_penalty`) on the reals.
     """
     discriminator.train()
     real, fake = _flat(reals.detach()), _flat(fakes.detach())
     if augmentation:
         real, fake = augmentation(real), augmentation(fake)
-    logits = discriminator(torch.cat([real, fake]))
+    with torch.no_grad():
+        features = discriminator.features(torch.cat([real, fake]))
+    if r1:
+        features = [f.requires_grad_(True) for f in features]
+    logits = discriminator.judge(features)
     count = len(real)
-    on_real = multilevel_bce([x[:count] for x in logits], target)
-    on_fake = multilevel_bce([x[count:] for x in logits], 0.0)
-    return 0.5 * (on_real + on_fake)
+    on_real, on_fake = [x[:count] for x in logits], [x[count:] for x in logits]
+    loss = 0.5 * (multilevel_bce(on_real, target) + multilevel_bce(on_fake, 0.0))
+    if r1:
+        loss = loss + r1 * r1_penalty(on_real, features, count)
+    return Judged(loss, _mean_logit(on_real), _mean_logit(on_fake))
+
+
+def r1_penalty(logits: Sequence[Tensor], features: Sequence[Tensor], count: int) -> Tensor:
+    """R1 (Mescheder et al., 2018) at the frozen features of the first `count` images, where the heads begin.
+
+    The squared slope of each level's mean logit, times the map's number of positions (so that it does not
+    depend on resolution), summed over levels and averaged over images, halved.
+    """
+    total = torch.stack([x.float().mean((1, 2, 3)).sum() for x in logits]).sum()
+    slopes = torch.autograd.grad(total, features, create_graph=True)
+    terms = [g[:count].square().sum((1, 2, 3)).mean() * (g.shape[-2] * g.shape[-1]) for g in slopes]
+    return 0.5 * torch.stack(terms).sum()
+
+
+def _mean_logit(logits: Sequence[Tensor]) -> float:
+    return float(torch.stack([x.detach().float().mean() for x in logits]).mean())

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from aligncvc.config import Asd
+from aligncvc.config_align import Asd
 
 if TYPE_CHECKING:
     from aligncvc.mvg.base import Condition, MultiViewGenerator
@@ -58,12 +58,12 @@ def draw_timesteps(
 
 def asd_gradient(
     teacher: MultiViewGenerator, latents: Tensor, condition: Condition, draw: AsdDraw, settings: Asd
-) -> Tensor:
-    """The ASD gradient at `latents` (B, V, C, h, w), detached, of the same shape.
+) -> tuple[Tensor, Tensor]:
+    """The ASD gradient at `latents` (B, V, C, h, w), detached, of the same shape; and the distance (B, V).
 
-    The teacher is the generator with its adapters off. Without DMD normalisation w(t) = 1 - abar_t;
-    with it the difference is taken between x0 estimates, (s/a)(eps_1 - eps_2), and divided by the mean
-    absolute distance of the student's latents to the teacher's x0 (from z_t), a number for each view.
+    The distance is the mean absolute one of the student's latents to the teacher's x0 (from z_t). The
+    teacher is the generator with its adapters off. Without DMD normalisation w(t) = 1 - abar_t; with it the
+    difference is taken between x0 estimates, (s/a)(eps_1 - eps_2), and divided by the distance.
     """
     z = latents.detach()
     guided = settings.guidance_scale
@@ -75,10 +75,10 @@ def asd_gradient(
         second = teacher.predict(z_plus, draw.t_plus, condition, guidance_scale=second_scale)
     difference = (first.eps - second.eps).float()
     abar = teacher.scheduler.alphas_cumprod.to(z.device)[draw.t].view(-1, 1, 1, 1, 1).float()
-    if not settings.dmd_normalise:
-        return (1 - abar) * difference
     distance = (z - first.x0).abs().float().mean(dim=(2, 3, 4), keepdim=True)
-    return ((1 - abar) / abar).sqrt() * difference / (distance + DMD_FLOOR)
+    if settings.dmd_normalise:
+        return ((1 - abar) / abar).sqrt() * difference / (distance + DMD_FLOOR), distance.flatten(1)
+    return (1 - abar) * difference, distance.flatten(1)
 
 
 def surrogate_loss(latents: Tensor, gradient: Tensor, reduction: Reduction = "per_view_sum") -> Tensor:
@@ -102,8 +102,9 @@ def soft_loss(
     noise: Tensor,
     randoms: Sequence[torch.Generator],
     reduction: Reduction = "per_view_sum",
-) -> Tensor:
-    """Draw timesteps, evaluate the teacher and return the surrogate loss of the student's `latents`."""
+) -> tuple[Tensor, Tensor]:
+    """Draw timesteps, evaluate the teacher; the student's surrogate loss, and the distance (B, V) to it."""
     t, t_plus = draw_timesteps(randoms, settings, len(teacher.scheduler.alphas_cumprod))
     draw = AsdDraw(t.to(latents.device), t_plus.to(latents.device), noise)
-    return surrogate_loss(latents, asd_gradient(teacher, latents, condition, draw, settings), reduction)
+    gradient, distance = asd_gradient(teacher, latents, condition, draw, settings)
+    return surrogate_loss(latents, gradient, reduction), distance

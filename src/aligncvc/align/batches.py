@@ -39,8 +39,13 @@ class Batch:
         return torch.stack(rows).to(self.views.device)
 
 
-def draw_batch(renders: RenderSet, seed: int, step: int, slots: range, device: torch.device | str) -> Batch:
-    """Objects for the slots of this process at one step, each with a random ring member as input view."""
+def draw_batch(
+    renders: RenderSet, seed: int, step: int | str, slots: range, device: torch.device | str
+) -> Batch:
+    """Objects for the slots of this process at one step, each with a random ring member as input view.
+
+    step: the step's number, or the name of a batch that belongs to none.
+    """
     views, cameras = [], []
     names: list[tuple[object, ...]] = []
     for slot in slots:

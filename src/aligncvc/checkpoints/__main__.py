@@ -1,7 +1,8 @@
-"""`python -m aligncvc.checkpoints {list,describe,verify,fetch,record}`."""
+"""`python -m aligncvc.checkpoints {list,describe,verify,fetch,record,stamp}`."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -9,8 +10,10 @@ from typing import Annotated
 import tyro
 from tyro.conf import Positional
 
+from aligncvc.checkpoints.facts import Part, stamp
 from aligncvc.checkpoints.ledger import Entry, Ledger, load_ledger, record
 from aligncvc.checkpoints.resolve import locate, resolve
+from aligncvc.config import load_config
 from aligncvc.errors import UserError, cli
 from aligncvc.files import sha256_file
 
@@ -111,6 +114,24 @@ class Record(_Common):
         print(f"{self.id}: {digest}")
 
 
+@dataclass
+class Stamp:
+    """Note in a weight file's header the settings of its network that shapes do not show."""
+
+    file: Positional[Path] = tyro.MISSING
+    """A safetensors file of this project; it is replaced, so its sha256 changes."""
+    part: Part = tyro.MISSING
+    """What it holds."""
+    config: Path | None = None
+    """The configuration that it was made with; config/config.yaml if left out."""
+    half: bool = False
+    """Also store it in float16, half the size."""
+
+    def run(self) -> None:
+        facts = stamp(self.file, load_config(self.config), self.part, half=self.half)
+        print(f"{self.file}: {json.dumps(facts, sort_keys=True)}")
+
+
 def _state(name: str, entry: Entry) -> str:
     """here | missing | not recorded."""
     if entry.sha256 is None:
@@ -128,6 +149,7 @@ Command = (
     | Annotated[Verify, tyro.conf.subcommand("verify")]
     | Annotated[Fetch, tyro.conf.subcommand("fetch")]
     | Annotated[Record, tyro.conf.subcommand("record")]
+    | Annotated[Stamp, tyro.conf.subcommand("stamp")]
 )
 
 

@@ -30,8 +30,8 @@ from torch import Tensor
 
 from aligncvc.encoders import Lite0
 from aligncvc.errors import UserError
-from aligncvc.evaluate.frechet import frechet_distances, interval_resamples
 from aligncvc.evaluate.subject import Value
+from aligncvc.frechet import frechet_distances, interval_resamples
 from aligncvc.streams import numpy_stream
 
 RESAMPLES = 1000

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aligncvc.cameras import Cameras
+from aligncvc.checkpoints import network_settings
 from aligncvc.config import Config
 from aligncvc.encoders import load_lpips
 from aligncvc.gaussians import Gaussians
@@ -179,4 +180,5 @@ def train(config: Config, rings: Rings, held_out: Rings, out: Path) -> None:
 
     run = Run.of("recon", settings, out, [config.recon.model_dump(), config.seed, rings.ids])
     fit(run, model, loss, score)
-    write_half(out, model, network="LGM", steps=settings.steps, **score())
+    known = {"steps": settings.steps, "settings": network_settings(config, "recon")}
+    write_half(out, model, network="LGM", **known, **score())

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from aligncvc.cameras import Cameras
-from aligncvc.checkpoints import load_strict
+from aligncvc.checkpoints import check_settings, load_strict, network_settings
 from aligncvc.config import Config
 from aligncvc.files import sha256_file
 from aligncvc.metrics import foreground_psnr, psnr
@@ -147,6 +147,7 @@ def train(config: Config, rings: Rings, held_out: Rings, out: Path, vae: Path) -
     generator = seeded(
         lambda: build_generator(config.mvg, config.render.size_px), config.seed, "pretrain-unet"
     )
+    check_settings(vae, config, "vae")
     load_strict(generator.vae, vae)
     epsilon = generator.scheduler.config.prediction_type == "epsilon"
 
@@ -184,4 +185,5 @@ def train(config: Config, rings: Rings, held_out: Rings, out: Path, vae: Path) -
     run = Run.of("unet", settings, out, [config.mvg.model_dump(), config.seed, rings.ids, sha256_file(vae)])
     fit(run, generator.unet, loss, score)
     final = score(len(held_out.ids), FINAL_STEPS)
-    write_half(out, generator.unet, network="UNet2DConditionModel", steps=settings.steps, **final)
+    known = {"steps": settings.steps, "settings": network_settings(config, "unet")}
+    write_half(out, generator.unet, network="UNet2DConditionModel", **known, **final)

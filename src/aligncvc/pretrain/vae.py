@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from aligncvc.checkpoints import network_settings
 from aligncvc.config import Config
 from aligncvc.encoders import load_lpips
 from aligncvc.metrics import foreground_psnr, psnr
@@ -118,4 +119,5 @@ def train(config: Config, rings: Rings, held_out: Rings, out: Path) -> None:
     with torch.no_grad():
         sample = images_of(512, torch_stream(config.seed, "vae-statistics"))[:, None]
         whiten(vae, generator.encode(sample)[:, 0])
-    write_half(out, vae, network="AutoencoderKL", steps=settings.steps, **score())
+    known = {"steps": settings.steps, "settings": network_settings(config, "vae")}
+    write_half(out, vae, network="AutoencoderKL", **known, **score())

@@ -1,0 +1,104 @@
+"""What tells collapse and blur from progress: sharpness, saturation, and distances on a fixed batch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from aligncvc.align.batches import draw_batch
+from aligncvc.encoders import Lite0
+from aligncvc.frechet import frechet_distance
+from aligncvc.metrics import psnr
+from aligncvc.mvg import MultiViewGenerator
+from aligncvc.renderset import RenderSet
+from aligncvc.rollout import StepResult, clamp_straight_through
+
+MONITORED_OBJECTS = 8
+"""Objects of the fixed batch; with their views they are the sets whose distances are logged."""
+
+
+def gradient_magnitude(images: Tensor) -> Tensor:
+    """(..., 3, H, W) -> scalar: mean absolute difference of neighbouring pixels, both ways."""
+    down = (images[..., 1:, :] - images[..., :-1, :]).abs().mean()
+    across = (images[..., 1:] - images[..., :-1]).abs().mean()
+    return down + across
+
+
+def saturation(images: Tensor) -> Tensor:
+    """(..., 3, H, W) -> scalar: mean difference of the largest and the smallest channel."""
+    return (images.amax(-3) - images.amin(-3)).mean()
+
+
+@torch.no_grad()
+def image_diagnostics(result: StepResult, truth: Tensor) -> dict[str, float]:
+    """Agreement, closeness to ground truth (B, V, 3, H, W), and what blur and washed-out colours do to it.
+
+    residual_psnr: generated views to renderings at the same poses; gt_psnr, views_gt_psnr: renderings and
+    views to ground truth, in dB. sharpness and saturation: ratio of the views' to ground truth's, 1 = alike.
+    """
+    views, renderings = result.views, result.renderings
+
+    def ratio(measure: Tensor, reference: Tensor) -> float:
+        return float(measure / reference.clamp_min(1e-6))
+
+    return {
+        "residual_psnr": float(psnr(views, renderings).mean()),
+        "gt_psnr": float(psnr(renderings, truth).mean()),
+        "views_gt_psnr": float(psnr(views, truth).mean()),
+        "sharpness": ratio(gradient_magnitude(views), gradient_magnitude(truth)),
+        "sharpness_renderings": ratio(gradient_magnitude(renderings), gradient_magnitude(truth)),
+        "saturation": ratio(saturation(views), saturation(truth)),
+    }
+
+
+class Monitor:
+    """Frechet distances, in features of the frozen encoder, between student, teacher and ground truth.
+
+    On one batch of training objects: their ground-truth latents, noised to the sampler's timesteps in turn
+    with fixed noise, are denoised in one guided call and decoded. Teacher and truth never change and are
+    evaluated once. The sets are small, so the distances compare with each other only.
+    """
+
+    def __init__(
+        self,
+        renders: RenderSet,
+        encoder: Lite0,
+        timesteps: list[int],
+        guidance_scale: float,
+        seed: int,
+        device: torch.device | str,
+    ) -> None:
+        self.batch = draw_batch(renders, seed, "monitor", range(MONITORED_OBJECTS), device)
+        self.encoder, self.guidance_scale, self.seed = encoder, guidance_scale, seed
+        self.timesteps = timesteps
+        self.fixed: tuple[Tensor, Tensor] | None = None
+
+    @torch.no_grad()
+    def __call__(self, student: MultiViewGenerator, teacher: MultiViewGenerator) -> dict[str, float]:
+        """fd_student_teacher, fd_student_gt, fd_teacher_gt: squared distances."""
+        own = self._features(self._views(student))
+        if self.fixed is None:
+            with teacher.adapters_off():
+                self.fixed = self._features(self._views(teacher)), self._features(self.batch.views)
+        theirs, truth = self.fixed
+        return {
+            "fd_student_teacher": frechet_distance(own, theirs),
+            "fd_student_gt": frechet_distance(own, truth),
+            "fd_teacher_gt": frechet_distance(theirs, truth),
+        }
+
+    def _views(self, generator: MultiViewGenerator) -> Tensor:
+        """(B, V, 3, H, W): each object's x0 from its own timestep."""
+        batch, device = self.batch, self.batch.views.device
+        condition = generator.encode_condition(batch.image, batch.cameras.c2w)
+        latents = generator.encode(batch.views)
+        noise = batch.noise(latents.shape[1:], self.seed, "monitor")
+        count = len(self.timesteps)
+        t = torch.tensor([self.timesteps[i % count] for i in range(len(latents))], device=device)
+        z = generator.add_noise(latents, noise, t)
+        x0 = generator.predict(z, t, condition, guidance_scale=self.guidance_scale).x0
+        return clamp_straight_through(generator.decode(x0))
+
+    def _features(self, images: Tensor) -> Tensor:
+        """(B, V, 3, H, W) -> (B V, 1280) float64 on the CPU, where the distance is computed."""
+        return self.encoder.embed(images.flatten(0, 1)).double().cpu()

@@ -1,0 +1,137 @@
+"""The configuration of post-training: runs, losses and knobs (the section `align`)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from aligncvc.protocols import Section
+
+
+class Asd(Section):
+    """Soft alignment: Asynchronous Score Distillation (arXiv 2407.02040)."""
+
+    mode: Literal["asd", "official"] = Field(
+        "asd", description="official: dt = 0 and guidance on both terms, whose gradient is zero"
+    )
+    t_min: float = Field(0.50, ge=0, le=1)
+    t_max: float = Field(0.98, ge=0, le=1)
+    eta: float = Field(0.1, ge=0)
+    guidance_scale: float = 1.3
+    dmd_normalise: bool = True
+
+
+class Adversarial(Section):
+    """Hard alignment: GAN heads on a frozen multi-level image encoder."""
+
+    encoder: Literal["lite0"] = "lite0"
+    hidden: int = 64
+    lr: float = Field(2e-4, gt=0)
+    label_smoothing: float = Field(
+        0.8, gt=0, le=1, description="target for real images (multilevel sigmoid loss)"
+    )
+    augment: bool = True
+    levels: list[Literal[0, 1, 2, 3, 4]] = Field(
+        [0, 1, 2, 3, 4], min_length=1, description="the encoder's maps (strides 2 to 32) that have a head"
+    )
+    r1: float = Field(
+        0.0, ge=0, description="weight of the gradient penalty on real images, every fourth step"
+    )
+    warmup: int = Field(0, ge=0, description="first steps in which only the heads learn from the GAN")
+
+    @model_validator(mode="after")
+    def _levels_once(self) -> Adversarial:
+        if len(set(self.levels)) < len(self.levels):
+            raise ValueError(f"levels {self.levels} names a level twice; list each once")
+        return self
+
+
+class RunWeights(Section):
+    """Ledger ids of an alignment run whose result ships with the repository."""
+
+    student: str
+    recon: str
+
+
+class AlignRun(Section):
+    """One alignment run: which losses are on, or where its finished weights are."""
+
+    soft: bool = Field(True, description="ASD on the student's latents")
+    hard: bool = Field(True, description="GAN and reconstruction loss on the renderings")
+    regression: bool = Field(
+        False, description="the foil: reconstruction loss of views and of renderings, no ASD, no GAN"
+    )
+    asd_mode: Literal["asd", "official"] | None = Field(None, description="overrides align.asd.mode")
+    steps: int | None = Field(None, ge=1, description="overrides align.steps")
+    weights: RunWeights | None = Field(
+        None, description="ledger ids of this run's result: it is used as it is, never trained"
+    )
+
+    @model_validator(mode="after")
+    def _sensible(self) -> AlignRun:
+        if self.regression and (self.soft or self.hard):
+            raise ValueError(
+                "regression is an alternative to soft and hard alignment: set soft and hard to false with it"
+            )
+        if not (self.soft or self.hard or self.regression):
+            raise ValueError("the run has neither soft nor hard alignment nor regression: switch one on")
+        if self.asd_mode is not None and not self.soft:
+            raise ValueError(
+                "asd_mode changes soft alignment, which is off: set soft to true or leave it out"
+            )
+        return self
+
+    @property
+    def losses(self) -> tuple[bool, bool, bool, str | None]:
+        """What tells runs apart, whatever their length: soft, hard, regression, ASD's mode."""
+        return self.soft, self.hard, self.regression, self.asd_mode
+
+
+class Align(Section):
+    """Post-training (DESIGN: the unrolled 3D-aware loop)."""
+
+    steps: int = Field(24, ge=1)
+    batch: int = Field(2, ge=1, description="objects a step")
+    runs: dict[str, AlignRun] = Field(
+        default_factory=lambda: {
+            "soft": AlignRun(hard=False),
+            "hard": AlignRun(soft=False),
+            "both": AlignRun(),
+        }
+    )
+    asd: Asd = Asd()
+    gan: Adversarial = Adversarial()
+    lambda_soft: float = Field(1e-3, ge=0, description="1e-3 puts the student's two gradients on a par")
+    lambda_hard: float = Field(0.01, ge=0)
+    lambda_recon: float = Field(
+        1.0, ge=0, description="MSE + LPIPS to ground truth: of renderings (hard), of views too (regression)"
+    )
+    lora_rank: int = Field(4, ge=1)
+    lr_student: float = Field(2e-4, gt=0)
+    lr_recon: float = Field(5e-5, gt=0)
+    warmup_steps: int = Field(0, ge=0, description="steps in which both learning rates rise to their values")
+    lr_final: float = Field(
+        1.0, ge=0, le=1, description="share of the learning rates that a cosine ends at; 1 keeps them"
+    )
+    ema_decay: float = Field(0.9, ge=0, lt=1)
+    save_every: int = Field(10, ge=1, description="steps between full resumable states")
+    monitor_every: int = Field(
+        0,
+        ge=0,
+        description="steps between student-teacher distances on a fixed batch; 0: never",
+    )
+
+    @model_validator(mode="after")
+    def _regression_has_a_weight(self) -> Align:
+        if self.lambda_recon == 0:
+            for name, run in self.runs.items():
+                if run.regression and run.weights is None:
+                    raise ValueError(f"runs.{name} is regression, whose weight lambda_recon is 0: raise it")
+        return self
+
+    def repeated_by(self, name: str) -> str | None:
+        """For a run with bundled weights, a run that trains with the same losses; None if there is none."""
+        wanted = self.runs[name].losses
+        trained = (n for n, run in self.runs.items() if run.weights is None and run.losses == wanted)
+        return next(trained, None)
