@@ -78,9 +78,18 @@ class AlignRun(Section):
             raise ValueError("the run has neither soft nor hard alignment nor regression: switch one on")
         if self.asd_mode is not None and not self.soft:
             raise ValueError(
-                "asd_mode changes soft alignment, which is off: set soft to true or leave it out"
+                "asd_mode belongs to soft alignment, which is off: switch that on or leave it out"
             )
         return self
+
+    @property
+    def alignment(self) -> str:
+        """What tables call it: soft, hard, both, regression, or official (soft as in the released code)."""
+        if self.regression:
+            return "regression"
+        if self.asd_mode == "official" and not self.hard:
+            return "official"
+        return "both" if self.soft and self.hard else "soft" if self.soft else "hard"
 
     @property
     def losses(self) -> tuple[bool, bool, bool, str | None]:

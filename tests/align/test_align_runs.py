@@ -24,7 +24,7 @@ from aligncvc.sample.aligncvc import Sampled, sample_aligncvc
 from aligncvc.sample.measure import Stopwatch
 from aligncvc.workflow import Plan
 
-TRAINED = {"both": {}, "soft": {"hard": False}, "hard": {"soft": False}}
+TRAINED = Config().align.model_dump()["runs"]
 """What the default methods sample with."""
 FOIL = {"soft": False, "hard": False, "regression": True}
 RELEASED = {"soft": True, "hard": False, "asd_mode": "official"}
@@ -125,6 +125,12 @@ def test_bundled_weights_come_from_the_ledger_and_are_checked(renders: Path, tmp
 def test_bundled_run_is_not_trained_and_says_which_run_repeats_it(renders: Path) -> None:
     with pytest.raises(UserError, match=r"ship with the repository \(my-student, my-recon\).*train run soft"):
         Trainer(tiny_config(runs=READY), "ready", RenderSet(renders, 32), Accelerator(cpu=True))
+
+
+def test_tables_call_each_kind_of_run_by_its_name() -> None:
+    runs = configuration().align.runs
+    names = ("soft", "hard", "both", "foil", "released")
+    assert [runs[n].alignment for n in names] == ["soft", "hard", "both", "regression", "official"]
 
 
 class Method:

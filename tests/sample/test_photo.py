@@ -14,7 +14,7 @@ from aligncvc.config import Config
 from aligncvc.errors import UserError
 from aligncvc.gaussians import load_ply
 from aligncvc.sample.photo import OBJECT_FILL, check_object, prepare, read_photo, recentre
-from aligncvc.sample.single import chosen_run, sample_photo
+from aligncvc.sample.single import chosen_method, sample_photo
 
 
 def disc(width: int, height: int, box: tuple[int, int, int, int]) -> Image.Image:
@@ -120,13 +120,13 @@ def test_an_object_that_touches_one_edge_a_little_is_fine() -> None:
 
 
 def test_photo_to_model_turntable_and_input(config: Config, png: Path, tmp_path: Path) -> None:
-    written = sample_photo(config, png, tmp_path / "out/model.ply", align_dir=tmp_path / "none")
+    written = sample_photo(config, png, tmp_path / "out/model.ply", method="aware_2")
     assert [p.name for p in written[:3]] == ["model.ply", "model_turntable.webp", "model_input.png"]
     assert all(p.exists() for p in written)
     assert len(load_ply(written[0])) > 0
     with Image.open(written[1]) as animation:
         assert animation.n_frames == config.paper.turntable_views and animation.size == (256, 256)
-    again = sample_photo(config, png, tmp_path / "again/model.ply", align_dir=tmp_path / "none")
+    again = sample_photo(config, png, tmp_path / "again/model.ply", method="aware_2")
     assert written[0].read_bytes() == again[0].read_bytes()
     assert written[1].read_bytes() == again[1].read_bytes()
 
@@ -136,10 +136,24 @@ def test_output_must_be_a_ply(config: Config, png: Path, tmp_path: Path) -> None
         sample_photo(config, png, tmp_path / "model.obj")
 
 
-def test_aligned_weights_are_preferred_when_they_exist(tmp_path: Path) -> None:
-    assert chosen_run(tmp_path, None) is None
-    (tmp_path / "both").mkdir()
-    (tmp_path / "both/student.safetensors").touch()
-    assert chosen_run(tmp_path, None) is None
-    (tmp_path / "both/recon.safetensors").touch()
-    assert chosen_run(tmp_path, None) == "both" and chosen_run(tmp_path, "soft") == "soft"
+def test_method_says_run_and_steps(config: Config, png: Path, tmp_path: Path) -> None:
+    assert chosen_method(config, None) == config.sample.methods["aligncvc_4"]
+    assert chosen_method(config, "aware_2").run is None
+    with pytest.raises(UserError, match=r"does not define 'best'; give --method, one of \['aligncvc_1'"):
+        sample_photo(config, png, tmp_path / "model.ply", method="best")
+
+
+def test_missing_weights_of_the_methods_run_are_an_error(config: Config, png: Path, tmp_path: Path) -> None:
+    """Never another pair in silence."""
+    runs = {name: run.model_copy(update={"weights": None}) for name, run in config.align.runs.items()}
+    trained = config.model_copy(update={"align": config.align.model_copy(update={"runs": runs})})
+    with pytest.raises(UserError, match=r"has no student.safetensors; run python -m aligncvc.align --run"):
+        sample_photo(trained, png, tmp_path / "model.ply", align_dir=tmp_path / "none")
+
+
+def test_steps_override_the_methods(config: Config, png: Path, tmp_path: Path) -> None:
+    one, two = (
+        sample_photo(config, png, tmp_path / f"{n}/model.ply", method="aware_2", steps=n)[0].read_bytes()
+        for n in (1, 2)
+    )
+    assert one != two

@@ -12,12 +12,13 @@ from torch import Tensor
 
 from aligncvc.cameras import Cameras
 from aligncvc.config import Config, Method, parse_config
+from aligncvc.memory import PeakMemory
 from aligncvc.mvg import Condition, MultiViewGenerator, build_generator
 from aligncvc.pair import load_pair, seeded
 from aligncvc.renderset import RenderSet
 from aligncvc.sample.aligncvc import sample_aligncvc
 from aligncvc.sample.batch import sample_one
-from aligncvc.sample.measure import PeakMemory, Stopwatch, counted_calls
+from aligncvc.sample.measure import Stopwatch, counted_calls
 from aligncvc.sample.two_stage import ddim_scheduler, kept_steps, sample_two_stage
 
 Pair = tuple[MultiViewGenerator, torch.nn.Module]

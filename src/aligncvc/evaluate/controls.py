@@ -30,11 +30,12 @@ from aligncvc.errors import UserError, cli
 from aligncvc.evaluate.catalogue import CONTROL_PREFIX
 from aligncvc.files import write_json
 from aligncvc.hardware import hardware
+from aligncvc.memory import PeakMemory
 from aligncvc.recon.judge import load_judge
 from aligncvc.renderset import PosedObject, RenderSet, batched
 from aligncvc.sample.aligncvc import Sampled
 from aligncvc.sample.batch import Cost, save_sampled
-from aligncvc.sample.measure import PeakMemory, Stopwatch
+from aligncvc.sample.measure import Stopwatch
 from aligncvc.splat import rasterise
 from aligncvc.streams import numpy_stream
 from aligncvc.views import composite

@@ -31,7 +31,8 @@ LEADING = ("psnr", "ssim", "lpips", "residual_psnr", "seconds", "peak_mb")
 BOUNDS = ("_lo", "_hi")
 """Set-level metrics come with their interval as two more metrics of these suffixes."""
 
-ALIGNMENTS = ("none", "soft", "hard", "both")
+ALIGNMENTS = ("none", "official", "regression", "soft", "hard", "both")
+"""The order of the ablation's rows."""
 
 GEOMETRY: dict[str, Literal[-1, 0, 1]] = {"chamfer_": -1, "depth_": -1, "f_": 1, "volume_iou": 1}
 """How measures of geometry begin, and which way is better; others (the ladder's own facts) have none."""
@@ -121,16 +122,11 @@ def number(metric: str, value: float) -> str:
 
 
 def alignment(config: Config, method: str) -> str:
-    """Losses that the method was aligned by: none, soft, hard or both; empty for a method of others."""
+    """What the method was aligned by (see `AlignRun.alignment`), or none; empty for a method of others."""
     if method not in config.sample.methods:
         return ""
     name = config.sample.methods[method].run
-    if name is None:
-        return "none"
-    run = config.align.runs[name]
-    return {(True, False): "soft", (False, True): "hard", (True, True): "both"}.get(
-        (run.soft, run.hard), "none"
-    )
+    return "none" if name is None else config.align.runs[name].alignment
 
 
 def samples_by_metric(records: Iterable[Record]) -> dict[str, dict[tuple[str, int], float]]:

@@ -19,8 +19,7 @@ def sample(
     method: str | None = None,
     renders: Path | None = None,
     align_dir: Path = Path("results/align"),
-    run: str | None = None,
-    steps: int = 4,
+    steps: int | None = None,
     seed: int = 0,
 ) -> None:
     """From images to 3D Gaussians.
@@ -32,20 +31,24 @@ def sample(
         photo: a picture of one object; its background is removed unless it is transparent.
         out: the .ply to write (photograph), or a folder (set).
         config: configuration file; config/config.yaml if left out.
-        method: set: a key of sample.methods.
+        method: a key of sample.methods: sampler, steps and alignment run; aligncvc_4 for a photograph.
         renders: set: manifest of the renders whose input views are sampled.
         align_dir: folder of the alignment runs.
-        run: photograph: the alignment run; `both` if its weights exist, else the pretrained pair.
-        steps: photograph: number of 3D-aware steps.
+        steps: photograph: another number of steps than the method's.
         seed: photograph: seed of the noise.
     """
     settings = load_config(config)
     if photo is not None:
-        if method is not None or renders is not None:
-            raise UserError("give either a photograph or --method and --renders, not both")
+        if renders is not None:
+            raise UserError("give either a photograph or --renders, not both")
+        if steps is not None and steps < 1:
+            raise UserError(f"--steps {steps} must be at least 1")
         from aligncvc.sample.single import sample_photo  # torch and diffusers load only when there is work
 
-        for path in sample_photo(settings, photo, out, run=run, align_dir=align_dir, steps=steps, seed=seed):
+        written = sample_photo(
+            settings, photo, out, method=method, align_dir=align_dir, steps=steps, seed=seed
+        )
+        for path in written:
             print(path)
         return
     if method is None or renders is None:

@@ -17,13 +17,14 @@ from aligncvc.errors import UserError
 from aligncvc.files import atomic_path, write_json
 from aligncvc.gaussians import Gaussians, save_ply
 from aligncvc.hardware import hardware
+from aligncvc.memory import PeakMemory
 from aligncvc.meshes import mesh_from_gaussians, save_glb
 from aligncvc.mvg import MultiViewGenerator
 from aligncvc.pair import load_pair
 from aligncvc.renderset import RenderSet
 from aligncvc.rollout import timesteps_for
 from aligncvc.sample.aligncvc import Sampled, sample_aligncvc
-from aligncvc.sample.measure import PeakMemory, Stopwatch, counted_calls
+from aligncvc.sample.measure import Stopwatch, counted_calls
 from aligncvc.sample.two_stage import sample_two_stage
 
 

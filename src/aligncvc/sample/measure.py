@@ -1,13 +1,11 @@
-"""What a sampler costs: seconds by part, calls of the denoiser, peak memory."""
+"""What a sampler costs: seconds by part and calls of the denoiser (peak memory: aligncvc.memory)."""
 
 from __future__ import annotations
 
-import resource
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -65,28 +63,3 @@ def counted_calls(denoiser: nn.Module, views: int) -> Iterator[list[int]]:
         yield calls
     finally:
         handle.remove()
-
-
-class PeakMemory:
-    """Peak memory in MB since construction: of the device on CUDA, of the process (resident) on CPU.
-
-    Linux can restart the process' high-water mark; where it cannot, the mark since the start is reported.
-    """
-
-    def __init__(self, device: torch.device | str = "cpu") -> None:
-        self.device = torch.device(device)
-        if self.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self.device)
-            return
-        with suppress(OSError):
-            Path("/proc/self/clear_refs").write_text("5")
-
-    def read(self) -> float:
-        """MB (2^20 bytes)."""
-        if self.device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self.device) / 2**20
-        try:
-            lines = Path("/proc/self/status").read_text().splitlines()
-            return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
-        except (OSError, StopIteration):
-            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -9,7 +9,7 @@ import torch
 from aligncvc.cameras import orbit, ring_azimuths_deg
 from aligncvc.config import Config, Method
 from aligncvc.errors import UserError
-from aligncvc.pair import RECON_FILE, STUDENT_FILE, load_pair
+from aligncvc.pair import load_pair
 from aligncvc.sample.batch import sample_one, save_model
 from aligncvc.sample.photo import prepare
 from aligncvc.viewer.page import ViewSettings, write_viewer
@@ -17,13 +17,16 @@ from aligncvc.viewer.templating import data_uri
 from aligncvc.viewer.turntable import save_animation, turntable
 from aligncvc.views import save_png
 
+DEFAULT_METHOD = "aligncvc_4"
+"""The method of the configuration that a photograph is sampled with."""
 
-def chosen_run(align_dir: Path, run: str | None) -> str | None:
-    """The alignment run to use: the one asked for, else `both` if it has weights, else None (pretrained)."""
-    if run is not None:
-        return run
-    folder = align_dir / "both"
-    return "both" if all((folder / name).exists() for name in (STUDENT_FILE, RECON_FILE)) else None
+
+def chosen_method(config: Config, name: str | None) -> Method:
+    """The named method, else the default one. Raises UserError if the configuration does not define it."""
+    methods, wanted = config.sample.methods, name or DEFAULT_METHOD
+    if wanted not in methods:
+        raise UserError(f"sample.methods does not define {wanted!r}; give --method, one of {sorted(methods)}")
+    return methods[wanted]
 
 
 def sample_photo(
@@ -31,24 +34,28 @@ def sample_photo(
     photo: Path,
     out: Path,
     *,
-    run: str | None = None,
+    method: str | None = None,
     align_dir: Path = Path("results/align"),
-    steps: int = 4,
+    steps: int | None = None,
     seed: int = 0,
 ) -> list[Path]:
     """Write `out` (.ply) and beside it NAME.glb (a mesh), NAME_turntable.webp, NAME_input.png and NAME.html.
 
-    The page shows the model in any browser, without a network. Returns the paths written.
+    The page shows the model in any browser, without a network. Returns the paths written. method: a key of
+    sample.methods, which says sampler, steps and alignment run; steps: another number of steps than its own.
 
-    Raises UserError for a picture that cannot be handled, an output that is not .ply, or missing weights.
+    Raises UserError for a picture that cannot be handled, an output that is not .ply, an unknown method, or
+    missing weights.
     """
     if out.suffix.lower() != ".ply":
         raise UserError(f"--out {out} must end in .ply; it is a 3D Gaussian model")
+    chosen = chosen_method(config, method)
+    if steps is not None:
+        chosen = chosen.model_copy(update={"steps": steps})
     render = config.render
     image = prepare(photo, render.size_px)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    run = chosen_run(align_dir, run)
-    generator, reconstructor = load_pair(config, run, align_dir)
+    generator, reconstructor = load_pair(config, chosen.run, align_dir)
     # the photograph's elevation is unknown: the training renders' is assumed
     cameras = orbit(
         ring_azimuths_deg(render.rig_views),
@@ -60,7 +67,7 @@ def sample_photo(
     sampled, _ = sample_one(
         generator.to(device),
         reconstructor.to(device),
-        Method(steps=steps, run=run),
+        chosen,
         config,
         image.to(device),
         cameras.to(device),
