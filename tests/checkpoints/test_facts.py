@@ -64,7 +64,7 @@ def test_files_without_facts_and_of_other_formats_are_left_to_their_readers(tmp_
 
 
 def test_command_stamps_a_file(plain: Path) -> None:
-    command = [sys.executable, "-m", "aligncvc.checkpoints", "stamp", str(plain), "vae"]
+    command = [sys.executable, "-m", "aligncvc.checkpoints", "stamp", str(plain), "--part", "vae"]
     done = subprocess.run(command, cwd=PROJECT_ROOT / "src", text=True, capture_output=True, check=True)
     assert "mvg.vae.norm_groups" in done.stdout
     assert read_facts(plain)["settings"] == network_settings(Config(), "vae")
