@@ -14,17 +14,18 @@ from aligncvc.errors import UserError
 from aligncvc.renderset import RenderSet
 
 
-def test_a_copy_of_the_teacher_is_a_second_generator_and_lora_is_not(renders: Path) -> None:
+def test_a_copy_of_the_teacher_is_a_second_denoiser_and_lora_is_not(renders: Path) -> None:
     config, images = tiny_config(), RenderSet(renders, 32)
-    sizes = {}
+    sizes, trained = {}, {}
     for variant in ("both", "both_teacher_copy"):
         step, networks = memory.post_training(config, variant, images, Accelerator(cpu=True))
-        sizes[variant] = memory.size_mb(networks)
+        sizes[variant], trained[variant] = memory.size_mb(networks), networks[0]
         assert step(0)["loss_soft"] > 0
-    generator = memory.size_mb([memory.load_pretrained(config)[0]])
-    lora = memory.size_mb([networks[0]]) - generator
-    assert sizes["both_teacher_copy"] - sizes["both"] == pytest.approx(generator, rel=1e-6)
-    assert 0 < lora < 0.1 * generator
+    pretrained = memory.load_pretrained(config)[0]
+    denoiser, generator = memory.size_mb([pretrained.unet]), memory.size_mb([pretrained])
+    lora = memory.size_mb([trained["both"]]) - generator
+    assert sizes["both_teacher_copy"] - sizes["both"] == pytest.approx(denoiser, rel=1e-6)
+    assert 0 < lora < 0.2 * denoiser
 
 
 def test_command_measures_apart_and_writes_a_table(

@@ -47,7 +47,7 @@ RUNS = {
     "both_teacher_copy": BOTH,
 }
 VARIANTS = ("reconstructor", *RUNS)
-"""The reconstructor alone on ground-truth views; the losses; both with the teacher as a second network."""
+"""The reconstructor alone on ground-truth views; the losses; both with the teacher's denoiser held twice."""
 
 STEPS = 3
 """Training steps that are looked at, after one that sets up the optimisers."""
@@ -89,6 +89,11 @@ def post_training(
     networks += [n for n in (trainer.discriminator, trainer.lpips) if n is not None]
     if variant.endswith("teacher_copy"):
         trainer.teacher = load_pretrained(config)[0].to(trainer.device)
+        for name, part in trainer.generator.named_children():
+            if (
+                name != "unet"
+            ):  # the VAE and the image encoder do not differ: only the denoiser is needed twice
+                setattr(trainer.teacher, name, part)
         networks.append(trainer.teacher)
     return trainer.step, networks
 
