@@ -8,7 +8,7 @@ Out: results/checkpoints.txt, written only if every file that the configuration 
 rule checkpoints:
     """Compare the weights in use with the ledger's sha256; a wrong or missing file stops the workflow here."""
     input:
-        ledger=PLAN.config.checkpoints.ledger,
+        ledger=PLAN.ledger,
     output:
         "results/checkpoints.txt",
     log:

@@ -14,7 +14,8 @@ from snakemake.utils import validate
 sys.path.insert(0, str(Path(str(workflow.current_basedir)).resolve().parents[1] / "src"))
 
 from aligncvc.errors import UserError
-from aligncvc.workflow import Plan, code, shell_prefix, use_this_python
+from aligncvc.files import PROJECT_ROOT
+from aligncvc.workflow import Plan, code, here, shell_prefix, use_this_python
 
 try:
     use_this_python()
@@ -47,7 +48,7 @@ PAPER_READS = ("seed", "pair", "render", "sample", "evaluate", "protocol", "pape
 TABLES = ("table1", "table2")
 
 # Numbers that papers print, one file a paper.
-REPORTED = sorted(map(str, Path("config/reported").glob("*.csv")))
+REPORTED = sorted(here(path.relative_to(PROJECT_ROOT)) for path in PROJECT_ROOT.glob("config/reported/*.csv"))
 
 
 # Not a rule's output: each stage reruns for the sections that it reads (params: settings), not for the file.
