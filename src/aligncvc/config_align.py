@@ -116,6 +116,15 @@ class Align(Section):
     lambda_recon: float = Field(
         1.0, ge=0, description="MSE + LPIPS to ground truth: of renderings (hard), of views too (regression)"
     )
+    mse_weight: float = Field(
+        10.0, ge=0, description="of the MSE in the reconstruction loss, where LPIPS, a larger number, has 1"
+    )
+    foreground_weight: float = Field(
+        1.0, ge=0, description="added to the MSE's weight where ground truth shows the object"
+    )
+    novel_views: int = Field(
+        4, ge=0, description="ring views beside the rig that the reconstruction loss compares renderings at"
+    )
     lora_rank: int = Field(4, ge=1)
     lr_student: float = Field(2e-4, gt=0)
     lr_recon: float = Field(5e-5, gt=0)

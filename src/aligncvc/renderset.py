@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from torch import Tensor
 from aligncvc.cameras import Cameras, relative_c2w
 from aligncvc.errors import UserError
 from aligncvc.files import sha256_json
-from aligncvc.views import Views, load_views, view_facts
+from aligncvc.views import Views, composite, load_views, view_facts
 
 CACHED_OBJECTS = 64
 
@@ -31,17 +32,27 @@ class PosedObject:
 
         Returns images (V, 3, H, W) on white and cameras (V, 4, 4) with the input view at azimuth 0.
         """
-        chosen = self.views[[(start + i) % len(self.views) for i in self.rig]]
-        cameras = chosen.cameras
+        rgba, cameras = self.ring_from(start, self.rig)
+        return composite(rgba, 1.0), cameras
+
+    def ring_from(self, start: int, members: Sequence[int]) -> tuple[Tensor, Cameras]:
+        """Views `members` (N, 4, H, W) of the ring turned by `start` steps, posed as the rig's are."""
+        chosen = self.views[[(start + i) % len(self.views) for i in members]]
+        cameras, front = chosen.cameras, self.views.cameras.c2w[(start + self.rig[0]) % len(self.views)]
         relative = Cameras(
-            relative_c2w(cameras.c2w, cameras.c2w[0]),
+            relative_c2w(cameras.c2w, front),
             cameras.fov_y_deg,
             cameras.width,
             cameras.height,
             cameras.near,
             cameras.far,
         )
-        return chosen.on_white(), relative
+        return chosen.rgba, relative
+
+    @property
+    def between(self) -> list[int]:
+        """The ring's members that the rig leaves out."""
+        return [i for i in range(len(self.views)) if i not in self.rig]
 
 
 class RenderSet:

@@ -15,18 +15,27 @@ from aligncvc.cameras import Cameras
 from aligncvc.renderset import RenderSet, batched
 from aligncvc.rollout import view_noise
 from aligncvc.streams import torch_stream
+from aligncvc.views import composite
 
 
 @dataclass(frozen=True)
 class Batch:
-    """B objects: ground-truth rig views (B, V, 3, H, W) on white, cameras (B, V, 4, 4), one stream name each.
+    """B objects: ground-truth rig views (B, V, 4, H, W), cameras (B, V, 4, 4), one stream name each.
 
-    View 0 is the input view, at azimuth 0.
+    Straight alpha; view 0 is the input view, at azimuth 0. novel, novel_cameras: further members of each
+    object's ring (B, N, ..), which no network is shown.
     """
 
-    views: Tensor
+    rgba: Tensor
     cameras: Cameras
+    novel: Tensor
+    novel_cameras: Cameras
     names: list[tuple[object, ...]]
+
+    @property
+    def views(self) -> Tensor:
+        """(B, V, 3, H, W): the rig on white."""
+        return composite(self.rgba, 1.0)
 
     @property
     def image(self) -> Tensor:
@@ -40,23 +49,31 @@ class Batch:
 
 
 def draw_batch(
-    renders: RenderSet, seed: int, step: int | str, slots: range, device: torch.device | str
+    renders: RenderSet, seed: int, step: int | str, slots: range, device: torch.device | str, novel: int = 0
 ) -> Batch:
     """Objects for the slots of this process at one step, each with a random ring member as input view.
 
-    step: the step's number, or the name of a batch that belongs to none.
+    step: the step's number, or the name of a batch that belongs to none. novel: how many of the ring's other
+    members to draw for each object (all of them, if there are fewer).
     """
-    views, cameras = [], []
+    rigs: list[tuple[Tensor, Cameras]] = []
+    others: list[tuple[Tensor, Cameras]] = []
     names: list[tuple[object, ...]] = []
     for slot in slots:
         random = torch_stream(seed, "align", step, slot, "object")
         item = renders.load(renders.ids[int(torch.randint(len(renders), (), generator=random))])
         start = int(torch.randint(len(item.views), (), generator=random))
-        images, rig = item.rig_from(start)
-        views.append(images)
-        cameras.append(rig)
+        rigs.append(item.ring_from(start, item.rig))
+        order = torch.randperm(len(item.between), generator=random).tolist()
+        others.append(item.ring_from(start, [item.between[i] for i in order[:novel]]))
         names.append(("align", step, slot))
-    return Batch(torch.stack(views).to(device), batched(cameras).to(device), names)
+    return Batch(*_stacked(rigs, device), *_stacked(others, device), names)
+
+
+def _stacked(posed: list[tuple[Tensor, Cameras]], device: torch.device | str) -> tuple[Tensor, Cameras]:
+    """Images and cameras of B objects as one batch on the device."""
+    images, cameras = zip(*posed, strict=True)
+    return torch.stack(images).to(device), batched(list(cameras)).to(device)
 
 
 def unrolled_steps(seed: int, step: int, total: int) -> int:

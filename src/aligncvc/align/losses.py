@@ -6,11 +6,22 @@ import math
 
 from torch import Tensor, nn
 
+from aligncvc.views import composite
 
-def reconstruction_loss(perceptual: nn.Module, images: Tensor, truth: Tensor) -> Tensor:
-    """MSE + LPIPS of images (B, V, 3, H, W) in [0, 1] to ground truth at the same cameras."""
-    one, other = images.flatten(0, 1), truth.flatten(0, 1)
-    return (one - other).square().mean() + perceptual(one * 2 - 1, other * 2 - 1).mean()
+
+def reconstruction_loss(
+    perceptual: nn.Module, images: Tensor, truth: Tensor, mse_weight: float, foreground_weight: float
+) -> Tensor:
+    """Squared error and LPIPS to ground truth at the same cameras, a scalar.
+
+    images: (B, V, 3, H, W) in [0, 1] on white; truth: (B, V, 4, H, W), straight alpha. foreground_weight is
+    added to the squared error's weight where the truth shows the object, as in pretraining: without it
+    uncertain parts of an object fade into the canvas, which most of a view is.
+    """
+    reference, alpha = composite(truth, 1.0), truth[..., 3:, :, :]
+    squared = ((images - reference).square() * (1 + foreground_weight * alpha)).mean()
+    distance = perceptual(images.flatten(0, 1) * 2 - 1, reference.flatten(0, 1) * 2 - 1).mean()
+    return mse_weight * squared + distance
 
 
 def rate_factor(step: int, steps: int, warmup: int, final: float) -> float:

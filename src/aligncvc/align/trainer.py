@@ -30,7 +30,8 @@ from aligncvc.errors import UserError
 from aligncvc.mvg import Condition
 from aligncvc.pair import attach_lora, load_pretrained
 from aligncvc.renderset import RenderSet
-from aligncvc.rollout import StepResult, aware_step, renoise, timesteps_for
+from aligncvc.rollout import BACKGROUND, StepResult, aware_step, renoise, timesteps_for
+from aligncvc.splat import rasterise
 from aligncvc.streams import torch_stream
 
 MAX_GRAD_NORM = 1.0
@@ -136,7 +137,12 @@ class Trainer:
             group["lr"] = rate * factor
         count, rank = self.align.batch, self.accelerator.process_index
         batch = draw_batch(
-            self.renders, self.config.seed, index, range(rank * count, (rank + 1) * count), self.device
+            self.renders,
+            self.config.seed,
+            index,
+            range(rank * count, (rank + 1) * count),
+            self.device,
+            self.align.novel_views if self.lpips is not None else 0,
         )
         k = unrolled_steps(self.config.seed, index, len(self.timesteps))
         with self.accelerator.autocast():
@@ -209,12 +215,22 @@ class Trainer:
                 self.augmentation(batch, "g"),
             )
         if self.lpips is not None:
-            of_renderings = reconstruction_loss(self.lpips, result.renderings, batch.views)
-            losses["recon"] = self.align.lambda_recon * of_renderings
+            renderings, truth = result.renderings, batch.rgba
+            if self.align.novel_views:
+                # The rig alone would let the Gaussians thin out between its cameras
+                novel = rasterise(result.gaussians, batch.novel_cameras, background=BACKGROUND).rgb
+                renderings, truth = torch.cat([renderings, novel], 1), torch.cat([truth, batch.novel], 1)
+            losses["recon"] = self.align.lambda_recon * self.to_truth(renderings, truth)
             if self.run.regression:
-                of_views = reconstruction_loss(self.lpips, result.views, batch.views)
-                losses["views"] = self.align.lambda_recon * of_views
+                losses["views"] = self.align.lambda_recon * self.to_truth(result.views, batch.rgba)
         return losses, facts
+
+    def to_truth(self, images: Tensor, truth: Tensor) -> Tensor:
+        """The reconstruction loss of images (B, V, 3, H, W) to ground truth (B, V, 4, H, W), a scalar."""
+        assert self.lpips is not None
+        return reconstruction_loss(
+            self.lpips, images, truth, self.align.mse_weight, self.align.foreground_weight
+        )
 
     def discriminator_step(self, batch: Batch, result: StepResult, index: int) -> dict[str, float]:
         """Train the heads on ground truth against detached renderings at the same cameras."""
