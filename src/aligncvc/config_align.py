@@ -18,7 +18,7 @@ class Asd(Section):
     t_min: float = Field(0.50, ge=0, le=1)
     t_max: float = Field(0.98, ge=0, le=1)
     eta: float = Field(0.1, ge=0)
-    guidance_scale: float = 1.3
+    guidance_scale: float = Field(1.1, description="the released configuration has 1.3: docs/lab-log.md")
     dmd_normalise: bool = True
 
 
@@ -126,13 +126,16 @@ class Align(Section):
         4, ge=0, description="ring views beside the rig that the reconstruction loss compares renderings at"
     )
     lora_rank: int = Field(4, ge=1)
-    lr_student: float = Field(2e-4, gt=0)
-    lr_recon: float = Field(5e-5, gt=0)
+    lr_student: float = Field(5e-4, gt=0)
+    lr_recon: float = Field(1e-4, gt=0)
     warmup_steps: int = Field(0, ge=0, description="steps in which both learning rates rise to their values")
     lr_final: float = Field(
         1.0, ge=0, le=1, description="share of the learning rates that a cosine ends at; 1 keeps them"
     )
     ema_decay: float = Field(0.9, ge=0, lt=1)
+    bf16: bool = Field(
+        False, description="bfloat16 where accelerate allows it; on processors without it slower, not faster"
+    )
     save_every: int = Field(10, ge=1, description="steps between full resumable states")
     monitor_every: int = Field(
         0,

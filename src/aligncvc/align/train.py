@@ -41,7 +41,9 @@ def run_key(config: Config, run_name: str, renders: RenderSet, processes: int) -
 
 def train(config: Config, run_name: str, manifest: Path, out: Path) -> None:
     """Run (or continue) one alignment run and write its weights, metrics and provenance into `out`."""
-    accelerator = Accelerator(cpu=not torch.cuda.is_available())
+    accelerator = Accelerator(
+        cpu=not torch.cuda.is_available(), mixed_precision="bf16" if config.align.bf16 else None
+    )
     renders = RenderSet(manifest, config.render.size_px)
     trainer = Trainer(config, run_name, renders, accelerator)
     key = run_key(config, run_name, renders, accelerator.num_processes)
