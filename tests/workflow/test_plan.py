@@ -58,6 +58,38 @@ def test_pretrain_and_bench_are_targets(fresh: Path) -> None:
     assert jobs(snakemake(fresh, "-n", "bench").stdout)["bench"] == 1
 
 
+def test_the_verdict_is_one_job_that_runs_the_workflow_again(fresh: Path) -> None:
+    output = snakemake(fresh, "-n", "verdict", "align_full").stdout
+    assert jobs(output) == {"verdict": 1, "align_full": 1}
+    assert "--configfile config/verdict.yaml --directory results/verdict" in output
+    assert "--results results/verdict/results --out docs/verdict" in output
+
+
+def test_the_verdicts_own_workflow(fresh: Path) -> None:
+    arguments = ("--configfile", "config/verdict.yaml", "--directory", "results/verdict")
+    output = snakemake(fresh, "-n", *arguments, "--", "all", "results/memory.csv").stdout
+    found = jobs(output)
+    assert {n: found[n] for n in ("align", "sample", "control", "evaluate", "memory", "renders")} == {
+        "align": 5, "sample": 23, "control": 4, "evaluate": 27, "memory": 1, "renders": 2,
+    }  # fmt: skip
+    assert "../../config/objects/furniture.tsv" in output and "../../config/reported/" in output
+
+
+@pytest.mark.parametrize("where", ["results/elsewhere", "absolute"])
+def test_another_working_folder_changes_nothing_but_where_results_go(
+    fresh: Path, tmp_path: Path, where: str
+) -> None:
+    folder = str(tmp_path / "far") if where == "absolute" else where
+    smoke = ("--configfile", "config/smoke.yaml")
+    here = jobs(snakemake(fresh, "-n", *smoke).stdout)
+    assert jobs(snakemake(fresh, "-n", *smoke, "--directory", folder).stdout) == here
+    # what lies in the checkout is really found from there
+    snakemake(fresh, *smoke, "--directory", folder, "--cores", "1", "results/reported.md")
+    assert (fresh / folder / "results/reported.md").is_file()
+    assert (fresh / folder / "results/config.yaml").is_file()
+    assert not (fresh / "results/reported.md").exists()
+
+
 def test_wrong_keys_are_named_in_one_line(fresh: Path) -> None:
     result = snakemake(fresh, "-n", "--config", "align={stepz: 3, batch: 0}", check=False)
     assert result.returncode
@@ -99,7 +131,8 @@ def test_rules_are_thin() -> None:
             if "shell:" not in body:
                 assert name in ("pretrain", "met3r"), f"{name} does nothing"
                 continue
-            assert body.count("python -m aligncvc.") == 1, name
+            # align_full only runs the workflow again and copies what it made
+            assert body.count("python -m aligncvc.") == (name != "align_full"), name
             assert "run:" not in body and "script:" not in body, name
             for directive in ("log:", "conda:", "resources:", "params:"):
                 assert directive in body, f"{name} lacks {directive}"

@@ -34,8 +34,8 @@ def page(
         "## In short",
         _summary(groups, [*CLAIMS, *GOALS, *CONTROLS]),
         "Effects are mean differences (first minus second), paired over objects and seeds; brackets hold the "
-        "95 % interval (hierarchical bootstrap, not corrected for the number of lines). Lines in *italics* "
-        "are context: the claim does not hang on them.",
+        "95 % interval (hierarchical bootstrap, not corrected for the number of lines), and the whole "
+        "interval has to satisfy the rule. Lines in *italics* are context: the claim does not hang on them.",
     ]
     for heading, keys in (("## Claims", CLAIMS), ("## Goals", GOALS), ("## Controls", CONTROLS)):
         parts.append(heading)
@@ -84,9 +84,10 @@ def _section(key: str, lines: Sequence[Line], note: str) -> list[str]:
     for line in lines:
         text = markdown(line.statement)
         text = text if line.main else f"*{text}*"
-        remark = f"; {markdown(line.note)}" if line.note else ""
+        verdict = WORDS[line.holds] if line.holds is not None or not line.note else ""
+        remark = "; ".join(filter(None, [verdict, markdown(line.note)]))
         count = str(line.n) if line.n else ""
-        rows.append(f"| {text} | {effect(line)} | {count} | {line.rule} | {WORDS[line.holds]}{remark} |")
+        rows.append(f"| {text} | {effect(line)} | {count} | {line.rule} | {remark} |")
     if not lines:
         return [title, "No line."]
     return [f"{title}: {WORDS[outcome(lines)]}", "\n".join(rows), *([note.strip()] if note else [])]

@@ -141,12 +141,11 @@ def compare(
     n = len(object_means(differences(a, b)))
     worse = gap.lo if sign > 0 else -gap.hi
     if margin is not None:
-        rule = f"the interval's worse end within {margin:g} of equal"
+        rule = f"worse by at most {margin:g}"
         holds: bool | None = worse > -margin
-        note = "; ".join(filter(None, [note, "better, zero excluded" if worse > 0 else ""]))
+        note = "; ".join(filter(None, [note, "better too" if worse > 0 else ""]))
     else:
-        rule = "the interval on the better side of zero"
-        rule += f", the mean better by {at_least:g} or more" if at_least else ""
+        rule = "better" + (f", the mean by {at_least:g} or more" if at_least else "")
         holds = worse > 0 and gap.mean * sign >= at_least
     if not n:
         absent = [(m, metric) for m, found in ((one, a), (other, b)) if not found] or [(one, metric)]
@@ -175,7 +174,7 @@ def ratio(
     found = interval(logs, evidence.seed, "verdict ratio", metric, slow, fast)
     times = Interval(*(math.exp(v) if not math.isnan(v) else v for v in found)) if logs else NONE
     n = len(object_means(logs))
-    rule = f"the interval's lower end {'above 1' if at_least == 1 else f'at {at_least:g} or above'}"
+    rule = "above 1" if at_least == 1 else f"{at_least:g} or more"
     low = round(times.lo, 9) if n else math.nan
     holds = (low > 1 if at_least == 1 else low >= at_least) if n else None
     note = "" if n else missing((slow, metric), (fast, metric))
@@ -191,7 +190,7 @@ def rises(evidence: Evidence, claim: str, statement: str, method: str, metric: s
         paired_interval(after, before, evidence.seed, "verdict step", metric, method, k)
         for k, (before, after) in enumerate(pairwise(curves), start=1)
     ]
-    rule = "from each step to the next, the interval on the better side of zero"
+    rule = "better from each step to the next"
     if not gaps:
         return Line(claim, statement, metric, NONE, 0, unit(metric), rule, None, missing((method, metric)))
     least = min(gaps, key=lambda gap: gap.mean * sign)
@@ -229,7 +228,7 @@ def equal(evidence: Evidence, claim: str, statement: str, one: str, other: str, 
 def apart(evidence: Evidence, claim: str, statement: str, one: str, other: str, metric: str) -> Line:
     """A set-level metric, which has no pairs: holds if `one` is better and the two intervals do not meet."""
     a, b, sign = evidence.of_set(one, metric), evidence.of_set(other, metric), better(metric)
-    rule = "better, the two methods' intervals apart"
+    rule = "better, intervals apart"
     if math.isnan(a.mean) or math.isnan(b.mean):
         absent = [(m, metric) for m, v in ((one, a), (other, b)) if math.isnan(v.mean)]
         return Line(claim, statement, metric, NONE, 0, "", rule, None, missing(*absent), main=False)
@@ -241,7 +240,7 @@ def apart(evidence: Evidence, claim: str, statement: str, one: str, other: str, 
 
 def memory(evidence: Evidence, claim: str, statement: str, more: str, less: str, main: bool = True) -> Line:
     """Peak memory of one training step, two variants measured each in a process of its own; no interval."""
-    rule, rows = "the difference above zero", [evidence.memory.get(name) for name in (more, less)]
+    rule, rows = "above 0", [evidence.memory.get(name) for name in (more, less)]
     if rows[0] is None or rows[1] is None:
         absent = ", ".join(n for n, row in zip((more, less), rows, strict=True) if row is None)
         return Line(claim, statement, "peak_mb", NONE, 0, "MB", rule, None,
