@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -81,3 +82,12 @@ def write_provenance(
             **facts,
         },
     )
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """One process at a time inside, for a folder that several jobs fill: the others wait."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)  # released when the handle closes, also by a crash
+        yield

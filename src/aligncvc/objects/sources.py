@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from aligncvc.config import ObjectSet
 from aligncvc.errors import UserError
-from aligncvc.files import PROJECT_ROOT, atomic_path
+from aligncvc.files import PROJECT_ROOT, atomic_path, locked
 from aligncvc.objects.convert import MemoryResolver, obj_parts
 from aligncvc.objects.download import Policy, cached, download
 from aligncvc.objects.glb import write_glb
@@ -103,6 +103,11 @@ def apt_download(cache: Path) -> Path:
 
 def furniture_folder(path: str | None, context: Context) -> Path:
     """A folder of .sh3f files: the user's, or unpacked (sha256 checked) from a .deb, a URL or apt."""
+    with locked(context.cache):  # the jobs of several sets fetch the same package
+        return _furniture_folder(path, context)
+
+
+def _furniture_folder(path: str | None, context: Context) -> Path:
     if path is None:
         deb = apt_download(context.cache)
     elif path.startswith(("http://", "https://")):

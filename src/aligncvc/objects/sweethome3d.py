@@ -144,7 +144,7 @@ class Library:
 
 def libraries(folder: Path) -> list[Path]:
     """The `.sh3f` files under a folder, sorted. UserError if there is none."""
-    found = sorted(folder.rglob("*.sh3f"))
+    found = sorted(p for p in folder.rglob("*.sh3f") if not p.name.startswith("."))  # hidden: half written
     if not found:
         raise UserError(f"no .sh3f furniture library under {folder}; give the unpacked {PACKAGE} package")
     return found
