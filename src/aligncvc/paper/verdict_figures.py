@@ -16,6 +16,7 @@ from PIL import Image
 
 from aligncvc.evaluate.catalogue import CATALOGUE
 from aligncvc.evaluate.records import FINAL_STEP
+from aligncvc.evaluate.stats import Interval
 from aligncvc.files import atomic_path
 from aligncvc.paper.charts import SMOOTHING, counted, label_ends, line_panel
 from aligncvc.paper.data import Material, azimuth_deg, last_step, measured, smooth, truth
@@ -166,11 +167,11 @@ def over_k(material: Material) -> Drawn | None:
     return Drawn(figure, caption, f"Line charts of {', '.join(K_METRICS)} over K for {', '.join(names)}.")
 
 
-def _last(material: Material, name: str, metric: str, seed: int) -> tuple[float, float, float]:
+def _last(material: Material, name: str, metric: str, seed: int) -> Interval:
     """A metric after the last step with its interval."""
     records = material.of(name)
     step = last_step(records, metric) if CATALOGUE[metric].per_step else FINAL_STEP
-    return tuple(measured(records, metric, step, seed))
+    return measured(records, metric, step, seed)
 
 
 def training(logs: Mapping[str, Mapping[str, np.ndarray]]) -> Drawn | None:
@@ -193,7 +194,7 @@ def training(logs: Mapping[str, Mapping[str, np.ndarray]]) -> Drawn | None:
     for axes in list(grid.flat)[len(panels) :]:
         axes.set_visible(False)
     for axes, (title, keys) in zip(grid.flat, panels.items(), strict=False):
-        ends = {}
+        ends: dict[str, tuple[float, float]] = {}
         for name, log in logs.items():
             for key, dashes in zip(keys, ("-", (0, (3, 2))), strict=False):
                 if not _known(log, key):
