@@ -13,6 +13,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from aligncvc.architectures import RECON_SIZES, with_published_sizes
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT, write_text
 from aligncvc.protocols import Protocol, Rendering, Section, faults, load_protocol
@@ -99,7 +100,10 @@ class Mvg(Section):
 class Recon(Section):
     """The feed-forward reconstructor (V views -> Gaussians)."""
 
-    kind: str = Field("lgm-small", description="a key of aligncvc.recon.RECONSTRUCTORS")
+    kind: str = Field(
+        "lgm-small",
+        description="a key of aligncvc.recon.RECONSTRUCTORS; lgm-big, lgm-official-small: fixed sizes",
+    )
     weights: str | None = Field("demo-recon", description="ledger id; null starts from random weights")
     down_channels: list[int] = [32, 64, 128, 128]
     down_attention: list[bool] = [False, False, True, True]
@@ -111,6 +115,33 @@ class Recon(Section):
     head: Literal["ray", "lgm"] = Field(
         "ray", description="how channels become Gaussians; lgm for its checkpoints"
     )
+    size_px: int | None = Field(None, ge=1, description="side that views are resized to; null: as they come")
+    rot_norm_dim: Literal[-1, 1] | None = Field(
+        None,
+        description="lgm head: quaternions are normalised one by one (-1), or over all Gaussians (1, LGM's "
+        "first release); null: as the weights need",
+    )
+    world: Literal["ours", "y-up", "first-camera"] | None = Field(
+        None,
+        description="the world that rays and Gaussians of the network live in: ours, LGM's y-up one, or that "
+        "turned so that the input camera looks along -z; null: as the weights need",
+    )
+    radius: float | None = Field(
+        None, gt=0, description="distance of the input camera in that world; null: as the weights need"
+    )
+    ray_fov_y_deg: float | Literal["cameras"] | None = Field(
+        None, description="vertical field of view of the rays; null: as the weights need"
+    )
+    projection_fov_y_deg: float | Literal["cameras"] | None = Field(
+        None,
+        description="field of view at which the network's Gaussians were drawn in its training, if not that "
+        "of the rays; null: as the weights need",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _published_sizes(cls, data: Any) -> Any:
+        return with_published_sizes(data, RECON_SIZES)
 
 
 class Asd(Section):
