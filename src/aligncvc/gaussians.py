@@ -99,8 +99,8 @@ def save_ply(
 
     layout: `3dgs` has the columns of the 3DGS paper's code; `lgm` those of LGM's own files (github
     3DTopia/LGM, core/gs.py), which leave the normals out. Coordinates are written as given: LGM's files are
-    in its own world (`recon.frames.in_lgm_world`). Gaussians fainter than `min_opacity` are dropped, by default
-    those that no viewer would show (1/255) or that LGM prunes (0.005).
+    in its own world (`recon.frames.in_lgm_world`). Gaussians fainter than `min_opacity` are dropped, by
+    default those that no viewer would show (1/255) or that LGM prunes (0.005).
     """
     g = gaussians.detach().to("cpu")
     g = g[g.opacities >= (_MIN_OPACITY[layout] if min_opacity is None else min_opacity)]

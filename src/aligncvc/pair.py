@@ -16,7 +16,7 @@ from peft import LoraConfig
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from aligncvc.checkpoints import load_strict, read_safetensors, resolve
+from aligncvc.checkpoints import load_checkpoint, load_strict, read_safetensors, resolve, settled
 from aligncvc.config import Config
 from aligncvc.errors import UserError
 from aligncvc.files import atomic_path
@@ -85,9 +85,14 @@ def load_lora(generator: MultiViewGenerator, path: Path, rank: int) -> None:
             parameter.copy_(state[name])
 
 
-def base_weights(config: Config) -> dict[str, Path]:
-    """Local files of the pretrained weights by part (unet, vae, recon); parts with a null id are left out."""
+def base_ids(config: Config) -> dict[str, str]:
+    """Ledger ids of the pretrained weights by part (unet, vae, recon); parts with a null id are left out."""
     ids = {"unet": config.mvg.weights, "vae": config.mvg.vae_weights, "recon": config.recon.weights}
+    return {part: name for part, name in ids.items() if name is not None}
+
+
+def base_weights(config: Config) -> dict[str, Path]:
+    """Local files of the pretrained weights by part."""
     return {
         part: resolve(
             name,
@@ -95,23 +100,32 @@ def base_weights(config: Config) -> dict[str, Path]:
             offline=config.checkpoints.offline,
             accept_licences=tuple(config.checkpoints.accept_licences),
         )
-        for part, name in ids.items()
-        if name is not None
+        for part, name in base_ids(config).items()
     }
 
 
 def load_pretrained(config: Config) -> tuple[MultiViewGenerator, nn.Module]:
-    """The configured generator and reconstructor before alignment, on CPU, in evaluation mode."""
+    """The configured generator and reconstructor before alignment, on CPU, in evaluation mode.
+
+    What the weights need beyond their names is settled here (`checkpoints.quirks`).
+    """
+    config = settled(config)
     generator = seeded(lambda: build_generator(config.mvg, config.render.size_px), config.seed, "mvg", "init")
     reconstructor = seeded(lambda: build_reconstructor(config.recon), config.seed, "recon", "init")
     modules = {"unet": generator.unet, "vae": getattr(generator, "vae", None), "recon": reconstructor}
-    for part, path in base_weights(config).items():
+    for part, name in base_ids(config).items():
         module = modules[part]
         if not isinstance(module, nn.Module):
             raise UserError(
                 f"mvg.kind {config.mvg.kind!r} has no separate {part}; set its weights id to null"
             )
-        load_strict(module, path)
+        load_checkpoint(
+            module,
+            name,
+            ledger=config.checkpoints.ledger,
+            offline=config.checkpoints.offline,
+            accept_licences=tuple(config.checkpoints.accept_licences),
+        )
     return generator.eval(), reconstructor.eval()
 
 

@@ -2,16 +2,21 @@
 
 from aligncvc.checkpoints.ledger import Entry, Ledger, load_ledger, record
 from aligncvc.checkpoints.pickles import load_numpy_pickle
+from aligncvc.checkpoints.quirks import Quirks, settled
 from aligncvc.checkpoints.resolve import resolve
-from aligncvc.checkpoints.strict import load_strict, read_safetensors
+from aligncvc.checkpoints.strict import load_checkpoint, load_strict, read_safetensors, read_state
 
 __all__ = [
     "Entry",
     "Ledger",
+    "Quirks",
+    "load_checkpoint",
     "load_ledger",
     "load_numpy_pickle",
     "load_strict",
     "read_safetensors",
+    "read_state",
     "record",
     "resolve",
+    "settled",
 ]

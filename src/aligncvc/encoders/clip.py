@@ -68,7 +68,7 @@ def load_clip(
     the image tower must match. Raises UserError if the file is missing or holds anything else.
     """
     path = resolve(checkpoint_id, ledger=ledger, accept_licences=accept_licences)
-    architecture = load_ledger(ledger).entry(checkpoint_id).quirks.get("vision", {})
+    architecture = load_ledger(ledger).entry(checkpoint_id).quirks.vision
     model = ClipImageEncoder(**architecture)
     state = {
         key: value.float()

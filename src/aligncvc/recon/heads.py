@@ -39,7 +39,7 @@ def polar_rotation(quats: Tensor) -> Tensor:
 
     That rasteriser puts quaternions into the formula for unit ones as they are. For q = (w, v) this gives
     I + 2 w [v]x + 2 [v]x^2: in the plane across v a turn by atan2(2 w |v|, 1 - 2 |v|^2) and a stretch that
-    for a short q differs from 1 by less than 2 |v|^2. The turn (the polar factor) is kept, the stretch is not.
+    for a short q differs from 1 by less than 2 |v|^2. The turn (polar factor) is kept, the stretch is not.
     Needs |v|^2 < 1/2, or a unit q that turns by less than half a circle.
     """
     w, v = quats[..., :1], quats[..., 1:]
