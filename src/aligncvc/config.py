@@ -25,11 +25,13 @@ EVALUATION_SET = "eval"
 class ObjectSet(Section):
     """Where one named set of 3D objects comes from."""
 
-    source: Literal["bundled", "sweethome3d", "objaverse", "folder"] = "bundled"
+    source: Literal["bundled", "sweethome3d", "objaverse", "folder", "gobjaverse"] = "bundled"
     list: str | None = Field(None, description="TSV of objects (id, source, sha256, licence, creator, split)")
     split: Literal["train", "eval", "all"] = "all"
     limit: int | None = Field(None, ge=1, description="use only the first n objects of the list")
-    path: str | None = Field(None, description="a folder of meshes (folder) or a .deb/URL (sweethome3d)")
+    path: str | None = Field(
+        None, description="folder of meshes (folder), dataset's root (gobjaverse), .deb or URL (sweethome3d)"
+    )
     variants: int = Field(
         1, ge=1, description="looks that are rendered: the object's own, others with random colours and sizes"
     )
