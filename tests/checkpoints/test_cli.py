@@ -72,6 +72,14 @@ def test_describe_counts_the_network_of_a_group_and_of_a_file(monkeypatch, capsy
     assert "rot_norm_dim: 1\n" in said and "rot_norm_dim: -1\n" in said
 
 
+def test_describe_builds_wonder3d_without_memory(monkeypatch, capsys) -> None:
+    assert run(monkeypatch, "describe", "wonder3d-v1") == 0
+    said = capsys.readouterr().out
+    assert said.count("unet: 910.79 M parameters in 802 keys") == 2, "the group and the U-Net's file"
+    assert "vae: 83.65 M parameters in 248 keys" in said and "image tower: 303.97 M parameters" in said
+    assert said.count("AGPL-3.0 (must be accepted by name: whoever passes on the weights") == 3
+
+
 def test_describe_says_what_a_licence_asks(monkeypatch, capsys) -> None:
     assert run(monkeypatch, "describe", "clip-vit-b32", "aligncvc-lora") == 0
     said = capsys.readouterr().out

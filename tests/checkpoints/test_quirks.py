@@ -79,6 +79,8 @@ def tiny_weights(tmp_path: Path):
 
         torch.manual_seed(1)
         state = build_reconstructor(Recon(**TINY)).state_dict()
+        if "constants" in quirks:
+            state["unet.position_ids"] = torch.arange(3)
         save_file({prefix + key: value for key, value in state.items()}, tmp_path / "tiny.safetensors")
         entry = {"what": "w", "source": f"file:{tmp_path / 'tiny.safetensors'}", "licence": "MIT",
                  "quirks": quirks, "sha256": sha256_file(tmp_path / "tiny.safetensors")}  # fmt: skip
@@ -102,7 +104,8 @@ def test_the_networks_are_built_by_the_quirks(tiny_weights) -> None:
 
 
 def test_a_part_of_a_file_and_old_names_load(tiny_weights) -> None:
-    ledger = tiny_weights({"prefix": "geometry.old.", "renames": {"oldname": "old"}}, "geometry.oldname.")
+    quirks = {"prefix": "geometry.old.", "renames": {"oldname": "old"}}
+    ledger = tiny_weights({**quirks, "constants": ["position_ids"]}, "geometry.oldname.")
     loaded = load_judge(config_with("tiny", ledger, **TINY))
     torch.manual_seed(1)
     from aligncvc.recon import build_reconstructor
@@ -126,5 +129,5 @@ def test_every_quirk_is_applied_checked_or_read() -> None:
     """A new quirk that nothing looks at would be a promise that nobody keeps."""
     assert set(RECON) <= set(Recon.model_fields)
     assert set(MVG) <= set(Mvg.model_fields)
-    others = {"camera_dim", "background", "timesteps", "prefix", "renames", "vision"}
+    others = {"camera_dim", "background", "timesteps", "prefix", "constants", "renames", "vision"}
     assert set(Quirks.model_fields) == {*RECON, *MVG, *others}

@@ -43,6 +43,8 @@ class Quirks(BaseModel):
     # read where the file is read
     prefix: str = ""
     """Only keys that start with it are meant, and it is cut off."""
+    constants: list[str] = Field(default_factory=list)
+    """Last parts of key names that hold no weights: constants that older libraries stored."""
     renames: Mapping[str, str] = Field(default_factory=dict)
     """Old part of a key name -> new one, whole parts between dots."""
     vision: Mapping[str, Any] = Field(default_factory=dict)
@@ -50,7 +52,7 @@ class Quirks(BaseModel):
 
     def given(self) -> dict[str, Any]:
         """The quirks that are set, by name."""
-        return {key: value for key, value in self.model_dump().items() if value not in (None, {}, "")}
+        return {key: value for key, value in self.model_dump().items() if value not in (None, {}, [], "")}
 
 
 RECON = ("rot_norm_dim", "world", "radius", "ray_fov_y_deg", "projection_fov_y_deg")
@@ -64,7 +66,7 @@ def settled(config: Config, sections: Sequence[Literal["recon", "mvg"]] = ("reco
     """
     from aligncvc.checkpoints.ledger import load_ledger
 
-    changes = {}
+    changes: dict[str, Any] = {}
     for section in sections:
         chosen, names = getattr(config, section), RECON if section == "recon" else MVG
         if chosen.weights is None:

@@ -25,13 +25,14 @@ def load_checkpoint(
     offline: bool = True,
     accept_licences: Sequence[str] = (),
 ) -> None:
-    """Load a ledger entry's verified file into a module, strictly, as its quirks `prefix` and `renames` say.
+    """Load a ledger entry's verified file into a module, strictly, as the quirks of how it is stored say.
 
     Numbers take the module's dtype. Raises UserError as `resolve` and `load_strict` do.
     """
     path = resolve(checkpoint_id, ledger=ledger, offline=offline, accept_licences=accept_licences)
     quirks = load_ledger(ledger).entry(checkpoint_id).quirks
-    state = renamed(read_state(path), quirks.renames)
+    state = {k: v for k, v in read_state(path).items() if k.rpartition(".")[2] not in quirks.constants}
+    state = renamed(state, quirks.renames)
     load_strict(module, state, prefix=quirks.prefix, where=str(path))
 
 

@@ -189,6 +189,7 @@ class MultiViewUNet(nn.Module):
             skips += new
         x = self._run(self.mid_block, x, views)
         for block in self.up_blocks:
+            assert isinstance(block, UpBlock)
             count = len(block.nets)
             x = self._run(block, x, skips[-count:], views)
             del skips[-count:]
