@@ -86,8 +86,13 @@ def load_lora(generator: MultiViewGenerator, path: Path, rank: int) -> None:
 
 
 def base_ids(config: Config) -> dict[str, str]:
-    """Ledger ids of the pretrained weights by part (unet, vae, recon); parts with a null id are left out."""
-    ids = {"unet": config.mvg.weights, "vae": config.mvg.vae_weights, "recon": config.recon.weights}
+    """Ledger ids of the pretrained weights by part; parts with a null id are left out."""
+    ids = {
+        "unet": config.mvg.weights,
+        "vae": config.mvg.vae_weights,
+        "image_encoder": config.mvg.image_encoder_weights,
+        "recon": config.recon.weights,
+    }
     return {part: name for part, name in ids.items() if name is not None}
 
 
@@ -112,7 +117,12 @@ def load_pretrained(config: Config) -> tuple[MultiViewGenerator, nn.Module]:
     config = settled(config)
     generator = seeded(lambda: build_generator(config.mvg, config.render.size_px), config.seed, "mvg", "init")
     reconstructor = seeded(lambda: build_reconstructor(config.recon), config.seed, "recon", "init")
-    modules = {"unet": generator.unet, "vae": getattr(generator, "vae", None), "recon": reconstructor}
+    modules = {
+        "unet": generator.unet,
+        "vae": getattr(generator, "vae", None),
+        "image_encoder": getattr(getattr(generator, "image_encoder", None), "tower", None),
+        "recon": reconstructor,
+    }
     for part, name in base_ids(config).items():
         module = modules[part]
         if not isinstance(module, nn.Module):

@@ -105,7 +105,8 @@ class Plan:
     @property
     def weights(self) -> list[str]:
         """Ledger ids of the weights that a run needs, each once."""
-        named = [self.config.mvg.vae_weights, self.config.mvg.weights, self.config.recon.weights]
+        mvg, recon = self.config.mvg, self.config.recon
+        named = [mvg.vae_weights, mvg.weights, mvg.image_encoder_weights, recon.weights]
         return [*dict.fromkeys([*filter(None, named), *FROZEN_WEIGHTS])]
 
     def ledger_hash(self) -> str:

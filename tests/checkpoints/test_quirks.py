@@ -13,6 +13,7 @@ from aligncvc import rollout
 from aligncvc.checkpoints import load_ledger, settled
 from aligncvc.checkpoints.quirks import BACKGROUND, MVG, RECON, Quirks
 from aligncvc.config import Config, Mvg, Recon, parse_config
+from aligncvc.encoders.clip import ClipImageEncoder
 from aligncvc.errors import UserError
 from aligncvc.files import sha256_file
 from aligncvc.pair import load_pretrained
@@ -112,6 +113,32 @@ def test_a_part_of_a_file_and_old_names_load(tiny_weights) -> None:
 
     for a, b in zip(loaded.parameters(), build_reconstructor(Recon(**TINY)).parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_the_image_tower_of_a_pair_loads(tmp_path: Path) -> None:
+    """As transformers stores CLIP's tower, with the constant that its older releases wrote."""
+    clip = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2,
+            "patch_size": 16, "image_size": 32, "projection_dim": 16}  # fmt: skip
+    tower = ClipImageEncoder(**clip).tower
+    state = {k: torch.full_like(v, 0.25) for k, v in tower.state_dict().items()}
+    constant = {"vision_model.embeddings.position_ids": torch.arange(5)}
+    torch.save(state | constant, tmp_path / "tower.bin")
+    quirks, sha256 = {"constants": ["position_ids"]}, sha256_file(tmp_path / "tower.bin")
+    entry = {"what": "w", "source": f"file:{tmp_path / 'tower.bin'}", "licence": "MIT", "quirks": quirks,
+             "sha256": sha256}  # fmt: skip
+    (tmp_path / "l.yaml").write_text(yaml.safe_dump({"version": 1, "checkpoints": {"tower": entry}}))
+    mvg = {"weights": None, "vae_weights": None, "image_encoder": "clip", "clip": clip,
+           "image_encoder_weights": "tower"}  # fmt: skip
+    data = {
+        "mvg": mvg,
+        "recon": {"weights": None, **TINY},
+        "checkpoints": {"ledger": str(tmp_path / "l.yaml")},
+    }
+    generator, _ = load_pretrained(parse_config(data, "test"))
+    assert all(bool((v == 0.25).all()) for v in generator.image_encoder.tower.state_dict().values())
+    lite = parse_config(data | {"mvg": {**mvg, "image_encoder": "lite0"}}, "test")
+    with pytest.raises(UserError, match="has no separate image_encoder; set its weights id to null"):
+        load_pretrained(lite)
 
 
 def test_another_background_is_refused(tiny_weights) -> None:
