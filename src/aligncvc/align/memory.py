@@ -73,7 +73,8 @@ def reconstructor_alone(
         batch = draw_batch(renders, config.seed, index, range(config.align.batch), device)
         renderings = lift(model, batch.views, batch.cameras)[1]
         optimiser.zero_grad(set_to_none=True)
-        reconstruction_loss(perceptual, renderings, batch.views).backward()
+        weights = config.align.mse_weight, config.align.foreground_weight
+        reconstruction_loss(perceptual, renderings, batch.rgba, *weights).backward()
         optimiser.step()
         ema.update()
 
