@@ -13,10 +13,12 @@ from aligncvc import rollout
 from aligncvc.checkpoints import load_ledger, settled
 from aligncvc.checkpoints.quirks import BACKGROUND, MVG, RECON, Quirks
 from aligncvc.config import Config, Mvg, Recon, parse_config
+from aligncvc.config_align import AlignRun
 from aligncvc.encoders.clip import ClipImageEncoder
 from aligncvc.errors import UserError
 from aligncvc.files import sha256_file
-from aligncvc.pair import load_pretrained
+from aligncvc.pair import attach_lora, load_pair, load_pretrained, lora_parameters
+from aligncvc.recon import build_reconstructor
 from aligncvc.recon.judge import load_judge
 
 TINY = {"down_channels": [8, 8], "down_attention": [False] * 2, "up_channels": [8], "up_attention": [False],
@@ -76,8 +78,6 @@ def tiny_weights(tmp_path: Path):
     """A ledger with a tiny reconstructor's file; the argument is its quirks."""
 
     def write(quirks: dict[str, object], prefix: str = "") -> str:
-        from aligncvc.recon import build_reconstructor
-
         torch.manual_seed(1)
         state = build_reconstructor(Recon(**TINY)).state_dict()
         if "constants" in quirks:
@@ -104,13 +104,36 @@ def test_the_networks_are_built_by_the_quirks(tiny_weights) -> None:
     assert load_pretrained(config)[1].head.rot_norm_dim == -1
 
 
+def test_a_bundled_run_is_built_by_its_own_reconstructors_quirks(tiny_weights, tmp_path: Path) -> None:
+    """Not by those of the weights that it was trained from, and stored as its own entry says."""
+    ledger = Path(tiny_weights({"rot_norm_dim": 1, "world": "y-up", "prefix": "geometry."}, "geometry."))
+    base = config_with(None, str(ledger), **TINY).model_copy(
+        update={"mvg": Mvg(weights=None, vae_weights=None)}
+    )
+    generator, _ = load_pretrained(base)
+    lora = attach_lora(generator, base.align.lora_rank, 0)
+    save_file({k: torch.full_like(v, 0.5) for k, v in lora.items()}, tmp_path / "student.safetensors")
+    entries = yaml.safe_load(ledger.read_text())
+    entries["checkpoints"]["student"] = {
+        "what": "w", "source": f"file:{tmp_path / 'student.safetensors'}", "licence": "MIT",
+        "sha256": sha256_file(tmp_path / "student.safetensors"),
+    }  # fmt: skip
+    ledger.write_text(yaml.safe_dump(entries))
+    run = AlignRun.model_validate({"weights": {"student": "student", "recon": "tiny"}})
+    config = base.model_copy(update={"align": base.align.model_copy(update={"runs": {"ready": run}})})
+    generator, reconstructor = load_pair(config, "ready")
+    assert (reconstructor.head.rot_norm_dim, reconstructor.config.world) == (1, "y-up")
+    torch.manual_seed(1)
+    written = build_reconstructor(Recon(**TINY)).state_dict()
+    assert all(torch.equal(value, written[key]) for key, value in reconstructor.state_dict().items())
+    assert all(bool((value == 0.5).all()) for value in lora_parameters(generator).values())
+
+
 def test_a_part_of_a_file_and_old_names_load(tiny_weights) -> None:
     quirks = {"prefix": "geometry.old.", "renames": {"oldname": "old"}}
     ledger = tiny_weights({**quirks, "constants": ["position_ids"]}, "geometry.oldname.")
     loaded = load_judge(config_with("tiny", ledger, **TINY))
     torch.manual_seed(1)
-    from aligncvc.recon import build_reconstructor
-
     for a, b in zip(loaded.parameters(), build_reconstructor(Recon(**TINY)).parameters(), strict=True):
         assert torch.equal(a, b)
 
