@@ -72,7 +72,7 @@ def _with_bottom_row(top: Tensor) -> Tensor:
     return torch.cat([top, bottom], -2)
 
 
-def _turn_world(like: Tensor) -> Tensor:
+def z_up_to_y_up(like: Tensor) -> Tensor:
     """(4, 4): z up to y up. Our right stays right, our up becomes y, and our front (-y) becomes +z."""
     rows = [[1, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]]
     return torch.tensor(rows, dtype=like.dtype, device=like.device)
@@ -84,12 +84,12 @@ def to_lgm(c2w: Tensor) -> Tensor:
     kiui's `orbit_camera` stands at +z for azimuth 0, grows towards +x, and calls looking from above a
     *negative* elevation. Our azimuth 0 becomes its azimuth 0.
     """
-    return _turn_world(c2w) @ to_opengl(c2w)
+    return z_up_to_y_up(c2w) @ to_opengl(c2w)
 
 
 def from_lgm(c2w: Tensor) -> Tensor:
     """(..., 4, 4) LGM's camera-to-world -> ours."""
-    return from_opengl(_turn_world(c2w).T @ c2w)
+    return from_opengl(z_up_to_y_up(c2w).T @ c2w)
 
 
 def to_wonder3d(c2w: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from aligncvc.architectures import MVG_SIZES, RECON_SIZES, with_published_sizes
 from aligncvc.config_align import Align
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT, write_text
@@ -25,11 +26,13 @@ EVALUATION_SET = "eval"
 class ObjectSet(Section):
     """Where one named set of 3D objects comes from."""
 
-    source: Literal["bundled", "sweethome3d", "objaverse", "folder"] = "bundled"
+    source: Literal["bundled", "sweethome3d", "objaverse", "folder", "gobjaverse"] = "bundled"
     list: str | None = Field(None, description="TSV of objects (id, source, sha256, licence, creator, split)")
     split: Literal["train", "eval", "all"] = "all"
     limit: int | None = Field(None, ge=1, description="use only the first n objects of the list")
-    path: str | None = Field(None, description="a folder of meshes (folder) or a .deb/URL (sweethome3d)")
+    path: str | None = Field(
+        None, description="folder of meshes (folder), dataset's root (gobjaverse), .deb or URL (sweethome3d)"
+    )
     variants: int = Field(
         1, ge=1, description="looks that are rendered: the object's own, others with random colours and sizes"
     )
@@ -82,25 +85,96 @@ class Unet(Section):
     channels: list[int] = [64, 128]
     layers: int = 1
     head_channels: int = 64
+    heads: int | None = Field(None, ge=1, description="heads at every level; null: channels / head_channels")
+    attention: list[bool] | None = Field(
+        None, description="levels with transformers, the finest first; null: all of them"
+    )
     norm_groups: int = 16
     prediction: Literal["epsilon", "v_prediction"] = "v_prediction"
+    cross_domain: bool = Field(
+        False, description="a second attention in each transformer, between the normals and colours of a view"
+    )
+
+    @model_validator(mode="after")
+    def _one_flag_a_level(self) -> Unet:
+        if self.attention is not None and len(self.attention) != len(self.channels):
+            raise ValueError(f"attention has {len(self.attention)} flags for {len(self.channels)} channels")
+        return self
+
+
+class Clip(Section):
+    """CLIP's image tower, keys of transformers' CLIPVisionConfig; the defaults are ViT-L/14."""
+
+    hidden_size: int = 1024
+    intermediate_size: int = 4096
+    num_hidden_layers: int = 24
+    num_attention_heads: int = 16
+    patch_size: int = 14
+    image_size: int = 224
+    projection_dim: int = 768
 
 
 class Mvg(Section):
     """The multi-view generator (image -> V views)."""
 
-    kind: str = Field("wonder3d-small", description="a key of aligncvc.mvg.GENERATORS")
+    kind: str = Field(
+        "wonder3d-small",
+        description="a key of aligncvc.mvg.GENERATORS; wonder3d-v1, wonder3d-plus: fixed sizes",
+    )
     weights: str | None = Field("demo-teacher", description="ledger id; null starts from random weights")
     vae_weights: str | None = Field("demo-vae", description="ledger id; null starts from random weights")
+    image_encoder_weights: str | None = Field(
+        None,
+        description="ledger id of clip's image tower; null starts from random weights (lite0 has its own)",
+    )
+    size_px: int | None = Field(None, ge=1, description="side of the generator's views; null: render.size_px")
     vae: Vae = Vae()
     unet: Unet = Unet()
+    image_encoder: Literal["lite0", "clip"] = Field("lite0", description="where the image token comes from")
+    clip: Clip = Clip()
+    domains: Literal["colours", "both"] = Field(
+        "colours", description="both: normals and colours, which see each other if unet.cross_domain"
+    )
+    colours_alone: Literal["self", "view_pairs"] = Field(
+        "self",
+        description="what cross-domain attention sees where there are colours only: the view itself, or "
+        "views v and v + V/2, as in AlignCVC's release",
+    )
+    camera_dim: Literal[10, 14] = Field(
+        14, description="length of the camera and task vector; 10 (Wonder3D v1) has no camera type"
+    )
+    camera_type: Literal["perspective", "orthographic"] | None = Field(
+        None, description="type that the vector names; null: as the weights need, else perspective"
+    )
+    camera_table: Literal["computed", "wonder3d-v1", "wonder3d-plus", "aligncvc"] | None = Field(
+        None,
+        description="angles in the vector: of the cameras themselves; Wonder3D's labels of six views, which "
+        "its weights were trained with; AlignCVC's absolute elevations; null: as the weights need, else "
+        "computed",
+    )
     guidance_scale: float = Field(1.3, description="classifier-free guidance at sampling")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _published_sizes(cls, data: Any) -> Any:
+        return with_published_sizes(data, MVG_SIZES)
+
+    @model_validator(mode="after")
+    def _domains_exist(self) -> Mvg:
+        if self.domains == "both" and self.colours_alone != "self":
+            raise ValueError(
+                "colours_alone says what happens without normals; leave it out with domains: both"
+            )
+        return self
 
 
 class Recon(Section):
     """The feed-forward reconstructor (V views -> Gaussians)."""
 
-    kind: str = Field("lgm-small", description="a key of aligncvc.recon.RECONSTRUCTORS")
+    kind: str = Field(
+        "lgm-small",
+        description="a key of aligncvc.recon.RECONSTRUCTORS; lgm-big, lgm-official-small: fixed sizes",
+    )
     weights: str | None = Field("demo-recon", description="ledger id; null starts from random weights")
     down_channels: list[int] = [32, 64, 128, 128]
     down_attention: list[bool] = [False, False, True, True]
@@ -112,6 +186,33 @@ class Recon(Section):
     head: Literal["ray", "lgm"] = Field(
         "ray", description="how channels become Gaussians; lgm for its checkpoints"
     )
+    size_px: int | None = Field(None, ge=1, description="side that views are resized to; null: as they come")
+    rot_norm_dim: Literal[-1, 1] | None = Field(
+        None,
+        description="lgm head: quaternions are normalised one by one (-1), or over all Gaussians (1, LGM's "
+        "first release); null: as the weights need",
+    )
+    world: Literal["ours", "y-up", "first-camera"] | None = Field(
+        None,
+        description="the world that rays and Gaussians of the network live in: ours, LGM's y-up one, or that "
+        "turned so that the input camera looks along -z; null: as the weights need",
+    )
+    radius: float | None = Field(
+        None, gt=0, description="distance of the input camera in that world; null: as the weights need"
+    )
+    ray_fov_y_deg: float | Literal["cameras"] | None = Field(
+        None, description="vertical field of view of the rays; null: as the weights need"
+    )
+    projection_fov_y_deg: float | Literal["cameras"] | None = Field(
+        None,
+        description="field of view at which the network's Gaussians were drawn in its training, if not that "
+        "of the rays; null: as the weights need",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _published_sizes(cls, data: Any) -> Any:
+        return with_published_sizes(data, RECON_SIZES)
 
 
 class Method(Section):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -43,65 +44,91 @@ class Gaussians:
     def to(self, device: torch.device | str) -> Gaussians:
         return Gaussians(*(getattr(self, f.name).to(device) for f in fields(self)))
 
+    def moved(self, rotation: Tensor, scale: Tensor, shift: Tensor) -> Gaussians:
+        """The same set in another world: x -> scale * (rotation @ x) + shift.
 
-_PLY_COLUMNS = [
-    "x",
-    "y",
-    "z",
-    "nx",
-    "ny",
-    "nz",
-    "f_dc_0",
-    "f_dc_1",
-    "f_dc_2",
-    "opacity",
-    "scale_0",
-    "scale_1",
-    "scale_2",
-    "rot_0",
-    "rot_1",
-    "rot_2",
-    "rot_3",
-]
+        rotation (..., 3, 3), scale (...,) > 0, shift (..., 3), with the leading axes of the means without N.
+        """
+        turned = torch.einsum("...ij,...nj->...ni", rotation, self.means)
+        return Gaussians(
+            means=scale[..., None, None] * turned + shift[..., None, :],
+            scales=scale[..., None, None] * self.scales,
+            quats=multiply_quaternions(matrix_to_quaternion(rotation)[..., None, :], self.quats),
+            opacities=self.opacities,
+            colors=self.colors,
+        )
 
 
-def save_ply(path: Path | str, gaussians: Gaussians, min_opacity: float = 1 / 255) -> None:
-    """Write an unbatched set in the 3DGS layout (logit opacity, log scale, degree-0 SH).
+def multiply_quaternions(first: Tensor, second: Tensor) -> Tensor:
+    """Hamilton product of (..., 4) quaternions (w, x, y, z): the rotation `second`, then `first`."""
+    first, second = torch.broadcast_tensors(first, second)
+    w1, v1, w2, v2 = first[..., :1], first[..., 1:], second[..., :1], second[..., 1:]
+    w = w1 * w2 - (v1 * v2).sum(-1, keepdim=True)
+    return torch.cat([w, w1 * v2 + w2 * v1 + torch.linalg.cross(v1, v2)], -1)
 
-    Gaussians fainter than `min_opacity` are dropped: no viewer would show them.
+
+def matrix_to_quaternion(rotation: Tensor) -> Tensor:
+    """(..., 3, 3) rotations -> (..., 4) unit quaternions (w, x, y, z), w or the largest member positive."""
+    m = rotation
+    xx, yy, zz = m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]
+    wx, wy, wz = m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] - m[..., 0, 1]
+    xy, xz, yz = m[..., 1, 0] + m[..., 0, 1], m[..., 0, 2] + m[..., 2, 0], m[..., 2, 1] + m[..., 1, 2]
+    # 4 q q^T, row by row; the row of the largest member is the best conditioned multiple of q
+    outer = torch.stack([
+        1 + xx + yy + zz, wx, wy, wz,
+        wx, 1 + xx - yy - zz, xy, xz,
+        wy, xy, 1 - xx + yy - zz, yz,
+        wz, xz, yz, 1 - xx - yy + zz,
+    ], -1).unflatten(-1, (4, 4))  # fmt: skip
+    best = outer.diagonal(dim1=-2, dim2=-1).argmax(-1)[..., None, None].expand(*outer.shape[:-2], 1, 4)
+    return torch.nn.functional.normalize(outer.gather(-2, best)[..., 0, :], dim=-1)
+
+
+Layout = Literal["3dgs", "lgm"]
+_MIN_OPACITY: dict[Layout, float] = {"3dgs": 1 / 255, "lgm": 0.005}
+_PLY_REQUIRED = {
+    *("x", "y", "z", "f_dc_0", "f_dc_1", "f_dc_2", "opacity"),
+    *("scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3"),
+}
+
+
+def save_ply(
+    path: Path | str, gaussians: Gaussians, min_opacity: float | None = None, layout: Layout = "3dgs"
+) -> None:
+    """Write an unbatched set as viewers read it: logit opacity, log scale, degree-0 SH.
+
+    layout: `3dgs` has the columns of the 3DGS paper's code; `lgm` those of LGM's own files (github
+    3DTopia/LGM, core/gs.py), which leave the normals out. Coordinates are written as given: LGM's files are
+    in its own world (`recon.frames.in_lgm_world`). Gaussians fainter than `min_opacity` are dropped, by
+    default those that no viewer would show (1/255) or that LGM prunes (0.005).
     """
     g = gaussians.detach().to("cpu")
-    keep = g.opacities >= min_opacity
-    g = g[keep]
+    g = g[g.opacities >= (_MIN_OPACITY[layout] if min_opacity is None else min_opacity)]
     opacity = g.opacities.clamp(1e-6, 1 - 1e-6)
-    columns = (
-        torch.cat(
-            [
-                g.means,
-                torch.zeros_like(g.means),
-                (g.colors - 0.5) / SH_C0,
-                torch.logit(opacity)[:, None],
-                g.scales.clamp_min(1e-8).log(),
-                g.quats,
-            ],
-            dim=1,
-        )
-        .float()
-        .numpy()
-        .astype("<f4")
-    )
+    log_scales = (g.scales + 1e-8).log() if layout == "lgm" else g.scales.clamp_min(1e-8).log()
+    columns = {
+        ("x", "y", "z"): g.means,
+        ("nx", "ny", "nz"): torch.zeros_like(g.means),
+        ("f_dc_0", "f_dc_1", "f_dc_2"): (g.colors - 0.5) / SH_C0,
+        ("opacity",): torch.logit(opacity)[:, None],
+        ("scale_0", "scale_1", "scale_2"): log_scales,
+        ("rot_0", "rot_1", "rot_2", "rot_3"): g.quats,
+    }
+    if layout == "lgm":
+        del columns["nx", "ny", "nz"]
+    table = torch.cat(list(columns.values()), dim=1).float().numpy().astype("<f4")
     header = "\n".join(
         [
             "ply",
             "format binary_little_endian 1.0",
-            f"element vertex {len(columns)}",
-            *(f"property float {name}" for name in _PLY_COLUMNS),
+            f"element vertex {len(table)}",
+            *(f"property float {name}" for names in columns for name in names),
             "end_header",
             "",
         ]
     )
     with atomic_path(path) as temporary:
-        temporary.write_bytes(header.encode("ascii") + columns.tobytes())
+        temporary.write_bytes(header.encode("ascii") + table.tobytes())
 
 
 def _ply_table(path: Path) -> tuple[list[str], np.ndarray]:
@@ -134,7 +161,7 @@ def load_ply(path: Path | str) -> Gaussians:
     Raises UserError for a file that is not one.
     """
     names, body = _ply_table(Path(path))
-    missing = {name for name in _PLY_COLUMNS if name[0] != "n"} - set(names)
+    missing = _PLY_REQUIRED - set(names)
     if missing:
         raise UserError(
             f"{path} is not a 3D Gaussian PLY: it lacks {sorted(missing)}; export it from a 3DGS tool"

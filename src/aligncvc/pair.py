@@ -16,7 +16,15 @@ import torch
 from peft import LoraConfig
 from torch import Tensor, nn
 
-from aligncvc.checkpoints import check_settings, load_strict, read_safetensors, resolve, write_facts
+from aligncvc.checkpoints import (
+    check_settings,
+    load_checkpoint,
+    load_strict,
+    read_safetensors,
+    resolve,
+    settled,
+    write_facts,
+)
 from aligncvc.checkpoints.facts import Part
 from aligncvc.config import Config
 from aligncvc.errors import UserError
@@ -90,14 +98,36 @@ def from_ledger(config: Config, name: str) -> Path:
     )
 
 
-def base_weights(config: Config) -> dict[Part, Path]:
-    """Local files of the pretrained weights by part (unet, vae, recon); parts with a null id are left out."""
+def base_ids(config: Config) -> dict[Part, str]:
+    """Ledger ids of the pretrained weights by part; parts with a null id are left out."""
     ids: dict[Part, str | None] = {
         "unet": config.mvg.weights,
         "vae": config.mvg.vae_weights,
+        "image_encoder": config.mvg.image_encoder_weights,
         "recon": config.recon.weights,
     }
-    return {part: from_ledger(config, name) for part, name in ids.items() if name is not None}
+    return {part: name for part, name in ids.items() if name is not None}
+
+
+def base_weights(config: Config) -> dict[Part, Path]:
+    """Local files of the pretrained weights by part."""
+    return {part: from_ledger(config, name) for part, name in base_ids(config).items()}
+
+
+def load_base(module: nn.Module, config: Config, part: Part) -> None:
+    """Load the pretrained weights of a part into its network, which `config` (settled) has built.
+
+    Raises UserError if the file says that it was made with other settings, or does not fit.
+    """
+    name = base_ids(config)[part]
+    check_settings(from_ledger(config, name), config, part)
+    load_checkpoint(
+        module,
+        name,
+        ledger=config.checkpoints.ledger,
+        offline=config.checkpoints.offline,
+        accept_licences=tuple(config.checkpoints.accept_licences),
+    )
 
 
 def run_weights(config: Config, run: str, align_dir: Path | str) -> tuple[Path, Path]:
@@ -118,22 +148,26 @@ def run_weights(config: Config, run: str, align_dir: Path | str) -> tuple[Path, 
 
 
 def load_pretrained(config: Config) -> tuple[MultiViewGenerator, nn.Module]:
-    """The configured generator and reconstructor before alignment, on CPU, in evaluation mode."""
+    """The configured generator and reconstructor before alignment, on CPU, in evaluation mode.
+
+    What the weights need beyond their names is settled here (`checkpoints.quirks`).
+    """
+    config = settled(config)
     generator = seeded(lambda: build_generator(config.mvg, config.render.size_px), config.seed, "mvg", "init")
     reconstructor = seeded(lambda: build_reconstructor(config.recon), config.seed, "recon", "init")
     modules: dict[Part, Any] = {
         "unet": generator.unet,
         "vae": getattr(generator, "vae", None),
+        "image_encoder": getattr(getattr(generator, "image_encoder", None), "tower", None),
         "recon": reconstructor,
     }
-    for part, path in base_weights(config).items():
+    for part in base_ids(config):
         module = modules[part]
         if not isinstance(module, nn.Module):
             raise UserError(
                 f"mvg.kind {config.mvg.kind!r} has no separate {part}; set its weights id to null"
             )
-        check_settings(path, config, part)
-        load_strict(module, path)
+        load_base(module, config, part)
     return generator.eval(), reconstructor.eval()
 
 
@@ -145,13 +179,20 @@ def load_pair(
     A run's weights are those of `<align_dir>/<run>/`, or bundled ones if the run names ledger ids.
     Raises UserError if the run's files are missing or do not fit the configuration.
     """
+    files = None if run is None else run_weights(config, run, align_dir)
+    bundled = None if run is None else config.align.runs[run].weights
+    if bundled is not None:  # what counts is what this reconstructor needs, not the one it was trained from
+        recon = config.recon.model_copy(update={"weights": bundled.recon})
+        config = config.model_copy(update={"recon": recon})
+    config = settled(config)
     generator, reconstructor = load_pretrained(config)
-    if run is not None:
-        student, recon = run_weights(config, run, align_dir)
+    if files is not None:
+        student, trained = files
         check_settings(student, config, "student")
-        check_settings(recon, config, "recon")
         load_lora(generator, student, config.align.lora_rank)
-        load_strict(reconstructor, recon)
+        if bundled is None:
+            check_settings(trained, config, "recon")
+            load_strict(reconstructor, trained)
     generator.requires_grad_(False)
     reconstructor.requires_grad_(False)
     return generator.eval(), reconstructor.eval()

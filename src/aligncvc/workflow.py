@@ -119,7 +119,8 @@ class Plan:
     @property
     def weights(self) -> list[str]:
         """Ledger ids of the weights that a run needs, each once."""
-        named = [self.config.mvg.vae_weights, self.config.mvg.weights, self.config.recon.weights]
+        mvg, recon = self.config.mvg, self.config.recon
+        named = [mvg.vae_weights, mvg.weights, mvg.image_encoder_weights, recon.weights]
         for run in self._used_runs.values():
             named += [run.weights.student, run.weights.recon] if run.weights else []
         return [*dict.fromkeys([*filter(None, named), *FROZEN_WEIGHTS])]

@@ -10,7 +10,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from aligncvc.checkpoints.facts import check_settings, network_settings, read_facts, stamp, write_facts
+from aligncvc.checkpoints.facts import (
+    LATER,
+    check_settings,
+    network_settings,
+    read_facts,
+    stamp,
+    write_facts,
+)
 from aligncvc.config import Config, parse_config
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT
@@ -20,7 +27,20 @@ OTHER = {
     "unet": ({"mvg": {"unet": {"head_channels": 16}}}, "mvg.unet.head_channels 64"),
     "student": ({"mvg": {"unet": {"prediction": "epsilon"}}}, "mvg.unet.prediction v_prediction"),
     "recon": ({"recon": {"heads": 4}}, "recon.heads 2"),
+    "image_encoder": ({"mvg": {"clip": {"num_attention_heads": 8}}}, "num_attention_heads 16"),
 }
+LATER_KEYS = {
+    "unet": [
+        {"mvg": {"unet": {"heads": 4}}}, {"mvg": {"domains": "both"}},
+        {"mvg": {"colours_alone": "view_pairs"}}, {"mvg": {"camera_type": "orthographic"}},
+        {"mvg": {"camera_table": "wonder3d-v1"}},
+    ],
+    "recon": [
+        {"recon": {"rot_norm_dim": 1}}, {"recon": {"world": "y-up"}}, {"recon": {"radius": 1.5}},
+        {"recon": {"ray_fov_y_deg": 49.1}}, {"recon": {"projection_fov_y_deg": 49.1}},
+    ],
+}  # fmt: skip
+"""One change of each key that settings did not have from the start."""
 
 
 @pytest.fixture
@@ -43,6 +63,28 @@ def test_other_settings_of_the_same_shape_are_refused(plain: Path, part: str) ->
     assert "\n" not in str(caught.value) and str(plain) in str(caught.value)
     with pytest.raises(UserError, match=words):
         stamp(plain, other, part)
+
+
+@pytest.mark.parametrize("part", list(LATER_KEYS))
+def test_files_stamped_before_a_key_was_there_hold_its_first_value(tmp_path: Path, part: str) -> None:
+    path = tmp_path / "earlier.safetensors"
+    settings = {k: v for k, v in network_settings(Config(), part).items() if k not in LATER}
+    assert len(settings) + len(LATER_KEYS[part]) == len(network_settings(Config(), part))
+    write_facts(path, {"a": torch.zeros(1)}, {"settings": settings})
+    check_settings(path, Config(), part)
+    for data in LATER_KEYS[part]:
+        ((section, changed),) = data.items()
+        with pytest.raises(UserError, match=f"made with {section}.*the configuration says"):
+            check_settings(path, parse_config({section: changed}, "other"), part)
+
+
+def test_nulls_and_the_defaults_they_stand_for_are_the_same() -> None:
+    named = {
+        "mvg": {"camera_type": "perspective", "camera_table": "computed"},
+        "recon": {"rot_norm_dim": -1, "world": "ours", "ray_fov_y_deg": "cameras"},
+    }
+    for part in ("unet", "recon"):
+        assert network_settings(parse_config(named, "named"), part) == network_settings(Config(), part)
 
 
 def test_stamp_keeps_tensors_and_facts(plain: Path) -> None:

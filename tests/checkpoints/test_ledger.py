@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from aligncvc.checkpoints import load_ledger, record
-from aligncvc.checkpoints.ledger import PERMISSIVE_LICENCES
+from aligncvc.checkpoints.licences import PERMISSIVE_LICENCES, meaning
 from aligncvc.errors import UserError
 
 TEXT = """\
@@ -20,7 +20,7 @@ checkpoints:
     sha256: null
     bytes: null
     licence: MIT
-    quirks: {{note: kept}}
+    notes: {{note: kept}}
 
   # from a hub
   far:
@@ -57,6 +57,22 @@ def test_the_projects_ledger_is_valid_and_covers_what_the_code_asks_for() -> Non
             assert entry.licence in PERMISSIVE_LICENCES, name
         if entry.kind == "hub" and entry.sha256:
             assert entry.revision, f"{name}: a hash without the commit it belongs to"
+        if entry.licence not in PERMISSIVE_LICENCES:
+            assert meaning(entry.licence) != meaning("no such licence"), f"{name}: nobody says what it means"
+
+
+def test_a_group_stands_for_its_members(ledger: Path) -> None:
+    project = load_ledger()
+    assert project.members("lgm-big") == ["lgm-fixrot", "lgm-original"] and project.members("lite0") == [
+        "lite0"
+    ]
+    with pytest.raises(UserError, match="lgm-big stands for several checkpoints; choose one of lgm-fixrot"):
+        project.entry("lgm-big")
+    with pytest.raises(UserError, match="did you mean"):
+        project.members("lgm-bigg")
+    ledger.write_text(ledger.read_text() + "groups:\n  two:\n    what: both\n    members: [tiny, gone]\n")
+    with pytest.raises(UserError, match=r"group two: \['gone'\]"):
+        load_ledger(ledger)
 
 
 def test_sources_come_apart(ledger: Path) -> None:
@@ -103,7 +119,7 @@ def test_record_changes_one_entry_and_keeps_everything_else(ledger: Path) -> Non
     after = load_ledger(ledger)
     far, tiny = after.entry("far"), after.entry("tiny")
     assert (far.sha256, far.bytes, far.revision) == ("a" * 64, 12, "0f" * 20)
-    assert tiny.sha256 is None and tiny.quirks == {"note": "kept"}
+    assert tiny.sha256 is None and tiny.notes == {"note": "kept"}
     record("far", "b" * 64, 13, revision="1e" * 20, path=ledger)
     assert load_ledger(ledger).entry("far").revision == "1e" * 20
     untouched = [line for line in before.splitlines() if "hub:" not in line]

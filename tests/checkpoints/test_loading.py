@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from aligncvc.checkpoints import load_numpy_pickle, load_strict
+from aligncvc.checkpoints import load_numpy_pickle, load_strict, read_state
+from aligncvc.checkpoints.strict import renamed
 from aligncvc.errors import UserError
 
 
@@ -43,10 +44,37 @@ def test_load_strict_names_every_difference_and_loads_nothing(state, message: st
     assert all(torch.equal(v, before[k]) for k, v in module.state_dict().items())
 
 
-def test_load_strict_wants_safetensors(tmp_path: Path) -> None:
-    torch.save(nn.Linear(1, 1).state_dict(), tmp_path / "w.pth")
+def test_load_strict_reads_safetensors_and_plain_torch_files(tmp_path: Path) -> None:
+    source, target = nn.Linear(2, 1), nn.Linear(2, 1)
+    torch.save(source.state_dict(), tmp_path / "w.bin")
+    torch.save({"state_dict": source.state_dict(), "epoch": 1}, tmp_path / "w.ckpt")
+    for name in ("w.bin", "w.ckpt"):
+        nn.init.zeros_(target.weight)
+        load_strict(target, tmp_path / name)
+        assert torch.equal(target.weight, source.weight)
+    (tmp_path / "w.safetensors").write_bytes((tmp_path / "w.bin").read_bytes())
     with pytest.raises(UserError, match="not a readable safetensors file"):
-        load_strict(nn.Linear(1, 1), tmp_path / "w.pth")
+        load_strict(target, tmp_path / "w.safetensors")
+
+
+def test_torch_files_run_no_code_and_hold_tensors(tmp_path: Path) -> None:
+    torch.save({"state_dict": {"weight": Malicious(tmp_path / "owned")}}, tmp_path / "w.ckpt")
+    with pytest.raises(UserError, match="not a readable torch file of plain tensors"):
+        read_state(tmp_path / "w.ckpt")
+    assert not (tmp_path / "owned").exists()
+    torch.save({"weight": 3}, tmp_path / "w.bin")
+    with pytest.raises(UserError, match="holds no state dict of tensors"):
+        read_state(tmp_path / "w.bin")
+    (tmp_path / "w.pth").write_bytes(b"")
+    with pytest.raises(UserError, match="not a readable torch file"):
+        read_state(tmp_path / "w.pth")
+
+
+def test_old_names_that_meet_new_ones_are_refused() -> None:
+    state = {"a.old.b": torch.zeros(1), "a.older.b": torch.zeros(2)}
+    assert renamed(state, {"old": "new"}).keys() == {"a.new.b", "a.older.b"}
+    with pytest.raises(UserError, match=r"a\.new\.b under an old and a new name"):
+        renamed({**state, "a.new.b": torch.zeros(1)}, {"old": "new"})
 
 
 class Malicious:

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from aligncvc.checkpoints import resolve
+from aligncvc.checkpoints.licences import meaning
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT
 
@@ -107,8 +108,9 @@ def test_missing_package_is_named(make) -> None:
 @pytest.mark.parametrize("licence", ["AGPL-3.0", "unknown"])
 def test_other_licences_are_accepted_by_name_only(make, licence: str) -> None:
     ledger = make(licence=licence)
-    with pytest.raises(UserError, match=f"add '{licence}' to checkpoints.accept_licences"):
+    with pytest.raises(UserError, match=f"add '{licence}' to checkpoints.accept_licences") as error:
         resolve("tiny", ledger=ledger)
+    assert meaning(licence) in str(error.value), "what accepting means"
     with pytest.raises(UserError):
         resolve("tiny", ledger=ledger, accept_licences=["GPL-2.0"])
     assert resolve("tiny", ledger=ledger, accept_licences=[licence]).is_file()

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from aligncvc.cameras import Cameras, orbit, ring_azimuths_deg
+from aligncvc.checkpoints import load_strict, resolve
 from aligncvc.config import Recon
 from aligncvc.errors import UserError
 from aligncvc.recon import build_reconstructor
@@ -23,16 +24,48 @@ def rig(batch: int = 1) -> Cameras:
     return replace(one, c2w=one.c2w.expand(batch, -1, -1, -1))
 
 
-def test_big_lgm_has_the_published_size():
-    """415.04 M parameters and 374 keys in the U-Net (3DTopia/LGM big), built without allocating them."""
-    big = Recon(kind="lgm-small", head="lgm", heads=16, layers=2,
-                down_channels=[64, 128, 256, 512, 1024, 1024], down_attention=[False] * 3 + [True] * 3,
-                up_channels=[1024, 1024, 512, 256, 128], up_attention=[True] * 3 + [False] * 2)  # fmt: skip
+@pytest.mark.parametrize(
+    ("kind", "millions", "keys"), [("lgm-big", 415.04, 374), ("lgm-official-small", 412.96, 342)]
+)
+def test_lgm_has_the_published_size(kind: str, millions: float, keys: int) -> None:
+    """Parameters and keys of the U-Net (3DTopia/LGM), built without allocating them."""
     with torch.device("meta"):
-        model = LGM(big)
-    assert len(model.unet.state_dict()) == 374
-    assert sum(p.numel() for p in model.unet.parameters()) / 1e6 == pytest.approx(415.04, abs=0.005)
+        model = build_reconstructor(Recon(kind=kind))
+    assert len(model.unet.state_dict()) == keys
+    assert sum(p.numel() for p in model.unet.parameters()) / 1e6 == pytest.approx(millions, abs=0.005)
     assert sum(p.numel() for p in model.conv.parameters()) == 210
+
+
+def test_a_published_kind_fixes_its_sizes() -> None:
+    assert Recon(kind="lgm-big").heads == 16 and Recon(kind="lgm-big").head == "lgm"
+    with pytest.raises(ValueError, match=r"published with heads 16; leave heads out"):
+        Recon(kind="lgm-big", heads=2)
+
+
+def test_the_demos_numbers_have_not_moved() -> None:
+    """The demo's network with seeded weights yields what the version before the published sizes yielded."""
+    torch.manual_seed(0)
+    model = build_reconstructor(Recon()).eval()
+    images = torch.linspace(0, 1, 4 * 3 * SIZE_PX**2).reshape(1, 4, 3, SIZE_PX, SIZE_PX)
+    with torch.no_grad():
+        g = model(images, rig())
+    found = [
+        float(x.double().mean()) for x in (g.means.abs(), g.scales, g.quats.abs(), g.opacities, g.colors)
+    ]
+    assert found == pytest.approx([0.3812658, 0.03377115, 0.2605762, 0.4996710, 0.5004597], rel=1e-5)
+    load_strict(model, resolve("demo-recon"))
+
+
+def test_gradient_checkpointing_changes_nothing() -> None:
+    torch.manual_seed(0)
+    model, images = LGM(SMALL), torch.rand(1, 4, 3, SIZE_PX, SIZE_PX)
+    gradients = []
+    for checkpointing in (False, True):
+        model.unet.gradient_checkpointing = checkpointing
+        model.zero_grad()
+        model(images, rig()).colors.square().sum().backward()
+        gradients.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
 
 
 def test_untrained_ray_head_repaints_its_input():

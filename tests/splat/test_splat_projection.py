@@ -9,6 +9,7 @@ import torch
 from splat_scenes import degenerate, leaves, relative_error, ring, scattered
 from torch.autograd import gradcheck
 
+from aligncvc.cameras import Cameras, orbit
 from aligncvc.gaussians import Gaussians
 from aligncvc.splat.constants import BLUR_PX2
 from aligncvc.splat.projection import covariances, project
@@ -18,10 +19,17 @@ def _gsplat():
     return pytest.importorskip("gsplat.cuda._torch_impl", reason="gsplat is not installed")
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_values_and_gradients_are_those_of_gsplat(seed: int) -> None:
+LGM_CAMERAS = orbit([0, 90, 180, 270], 0, distance=1.5, fov_y_deg=49.1, size_px=512)
+
+
+@pytest.mark.parametrize(
+    ("seed", "cameras"),
+    [*((seed, replace(ring(3, 32), width=40, near=0.2)) for seed in range(3)),
+     (3, replace(LGM_CAMERAS[[0, 1, 2]], near=0.2))],
+    ids=["0", "1", "2", "at LGM's 512 px"],
+)  # fmt: skip
+def test_values_and_gradients_are_those_of_gsplat(seed: int, cameras: Cameras) -> None:
     gsplat = _gsplat()
-    cameras = replace(ring(3, 32), width=40, near=0.2)
     cameras = replace(cameras, c2w=cameras.c2w.double())
     theirs, ours = leaves(scattered(200, seed)[0]), leaves(scattered(200, seed)[0])
     covars, _ = gsplat._quat_scale_to_covar_preci(theirs.quats, theirs.scales, True, False)

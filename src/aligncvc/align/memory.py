@@ -25,7 +25,7 @@ from aligncvc.align.batches import draw_batch
 from aligncvc.align.losses import reconstruction_loss
 from aligncvc.align.state import Ema
 from aligncvc.align.trainer import Trainer
-from aligncvc.checkpoints import load_strict
+from aligncvc.checkpoints import settled
 from aligncvc.config import Config, load_config
 from aligncvc.config_align import AlignRun
 from aligncvc.encoders import load_lpips
@@ -33,7 +33,7 @@ from aligncvc.errors import UserError, cli
 from aligncvc.files import write_text
 from aligncvc.hardware import hardware
 from aligncvc.memory import PeakMemory
-from aligncvc.pair import base_weights, load_pretrained
+from aligncvc.pair import load_base, load_pretrained
 from aligncvc.recon import build_reconstructor
 from aligncvc.renderset import RenderSet
 from aligncvc.rollout import lift
@@ -60,9 +60,10 @@ def reconstructor_alone(
     config: Config, renders: RenderSet, device: torch.device
 ) -> tuple[Step, list[nn.Module]]:
     """(a training step, its networks): MSE + LPIPS of renderings from ground-truth views; no generator."""
+    config = settled(config, ["recon"])
     model = build_reconstructor(config.recon)
     if config.recon.weights is not None:
-        load_strict(model, base_weights(config)["recon"])
+        load_base(model, config, "recon")
     model.to(device)
     perceptual = load_lpips("alex").to(device)
     optimiser = torch.optim.AdamW(model.parameters(), lr=config.align.lr_recon, weight_decay=0.0)
@@ -72,7 +73,8 @@ def reconstructor_alone(
         batch = draw_batch(renders, config.seed, index, range(config.align.batch), device)
         renderings = lift(model, batch.views, batch.cameras)[1]
         optimiser.zero_grad(set_to_none=True)
-        reconstruction_loss(perceptual, renderings, batch.views).backward()
+        weights = config.align.mse_weight, config.align.foreground_weight
+        reconstruction_loss(perceptual, renderings, batch.rgba, *weights).backward()
         optimiser.step()
         ema.update()
 

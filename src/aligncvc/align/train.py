@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from aligncvc.align.state import RunState
 from aligncvc.align.trainer import UNROLLED_STEPS, Trainer
-from aligncvc.checkpoints import network_settings
+from aligncvc.checkpoints import network_settings, settled
 from aligncvc.checkpoints.facts import Part
 from aligncvc.codehash import code_hash
 from aligncvc.config import Config
@@ -81,14 +81,14 @@ def describe(run_name: str, record: dict[str, float]) -> str:
 
 def publish(trainer: Trainer, state: RunState, run_name: str, renders: RenderSet, out: Path) -> None:
     """Write the results, each complete or absent, then remove the state."""
-    config = trainer.config
+    config, built = trainer.config, settled(trainer.config)
     inputs = {"renders": renders.key, "run": state.key}
     inputs |= {part: sha256_file(path) for part, path in base_weights(config).items()}
     write_text(out / "metrics.jsonl", state.metrics.read_text(encoding="utf-8"))
     parts: tuple[tuple[Part, str], ...] = (("student", STUDENT_FILE), ("recon", RECON_FILE))
     for (part, name), weights in zip(parts, trainer.results(), strict=True):
         facts = {"run": run_name, "lora_rank": config.align.lora_rank}
-        write_weights(out / name, weights, **facts, settings=network_settings(config, part))
+        write_weights(out / name, weights, **facts, settings=network_settings(built, part))
         write_provenance(
             out / name,
             inputs=inputs,

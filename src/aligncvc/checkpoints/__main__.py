@@ -1,8 +1,9 @@
-"""`python -m aligncvc.checkpoints {list,describe,verify,fetch,record,stamp}`."""
+"""`python -m aligncvc.checkpoints {list,describe,verify,fetch,record,stamp,release}`."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +13,9 @@ from tyro.conf import Positional
 
 from aligncvc.checkpoints.facts import Part, stamp
 from aligncvc.checkpoints.ledger import Entry, Ledger, load_ledger, record
+from aligncvc.checkpoints.licences import PERMISSIVE_LICENCES, meaning
+from aligncvc.checkpoints.quirks import settled
+from aligncvc.checkpoints.release import convert_release
 from aligncvc.checkpoints.resolve import locate, resolve
 from aligncvc.config import load_config
 from aligncvc.errors import UserError, cli
@@ -37,8 +41,10 @@ class _Choice(_Common):
     """Checkpoints by id; none means all."""
 
     def chosen(self) -> dict[str, Entry]:
+        """The entries asked for, a group's id standing for its members; all of them if none is named."""
         ledger = self.load()
-        return {i: ledger.entry(i) for i in self.ids} if self.ids else dict(ledger.checkpoints)
+        ids = [member for name in self.ids for member in ledger.members(name)]
+        return {i: ledger.entry(i) for i in ids} if self.ids else dict(ledger.checkpoints)
 
 
 @dataclass
@@ -53,17 +59,12 @@ class List(_Choice):
 
 @dataclass
 class Describe(_Choice):
-    """Print everything the ledger says."""
+    """Print everything the ledger says, and the network's parameters and keys, built here without memory."""
 
     def run(self) -> None:
-        for name, entry in self.chosen().items():
-            print(name)
-            for key, value in entry.model_dump().items():
-                if value not in (None, {}):
-                    print(f"  {key}: {value}")
-                elif key in ("sha256", "bytes"):
-                    print(f"  {key}: not recorded")
-            print(f"  state: {_state(name, entry)}")
+        ledger = self.load()
+        for name in self.ids or (*ledger.groups, *ledger.checkpoints):
+            print("\n".join(describe(ledger, name)))
 
 
 @dataclass
@@ -91,7 +92,7 @@ class Fetch(_Choice):
     def run(self) -> None:
         if not self.ids:
             raise UserError("say which checkpoints to fetch; `... checkpoints list` names them")
-        for name in self.ids:
+        for name in self.chosen():
             print(resolve(name, ledger=self.path, offline=self.offline, accept_licences=self.accept_licence))
 
 
@@ -128,8 +129,67 @@ class Stamp:
     """Also store it in float16, half the size."""
 
     def run(self) -> None:
-        facts = stamp(self.file, load_config(self.config), self.part, half=self.half)
+        facts = stamp(self.file, settled(load_config(self.config)), self.part, half=self.half)
         print(f"{self.file}: {json.dumps(facts, sort_keys=True)}")
+
+
+@dataclass
+class Release:
+    """Convert AlignCVC's released checkpoints into the files of an alignment run."""
+
+    folder: Positional[Path] = tyro.MISSING
+    """Where the hub repository LaPetitRose/AlignCVC lies."""
+    out: Path = tyro.MISSING
+    """Folder of the run: results/align/NAME."""
+
+    def run(self) -> None:
+        for line in convert_release(self.folder, self.out):
+            print(line)
+        for name in RELEASED:
+            print(f"what {name} needs in the configuration: {load_ledger().entry(name).quirks.given()}")
+
+
+RELEASED = ("aligncvc-lora", "aligncvc-system")
+
+
+def describe(ledger: Ledger, name: str) -> list[str]:
+    """Lines about a checkpoint, or about a group and each of its members. UserError for an unknown id."""
+    group = ledger.groups.get(name)
+    if group is not None:
+        lines = [name, f"  what: {group.what}", *_network(group.network), *_facts(group.notes)]
+        lines.append(f"  files: {', '.join(group.members)}")
+        return [*lines, *(line for member in group.members for line in describe(ledger, member))]
+    entry = ledger.entry(name)
+    permissive = entry.licence in PERMISSIVE_LICENCES
+    terms = "used without asking" if permissive else f"must be accepted by name: {meaning(entry.licence)}"
+    made = [f"  made_by: {entry.made_by}"] if entry.made_by else []
+    return [
+        name,
+        f"  what: {entry.what}",
+        f"  source: {entry.source}",
+        *([] if entry.kind != "hub" else [f"  revision: {entry.revision or 'not recorded'}"]),
+        f"  sha256: {entry.sha256 or 'not recorded'}",
+        f"  bytes: {entry.bytes or 'not recorded'}",
+        f"  licence: {entry.licence} ({terms})",
+        *made,
+        *_network(entry.network),
+        "  quirks:" if entry.quirks.given() else "  quirks: none",
+        *(f"    {key}: {value}" for key, value in entry.quirks.given().items()),
+        *_facts(entry.notes),
+        f"  state: {_state(name, entry)}",
+    ]
+
+
+def _network(name: str | None) -> list[str]:
+    if name is None:
+        return ["  network: none of this project's"]
+    from aligncvc.networks import outline  # the only command that needs the networks
+
+    return [f"  network: {name}", *(f"    {part}" for part in outline(name))]
+
+
+def _facts(notes: Mapping[str, object]) -> list[str]:
+    return [f"  {key}: {value}" for key, value in notes.items()]
 
 
 def _state(name: str, entry: Entry) -> str:
@@ -150,6 +210,7 @@ Command = (
     | Annotated[Fetch, tyro.conf.subcommand("fetch")]
     | Annotated[Record, tyro.conf.subcommand("record")]
     | Annotated[Stamp, tyro.conf.subcommand("stamp")]
+    | Annotated[Release, tyro.conf.subcommand("release")]
 )
 
 

@@ -2,8 +2,9 @@
 
 The facts are one JSON entry of a safetensors header. `settings` among them holds the keys of the
 configuration that change what a network computes but not the shape of its weights (numbers of attention
-heads and of norm groups, the kind of prediction): with other values the weights load and compute nonsense.
-Files without the entry, such as those of other projects, are taken as they are.
+heads and of norm groups, the kind of prediction, the meaning of camera labels, the world of Gaussians): with
+other values the weights load and compute nonsense. Files without the entry, such as those of other projects,
+are taken as they are; what those need stands in the ledger (`quirks`).
 """
 
 from __future__ import annotations
@@ -21,8 +22,21 @@ from aligncvc.config import Config
 from aligncvc.errors import UserError
 from aligncvc.files import atomic_path
 
-Part = Literal["vae", "unet", "recon", "student"]
+Part = Literal["vae", "unet", "image_encoder", "recon", "student"]
 SETTINGS = "settings"
+LATER: dict[str, Any] = {
+    "mvg.unet.heads": None,
+    "mvg.domains": "colours",
+    "mvg.colours_alone": "self",
+    "mvg.camera_type": "perspective",
+    "mvg.camera_table": "computed",
+    "recon.rot_norm_dim": -1,
+    "recon.world": "ours",
+    "recon.radius": None,
+    "recon.ray_fov_y_deg": "cameras",
+    "recon.projection_fov_y_deg": None,
+}
+"""Keys that settings did not have from the start, with the values that hold for files that lack them."""
 _LIMIT = 100_000_000
 """Bytes of a header, as in the format's own reader."""
 
@@ -30,17 +44,33 @@ _LIMIT = 100_000_000
 def network_settings(config: Config, part: Part) -> dict[str, Any]:
     """Keys and values of the configuration that the shapes of a part's weights do not show.
 
-    The student's are those of the denoiser that its LoRA sits on.
+    The student's are those of the denoiser that its LoRA sits on. Nulls that quirks decide must be settled
+    before (`quirks.settled`); those that remain count as the default that the network takes.
     """
-    vae, unet, recon = config.mvg.vae, config.mvg.unet, config.recon
+    mvg, vae, unet, recon = config.mvg, config.mvg.vae, config.mvg.unet, config.recon
     if part == "vae":
         return {"mvg.vae.norm_groups": vae.norm_groups, "mvg.vae.scaling_factor": vae.scaling_factor}
+    if part == "image_encoder":
+        return {"mvg.clip.num_attention_heads": mvg.clip.num_attention_heads}
     if part == "recon":
-        return {"recon.heads": recon.heads, "recon.head": recon.head}
+        return {
+            "recon.heads": recon.heads,
+            "recon.head": recon.head,
+            "recon.rot_norm_dim": recon.rot_norm_dim or LATER["recon.rot_norm_dim"],
+            "recon.world": recon.world or LATER["recon.world"],
+            "recon.radius": recon.radius,
+            "recon.ray_fov_y_deg": recon.ray_fov_y_deg or LATER["recon.ray_fov_y_deg"],
+            "recon.projection_fov_y_deg": recon.projection_fov_y_deg,
+        }
     return {
         "mvg.unet.head_channels": unet.head_channels,
         "mvg.unet.norm_groups": unet.norm_groups,
         "mvg.unet.prediction": unet.prediction,
+        "mvg.unet.heads": unet.heads,
+        "mvg.domains": mvg.domains,
+        "mvg.colours_alone": mvg.colours_alone,
+        "mvg.camera_type": mvg.camera_type or LATER["mvg.camera_type"],
+        "mvg.camera_table": mvg.camera_table or LATER["mvg.camera_table"],
     }
 
 
@@ -71,6 +101,7 @@ def write_facts(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, o
 def check_settings(path: Path | str, config: Config, part: Part) -> None:
     """Raise UserError if a file says that its network was built with other settings than `config`'s."""
     recorded = read_facts(path).get(SETTINGS, {})
+    recorded = {**LATER, **recorded} if recorded else {}
     for key, value in network_settings(config, part).items():
         if key in recorded and recorded[key] != value:
             raise UserError(

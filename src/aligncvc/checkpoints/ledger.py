@@ -9,27 +9,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from aligncvc.checkpoints.quirks import Quirks
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT, write_text
 
 DEFAULT_LEDGER = PROJECT_ROOT / "config/checkpoints.yaml"
-
-PERMISSIVE_LICENCES = frozenset(
-    {
-        "Apache-2.0",
-        "BSD",
-        "BSD-2-Clause",
-        "BSD-3-Clause",
-        "CC0-1.0",
-        "CC-BY-3.0",
-        "CC-BY-4.0",
-        "ISC",
-        "MIT",
-    }
-)
-"""Licences used without asking. Any other name, `unknown` included, must be accepted by name."""
 
 _SOURCE = re.compile(
     r"file:(?P<file>.+)"
@@ -49,7 +35,9 @@ class Entry(BaseModel):
     bytes: int | None = Field(None, gt=0)
     licence: str
     made_by: str | None = None
-    quirks: Mapping[str, Any] = Field(default_factory=dict)
+    network: str | None = None
+    quirks: Quirks = Quirks()
+    notes: Mapping[str, Any] = Field(default_factory=dict)
 
     @property
     def parts(self) -> dict[str, str | None]:
@@ -70,21 +58,52 @@ class Entry(BaseModel):
         return self.parts["revision"]
 
 
+class Group(BaseModel):
+    """Files that make up one published model, or variants of one file, under an id of their own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    what: str
+    network: str | None = None
+    members: list[str] = Field(min_length=1)
+    notes: Mapping[str, Any] = Field(default_factory=dict)
+
+
 class Ledger(BaseModel):
-    """All entries by id."""
+    """All entries and groups by id."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     version: Literal[1]
     checkpoints: dict[str, Entry]
+    groups: dict[str, Group] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _members_exist(self) -> Ledger:
+        for name, group in self.groups.items():
+            strangers = [member for member in group.members if member not in self.checkpoints]
+            if strangers or name in self.checkpoints:
+                raise ValueError(f"group {name}: {strangers or 'its id'} must be checkpoints of their own")
+        return self
 
     def entry(self, checkpoint_id: str) -> Entry:
-        """The entry of an id. Raises UserError with the nearest known ids."""
+        """The entry of an id. Raises UserError with the nearest known ids, or with a group's members."""
         if checkpoint_id in self.checkpoints:
             return self.checkpoints[checkpoint_id]
-        near = difflib.get_close_matches(checkpoint_id, self.checkpoints, n=3, cutoff=0.4)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"known ids: {', '.join(self.checkpoints)}"
+        if checkpoint_id in self.groups:
+            members = ", ".join(self.groups[checkpoint_id].members)
+            raise UserError(f"{checkpoint_id} stands for several checkpoints; choose one of {members}")
+        known = [*self.checkpoints, *self.groups]
+        near = difflib.get_close_matches(checkpoint_id, known, n=3, cutoff=0.4)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known ids: {', '.join(known)}"
         raise UserError(f"the ledger knows no checkpoint {checkpoint_id!r}; {hint}")
+
+    def members(self, name: str) -> list[str]:
+        """The checkpoints that an id stands for: a group's members, or itself. UserError if unknown."""
+        if name in self.groups:
+            return list(self.groups[name].members)
+        self.entry(name)
+        return [name]
 
 
 def ledger_path(path: Path | str | None = None) -> Path:

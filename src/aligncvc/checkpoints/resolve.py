@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from aligncvc.checkpoints.ledger import PERMISSIVE_LICENCES, Entry, load_ledger
+from aligncvc.checkpoints.ledger import Entry, load_ledger
+from aligncvc.checkpoints.licences import PERMISSIVE_LICENCES, meaning
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT, sha256_file
 
@@ -51,8 +52,9 @@ def check_licence(checkpoint_id: str, entry: Entry, accepted: Sequence[str]) -> 
     if entry.licence not in PERMISSIVE_LICENCES and entry.licence not in accepted:
         terms = "states no licence" if entry.licence == "unknown" else f"is under {entry.licence}"
         raise UserError(
-            f"{checkpoint_id} ({entry.source}) {terms}; if you may use it, add {entry.licence!r} to "
-            f"checkpoints.accept_licences (or give --accept-licence {entry.licence})"
+            f"{checkpoint_id} ({entry.source}) {terms}: {meaning(entry.licence)}; if you may and will use it "
+            f"on these terms, add {entry.licence!r} to checkpoints.accept_licences (or give --accept-licence "
+            f"{entry.licence})"
         )
 
 

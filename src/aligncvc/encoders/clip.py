@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aligncvc.checkpoints import load_ledger, load_strict, read_safetensors, resolve
+from aligncvc.checkpoints import load_ledger, load_strict, read_state, resolve
 
 _MEAN = (0.48145466, 0.4578275, 0.40821073)
 _STD = (0.26862954, 0.26130258, 0.27577711)
@@ -62,17 +62,17 @@ def load_clip(
     ledger: Path | str | None = None,
     accept_licences: Sequence[str] = (),
 ) -> ClipImageEncoder:
-    """The image tower of a CLIP in the ledger: a safetensors file with the names of `transformers`.
+    """The image tower of a CLIP in the ledger: a file with the names of `transformers`.
 
     The entry's quirk `vision` says what differs from ViT-B/32. Text weights are left alone; every tensor of
     the image tower must match. Raises UserError if the file is missing or holds anything else.
     """
     path = resolve(checkpoint_id, ledger=ledger, accept_licences=accept_licences)
-    architecture = load_ledger(ledger).entry(checkpoint_id).quirks.get("vision", {})
+    architecture = load_ledger(ledger).entry(checkpoint_id).quirks.vision
     model = ClipImageEncoder(**architecture)
     state = {
         key: value.float()
-        for key, value in read_safetensors(path).items()
+        for key, value in read_state(path).items()
         if key.startswith(("vision_model.", "visual_projection."))
         and not key.endswith(".position_ids")  # a constant that older releases stored
     }

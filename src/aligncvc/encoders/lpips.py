@@ -35,13 +35,23 @@ def load_lpips(net: Net = "alex", *, ledger: Path | str | None = None) -> nn.Mod
     if net not in _TRUNK_KEY:
         raise UserError(f"LPIPS weights exist here for alex and vgg, not for {net!r}; choose one of them")
     heads = torch.load(resolve(f"lpips-{net}-heads", ledger=ledger), map_location="cpu", weights_only=True)
-    with _plain_trunks() as package:
-        # Random trunk and heads first: both are then filled strictly from the ledger's files.
-        model = package.LPIPS(net=net, version="0.1", pretrained=False, pnet_rand=True, verbose=False)
+    model = _random(net)
     fill_trunk(model.net, net, ledger=ledger)
     for i, head in enumerate(model.lins):
         load_strict(head, heads, prefix=f"lin{i}.")
     return model.requires_grad_(False).eval()
+
+
+def architecture(net: Net) -> dict[str, nn.Module]:
+    """Trunk and heads with random weights."""
+    model = _random(net)
+    return {"trunk": model.net, "heads": model.lins}
+
+
+def _random(net: Net) -> Any:
+    """The package's own class, trunk and heads random: to be filled strictly from the ledger's files."""
+    with _plain_trunks() as package:
+        return package.LPIPS(net=net, version="0.1", pretrained=False, pnet_rand=True, verbose=False)
 
 
 def fill_trunk(trunk: nn.Module, net: Net, *, ledger: Path | str | None = None) -> None:

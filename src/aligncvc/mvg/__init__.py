@@ -9,7 +9,11 @@ from aligncvc.errors import UserError
 from aligncvc.mvg.base import Condition, MultiViewGenerator, Prediction
 from aligncvc.mvg.wonder3d import Wonder3D
 
-GENERATORS: dict[str, Callable[[Mvg, int], MultiViewGenerator]] = {"wonder3d-small": Wonder3D}
+GENERATORS: dict[str, Callable[[Mvg, int], MultiViewGenerator]] = {
+    "wonder3d-small": Wonder3D,
+    "wonder3d-v1": Wonder3D,
+    "wonder3d-plus": Wonder3D,
+}
 
 __all__ = ["GENERATORS", "Condition", "MultiViewGenerator", "Prediction", "build_generator"]
 

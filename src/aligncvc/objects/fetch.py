@@ -9,7 +9,9 @@ from aligncvc.config import EVALUATION_SET, Config, ObjectSet
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT, sha256_file, write_provenance
 from aligncvc.objects.download import Policy
+from aligncvc.objects.frames import gobjaverse_jobs
 from aligncvc.objects.glb import check_glb
+from aligncvc.objects.gobjaverse import SUFFIX
 from aligncvc.objects.listing import ManifestRow, ObjectRow, check_ids, write_manifest
 from aligncvc.objects.objaverse_source import objaverse_jobs
 from aligncvc.objects.sources import Context, Job, bundled_jobs, folder_jobs, sweethome3d_jobs
@@ -20,6 +22,7 @@ SOURCES: dict[str, Callable[[ObjectSet, Context], list[Job]]] = {
     "sweethome3d": sweethome3d_jobs,
     "objaverse": objaverse_jobs,
     "folder": folder_jobs,
+    "gobjaverse": gobjaverse_jobs,
 }
 
 
@@ -42,9 +45,12 @@ def _already_there(row: ObjectRow, path: Path) -> bool:
 
 
 def fetch_one(job: Job, out: Path) -> ManifestRow:
-    """Make one GLB below `out`, check it, and report; a bad one is removed and listed as failed."""
-    row, path = job.row, out / f"{job.row.id}.glb"
+    """Make one object's file below `out`, check it, and report; a bad one is removed and listed as failed."""
+    row, path = job.row, out / f"{job.row.id}{job.suffix}"
     try:
+        if job.suffix != ".glb":
+            job.make(path)
+            return ManifestRow.of(row, "ok", sha256=sha256_file(path), suffix=job.suffix)
         if not _already_there(row, path):
             path.unlink(missing_ok=True)
             job.make(path)
@@ -97,7 +103,7 @@ def fetch_set(
 
 
 def _remove_strangers(out: Path, listed: set[str]) -> None:
-    """Delete GLBs of an earlier, different list: what lies beside a manifest is what it says."""
-    for path in out.glob("*.glb"):
+    """Delete objects of an earlier, different list: what lies beside a manifest is what it says."""
+    for path in (*out.glob("*.glb"), *out.glob(f"*{SUFFIX}")):
         if path.name not in listed:
             path.unlink()

@@ -54,9 +54,11 @@ class ManifestRow:
     reason: str
 
     @classmethod
-    def of(cls, row: ObjectRow, status: Status, reason: str = "", sha256: str = "") -> ManifestRow:
+    def of(
+        cls, row: ObjectRow, status: Status, reason: str = "", sha256: str = "", suffix: str = ".glb"
+    ) -> ManifestRow:
         """The manifest line of a listed object."""
-        path = f"{row.id}.glb" if status == "ok" else ""
+        path = f"{row.id}{suffix}" if status == "ok" else ""
         found = sha256 if status == "ok" else ""
         text = " ".join(reason.split())
         return cls(row.id, path, found, row.licence, row.creator, row.source, row.split, status, text)

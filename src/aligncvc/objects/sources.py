@@ -40,12 +40,15 @@ OWN_TEXTURE_PX = 4096
 class Job:
     """One object to fetch. make(path) writes its GLB or raises UserError.
 
-    row: its sha256 may be empty (unknown); describe: completes the row after the object is there.
+    row: its sha256 may be empty (unknown); describe: completes the row after the object is there. suffix:
+    of the file, if it is another one than a GLB (an index of frames); a list's sha256 is then make's to
+    check.
     """
 
     row: ObjectRow
     make: Callable[[Path], None]
     describe: Callable[[], ObjectRow] | None = None
+    suffix: str = ".glb"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,11 @@ from aligncvc.errors import UserError
 from aligncvc.recon.base import Reconstructor
 from aligncvc.recon.lgm import LGM
 
-RECONSTRUCTORS: dict[str, Callable[[Recon], nn.Module]] = {"lgm-small": LGM}
+RECONSTRUCTORS: dict[str, Callable[[Recon], nn.Module]] = {
+    "lgm-small": LGM,  # any size, by default the demo's
+    "lgm-big": LGM,  # LGM's two released shapes: see aligncvc.architectures
+    "lgm-official-small": LGM,
+}
 
 __all__ = ["RECONSTRUCTORS", "Reconstructor", "build_reconstructor"]
 

@@ -7,13 +7,15 @@ rotation 4, colour 3.
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Literal, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aligncvc.cameras import Cameras
+from aligncvc.config import Recon
 from aligncvc.gaussians import Gaussians
 
 SPLIT = (3, 1, 3, 4, 3)
@@ -32,21 +34,53 @@ def _flat(x: Tensor) -> Tensor:
     return x.permute(0, 1, 3, 4, 2).flatten(1, 3)
 
 
+def polar_rotation(quats: Tensor) -> Tensor:
+    """(..., 4) quaternions of any length -> unit quaternions of the rotation that LGM's rasteriser draws.
+
+    That rasteriser puts quaternions into the formula for unit ones as they are. For q = (w, v) this gives
+    I + 2 w [v]x + 2 [v]x^2: in the plane across v a turn by atan2(2 w |v|, 1 - 2 |v|^2) and a stretch that
+    for a short q differs from 1 by less than 2 |v|^2. The turn (polar factor) is kept, the stretch is not.
+    Needs |v|^2 < 1/2, or a unit q that turns by less than half a circle.
+    """
+    w, v = quats[..., :1], quats[..., 1:]
+    real = 1 - 2 * v.square().sum(-1, keepdim=True)
+    imaginary = 2 * w * v
+    length = (real.square() + imaginary.square().sum(-1, keepdim=True)).sqrt()
+    return F.normalize(torch.cat([length + real, imaginary], -1), dim=-1)
+
+
 class LgmHead:
-    """Absolute positions in [-1, 1]^3 (github 3DTopia/LGM, rotations normalised over the last axis)."""
+    """Absolute positions in [-1, 1]^3 (github 3DTopia/LGM).
+
+    rot_norm_dim -1 normalises each quaternion. 1 is what the first release was trained with: each of the four
+    members over all Gaussians of an object, which leaves quaternions of length about N^(-1/2).
+    """
+
+    def __init__(self, rot_norm_dim: Literal[-1, 1] = -1) -> None:
+        self.rot_norm_dim = rot_norm_dim
 
     def initialise(self, conv: nn.Conv2d) -> None:
         """LGM keeps the default initialisation."""
 
-    def __call__(self, features: Tensor, images: Tensor, cameras: Cameras) -> Gaussians:
-        position, opacity, scale, rotation, colour = _flat(features).split(SPLIT, -1)
-        return Gaussians(
-            means=position.clamp(-1, 1),
-            scales=0.1 * F.softplus(scale),
-            quats=F.normalize(rotation, dim=-1),
-            opacities=opacity.sigmoid()[..., 0],
-            colors=0.5 * colour.tanh() + 0.5,
+    def activate(self, flat: Tensor) -> Tensor:
+        """(B, N, 14) channels -> (B, N, 14) position, opacity, scale, rotation and colour as LGM has them."""
+        position, opacity, scale, rotation, colour = flat.split(SPLIT, -1)
+        return torch.cat(
+            [
+                position.clamp(-1, 1),
+                opacity.sigmoid(),
+                0.1 * F.softplus(scale),
+                F.normalize(rotation, dim=self.rot_norm_dim),
+                0.5 * colour.tanh() + 0.5,
+            ],
+            -1,
         )
+
+    def __call__(self, features: Tensor, images: Tensor, cameras: Cameras) -> Gaussians:
+        means, opacities, scales, quats, colors = self.activate(_flat(features)).split(SPLIT, -1)
+        if self.rot_norm_dim == 1:
+            quats = polar_rotation(quats)
+        return Gaussians(means, scales, quats, opacities[..., 0], colors)
 
 
 class RayHead:
@@ -89,4 +123,7 @@ class RayHead:
         )
 
 
-HEADS: dict[str, Head] = {"lgm": LgmHead(), "ray": RayHead()}
+HEADS: dict[str, Callable[[Recon], Head]] = {
+    "lgm": lambda config: LgmHead(config.rot_norm_dim or -1),
+    "ray": lambda config: RayHead(),
+}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from aligncvc.checkpoints import load_strict, resolve
+from aligncvc.checkpoints import load_checkpoint, settled
 from aligncvc.config import Config
 from aligncvc.recon import build_reconstructor
 from aligncvc.streams import seeded
@@ -15,13 +15,14 @@ def load_judge(config: Config) -> nn.Module:
 
     A null weights id gives random weights from the configuration's seed. UserError if there are none.
     """
+    config = settled(config, ["recon"])
     reconstructor = seeded(lambda: build_reconstructor(config.recon), config.seed, "recon", "init")
     if config.recon.weights is not None:
-        path = resolve(
+        load_checkpoint(
+            reconstructor,
             config.recon.weights,
             ledger=config.checkpoints.ledger,
             offline=config.checkpoints.offline,
             accept_licences=tuple(config.checkpoints.accept_licences),
         )
-        load_strict(reconstructor, path)
     return reconstructor.requires_grad_(False).eval()

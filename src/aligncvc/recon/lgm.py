@@ -8,14 +8,17 @@ levels, and a 1x1 convolution to 14 channels a Gaussian. The key names are those
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from aligncvc.cameras import Cameras
 from aligncvc.config import Recon
 from aligncvc.gaussians import Gaussians
+from aligncvc.recon.frames import to_frame
 from aligncvc.recon.heads import HEADS
 
 RESIDUAL_SCALE = 0.5**0.5
@@ -131,8 +134,9 @@ class UpBlock(Stage):
         self.upsample = nn.Conv2d(c_out, c_out, 3, padding=1) if upsample else None
 
     def forward(self, x: Tensor, skips: list[Tensor], views: int) -> Tensor:
-        for i in range(len(self.nets)):
-            x = self.block(i, torch.cat([x, skips.pop()], 1), views)
+        """skips: one for each residual block, the last made first used."""
+        for i, skip in enumerate(reversed(skips)):
+            x = self.block(i, torch.cat([x, skip], 1), views)
         if self.upsample is not None:
             x = self.upsample(F.interpolate(x, scale_factor=2.0, mode="nearest"))
         return x
@@ -174,17 +178,27 @@ class MultiViewUNet(nn.Module):
         self.up_blocks = nn.ModuleList(blocks)
         self.norm_out = _norm(current)
         self.conv_out = nn.Conv2d(current, c_out, 3, padding=1)
+        self.gradient_checkpointing = False
+        """Recompute the blocks' activations in the backward pass: less memory, one more forward pass."""
 
     def forward(self, x: Tensor, views: int) -> Tensor:
         x = self.conv_in(x)
         skips = [x]
         for block in self.down_blocks:
-            x, new = block(x, views)
+            x, new = self._run(block, x, views)
             skips += new
-        x = self.mid_block(x, views)
+        x = self._run(self.mid_block, x, views)
         for block in self.up_blocks:
-            x = block(x, skips, views)
+            assert isinstance(block, UpBlock)
+            count = len(block.nets)
+            x = self._run(block, x, skips[-count:], views)
+            del skips[-count:]
         return self.conv_out(F.silu(self.norm_out(x)))
+
+    def _run(self, block: nn.Module, *inputs: Any) -> Any:
+        if self.gradient_checkpointing and torch.is_grad_enabled():
+            return checkpoint(block, *inputs, use_reentrant=False)
+        return block(*inputs)
 
 
 class LGM(nn.Module):
@@ -195,9 +209,10 @@ class LGM(nn.Module):
 
     def __init__(self, config: Recon) -> None:
         super().__init__()
+        self.config = config
         self.unet = MultiViewUNet(config)
         self.conv = nn.Conv2d(14, 14, 1)
-        self.head = HEADS[config.head]
+        self.head = HEADS[config.head](config)
         self.head.initialise(self.conv)
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
@@ -205,11 +220,25 @@ class LGM(nn.Module):
     def forward(self, images: Tensor, cameras: Cameras) -> Gaussians:
         """images (B, V, 3, H, W) in [0, 1] on white; cameras (B, V, 4, 4), input view first.
 
+        The images may be of another size than the cameras (LGM sees 256 pixels and is drawn at 512).
         Returns Gaussians (B, V H' W') in the world of `cameras`.
         """
         batch, views = images.shape[:2]
-        rays = cameras.resized(images.shape[-1], images.shape[-2]).plucker()
+        images = _resized(images, self.config.size_px)
+        cameras = cameras.resized(images.shape[-1], images.shape[-2])
+        frame = to_frame(cameras, self.config)
+        seen = cameras if frame is None else frame.cameras
         rgb = (images.flatten(0, 1) - self.mean) / self.std
-        features = self.conv(self.unet(torch.cat([rgb, rays.flatten(0, 1)], 1), views))
+        inputs = torch.cat([rgb, seen.plucker().flatten(0, 1)], 1)
+        features = self.conv(self.unet(inputs.to(self.conv.weight.dtype), views))
         # positions and rotations need float32 even where the network runs in bfloat16
-        return self.head(features.float().unflatten(0, (batch, views)), images, cameras)
+        gaussians = self.head(features.float().unflatten(0, (batch, views)), images, seen)
+        return gaussians if frame is None else frame.back(gaussians)
+
+
+def _resized(images: Tensor, side: int | None) -> Tensor:
+    """(B, V, 3, H, W) at the network's size, as LGM's own inference resizes (bilinear, no antialiasing)."""
+    if side is None or images.shape[-2:] == (side, side):
+        return images
+    small = F.interpolate(images.flatten(0, 1), (side, side), mode="bilinear", align_corners=False)
+    return small.unflatten(0, images.shape[:2])

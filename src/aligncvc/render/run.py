@@ -15,6 +15,7 @@ from typing import Any
 from aligncvc.config import Config
 from aligncvc.errors import UserError
 from aligncvc.files import sha256_file
+from aligncvc.objects.gobjaverse import SUFFIX, read_index, read_views
 from aligncvc.render import jobs, results
 from aligncvc.render.jobs import SourceObject
 from aligncvc.render.results import Status
@@ -44,7 +45,7 @@ class Renderer:
     def run(self) -> list[Status]:
         """Render what is not rendered yet; returns one status per object, in the manifest's order."""
         self.out.mkdir(parents=True, exist_ok=True)
-        pending = [(i, s) for i, s in enumerate(self.sources) if not self._settled(s)]
+        pending = [(i, s) for i, s in enumerate(self.sources) if not self._settled(s) and not self._read(s)]
         queue = deque(split(pending, self.workers))
         active: list[Worker] = []
         try:
@@ -78,6 +79,36 @@ class Renderer:
         elif sha256_file(source.path) != source.sha256:
             self._fail(source, "source", f"{source.path.name} differs from the sha256 in the manifest", 0.0)
         return source.id in self.statuses
+
+    def _read(self, source: SourceObject) -> bool:
+        """Take over an object that comes as rendered frames; False for a mesh, which Blender renders."""
+        if not source.path.name.endswith(SUFFIX):
+            return False
+        began = time.monotonic()
+        render = self.config.render
+        try:
+            if source.variant:
+                raise UserError("rendered frames have one look only; set `variants` of this object set to 1")
+            folder = read_index(source.path)
+            views = read_views(folder, render.ring_views, render.size_px)
+        except UserError as error:
+            self._fail(source, "source", str(error), time.monotonic() - began)
+            return True
+        facts = self._facts(source) | {"frames": folder.name, "renderer": {"engine": "GObjaverse's frames"}}
+        status = self._status(source, "ok", "done", "", time.monotonic() - began)
+        self._record(results.store(self.out, status, views, facts, render.crop == "keep"))
+        return True
+
+    def _facts(self, source: SourceObject) -> dict[str, Any]:
+        """What cameras.json says of an object, wherever its pixels come from."""
+        return {
+            "object": split_variant(source.id)[0],
+            "variant": source.variant,
+            "rigs": jobs.rigs(self.config.render),
+            "source_sha256": source.sha256,
+            "licence": source.licence,
+            "creator": source.creator,
+        }
 
     def _serve(self, worker: Worker) -> list[tuple[int, SourceObject]] | None:
         """Handle news of one process. None: it goes on; else it is over and these objects remain."""
@@ -118,12 +149,7 @@ class Renderer:
         views, normalisation = results.views_from_npz(path, self.config)
         path.unlink()
         facts = {
-            "object": split_variant(source.id)[0],
-            "variant": source.variant,
-            "rigs": jobs.rigs(self.config.render),
-            "source_sha256": source.sha256,
-            "licence": source.licence,
-            "creator": source.creator,
+            **self._facts(source),
             "normalisation": normalisation,
             "renderer": {
                 **jobs.renderer_facts(self.config.render),

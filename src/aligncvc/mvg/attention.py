@@ -1,0 +1,138 @@
+"""Attention between the views and the domains of an object, for a stock diffusers U-Net.
+
+Facts of the design (github xxlong0/Wonder3D, branches main and Wonder3D_Plus, transformer_mv2d.py): the rows
+of a batch are all rows of the first domain (normals), then all of the second (colours); in each, the V views
+of an object are consecutive. Multi-view attention has the weights of plain self-attention. Cross-domain
+attention has its own, under the names `norm_joint_mid` and `attn_joint_mid`, between self- and
+cross-attention, and starts as the identity. All of it runs through torch's scaled dot product attention.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from diffusers.models.attention import BasicTransformerBlock
+from diffusers.models.attention_processor import Attention, AttnProcessor2_0
+from diffusers.models.transformers.transformer_2d import Transformer2DModel
+from torch import Tensor, nn
+
+
+class MultiViewAttention:
+    """Self-attention processor: keys and values of the V consecutive rows of an object are joined."""
+
+    def __init__(self, views: int) -> None:
+        self.views = views
+        self.attend = AttnProcessor2_0()
+
+    def __call__(
+        self,
+        attn: Attention,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        temb: Tensor | None = None,
+    ) -> Tensor:
+        """hidden_states (rows, T, C), transformer tokens of one view a row."""
+        rows, tokens, channels = hidden_states.shape
+        joined = hidden_states.reshape(rows // self.views, self.views * tokens, channels)
+        return self.attend(attn, joined).reshape(rows, tokens, channels)
+
+
+class CounterpartAttention:
+    """Self-attention processor: each row and the row `distance` further on see both.
+
+    distance 0: each row sees itself alone. Half the batch joins the two domains of a view; V/2 joins the two
+    halves of an object's views.
+    """
+
+    def __init__(self, distance: int = 0) -> None:
+        self.distance = distance
+        self.attend = AttnProcessor2_0()
+
+    def __call__(
+        self,
+        attn: Attention,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        temb: Tensor | None = None,
+    ) -> Tensor:
+        """hidden_states (rows, T, C); rows is a multiple of 2 distance."""
+        if self.distance == 0:
+            return self.attend(attn, hidden_states)
+        _, tokens, channels = hidden_states.shape
+        pairs = hidden_states.reshape(-1, 2, self.distance, tokens, channels).transpose(1, 2)
+        seen = self.attend(attn, pairs.reshape(-1, 2 * tokens, channels))
+        return (
+            seen.reshape(-1, self.distance, 2, tokens, channels).transpose(1, 2).reshape(hidden_states.shape)
+        )
+
+
+class CrossDomainBlock(BasicTransformerBlock):
+    """diffusers' transformer block with cross-domain attention after its self-attention."""
+
+    def __init__(self, dim: int, heads: int, head_dim: int, cross_attention_dim: int | None) -> None:
+        super().__init__(dim, heads, head_dim, cross_attention_dim=cross_attention_dim)
+        self.norm_joint_mid = nn.LayerNorm(dim)
+        self.attn_joint_mid = Attention(query_dim=dim, heads=heads, dim_head=head_dim)
+        for parameter in self.attn_joint_mid.to_out[0].parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        attention_mask: Tensor | None = None,
+        encoder_hidden_states: Tensor | None = None,
+        encoder_attention_mask: Tensor | None = None,
+        timestep: Tensor | None = None,
+        cross_attention_kwargs: dict[str, Any] | None = None,
+        class_labels: Tensor | None = None,
+        added_cond_kwargs: dict[str, Tensor] | None = None,
+    ) -> Tensor:
+        """(rows, T, C) -> (rows, T, C); arguments in the base class's order, which checkpointing needs."""
+        x = hidden_states
+        x = x + self.attn1(self.norm1(x))
+        x = x + self.attn_joint_mid(self.norm_joint_mid(x))
+        x = x + self.attn2(self.norm2(x), encoder_hidden_states=encoder_hidden_states)
+        return x + self.ff(self.norm3(x))
+
+
+def add_cross_domain_attention(unet: Any) -> None:
+    """Put a CrossDomainBlock in the place of each transformer block of a U-Net with fresh weights."""
+    for module in unet.modules():
+        if isinstance(module, Transformer2DModel):
+            module.transformer_blocks = nn.ModuleList(
+                CrossDomainBlock(b.dim, b.num_attention_heads, b.attention_head_dim, b.cross_attention_dim)
+                for b in module.transformer_blocks
+            )
+
+
+def set_processors(unet: Any) -> None:
+    """Give each attention of a diffusers U-Net the processor of its kind."""
+    unet.set_attn_processor({name: _processor(name.split(".")[-2]) for name in unet.attn_processors})
+
+
+def _processor(attention: str) -> Any:
+    if attention == "attn1":
+        return MultiViewAttention(views=1)
+    return CounterpartAttention() if attention == "attn_joint_mid" else AttnProcessor2_0()
+
+
+def arrange(unet: Any, views: int, distance: int) -> None:
+    """Tell the processors how the next batch's rows belong together: V, and the distance of counterparts."""
+    for processor in unet.attn_processors.values():
+        if isinstance(processor, MultiViewAttention):
+            processor.views = views
+        elif isinstance(processor, CounterpartAttention):
+            processor.distance = distance
+
+
+def by_domain(x: Tensor, domains: int) -> Tensor:
+    """(B, V, D C, ...) with a view's domains in its channels -> rows (D B V, C, ...), normals first."""
+    return x.unflatten(2, (domains, -1)).movedim(2, 0).flatten(0, 2)
+
+
+def by_object(rows: Tensor, domains: int, batch: int) -> Tensor:
+    """The way back of `by_domain`: rows (D B V, C, ...) -> (B, V, D C, ...)."""
+    return torch.movedim(rows.unflatten(0, (domains, batch, -1)), 0, 2).flatten(2, 3)
