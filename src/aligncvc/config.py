@@ -236,9 +236,10 @@ class Sample(Section):
             "aware_4": Method(table=["table1", "table2"]),
             "soft_4": Method(run="soft", table=["table2"]),
             "hard_4": Method(run="hard", table=["table2"]),
-            "aligncvc_4": Method(run="both", table=["table1", "table2"]),
+            "short_4": Method(run="both", table=["table2"]),
+            "aligncvc_4": Method(run="aligned", table=["table1", "table2"]),
             **{f"aware_{k}": Method(steps=k, table=["table2"]) for k in (1, 2, 8)},
-            **{f"aligncvc_{k}": Method(steps=k, run="both", table=["table2"]) for k in (1, 2, 8)},
+            **{f"aligncvc_{k}": Method(steps=k, run="aligned", table=["table2"]) for k in (1, 2, 8)},
         }
     )
 

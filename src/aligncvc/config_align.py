@@ -18,7 +18,7 @@ class Asd(Section):
     t_min: float = Field(0.50, ge=0, le=1)
     t_max: float = Field(0.98, ge=0, le=1)
     eta: float = Field(0.1, ge=0)
-    guidance_scale: float = Field(1.1, description="the released configuration has 1.3: docs/lab-log.md")
+    guidance_scale: float = Field(1.0, description="the released configuration has 1.3: docs/lab-log.md")
     dmd_normalise: bool = True
 
 
@@ -100,18 +100,21 @@ class AlignRun(Section):
 class Align(Section):
     """Post-training (DESIGN: the unrolled 3D-aware loop)."""
 
-    steps: int = Field(24, ge=1)
+    steps: int = Field(16, ge=1)
     batch: int = Field(2, ge=1, description="objects a step")
     runs: dict[str, AlignRun] = Field(
         default_factory=lambda: {
             "soft": AlignRun(hard=False),
             "hard": AlignRun(soft=False),
             "both": AlignRun(),
+            "aligned": AlignRun(
+                weights=RunWeights(student="demo-aligned-student", recon="demo-aligned-recon")
+            ),
         }
     )
     asd: Asd = Asd()
     gan: Adversarial = Adversarial()
-    lambda_soft: float = Field(1e-3, ge=0, description="1e-3 puts the student's two gradients on a par")
+    lambda_soft: float = Field(0.02, ge=0, description="0.02 puts the student's two gradients on a par")
     lambda_hard: float = Field(0.01, ge=0)
     lambda_recon: float = Field(
         1.0, ge=0, description="MSE + LPIPS to ground truth: of renderings (hard), of views too (regression)"

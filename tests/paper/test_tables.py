@@ -155,6 +155,7 @@ def test_the_ablation_goes_by_alignment_then_steps(config: Config) -> None:
     found = build_rows(config, "table2", rows_of("soft_4", "psnr", [20, 21]))
     methods = [row.method for row in found.rows]
     none, both = ([f"{kind}_{k}" for k in (1, 2, 4, 8)] for kind in ("aware", "aligncvc"))
+    both.insert(2, "short_4")
     assert methods == [*none, "soft_4", "hard_4", *both, *CONTROLS]
     assert [row.alignment for row in found.rows][3:7] == ["none", "soft", "hard", "both"]
 

@@ -19,15 +19,16 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_demo_graph(fresh: Path) -> None:
     assert jobs(snakemake(fresh, "-n").stdout) == {
-        "checkpoints": 1, "objects": 2, "renders": 2, "align": 3, "sample": 12,
-        "control": 4, "evaluate": 16, "discrimination": 1, "table": 2, "costs": 1, "reported": 1,
+        "checkpoints": 1, "objects": 2, "renders": 2, "align": 3, "sample": 13,
+        "control": 4, "evaluate": 17, "discrimination": 1, "table": 2, "costs": 1, "reported": 1,
         "figures": 1, "report": 1, "all": 1,
     }  # fmt: skip
 
 
 def test_one_table_needs_only_its_methods(fresh: Path) -> None:
     found = jobs(snakemake(fresh, "-n", "results/table1.csv").stdout)
-    assert found["align"] == 1 and found["sample"] == 4 and found["table"] == 1
+    # the aligned row's weights ship with the repository: nothing is trained for it
+    assert "align" not in found and found["sample"] == 4 and found["table"] == 1
 
 
 @pytest.mark.parametrize("name", ["paper", "smoke"])
