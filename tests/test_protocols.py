@@ -32,7 +32,7 @@ from aligncvc.protocols.__main__ import as_yaml
 from aligncvc.render.blender_scene import SCENE_VERSION
 from aligncvc.render.jobs import require_scene
 
-WANTED = {"demo", "smoke", "gso30-syncdreamer", "gso100-orbit16", "gobjaverse-heldout-24"}
+WANTED = {"demo", "smoke", "verdict", "gso30-syncdreamer", "gso100-orbit16", "gobjaverse-heldout-24"}
 
 
 def demo() -> dict[str, Any]:

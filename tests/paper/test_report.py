@@ -167,10 +167,10 @@ def test_what_the_page_says(config: Config, results: Path) -> None:
     assert "Ada & Co chair, lamp, mug CC0-1.0" in words
     assert "About odd_one." in words and "More figures" in words
     assert "15 s" in words
-    assert "about an hour on two processor cores" in words and "stay empty" in words
+    assert "for hours on two processor cores" in words and "stay empty" in words
     assert len([a for _, a in page.elements if a.get("class") == "gs-viewer"]) == config.paper.viewer_models
     other = config.model_copy(update={"mvg": config.mvg.model_copy(update={"weights": "wonder3d"})})
-    assert "about an hour" not in report(other, results).words
+    assert "for hours" not in report(other, results).words
 
 
 def test_missing_optional_inputs_leave_gaps_not_errors(config: Config, results: Path) -> None:

@@ -92,7 +92,7 @@ def test_too_many_failures_and_unknown_names(renders: Path, tmp_path: Path) -> N
     [
         (["--out", "x.ply"], "give a photograph, or --method"),
         (["no.jpg", "--out", "x.ply"], "there is no picture at no.jpg"),
-        (["no.jpg", "--out", "x", "--method", "m"], "not both"),
+        (["no.jpg", "--out", "x.ply", "--renders", "r"], "not both"),
     ],
 )
 def test_command_line_says_one_sentence(tmp_path: Path, arguments: list[str], sentence: str) -> None:

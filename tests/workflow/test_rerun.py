@@ -40,14 +40,14 @@ def test_edit_of_a_late_stage_reruns_it_alone(checkout: Path, planned: Planned) 
 def test_edit_of_sampling_leaves_data_and_alignment(checkout: Path, planned: Planned) -> None:
     append(checkout / "src/aligncvc/sample/__init__.py", "\nEDITED = True\n")
     found = planned()
-    assert found["sample"] == 12 and found["control"] == 4 and found["evaluate"] == 16
+    assert found["sample"] == 13 and found["control"] == 4 and found["evaluate"] == 17
     assert not {"objects", "renders", "align", "checkpoints"} & found.keys()
 
 
 def test_edit_of_a_shared_module_reruns_the_stages_that_import_it(checkout: Path, planned: Planned) -> None:
     append(checkout / "src/aligncvc/rollout.py", "\nEDITED = True\n")
     found = planned()
-    assert found["align"] == 3 and found["sample"] == 12
+    assert found["align"] == 3 and found["sample"] == 13
     assert not {"objects", "renders", "checkpoints"} & found.keys()
 
 
@@ -69,8 +69,8 @@ def test_an_alignment_weight_reruns_from_alignment(planned: Planned) -> None:
     found = planned("--config", "align={lambda_hard: 0.5}")
     assert found["align"] == 3
     assert not {"objects", "renders", "checkpoints"} & found.keys()
-    # The methods that use pretrained weights are not sampled again.
-    assert found["sample"] == 6
+    # The methods that use pretrained or bundled weights are not sampled again.
+    assert found["sample"] == 3
 
 
 def with_protocol(checkout: Path, old: str, new: str) -> str:
@@ -83,17 +83,17 @@ def with_protocol(checkout: Path, old: str, new: str) -> str:
 
 
 def test_a_protocol_reruns_what_it_decides(checkout: Path, planned: Planned) -> None:
-    late = {**PAPER, "evaluate": 16, "discrimination": 1}
+    late = {**PAPER, "evaluate": 17, "discrimination": 1}
     scored, seeds = "scored: ring, input_view: true", "seeds: [0]"
     held_out = with_protocol(checkout, scored, "scored: held_out, input_view: false")
     assert planned("--config", held_out) == late
     assert planned("--config", with_protocol(checkout, seeds, "seeds: [0, 1]")) == {
         **late,
-        "sample": 12,
+        "sample": 13,
         "control": 4,
     }
     finer = planned("--config", with_protocol(checkout, "samples: 16", "samples: 32"))
-    assert finer == {**late, "renders": 1, "sample": 12, "control": 4}
+    assert finer == {**late, "renders": 1, "sample": 13, "control": 4}
     assert planned("--config", "evaluate={protocol: demo}") == {}
 
 
