@@ -299,7 +299,7 @@ class Pretrain(Section):
 
     set: str = "furniture"
     vae: Training = Training(steps=2000, batch=16)
-    unet: Training = Training(steps=12000, lr=8e-4, ema_decay=0.999, save_every=500)
+    unet: Training = Training(steps=7500, lr=8e-4, ema_decay=0.999, save_every=500)
     recon: Training = Training(steps=4000, lr=8e-4)
 
 
