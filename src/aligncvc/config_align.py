@@ -22,18 +22,28 @@ class Asd(Section):
     dmd_normalise: bool = True
 
 
+GAN_LEVELS = {"lite0": 5, "clip": 3}
+"""How many levels a discriminator's encoder has; a test compares this with the encoders."""
+
+
 class Adversarial(Section):
     """Hard alignment: GAN heads on a frozen multi-level image encoder."""
 
-    encoder: Literal["lite0"] = "lite0"
+    encoder: Literal["lite0", "clip"] = Field(
+        "lite0",
+        description="EfficientNet-Lite0 (bundled), or the paper's CLIP ViT-B/32 (ledger: clip-vit-b32)",
+    )
     hidden: int = 64
     lr: float = Field(2e-4, gt=0)
     label_smoothing: float = Field(
         0.8, gt=0, le=1, description="target for real images (multilevel sigmoid loss)"
     )
     augment: bool = True
-    levels: list[Literal[0, 1, 2, 3, 4]] = Field(
-        [0, 1, 2, 3, 4], min_length=1, description="the encoder's maps (strides 2 to 32) that have a head"
+    levels: list[int] | None = Field(
+        None,
+        min_length=1,
+        description="the encoder's levels that have a head, null for all; lite0: 0 to 4, maps at strides 2 "
+        "to 32; clip: 0 and 1, tokens after blocks 4 and 8, and 2, the image embedding",
     )
     r1: float = Field(
         0.0, ge=0, description="weight of the gradient penalty on real images, every fourth step"
@@ -41,9 +51,15 @@ class Adversarial(Section):
     warmup: int = Field(0, ge=0, description="first steps in which only the heads learn from the GAN")
 
     @model_validator(mode="after")
-    def _levels_once(self) -> Adversarial:
-        if len(set(self.levels)) < len(self.levels):
-            raise ValueError(f"levels {self.levels} names a level twice; list each once")
+    def _levels_exist_once(self) -> Adversarial:
+        levels, count = self.levels or [], GAN_LEVELS[self.encoder]
+        if unknown := [level for level in levels if not 0 <= level < count]:
+            raise ValueError(
+                f"levels {unknown} do not exist in the encoder {self.encoder}, which has 0 to {count - 1}; "
+                "choose among those, or null for all"
+            )
+        if len(set(levels)) < len(levels):
+            raise ValueError(f"levels {levels} names a level twice; list each once")
         return self
 
 

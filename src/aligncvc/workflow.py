@@ -25,6 +25,9 @@ from aligncvc.files import PROJECT_ROOT, sha256_json, write_text
 FROZEN_WEIGHTS = ("lite0", "lpips-alex-trunk", "lpips-alex-heads")
 """Ledger ids that every run uses beside those the configuration names."""
 
+CLIP_WEIGHTS = "clip-vit-b32"
+"""Ledger id of what hard alignment's discriminator reads with `align.gan.encoder: clip`."""
+
 Wildcards = Any
 """Snakemake's wildcards: attributes named as in the rule."""
 
@@ -123,6 +126,8 @@ class Plan:
         named = [mvg.vae_weights, mvg.weights, mvg.image_encoder_weights, recon.weights]
         for run in self._used_runs.values():
             named += [run.weights.student, run.weights.recon] if run.weights else []
+            if self.config.align.gan.encoder == "clip" and run.hard and not run.weights:
+                named.append(CLIP_WEIGHTS)
         return [*dict.fromkeys([*filter(None, named), *FROZEN_WEIGHTS])]
 
     def ledger_hash(self) -> str:

@@ -16,8 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from aligncvc.encoders import Lite0
-from aligncvc.encoders.lite0 import FEATURE_CHANNELS
+from aligncvc.encoders.levels import Level, LevelEncoder
 from aligncvc.streams import stream_seed
 
 
@@ -80,32 +79,25 @@ class Augmentation:
 
 
 class Discriminator(nn.Module):
-    """Trainable heads on a frozen Lite0. `heads` is all there is to train and to save."""
+    """Trainable heads on a frozen encoder. `heads` is all there is to train and to save."""
 
     def __init__(
         self,
-        encoder: Lite0,
+        encoder: LevelEncoder,
         hidden: int,
         seed: int,
         *,
-        input_px: int = 128,
-        levels: Sequence[int] = range(len(FEATURE_CHANNELS)),
+        input_px: int | None = None,
+        levels: Sequence[int] | None = None,
     ) -> None:
-        """levels: which of the encoder's five maps (strides 2, 4, 8, 16, 32) have a head."""
+        """levels: which of the encoder's have a head, None for all. input_px: in place of the encoder's."""
         super().__init__()
         self.encoder = encoder.requires_grad_(False).eval()
-        self.input_px = input_px
-        self.levels = tuple(levels)
+        self.input_px = encoder.input_px if input_px is None else input_px
+        self.levels = tuple(range(len(encoder.levels)) if levels is None else levels)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream_seed(seed, "discriminator", "init"))
-            self.heads = nn.ModuleList(
-                nn.Sequential(
-                    spectral_norm(nn.Conv2d(c, hidden, 3, padding=1)),
-                    nn.LeakyReLU(0.2),
-                    spectral_norm(nn.Conv2d(hidden, 1, 1)),
-                )
-                for c in (FEATURE_CHANNELS[level] for level in self.levels)
-            )
+            self.heads = nn.ModuleList(build_head(encoder.levels[level], hidden) for level in self.levels)
 
     def train(self, mode: bool = True) -> Discriminator:
         """Heads change mode (spectral norm iterates only in training mode); the encoder stays in eval."""
@@ -116,7 +108,7 @@ class Discriminator(nn.Module):
     def features(self, images: Tensor) -> list[Tensor]:
         """(N, 3, H, W) in [0, 1] -> what the heads read: (N, C_l, h_l, w_l) for each level l, unit RMS.
 
-        Images smaller than `input_px` are enlarged: the encoder knows textures at photograph scale.
+        Images smaller than `input_px` are enlarged; what larger ones need is the encoder's matter.
         """
         if images.shape[-1] < self.input_px:
             images = F.interpolate(
@@ -132,6 +124,16 @@ class Discriminator(nn.Module):
     def forward(self, images: Tensor) -> list[Tensor]:
         """(N, 3, H, W) in [0, 1] -> logits (N, 1, h_l, w_l) for each level l."""
         return self.judge(self.features(images))
+
+
+def build_head(level: Level, hidden: int) -> nn.Sequential:
+    """(N, C, h, w) -> logits (N, 1, h, w). Of a 3 x 3 kernel on a vector only the centre would see it."""
+    kernel = 3 if level.spatial else 1
+    return nn.Sequential(
+        spectral_norm(nn.Conv2d(level.channels, hidden, kernel, padding=kernel // 2)),
+        nn.LeakyReLU(0.2),
+        spectral_norm(nn.Conv2d(hidden, 1, 1)),
+    )
 
 
 def unit_rms(features: Tensor) -> Tensor:

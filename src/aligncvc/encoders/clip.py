@@ -60,6 +60,7 @@ def load_clip(
     checkpoint_id: str = "clip-vit-b32",
     *,
     ledger: Path | str | None = None,
+    offline: bool = True,
     accept_licences: Sequence[str] = (),
 ) -> ClipImageEncoder:
     """The image tower of a CLIP in the ledger: a file with the names of `transformers`.
@@ -67,7 +68,7 @@ def load_clip(
     The entry's quirk `vision` says what differs from ViT-B/32. Text weights are left alone; every tensor of
     the image tower must match. Raises UserError if the file is missing or holds anything else.
     """
-    path = resolve(checkpoint_id, ledger=ledger, accept_licences=accept_licences)
+    path = resolve(checkpoint_id, ledger=ledger, offline=offline, accept_licences=accept_licences)
     architecture = load_ledger(ledger).entry(checkpoint_id).quirks.vision
     model = ClipImageEncoder(**architecture)
     state = {

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aligncvc.checkpoints import load_strict, resolve
+from aligncvc.encoders.levels import Level, LevelEncoder
 
 # (expansion, output channels, kernel, stride of the first block, number of blocks)
 _STAGES = [
@@ -66,11 +67,15 @@ class InvertedResidual(nn.Module):
         return x + h if self.skip else h
 
 
-class Lite0(nn.Module):
+class Lite0(LevelEncoder):
     """EfficientNet-Lite0, frozen: no parameter takes a gradient and batch statistics never change.
 
-    It is differentiable with respect to its input. Images are (B, 3, H, W) in [0, 1].
+    It is differentiable with respect to its input. Images are (B, 3, H, W) in [0, 1], of any size; as levels
+    they should be enlarged to `input_px`, since it knows textures at photograph scale.
     """
+
+    levels = tuple(Level(channels) for channels in FEATURE_CHANNELS)
+    input_px = 128
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,10 +92,6 @@ class Lite0(nn.Module):
         self.classifier = nn.Linear(EMBED_CHANNELS, 1000)
         self.requires_grad_(False)
         self.eval()
-
-    def train(self, mode: bool = True) -> Lite0:
-        """Stay in evaluation mode, also as a part of a module that is being trained."""
-        return super().train(False)
 
     def features(self, images: Tensor) -> list[Tensor]:
         """(B, 3, H, W) in [0, 1] -> five maps: 16 at H/2, 24 at H/4, 40 at H/8, 112 at H/16, 320 at H/32."""
