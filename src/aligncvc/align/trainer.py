@@ -21,6 +21,7 @@ from aligncvc.align.adversarial import Augmentation, Discriminator, discriminato
 from aligncvc.align.asd import soft_loss
 from aligncvc.align.batches import Batch, draw_batch, unrolled_steps
 from aligncvc.align.diagnostics import Monitor, image_diagnostics
+from aligncvc.align.judges import load_discriminator
 from aligncvc.align.losses import rate_factor, reconstruction_loss
 from aligncvc.align.state import Ema, ParameterState
 from aligncvc.config import Config
@@ -111,8 +112,7 @@ class Trainer:
         self.monitor: Monitor | None = None
         gan = self.align.gan
         if self.run.hard:
-            self.discriminator = Discriminator(load_lite0(), gan.hidden, config.seed, levels=gan.levels)
-            self.discriminator.to(self.device)
+            self.discriminator = load_discriminator(config).to(self.device)
             self.heads = list(self.discriminator.heads.parameters())
             # beta1 = 0: the opponent moves, so momentum would push along stale directions
             self.heads_optimiser = torch.optim.Adam(self.heads, lr=gan.lr, betas=(0.0, 0.99))
