@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from aligncvc import rollout
 from aligncvc.checkpoints import load_ledger, settled
+from aligncvc.checkpoints.facts import stamp
 from aligncvc.checkpoints.quirks import BACKGROUND, MVG, RECON, Quirks
 from aligncvc.config import Config, Mvg, Recon, parse_config
 from aligncvc.config_align import AlignRun
@@ -102,6 +103,20 @@ def test_the_networks_are_built_by_the_quirks(tiny_weights) -> None:
         load_pretrained(config)
     config = config.model_copy(update={"mvg": Mvg(weights=None, vae_weights=None)})
     assert load_pretrained(config)[1].head.rot_norm_dim == -1
+
+
+def test_the_judge_refuses_settings_that_its_file_was_not_made_with(tiny_weights, tmp_path: Path) -> None:
+    """Shapes alone would not show it: the same weights in another head draw other Gaussians."""
+    ledger = Path(tiny_weights({}))
+    made = config_with(None, **TINY)
+    file = tmp_path / "tiny.safetensors"
+    stamp(file, made, "recon")
+    entries = yaml.safe_load(ledger.read_text())
+    entries["checkpoints"]["tiny"]["sha256"] = sha256_file(file)
+    ledger.write_text(yaml.safe_dump(entries))
+    assert isinstance(load_judge(config_with("tiny", str(ledger), **TINY)), torch.nn.Module)
+    with pytest.raises(UserError, match=r"recon\.head lgm and the configuration says ray"):
+        load_judge(config_with("tiny", str(ledger), **{**TINY, "head": "ray"}))
 
 
 def test_a_bundled_run_is_built_by_its_own_reconstructors_quirks(tiny_weights, tmp_path: Path) -> None:

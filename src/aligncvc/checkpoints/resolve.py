@@ -132,8 +132,9 @@ def _hub_file(checkpoint_id: str, entry: Entry, *, offline: bool) -> Path:
         return Path(cached)
     if offline:
         raise UserError(
-            f"checkpoint {checkpoint_id} is not in the local hub cache and the network is switched off; run "
-            f"`python -m aligncvc.checkpoints fetch {checkpoint_id}` on a machine with network, or set "
+            f"checkpoint {checkpoint_id} ({entry.source}, licence {entry.licence}) is not in the local hub "
+            "cache and the network is switched off; run `python -m aligncvc.checkpoints fetch "
+            f"{checkpoint_id}` on a machine with network, or set "
             "checkpoints.offline to false and unset ALIGNCVC_OFFLINE"
         )
     try:
@@ -142,6 +143,6 @@ def _hub_file(checkpoint_id: str, entry: Entry, *, offline: bool) -> Path:
         # The client raises many kinds (HTTP, name resolution, missing repository): all end the same way here.
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
-            f"checkpoint {checkpoint_id} could not be fetched from {entry.source} ({reason}); check the "
-            "network and your access to the repository, then try again"
+            f"checkpoint {checkpoint_id} could not be fetched from {entry.source}, licence {entry.licence} "
+            f"({reason}); check the network and your access to the repository, then try again"
         ) from error
