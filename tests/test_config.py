@@ -72,6 +72,11 @@ def test_resolved_configuration_reads_back_the_same() -> None:
         ({"align": {"runs": {"both": {"soft": False, "hard": False}}}}, "neither soft nor hard"),
         ({"align": {"runs": {"both": {"soft": False, "asd_mode": "official"}}}}, "asd_mode belongs to soft"),
         ({"align": {"gan": {"levels": [1, 1]}}}, "names a level twice"),
+        ({"align": {"gan": {"levels": [0, 5]}}}, "[5] do not exist in the encoder lite0, which has 0 to 4"),
+        (
+            {"align": {"gan": {"encoder": "clip", "levels": [2, 3]}}},
+            "[3] do not exist in the encoder clip, which has 0 to 2",
+        ),
         (
             {
                 "align": {
