@@ -2,7 +2,7 @@
 
 The rasteriser against its dense oracle, four aligned steps against fifty unaligned ones, all metrics of one
 object and how they grow, BlenderProc against plain Blender, and the demo workflow itself in an empty folder,
-followed by its second run.
+followed by its second run; and the paper's networks at full size (`benches.full_size`).
 """
 
 from __future__ import annotations
@@ -16,19 +16,18 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-import torch
 import tyro
 from rich.console import Console
 from rich.table import Table
 
+from aligncvc.benches.rows import Row, row
 from aligncvc.config import load_config
 from aligncvc.errors import UserError, cli
 from aligncvc.files import PROJECT_ROOT, write_json
 from aligncvc.hardware import hardware
 
-Row = dict[str, Any]
 REPEATS = 5
 LINKED = ("Snakefile", "workflow", "profiles", "envs", "config", "assets", "src", "pyproject.toml")
 
@@ -43,34 +42,21 @@ class Args:
     """configuration (default config/config.yaml)"""
     demo: bool = True
     """run the whole demo workflow in an empty folder as well (minutes)"""
-
-
-def row(name: str, value: float, unit: str, reference: float | None = None) -> Row:
-    """One line; ratio = how many times less than the reference."""
-    ratio = None if reference is None else round(reference / value, 2)
-    return {"name": name, "value": round(value, 4), "unit": unit, "ratio": ratio,
-            "reference": None if reference is None else round(reference, 4)}  # fmt: skip
+    full_size: Literal["off", "parts", "whole"] | None = None
+    """the networks of config/paper.yaml: each part of the samplers once, or whole samplers too (default:
+    whole on CUDA; parts on a CPU, minutes)"""
 
 
 def bench_sampling(config_path: Path | None) -> list[Row]:
     """One object from image to Gaussians: 3D-aware at 4 steps against two-stage at 50, taken in turns."""
-    from aligncvc.cameras import orbit
+    from aligncvc.benches.weights import input_image, rig
     from aligncvc.config import Method
     from aligncvc.pair import load_pretrained
     from aligncvc.sample.batch import sample_one
 
     config = load_config(config_path)
     generator, reconstructor = load_pretrained(config)
-    render = config.render
-    azimuths = [360.0 * i / render.ring_views for i in render.rig_indices]
-    cameras = orbit(
-        azimuths,
-        render.elevation_deg,
-        distance=render.distance,
-        fov_y_deg=render.fov_y_deg,
-        size_px=render.size_px,
-    )
-    image = torch.rand(3, render.size_px, render.size_px, generator=torch.Generator().manual_seed(0))
+    cameras, image = rig(config), input_image(config)
     methods = {"fifty": Method(sampler="two_stage", steps=50), "four": Method(steps=4)}
     seconds: dict[str, list[float]] = {name: [] for name in methods}
     calls = {}
@@ -144,6 +130,7 @@ def bench_demo(console: Console) -> list[Row]:
 
 def main() -> None:
     args = tyro.cli(Args)
+    from aligncvc.benches.full_size import bench_full_size
     from aligncvc.splat.bench import bench_splat
 
     console = Console()
@@ -153,13 +140,19 @@ def main() -> None:
     rows += bench_metrics(args.config)
     rows += bench_blender()
     rows += bench_demo(console) if args.demo else demo_evaluation(PROJECT_ROOT / "results")
+    console.print("networks at full size ...")
+    measured, left_out = bench_full_size(mode=args.full_size)
+    rows += measured
     device = hardware()
     write_json(args.out, [{**r, "hardware": device} for r in rows])
-    table = Table("name", "value", "unit", "reference", "ratio", title=device)
+    columns = ("name", "value", "unit", "reference", "ratio", "note")
+    table = Table(*columns, title=device)
     for r in rows:
-        table.add_row(*(f"{r[k]:.4g}" if isinstance(r[k], float) else str(r[k] if r[k] is not None else "")
-                        for k in ("name", "value", "unit", "reference", "ratio")))  # fmt: skip
+        cells = (r.get(column) for column in columns)
+        table.add_row(*(f"{c:.4g}" if isinstance(c, float) else str("" if c is None else c) for c in cells))
     console.print(table)
+    for sentence in left_out:
+        console.print(sentence, highlight=False)
 
 
 if __name__ == "__main__":

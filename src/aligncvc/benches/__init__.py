@@ -1,0 +1,1 @@
+"""Speed and memory of the full-size networks (`python -m aligncvc.benches.full_size`)."""
