@@ -336,6 +336,15 @@ class Config(Section):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _monitor_needs_no_normals(self) -> Config:
+        if self.align.monitor_every and self.mvg.domains == "both":
+            raise ValueError(
+                f"align.monitor_every is {self.align.monitor_every}, and its distances need latents of true "
+                "normals, which are not read: set it to 0, or mvg.domains to colours"
+            )
+        return self
+
     @cached_property
     def protocol(self) -> Protocol:
         """How evaluation objects are chosen, rendered and scored. UserError if its file is unusable."""

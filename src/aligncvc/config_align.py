@@ -155,11 +155,17 @@ class Align(Section):
     bf16: bool = Field(
         False, description="bfloat16 where accelerate allows it; on processors without it slower, not faster"
     )
+    gradient_checkpointing: bool = Field(
+        False,
+        description="keep no activations inside the networks' blocks and compute them once more in the "
+        "backward pass: less memory, more time, the same gradients",
+    )
     save_every: int = Field(10, ge=1, description="steps between full resumable states")
     monitor_every: int = Field(
         0,
         ge=0,
-        description="steps between student-teacher distances on a fixed batch; 0: never",
+        description="steps between student-teacher distances on a fixed batch; 0: never, which "
+        "mvg.domains: both needs",
     )
 
     @model_validator(mode="after")

@@ -38,8 +38,9 @@ BACKGROUND = 1.0
 class StepResult:
     """What one 3D-aware step yields for B objects and V views.
 
-    views: (B, V, 3, H, W) generated views x0_hat in [0, 1]; latents: (B, V, C, h, w) predicted clean latents;
-    gaussians: batched over B; renderings: (B, V, 3, H, W) of the Gaussians at the same cameras, on white.
+    views: (B, V, 3, H, W) generated views x0_hat in [0, 1], at the generator's size; latents: (B, V, C, h, w)
+    predicted clean latents; gaussians: batched over B; renderings: (B, V, 3, H', W') of the Gaussians at the
+    same cameras, at the cameras' size, on white. `views.at_common_size` makes the two comparable.
     """
 
     views: Tensor
@@ -124,9 +125,9 @@ def aware_step(
 ) -> StepResult:
     """One step: predict clean views, reconstruct, render.
 
-    z: (B, V, C, h, w) at `timestep`; cameras: (B, V, 4, 4) relative to the input view, at the models' size.
-    grad_3d False keeps reconstruction and rendering out of the autograd graph (soft alignment needs only
-    the latents); the caller decides about gradients as a whole with torch.no_grad().
+    z: (B, V, C, h, w) at `timestep`; cameras: (B, V, 4, 4) relative to the input view, at the renderings'
+    size. grad_3d False keeps reconstruction and rendering out of the autograd graph (soft alignment needs
+    only the latents); the caller decides about gradients as a whole with torch.no_grad().
     """
     views, latents = generate(generator, z, timestep, condition, guidance_scale, part)
     with torch.set_grad_enabled(grad_3d and torch.is_grad_enabled()):
@@ -135,10 +136,20 @@ def aware_step(
 
 
 def renoise(
-    generator: MultiViewGenerator, renderings: Tensor, noise: Tensor, timestep: int, part: Part = _no_part
+    generator: MultiViewGenerator,
+    renderings: Tensor,
+    noise: Tensor,
+    timestep: int,
+    part: Part = _no_part,
+    *,
+    predicted: Tensor | None = None,
 ) -> Tensor:
-    """Encode renderings (B, V, 3, H, W) and noise them to the next timestep with fresh noise."""
+    """Encode renderings (B, V, 3, H, W) and noise them to the next timestep with fresh noise.
+
+    predicted: the clean latents (B, V, C, h, w) of the step that made the renderings. A generator of normals
+    and colours keeps its normals from them, since renderings have none; one of colours only ignores them.
+    """
     timesteps = torch.full((renderings.shape[0],), timestep, dtype=torch.long, device=renderings.device)
     with part("encode"):
-        latents = generator.encode(renderings)
+        latents = generator.encode_renderings(renderings, predicted)
     return generator.add_noise(latents, noise, timesteps)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
 from aligncvc.cameras import Cameras, load_cameras, save_cameras
 from aligncvc.errors import UserError
@@ -60,6 +61,35 @@ def composite(rgba: Tensor, background: float) -> Tensor:
     """(..., 4, H, W) straight alpha -> (..., 3, H, W) over a constant background."""
     alpha = rgba[..., 3:, :, :]
     return rgba[..., :3, :, :] * alpha + background * (1 - alpha)
+
+
+def at_common_size(*images: Tensor) -> tuple[Tensor, ...]:
+    """Stacks of images (..., C, H, W) at one size: the smallest height and width among them.
+
+    The one rule by which generated views, renderings and ground truth of different sizes are compared: the
+    larger are reduced, nothing is enlarged. What has that size already comes back as it is.
+    """
+    size = min(i.shape[-2] for i in images), min(i.shape[-1] for i in images)
+    return tuple(reduced(i, size) for i in images)
+
+
+def reduced(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Images (..., C, H, W) at a height and width that are not larger; differentiable.
+
+    Means over whole blocks of pixels where both sides divide, else bilinear with antialiasing. Raises
+    ValueError if an image would grow.
+    """
+    height, width = images.shape[-2:]
+    if (height, width) == size:
+        return images
+    if height < size[0] or width < size[1]:
+        raise ValueError(f"images of {width}x{height} pixels cannot be reduced to {size[1]}x{size[0]}")
+    rows = images.reshape(-1, *images.shape[-3:])
+    if height % size[0] or width % size[1]:
+        rows = F.interpolate(rows, size, mode="bilinear", antialias=True, align_corners=False)
+    else:
+        rows = F.interpolate(rows, size, mode="area")
+    return rows.view(*images.shape[:-2], *size)
 
 
 def save_png(path: Path | str, image: Tensor) -> None:

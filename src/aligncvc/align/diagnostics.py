@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -12,6 +14,7 @@ from aligncvc.metrics import psnr
 from aligncvc.mvg import MultiViewGenerator
 from aligncvc.renderset import RenderSet
 from aligncvc.rollout import StepResult, clamp_straight_through
+from aligncvc.views import at_common_size
 
 MONITORED_OBJECTS = 8
 """Objects of the fixed batch; with their views they are the sets whose distances are logged."""
@@ -35,19 +38,22 @@ def image_diagnostics(result: StepResult, truth: Tensor) -> dict[str, float]:
 
     residual_psnr: generated views to renderings at the same poses; gt_psnr, views_gt_psnr: renderings and
     views to ground truth, in dB. sharpness and saturation: ratio of the views' to ground truth's, 1 = alike.
+    Each comparison is at the smaller size of its two sides.
     """
     views, renderings = result.views, result.renderings
+    views_pair, renderings_pair = at_common_size(views, truth), at_common_size(renderings, truth)
 
-    def ratio(measure: Tensor, reference: Tensor) -> float:
-        return float(measure / reference.clamp_min(1e-6))
+    def ratio(measure: Callable[[Tensor], Tensor], sides: tuple[Tensor, ...]) -> float:
+        ours, reference = map(measure, sides)
+        return float(ours / reference.clamp_min(1e-6))
 
     return {
-        "residual_psnr": float(psnr(views, renderings).mean()),
-        "gt_psnr": float(psnr(renderings, truth).mean()),
-        "views_gt_psnr": float(psnr(views, truth).mean()),
-        "sharpness": ratio(gradient_magnitude(views), gradient_magnitude(truth)),
-        "sharpness_renderings": ratio(gradient_magnitude(renderings), gradient_magnitude(truth)),
-        "saturation": ratio(saturation(views), saturation(truth)),
+        "residual_psnr": float(psnr(*at_common_size(views, renderings)).mean()),
+        "gt_psnr": float(psnr(*renderings_pair).mean()),
+        "views_gt_psnr": float(psnr(*views_pair).mean()),
+        "sharpness": ratio(gradient_magnitude, views_pair),
+        "sharpness_renderings": ratio(gradient_magnitude, renderings_pair),
+        "saturation": ratio(saturation, views_pair),
     }
 
 
@@ -56,7 +62,8 @@ class Monitor:
 
     On one batch of training objects: their ground-truth latents, noised to the sampler's timesteps in turn
     with fixed noise, are denoised in one guided call and decoded. Teacher and truth never change and are
-    evaluated once. The sets are small, so the distances compare with each other only.
+    evaluated once. The sets are small, so the distances compare with each other only. Ground truth is reduced
+    to the views' size. Colours only: true normals in the generator's frame are not read.
     """
 
     def __init__(
@@ -79,7 +86,8 @@ class Monitor:
         own = self._features(self._views(student))
         if self.fixed is None:
             with teacher.adapters_off():
-                self.fixed = self._features(self._views(teacher)), self._features(self.batch.views)
+                views, truth = at_common_size(self._views(teacher), self.batch.views)
+            self.fixed = self._features(views), self._features(truth)
         theirs, truth = self.fixed
         return {
             "fd_student_teacher": frechet_distance(own, theirs),

@@ -90,14 +90,17 @@ def post_training(
     networks: list[nn.Module] = [trainer.generator, trainer.reconstructor]
     networks += [n for n in (trainer.discriminator, trainer.lpips) if n is not None]
     if variant.endswith("teacher_copy"):
-        trainer.teacher = load_pretrained(config)[0].to(trainer.device)
-        for name, part in trainer.generator.named_children():
-            if (
-                name != "unet"
-            ):  # the VAE and the image encoder do not differ: only the denoiser is needed twice
-                setattr(trainer.teacher, name, part)
+        hold_teacher_twice(trainer)
         networks.append(trainer.teacher)
     return trainer.step, networks
+
+
+def hold_teacher_twice(trainer: Trainer) -> None:
+    """Give the trainer's teacher a denoiser of its own, which shows what sharing one saves."""
+    trainer.teacher = load_pretrained(trainer.config)[0].to(trainer.device)
+    for name, part in trainer.generator.named_children():
+        if name != "unet":  # the VAE and the image encoder do not differ: only the denoiser is needed twice
+            setattr(trainer.teacher, name, part)
 
 
 def size_mb(networks: Iterable[nn.Module]) -> float:

@@ -11,7 +11,6 @@ The student is the teacher plus LoRA; the reconstructor trains in full. docs/met
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 
 import torch
 from accelerate import Accelerator
@@ -23,6 +22,7 @@ from aligncvc.align.batches import Batch, draw_batch, unrolled_steps
 from aligncvc.align.diagnostics import Monitor, image_diagnostics
 from aligncvc.align.judges import load_discriminator
 from aligncvc.align.losses import rate_factor, reconstruction_loss
+from aligncvc.align.processes import average_and_clip, averaged_record
 from aligncvc.align.state import Ema, ParameterState
 from aligncvc.config import Config
 from aligncvc.config_align import Align, AlignRun
@@ -30,14 +30,11 @@ from aligncvc.encoders import load_lite0, load_lpips
 from aligncvc.errors import UserError
 from aligncvc.mvg import Condition
 from aligncvc.pair import attach_lora, load_pretrained
+from aligncvc.recon.base import checkpoint_gradients
 from aligncvc.renderset import RenderSet
 from aligncvc.rollout import BACKGROUND, StepResult, aware_step, renoise, timesteps_for
 from aligncvc.splat import rasterise
 from aligncvc.streams import torch_stream
-
-MAX_GRAD_NORM = 1.0
-"""Each network's gradient is clipped to this norm on its own, so neither loss drowns the other network."""
-
 
 R1_EVERY = 4
 """The discriminator's gradient penalty is taken every so many steps, so many times as strong."""
@@ -84,6 +81,9 @@ class Trainer:
         # The teacher is the generator with its LoRA off; another object here would be a second copy of it.
         self.teacher = self.generator
         self.reconstructor.to(self.device).requires_grad_(True)
+        if self.align.gradient_checkpointing:
+            self.generator.checkpoint_gradients()
+            checkpoint_gradients(self.reconstructor)
         self.recon_parameters = dict(self.reconstructor.named_parameters())
         self.rates = (self.align.lr_student, self.align.lr_recon)
         self.optimiser = torch.optim.AdamW(
@@ -130,7 +130,10 @@ class Trainer:
             )
 
     def step(self, index: int) -> dict[str, float]:
-        """One iteration; returns its record. Raises UserError if the loss is not finite."""
+        """One iteration; returns its record, averaged over processes.
+
+        Raises UserError if the loss is not finite.
+        """
         started = time.perf_counter()
         factor = rate_factor(index, self.steps, self.align.warmup_steps, self.align.lr_final)
         for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
@@ -161,13 +164,13 @@ class Trainer:
         total.backward()
         record |= {f"loss_{name}": float(value.detach()) for name, value in losses.items()}
         record |= facts | {"lr_factor": factor}
-        record["grad_student"] = self.average_and_clip(self.lora.values())
-        record["grad_recon"] = self.average_and_clip(self.recon_parameters.values())
+        record["grad_student"] = average_and_clip(self.accelerator, self.lora.values())
+        record["grad_recon"] = average_and_clip(self.accelerator, self.recon_parameters.values())
         self.optimiser.step()
         self.ema.update()
         record |= image_diagnostics(result, batch.views)
         record["seconds"] = round(time.perf_counter() - started, 4)
-        return record
+        return averaged_record(self.accelerator, record)
 
     def roll_out(self, batch: Batch, k: int) -> tuple[StepResult, Condition]:
         """Steps 1..k-1 of 3D-aware sampling without gradient, then step k with it."""
@@ -181,7 +184,7 @@ class Trainer:
                     self.generator, self.reconstructor, z, now, condition, batch.cameras, guidance
                 )
                 noise = batch.noise(shape, seed, "renoise", following)
-                z = renoise(self.generator, result.renderings, noise, following)
+                z = renoise(self.generator, result.renderings, noise, following, predicted=result.latents)
         result = aware_step(
             self.generator,
             self.reconstructor,
@@ -226,7 +229,7 @@ class Trainer:
         return losses, facts
 
     def to_truth(self, images: Tensor, truth: Tensor) -> Tensor:
-        """The reconstruction loss of images (B, V, 3, H, W) to ground truth (B, V, 4, H, W), a scalar."""
+        """The reconstruction loss of images (B, V, 3, H, W) to ground truth (B, V, 4, H', W'), a scalar."""
         assert self.lpips is not None
         return reconstruction_loss(
             self.lpips, images, truth, self.align.mse_weight, self.align.foreground_weight
@@ -248,7 +251,7 @@ class Trainer:
                 lazy,
             )
         judged.loss.backward()
-        norm = self.average_and_clip(self.heads)
+        norm = average_and_clip(self.accelerator, self.heads)
         self.heads_optimiser.step()
         loss = float(judged.loss.detach())
         return {"loss_d": loss, "grad_d": norm, "d_real": judged.real, "d_fake": judged.fake}
@@ -268,14 +271,6 @@ class Trainer:
         return Augmentation.draw(
             [torch_stream(self.config.seed, *name, "augment", who) for name in batch.names], views
         )
-
-    def average_and_clip(self, parameters: Iterable[nn.Parameter]) -> float:
-        """Average gradients over processes, clip their norm; return the norm before clipping."""
-        chosen = [p for p in parameters if p.grad is not None]
-        if self.accelerator.num_processes > 1:
-            for parameter in chosen:
-                parameter.grad = self.accelerator.reduce(parameter.grad, reduction="mean")
-        return float(nn.utils.clip_grad_norm_(chosen, MAX_GRAD_NORM)) if chosen else 0.0
 
     def results(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """(LoRA, reconstructor) state dicts holding the averaged weights."""

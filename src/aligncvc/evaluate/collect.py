@@ -11,6 +11,7 @@ from aligncvc.encoders.inception import FidInception
 from aligncvc.evaluate.distribution import distribution_family, embed_images
 from aligncvc.evaluate.fid import fid_family
 from aligncvc.evaluate.subject import Subject, Value
+from aligncvc.views import at_common_size
 
 
 @dataclass
@@ -24,16 +25,25 @@ class Features:
     truth: dict[str, Tensor] = field(default_factory=dict)
     fid_drawn: dict[tuple[str, int], Tensor] = field(default_factory=dict)
     fid_truth: dict[str, Tensor] = field(default_factory=dict)
+    size: tuple[int, int] | None = None
+    """Height and width that Lite0 saw."""
 
     def add(self, subject: Subject, drawn: Tensor | None) -> None:
-        """drawn: `draw_scored(subject)`, None without a model."""
+        """drawn: `draw_scored(subject)`, None without a model.
+
+        Features depend on the size, so views, renderings and truth are taken at the smallest of theirs.
+        """
         key = subject.object, subject.seed
+        given = {"views": subject.views, "renders": subject.renders, "truth": subject.rig_truth}
+        there = {name: images for name, images in given.items() if images is not None}
+        alike = dict(zip(there, at_common_size(*there.values()), strict=True))
+        self.size = alike["truth"].shape[-2], alike["truth"].shape[-1]
         if subject.object not in self.truth:
-            self.truth[subject.object] = embed_images(self.encoder, subject.rig_truth)
-        if subject.views is not None:
-            self.views[key] = embed_images(self.encoder, subject.views)
-        if subject.renders is not None:
-            self.renders[key] = embed_images(self.encoder, subject.renders)
+            self.truth[subject.object] = embed_images(self.encoder, alike["truth"])
+        if "views" in alike:
+            self.views[key] = embed_images(self.encoder, alike["views"])
+        if "renders" in alike:
+            self.renders[key] = embed_images(self.encoder, alike["renders"])
         if self.fid is not None and drawn is not None:
             self.fid_drawn[key] = self.fid.embed(drawn)
             if subject.object not in self.fid_truth:

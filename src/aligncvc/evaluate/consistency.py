@@ -38,6 +38,7 @@ from aligncvc.gaussians import Gaussians
 from aligncvc.renderset import batched
 from aligncvc.splat import Rendering, rasterise
 from aligncvc.splat.constants import ALPHA_MIN
+from aligncvc.views import at_common_size
 
 Halves = Literal["adjacent", "even-odd"]
 
@@ -84,10 +85,11 @@ def residual(subject: Subject, metrics: Mapping[str, Metric]) -> Iterator[Value]
 def matched_pose_residual(views: Tensor, renders: Tensor, metrics: Mapping[str, Metric]) -> dict[str, Tensor]:
     """Score generated views against renderings at the same poses.
 
-    views, renders: (K, V, 3, H, W) in [0, 1], one set for each kept sampling step. metrics: by name.
-    Returns `residual_<name>` -> (K, V). Raises UserError if the two shapes differ.
+    views, renders: (K, V, 3, H, W) in [0, 1], one set for each kept sampling step, compared at the smaller of
+    their sizes (`views.at_common_size`). metrics: by name. Returns `residual_<name>` -> (K, V). Raises
+    UserError if they are not as many.
     """
-    if views.shape != renders.shape or views.ndim != 5:
+    if views.shape[:-2] != renders.shape[:-2] or views.ndim != 5:
         raise UserError(
             f"generated views {tuple(views.shape)} and renderings {tuple(renders.shape)} do not match; "
             "sample the object again"
@@ -96,9 +98,12 @@ def matched_pose_residual(views: Tensor, renders: Tensor, metrics: Mapping[str, 
 
 
 def delta(subject: Subject, metrics: Mapping[str, Metric]) -> Iterator[Value]:
-    """`delta_<metric>`: generated views' score against ground truth minus the renderings', at the rig."""
-    views, renders = _given(subject.views), _given(subject.renders)
-    truth = subject.rig_truth.expand_as(views)
+    """`delta_<metric>`: generated views' score against ground truth minus the renderings', at the rig.
+
+    All three at the smallest of their sizes: a difference of scores at two sizes would not be 0 for equals.
+    """
+    views, renders, truth = at_common_size(_given(subject.views), _given(subject.renders), subject.rig_truth)
+    truth = truth.expand_as(views)
     for name, metric in metrics.items():
         curve = _scores(metric, views, truth) - _scores(metric, renders, truth)
         for step, values in enumerate(curve, start=1):
@@ -204,7 +209,8 @@ def depth_mae(one: Rendering, other: Rendering) -> Tensor:
 
 
 def _scores(metric: Metric, images: Tensor, target: Tensor) -> Tensor:
-    """(K, P, 3, H, W) twice -> (K, P)."""
+    """(K, P, 3, H, W) twice, compared at the smaller of their sizes -> (K, P)."""
+    images, target = at_common_size(images, target)
     return metric(images.flatten(0, 1), target.flatten(0, 1)).view(images.shape[:2])
 
 

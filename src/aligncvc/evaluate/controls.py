@@ -38,7 +38,7 @@ from aligncvc.sample.batch import Cost, save_sampled
 from aligncvc.sample.measure import Stopwatch
 from aligncvc.splat import rasterise
 from aligncvc.streams import numpy_stream
-from aligncvc.views import composite
+from aligncvc.views import composite, reduced
 
 JITTER_GAIN = 0.15
 """Each colour channel of a jittered view is multiplied by 1 +- this (uniform) ..."""
@@ -126,6 +126,12 @@ CONTROLS: dict[str, ControlViews] = {
 """By name, the best first."""
 
 
+def generator_sized(views: Tensor, config: Config) -> Tensor:
+    """Views (V, 3, H, W) reduced to the side of the generator's own views, if that is smaller."""
+    side = min(config.mvg.size_px or views.shape[-1], *views.shape[-2:])
+    return reduced(views, (side, side))
+
+
 @torch.no_grad()
 def reconstruct(reconstructor: nn.Module, images: Tensor, cameras: Cameras) -> tuple[Sampled, Cost]:
     """What the path makes of views (V, 3, H, W): a sample of one step, no call of the generator."""
@@ -141,8 +147,9 @@ def reconstruct(reconstructor: nn.Module, images: Tensor, cameras: Cameras) -> t
 def control_set(config: Config, control: str, manifest: Path, out: Path) -> None:
     """Every object of the manifest times every seed, in the layout of `python -m aligncvc.sample`.
 
-    An object that cannot be read is listed under "failed" and the others go on. Raises UserError for an
-    unknown control, missing weights, or more failures than render.max_failure_rate allows.
+    Views have the generator's size if that is smaller than the renders', so that controls and methods are
+    judged alike. An object that cannot be read is listed under "failed" and the others go on. Raises
+    UserError for an unknown control, missing weights, or more failures than render.max_failure_rate allows.
     """
     if control not in CONTROLS:
         raise UserError(f"there is no control {control!r}; choose one of {', '.join(CONTROLS)}")
@@ -156,12 +163,13 @@ def control_set(config: Config, control: str, manifest: Path, out: Path) -> None
         )
     reconstructor = load_judge(config).to(device)
     first_images, first_cameras = next(iter(objects.values())).rig_from(0)
-    reconstruct(reconstructor, first_images.to(device), first_cameras.to(device))  # warm-up, thrown away
+    first_images = generator_sized(first_images, config).to(device)
+    reconstruct(reconstructor, first_images, first_cameras.to(device))  # warm-up, thrown away
     entries, method = [], CONTROL_PREFIX + control
     for name, posed in objects.items():
         cameras = posed.rig_from(0)[1].to(device)
         for seed in config.seeds:
-            views = CONTROLS[control](name, objects, config.seed, seed).to(device)
+            views = generator_sized(CONTROLS[control](name, objects, config.seed, seed), config).to(device)
             sampled, cost = reconstruct(reconstructor, views, cameras)
             path = f"{name}/seed{seed}"
             facts = {

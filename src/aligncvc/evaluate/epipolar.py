@@ -61,7 +61,7 @@ def epipolar_family(subject: Subject, tools: EpipolarTools) -> Iterator[Value]:
     as FINAL_STEP. Pairs are neighbours of the closed ring. Nothing without either.
     """
     if subject.views is not None and len(subject.rig) >= DENSE_RIG:
-        cameras = subject.truth.cameras[subject.rig]
+        cameras = subject.truth.cameras[subject.rig].resized(*reversed(subject.views.shape[-2:]))
         for step, views in enumerate(subject.views, start=1):
             seen = (views.min(1, keepdim=True).values < WHITE).to(views.dtype)
             scores = ring_scores(torch.cat([views, seen], 1), cameras, tools)

@@ -27,6 +27,7 @@ from aligncvc.evaluate.image import (
 )
 from aligncvc.evaluate.records import FINAL_STEP, MEAN_VIEW
 from aligncvc.evaluate.subject import Subject, Value
+from aligncvc.views import at_common_size
 
 
 @dataclass(frozen=True)
@@ -117,15 +118,18 @@ def image_family(subject: Subject, tools: ImageTools, images: Tensor | None = No
 def views_family(subject: Subject, tools: ImageTools) -> Iterable[Value]:
     """Generated views against ground truth at the rig's poses, on white, after each kept sampling step.
 
+    Where the sizes differ, at the smaller one (`views.at_common_size`).
+
     views_psnr, views_ssim, views_lpips, views_fg_psnr: each view (ring index) and their mean for steps
     1..K; the last step's means once more as FINAL_STEP. Nothing for a subject without generated views.
     """
     if subject.views is None:
         return
     steps, poses = subject.views.shape[:2]
-    generated = subject.views.flatten(0, 1)
-    target = subject.rig_truth.repeat(steps, 1, 1, 1)
-    alpha = subject.truth[subject.rig].alpha.repeat(steps, 1, 1, 1)
+    generated, target, alpha = at_common_size(
+        subject.views.flatten(0, 1), subject.rig_truth, subject.truth[subject.rig].alpha
+    )
+    target, alpha = target.repeat(steps, 1, 1, 1), alpha.repeat(steps, 1, 1, 1)
     results = {
         "views_psnr": psnr(generated, target),
         "views_ssim": ssim(generated, target),

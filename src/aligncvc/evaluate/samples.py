@@ -53,18 +53,30 @@ def read_manifest(folder: Path) -> SampleManifest:
 
 
 def read_steps(path: Path, posed: PosedObject) -> tuple[Tensor, Tensor]:
-    """Generated views and renderings of the kept steps, each (K, V, 3, H, W) in [0, 1]."""
+    """Generated views and renderings of the kept steps, each (K, V, 3, H, W) in [0, 1].
+
+    Renderings have the size of the renders; views that of the generator, which may be another. Raises
+    UserError if the file is missing or odd.
+    """
     try:
         with np.load(path, allow_pickle=False) as arrays:
             views, renders = arrays["views"], arrays["renders"]
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is not a readable steps.npz ({error}); sample the object again") from error
-    wanted = (len(posed.rig), *posed.views.rgba.shape[-2:], 3)
-    for name, array in (("views", views), ("renders", renders)):
-        if array.dtype != np.uint8 or array.ndim != 5 or array.shape[1:] != wanted or not len(array):
+    rig, (height, width) = len(posed.rig), posed.views.rgba.shape[-2:]
+    for name, array, size in (("views", views, None), ("renders", renders, (height, width))):
+        right = (
+            array.dtype == np.uint8
+            and array.ndim == 5
+            and array.size > 0
+            and array.shape[:1] == renders.shape[:1]
+        )
+        right = right and array.shape[1::3] == (rig, 3) and (size is None or array.shape[2:4] == size)
+        if not right:
+            sides = "height, width" if size is None else f"{height}, {width}"
             raise UserError(
-                f"{path} holds {name} {array.dtype}{array.shape}, expected uint8 (K, "
-                f"{', '.join(map(str, wanted))}); sample with the configuration of the renders"
+                f"{path} holds {name} {array.dtype}{array.shape}, expected uint8 (K, {rig}, {sides}, 3) with "
+                "the K of the renders; sample with the configuration of the renders"
             )
     images = [torch.from_numpy(a).permute(0, 1, 4, 2, 3).float() / 255 for a in (views, renders)]
     return images[0], images[1]

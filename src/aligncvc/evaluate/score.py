@@ -31,7 +31,7 @@ from aligncvc.evaluate.subject import Subject, Value
 from aligncvc.evaluate.tools import Tools
 from aligncvc.protocols import Protocol
 from aligncvc.renderset import PosedObject, RenderSet
-from aligncvc.views import Views, view_facts
+from aligncvc.views import Views, reduced, view_facts
 
 TRUTH = "control:gt"
 """The control whose views are the ground truth."""
@@ -176,7 +176,7 @@ def evaluate(
     whole = replace(row, object=SET_OBJECT)
     records += as_records(whole, features.values(tools.seed))
     if method == TRUTH:  # once for the render set: embedding every ring again for each method costs seconds
-        records += as_records(whole, _floor(truth, tools))
+        records += as_records(whole, _floor(truth, tools, features.size))
     facts = {
         **truth.protocol.resolved,
         "ground_truth_sha256": truth.sha256(),
@@ -197,10 +197,15 @@ def score_subject(subject: Subject, tools: Tools, drawn: Tensor | None) -> Itera
     yield from geometry_family(subject, tools.geometry)
 
 
-def _floor(truth: Truth, tools: Tools) -> list[Value]:
-    """How far ground truth is from ground truth at other poses, by the distances between distributions."""
+def _floor(truth: Truth, tools: Tools, size: tuple[int, int] | None) -> list[Value]:
+    """How far ground truth is from ground truth at other poses, by the distances between distributions.
+
+    size: height and width at which the methods' distances are measured; None: as the renders are.
+    """
     objects = [truth.set.load(name) for name in truth.ids]
-    ring = {posed.id: embed_images(tools.encoder, posed.views.on_white()) for posed in objects}
+    rings = {posed.id: posed.views.on_white() for posed in objects}
+    seen = {name: images if size is None else reduced(images, size) for name, images in rings.items()}
+    ring = {name: embed_images(tools.encoder, images) for name, images in seen.items()}
     return floor_family(ring, objects[0].rig)
 
 

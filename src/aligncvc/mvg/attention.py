@@ -42,11 +42,12 @@ class MultiViewAttention:
 class CounterpartAttention:
     """Self-attention processor: each row and the row `distance` further on see both.
 
-    distance 0: each row sees itself alone. Half the batch joins the two domains of a view; V/2 joins the two
-    halves of an object's views.
+    distance 0: each row sees itself alone. None, half the rows, joins the two domains of a view; V/2 joins
+    the two halves of an object's views. None is no number on purpose: gradient checkpointing calls a block
+    again after batches of other lengths have been through (`arrange`).
     """
 
-    def __init__(self, distance: int = 0) -> None:
+    def __init__(self, distance: int | None = 0) -> None:
         self.distance = distance
         self.attend = AttnProcessor2_0()
 
@@ -61,12 +62,11 @@ class CounterpartAttention:
         """hidden_states (rows, T, C); rows is a multiple of 2 distance."""
         if self.distance == 0:
             return self.attend(attn, hidden_states)
-        _, tokens, channels = hidden_states.shape
-        pairs = hidden_states.reshape(-1, 2, self.distance, tokens, channels).transpose(1, 2)
+        rows, tokens, channels = hidden_states.shape
+        distance = rows // 2 if self.distance is None else self.distance
+        pairs = hidden_states.reshape(-1, 2, distance, tokens, channels).transpose(1, 2)
         seen = self.attend(attn, pairs.reshape(-1, 2 * tokens, channels))
-        return (
-            seen.reshape(-1, self.distance, 2, tokens, channels).transpose(1, 2).reshape(hidden_states.shape)
-        )
+        return seen.reshape(-1, distance, 2, tokens, channels).transpose(1, 2).reshape(hidden_states.shape)
 
 
 class CrossDomainBlock(BasicTransformerBlock):
@@ -119,8 +119,11 @@ def _processor(attention: str) -> Any:
     return CounterpartAttention() if attention == "attn_joint_mid" else AttnProcessor2_0()
 
 
-def arrange(unet: Any, views: int, distance: int) -> None:
-    """Tell the processors how the next batch's rows belong together: V, and the distance of counterparts."""
+def arrange(unet: Any, views: int, distance: int | None) -> None:
+    """Tell the processors how the next batch's rows belong together: V, and the distance of counterparts.
+
+    Between a checkpointed forward pass and its backward pass neither may change; the length of batches may.
+    """
     for processor in unet.attn_processors.values():
         if isinstance(processor, MultiViewAttention):
             processor.views = views

@@ -56,6 +56,14 @@ class MultiViewGenerator(nn.Module, ABC):
     def encode(self, images: Tensor) -> Tensor:
         """(B, V, 3, H, W) in [0, 1] -> latents (B, V, C, h, w); the mode, not a sample; differentiable."""
 
+    def encode_renderings(self, renderings: Tensor, predicted: Tensor | None = None) -> Tensor:
+        """Clean latents (B, V, C, h, w) whose colours are those of renderings (B, V, 3, H, W).
+
+        predicted: the clean latents that the renderings were made from; what renderings do not show is kept
+        from there. Generators of colours alone do not need it.
+        """
+        return self.encode(renderings)
+
     @abstractmethod
     def decode(self, latents: Tensor) -> Tensor:
         """Latents (B, V, C, h, w) -> images (B, V, 3, H, W), about [0, 1] and not clamped; differentiable."""
@@ -99,6 +107,14 @@ class MultiViewGenerator(nn.Module, ABC):
         if self.scheduler.config.prediction_type == "epsilon":
             return Prediction(x0=(z_t - sigma * raw) / signal, eps=raw)
         return Prediction(x0=signal * z_t - sigma * raw, eps=sigma * z_t + signal * raw)
+
+    def checkpoint_gradients(self) -> None:
+        """Keep no activations inside the denoiser's and autoencoder's blocks: a backward pass repeats them.
+
+        Only where a gradient is asked for; values and gradients stay the same.
+        """
+        self.unet.enable_gradient_checkpointing()
+        self.vae.enable_gradient_checkpointing()
 
     @contextmanager
     def adapters_off(self) -> Iterator[None]:

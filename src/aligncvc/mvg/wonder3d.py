@@ -120,12 +120,23 @@ class Wonder3D(MultiViewGenerator):
         if images.shape[2] != 3 * len(self.domains):
             raise UserError(
                 f"mvg.domains is {self.config.domains!r} and views with {images.shape[2]} channels were "
-                "given: renderings have no normals to encode; use the two-stage sampler, or mvg.domains: "
-                "colours"
+                "given: colours have no normals to encode; give normals before them, or the latents that "
+                "renderings were made from (encode_renderings), or set mvg.domains: colours"
             )
-        rows = by_domain(images, len(self.domains))
+        return self._encode(images)
+
+    def encode_renderings(self, renderings: Tensor, predicted: Tensor | None = None) -> Tensor:
+        """With both domains, the predicted normals' latents with the renderings' colours; else `encode`."""
+        if len(self.domains) == 1 or predicted is None:
+            return self.encode(renderings)
+        return torch.cat([predicted[:, :, : -self.latent_channels], self._encode(renderings)], 2)
+
+    def _encode(self, images: Tensor) -> Tensor:
+        """Images (B, V, 3 N, H, W) of any N domains -> latents (B, V, N C, h, w)."""
+        domains = images.shape[2] // 3
+        rows = by_domain(images, domains)
         latents = self.vae.encode(resized(rows, self.size_px) * 2 - 1).latent_dist.mode()
-        return by_object(latents, len(self.domains), len(images)) * self.scaling_factor
+        return by_object(latents, domains, len(images)) * self.scaling_factor
 
     def decode(self, latents: Tensor) -> Tensor:
         """The colours; `decode_domains` has the normals too."""
@@ -156,7 +167,7 @@ class Wonder3D(MultiViewGenerator):
     def raw_prediction(self, z_t: Tensor, timesteps: Tensor, condition: Condition) -> Tensor:
         batch, views = z_t.shape[:2]
         domains = len(self.domains)
-        arrange(self.unet, views, self._counterpart(batch, views))
+        arrange(self.unet, views, self._counterpart(views))
         noisy = by_domain(z_t, domains)
         clean = condition.latents.repeat_interleave(views, 0).repeat(domains, 1, 1, 1)
         output = self.unet(
@@ -167,10 +178,10 @@ class Wonder3D(MultiViewGenerator):
         ).sample
         return by_object(output, domains, batch)
 
-    def _counterpart(self, batch: int, views: int) -> int:
-        """How many rows further on a row's counterpart in cross-domain attention is; 0: it has none."""
+    def _counterpart(self, views: int) -> int | None:
+        """How many rows further on a row's counterpart in cross-domain attention is; None: half the rows."""
         if len(self.domains) == 2:
-            return batch * views
+            return None
         if self.config.colours_alone == "self":
             return 0
         if views % 2:

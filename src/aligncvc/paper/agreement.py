@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from scipy.ndimage import find_objects, label, uniform_filter
 
 from aligncvc.evaluate.catalogue import CATALOGUE
 from aligncvc.paper.charts import line_panel
-from aligncvc.paper.data import Material
+from aligncvc.paper.data import Material, Steps
 from aligncvc.paper.panels import Drawn, Sheet
 from aligncvc.paper.style import INK, LEAD_COLOUR, MARK, QUIET, WIDTH_IN, method_colours, show
 from aligncvc.renderset import PosedObject
+from aligncvc.views import at_common_size
 
 APART = 0.15
 """Mean absolute difference of the colour channels above which two pixels disagree ..."""
@@ -50,6 +52,13 @@ def disagreement(view: np.ndarray, render: np.ndarray) -> Box | None:
         (columns.stop - columns.start) / width,
         (rows.stop - rows.start) / height,
     )
+
+
+def alike(views: np.ndarray, renders: np.ndarray) -> Steps:
+    """Kept steps (K, V, H, W, 3) at the smaller size of the two, by the rule of `views.at_common_size`."""
+    stacks = at_common_size(*(torch.from_numpy(s).movedim(-1, -3) for s in (views, renders)))
+    small = [stack.movedim(-3, -1).numpy() for stack in stacks]
+    return small[0], small[1]
 
 
 def mark(axes: Axes, box: Box | None) -> None:
@@ -128,7 +137,7 @@ def _method(
     """Two rows of images at the first and the last step; returns the residuals in words."""
     steps = material.steps(name, posed)
     assert steps is not None
-    views, renders = steps
+    views, renders = alike(*steps)
     count, last = views.shape[1], len(views) - 1
     lead = name == material.lead
     method = material.config.sample.methods[name]

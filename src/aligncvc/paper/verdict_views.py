@@ -27,6 +27,7 @@ from aligncvc.paper.data import SampleSet
 from aligncvc.paper.verdict_rules import RENDERINGS
 from aligncvc.recon.judge import load_judge
 from aligncvc.renderset import PosedObject, RenderSet
+from aligncvc.views import at_common_size
 
 KEPT = ("heldout_psnr", "heldout_ssim", "split_psnr", "split_ssim")
 """Metrics of judged renderings that are kept, means over views."""
@@ -70,11 +71,12 @@ def measure(
                 continue
             row = _row(config, method, name, seed)
             truth = posed.views[posed.rig].on_white()
+            views, drawn, truth = at_common_size(views[-1:], drawn[-1:], truth)  # judged alike
             yield row("sharpness", sharpness(drawn[-1], truth))
             yield row("views_sharpness", sharpness(views[-1], truth))
             if method in consistent:
                 row = _row(config, RENDERINGS + method, name, seed)
-                subject = as_subject(posed, drawn[-1:], name, seed)
+                subject = as_subject(posed, drawn, name, seed)
                 with torch.no_grad():
                     values = [v for v in judged(subject, tools) if v.metric in KEPT and v.view == MEAN_VIEW]
                 yield from (row(value.metric, value.value) for value in values)

@@ -20,7 +20,8 @@ class Sampled:
     """One object's result.
 
     gaussians: unbatched. views and renderings: (S, V, 3, H, W) in [0, 1], generated views and their
-    renderings at the same cameras for each kept step; timesteps: (S,), descending. The last step is final.
+    renderings at the same cameras for each kept step, each at its own size; timesteps: (S,), descending. The
+    last step is final.
     """
 
     gaussians: Gaussians
@@ -54,13 +55,14 @@ def sample_aligncvc(
 
     with watch("encode"):
         condition = generator.encode_condition(image[None], one.c2w)
-    z = noise(0)
+    z, latents = noise(0), None
     views: list[Tensor] = []
     renderings: list[Tensor] = []
     for step, timestep in enumerate(timesteps):
         if step:
-            z = renoise(generator, renderings[-1][None], noise(step), timestep, watch)
+            z = renoise(generator, renderings[-1][None], noise(step), timestep, watch, predicted=latents)
         result = aware_step(generator, reconstructor, z, timestep, condition, one, guidance_scale, part=watch)
+        latents = result.latents
         views.append(result.views[0])
         renderings.append(result.renderings[0])
     return Sampled(result.gaussians[0], torch.stack(views), torch.stack(renderings), list(timesteps))
