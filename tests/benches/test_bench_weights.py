@@ -7,8 +7,9 @@ import torch
 from tiny_world import tiny_config
 from torch import nn
 
+from aligncvc.align.dry_step import random_weights
 from aligncvc.benches.activations import Saved, step_activations
-from aligncvc.benches.weights import QuickInit, meta_pair, numbers_of, random_pair, without_weights
+from aligncvc.benches.weights import QuickInit, meta_pair, numbers_of, random_pair
 from aligncvc.config import load_config
 from aligncvc.files import PROJECT_ROOT
 
@@ -35,7 +36,7 @@ def test_papers_networks_have_their_published_sizes_and_settings() -> None:
     generator, reconstructor = meta_pair(config)
     assert numbers_of(generator.unet) == 910_790_404
     assert numbers_of(reconstructor) / 1e6 == pytest.approx(415.04, abs=0.005)
-    bare = without_weights(config)
+    bare = random_weights(config)
     assert bare.recon.weights is None and bare.mvg.image_encoder_weights is None
     assert bare.recon.world == "first-camera" and bare.mvg.camera_table == "wonder3d-plus"
 

@@ -56,6 +56,17 @@ def test_measured_samplers_replace_the_computed_number() -> None:
     assert one["full_size_4_steps"]["ratio"] is None and "full_size_50_steps_computed" in one
 
 
+def test_a_training_step_is_compared_with_the_plain_one_if_there_is_one() -> None:
+    ours = {"seconds": 2.0, "peak_mb": 10.0, "note": "a"}
+    plain = {"seconds": 6.0, "peak_mb": 40.0, "note": "b"}
+    both = {"post-training step": ours, "plain post-training step": plain}
+    rows = by_name(bench.rows_of(both))
+    assert rows["full_size_align_step"]["ratio"] == 3 and rows["full_size_align_step_memory"]["ratio"] == 4
+    assert rows["full_size_align_step_plain_memory"]["value"] == 40
+    alone = by_name(bench.rows_of({"post-training step": ours}))
+    assert len(alone) == 2 and all(r["ratio"] is None for r in alone.values())
+
+
 def test_pieces_run_apart_and_a_lack_of_memory_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -74,14 +85,24 @@ def test_pieces_run_apart_and_a_lack_of_memory_is_said(
     assert said.startswith("full size, 4 steps: left out, since it needs about 1125899906842624.0 GiB")
 
 
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("echo warning >&2; echo 'error: no room' >&2; exit 2", "it failed: no room"),
+        ("exit 3", "it failed: its process ended with 3"),
+        ("kill -9 $$", "its process was ended by signal 9"),
+    ],
+)
 def test_a_piece_that_fails_is_left_out_with_its_reason(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    script: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = write_config(tmp_path / "tiny.yaml", batch=1)
-    monkeypatch.setitem(bench.PIECES, "none", bench.Piece(lambda *_: 0, lambda *_: {}))
-    said = bench.run_apart("none", config, "float32")
-    assert isinstance(said, str)
-    assert said.startswith("full size, none: left out, since it failed: there is no piece 'none'")
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(bench.sys, "executable", str(program))
+    monkeypatch.setitem(bench.PIECES, "parts", bench.Piece(lambda *_: 0, lambda *_: {}))
+    said = bench.run_apart("parts", write_config(tmp_path / "tiny.yaml"), "float32")
+    assert said == f"full size, parts: left out, since {reason}"
 
 
 def test_off_measures_nothing_and_unknown_pieces_are_refused(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ import psutil
 import torch
 import tyro
 
-from aligncvc.benches import sampling
+from aligncvc.benches import sampling, training
 from aligncvc.benches.rows import Row, row
 from aligncvc.benches.weights import GIB, Precision
 from aligncvc.config import Config, load_config
@@ -48,10 +48,19 @@ def whole(name: str) -> Piece:
     return Piece(sampling.memory_needed, lambda c, d, p: sampling.measure_whole(c, d, method, p))
 
 
+def training_step(variant: training.Variant) -> Piece:
+    return Piece(
+        lambda config, _: training.memory_needed(config, variant),
+        lambda config, _, precision: training.measure_step(config, variant, precision),
+    )
+
+
 PIECES: dict[str, Piece] = {
     "parts": Piece(sampling.memory_needed, lambda config, device, _: sampling.measure_parts(config, device)),
     "50 steps": whole("50"),
     "4 steps": whole("4"),
+    "post-training step": training_step("ours"),
+    "plain post-training step": training_step("plain"),
 }
 
 
@@ -77,6 +86,8 @@ def run_apart(name: str, config: Path, precision: Precision) -> Result | str:
         )
     command = [sys.executable, "-m", "aligncvc.benches.full_size", "--piece", name, "--config", str(config)]
     done = subprocess.run([*command, "--precision", precision], text=True, capture_output=True, check=False)
+    if done.returncode < 0:
+        return f"full size, {name}: left out, since its process was ended by signal {-done.returncode}"
     if done.returncode:
         said = done.stderr.strip().splitlines()[-1:] or [f"its process ended with {done.returncode}"]
         return f"full size, {name}: left out, since it failed: {said[0].removeprefix('error: ')}"
@@ -170,7 +181,7 @@ def whole_rows(found: dict[str, Result]) -> list[Row]:
             row(f"{PREFIX}{name}_steps_{part}", seconds, "s/object", note=note)
             for part, seconds in result["seconds_by_part"].items()
         ]
-        calls = base and base["network_calls"]
+        calls = base["network_calls"] if base else None
         rows.append(
             row(f"{PREFIX}{name}_steps_network_calls", result["network_calls"], "calls/object", calls)
         )
@@ -208,7 +219,7 @@ def full_size(
         config: configuration that names the networks.
         mode: parts (each part of the samplers once) or whole (the samplers too); whole on CUDA, else parts.
         piece: measure only this one, in this process, and print it as JSON.
-        precision: of a piece's networks in sampling.
+        precision: of a piece's networks.
     """
     if piece is not None:
         if piece not in PIECES:

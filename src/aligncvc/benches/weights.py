@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from aligncvc.align.dry_step import random_weights
 from aligncvc.cameras import Cameras, orbit
-from aligncvc.checkpoints import settled
 from aligncvc.config import Config
 from aligncvc.mvg import MultiViewGenerator, build_generator
 from aligncvc.pair import load_pretrained
@@ -54,24 +54,12 @@ class QuickInit(TorchDispatchMode):
         return target
 
 
-def without_weights(config: Config) -> Config:
-    """The same networks from random weights: what the weights' quirks decide is kept, their ids are null."""
-    config = settled(config)
-    none = {"weights": None, "vae_weights": None, "image_encoder_weights": None}
-    return config.model_copy(
-        update={
-            "mvg": config.mvg.model_copy(update=none),
-            "recon": config.recon.model_copy(update={"weights": None}),
-        }
-    )
-
-
 def random_pair(
     config: Config, device: torch.device, precision: Precision
 ) -> tuple[MultiViewGenerator, nn.Module]:
     """Generator and reconstructor for sampling, with random weights held in `precision`, on the device."""
     with QuickInit():
-        generator, reconstructor = load_pretrained(without_weights(config))
+        generator, reconstructor = load_pretrained(random_weights(config))
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     for network in (generator, reconstructor):
         network.requires_grad_(False).to(device=device, dtype=dtype)
@@ -85,7 +73,7 @@ def computing(device: torch.device, precision: Precision) -> AbstractContextMana
 
 def meta_pair(config: Config) -> tuple[MultiViewGenerator, nn.Module]:
     """Generator and reconstructor without memory: shapes only."""
-    config = without_weights(config)
+    config = random_weights(config)
     with torch.device("meta"), warnings.catch_warnings():
         # a bundled encoder's weights cannot be copied to where there is no memory
         warnings.filterwarnings("ignore", message=".*copying from a non-meta parameter.*")
