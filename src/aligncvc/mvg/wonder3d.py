@@ -120,8 +120,8 @@ class Wonder3D(MultiViewGenerator):
         if images.shape[2] != 3 * len(self.domains):
             raise UserError(
                 f"mvg.domains is {self.config.domains!r} and views with {images.shape[2]} channels were "
-                "given: colours have no normals to encode; give normals before them, or the latents that "
-                "renderings were made from (encode_renderings), or set mvg.domains: colours"
+                "given: renderings have no normals to encode; give the latents that they were made from "
+                "too (encode_renderings), or set mvg.domains: colours"
             )
         return self._encode(images)
 

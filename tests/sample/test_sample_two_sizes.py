@@ -1,0 +1,95 @@
+"""A generator of 32 px whose Gaussians are drawn at 64 px: what is kept, and how it is read and scored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny_world import tiny_settings, write_protocol, write_renders
+
+from aligncvc.config import Config, parse_config
+from aligncvc.errors import UserError
+from aligncvc.evaluate import matched_pose_residual, psnr
+from aligncvc.evaluate.controls import control_set
+from aligncvc.evaluate.samples import read_steps
+from aligncvc.paper.agreement import alike
+from aligncvc.renderset import RenderSet
+from aligncvc.sample.batch import sample_set
+
+VIEWS_PX, RENDERS_PX = 32, 64
+
+
+def two_sizes(folder: Path, domains: str) -> Config:
+    protocol = Path(write_protocol(folder / "tiny.yaml", seeds=[0]))
+    protocol.write_text(protocol.read_text().replace("size_px: 32", f"size_px: {RENDERS_PX}"))
+    settings: dict[str, Any] = tiny_settings()
+    settings["render"]["size_px"] = RENDERS_PX
+    settings["recon"]["size_px"] = VIEWS_PX
+    settings["mvg"] |= {"size_px": VIEWS_PX, "domains": domains}
+    settings["mvg"]["unet"]["cross_domain"] = domains == "both"
+    rows = {"aware": {"sampler": "aligncvc", "steps": 2}, "two": {"sampler": "two_stage", "steps": 3}}
+    more = {"sample": {"methods": rows}, "evaluate": {"protocol": str(protocol)}}
+    return parse_config({**settings, **more}, "two sizes")
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_renders(tmp_path_factory.mktemp("renders64"), ("a",), RENDERS_PX)
+
+
+@pytest.mark.parametrize("method", ["aware", "two"])
+@pytest.mark.parametrize("domains", ["colours", "both"])
+def test_both_samplers_keep_views_and_renderings_at_their_sizes(
+    large: Path, tmp_path: Path, method: str, domains: str
+) -> None:
+    sample_set(two_sizes(tmp_path, domains), method, large, tmp_path, tmp_path / "out")
+    posed = RenderSet(large, RENDERS_PX).load("a")
+    views, renders = read_steps(tmp_path / "out/a/seed0/steps.npz", posed)
+    kept = 2 if method == "aware" else 3
+    assert views.shape == (kept, 4, 3, VIEWS_PX, VIEWS_PX)
+    assert renders.shape == (kept, 4, 3, RENDERS_PX, RENDERS_PX)
+    means = renders.unflatten(-1, (VIEWS_PX, 2)).unflatten(-3, (VIEWS_PX, 2)).mean((-3, -1))
+    residual = matched_pose_residual(views, renders, {"psnr": psnr})["residual_psnr"]
+    expected = psnr(views.flatten(0, 1), means.flatten(0, 1)).view(kept, 4)
+    torch.testing.assert_close(residual, expected, rtol=1e-6, atol=1e-5)
+    shown = alike(*(s.permute(0, 1, 3, 4, 2).numpy() for s in (views, renders)))
+    assert shown[0].shape == shown[1].shape == (kept, 4, VIEWS_PX, VIEWS_PX, 3)
+    np.testing.assert_allclose(shown[1], means.permute(0, 1, 3, 4, 2), atol=1e-6)
+
+
+def test_controls_have_the_size_of_generated_views(large: Path, tmp_path: Path) -> None:
+    control_set(two_sizes(tmp_path, "colours"), "gt", large, tmp_path / "out")
+    posed = RenderSet(large, RENDERS_PX).load("a")
+    views, renders = read_steps(tmp_path / "out/a/seed0/steps.npz", posed)
+    assert views.shape[-1] == VIEWS_PX and renders.shape[-1] == RENDERS_PX
+    truth = posed.rig_from(0)[0]
+    means = truth.unflatten(-1, (VIEWS_PX, 2)).unflatten(-3, (VIEWS_PX, 2)).mean((-3, -1))
+    assert float((views[0] - means).abs().max()) < 0.51 / 255
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"views": np.zeros((2, 3, 32, 32, 3), np.uint8)},
+        {"views": np.zeros((1, 4, 32, 32, 3), np.uint8)},
+        {"views": np.zeros((2, 4, 32, 32, 4), np.uint8)},
+        {"views": np.zeros((2, 4, 0, 32, 3), np.uint8)},
+        {"views": np.zeros((2, 4, 32, 32, 3), np.float32)},
+        {"renders": np.zeros((2, 4, 32, 32, 3), np.uint8)},
+        {"renders": np.uint8(0)},
+    ],
+)
+def test_other_arrays_are_refused(large: Path, tmp_path: Path, damage: dict[str, np.ndarray]) -> None:
+    posed = RenderSet(large, RENDERS_PX).load("a")
+    right = {
+        "views": np.zeros((2, 4, 32, 32, 3), np.uint8),
+        "renders": np.zeros((2, 4, 64, 64, 3), np.uint8),
+    }
+    np.savez(tmp_path / "steps.npz", **right)
+    assert read_steps(tmp_path / "steps.npz", posed)[0].shape == (2, 4, 3, 32, 32)
+    np.savez(tmp_path / "odd.npz", **(right | damage))
+    with pytest.raises(UserError, match="sample with the configuration of the renders"):
+        read_steps(tmp_path / "odd.npz", posed)
