@@ -226,14 +226,19 @@ class LGM(nn.Module):
         batch, views = images.shape[:2]
         images = _resized(images, self.config.size_px)
         cameras = cameras.resized(images.shape[-1], images.shape[-2])
-        frame = to_frame(cameras, self.config)
+        device = images.device.type
+        with torch.autocast(device, enabled=False):  # which would round the frame's matrix products
+            frame = to_frame(cameras, self.config)
         seen = cameras if frame is None else frame.cameras
         rgb = (images.flatten(0, 1) - self.mean) / self.std
         inputs = torch.cat([rgb, seen.plucker().flatten(0, 1)], 1)
         features = self.conv(self.unet(inputs.to(self.conv.weight.dtype), views))
         # positions and rotations need float32 even where the network runs in bfloat16
         gaussians = self.head(features.float().unflatten(0, (batch, views)), images, seen)
-        return gaussians if frame is None else frame.back(gaussians)
+        if frame is None:
+            return gaussians
+        with torch.autocast(device, enabled=False):
+            return frame.back(gaussians)
 
 
 def _resized(images: Tensor, side: int | None) -> Tensor:

@@ -14,6 +14,7 @@ from aligncvc.config import Config
 from aligncvc.files import atomic_path
 from aligncvc.gaussians import Gaussians
 from aligncvc.splat import rasterise
+from aligncvc.viewer.pack import widen_to_pixels
 
 TURNTABLE_PX = 256
 TURNTABLE_SECONDS = 3.0
@@ -21,8 +22,15 @@ TURNTABLE_SECONDS = 3.0
 
 @torch.no_grad()
 def turntable(gaussians: Gaussians, config: Config, size_px: int = TURNTABLE_PX) -> Tensor:
-    """Unbatched Gaussians -> (T, 3, size_px, size_px) on white, one turn at the configured elevation."""
+    """Unbatched Gaussians -> (T, 3, size_px, size_px) on white, one turn at the configured elevation.
+
+    Frames larger than the networks' renderings show the Gaussians as wide as those do (`widen_to_pixels`).
+    """
     render = config.render
+    if size_px > render.size_px:
+        gaussians = widen_to_pixels(
+            gaussians, render.size_px, distance=render.distance, fov_y_deg=render.fov_y_deg
+        )
     cameras = orbit(
         ring_azimuths_deg(config.paper.turntable_views),
         render.elevation_deg,
