@@ -177,3 +177,21 @@ def test_model_in_lgms_world_for_its_files() -> None:
     moved = in_lgm_world(one, distance=3.0)
     torch.testing.assert_close(moved.means, torch.tensor([[0.0, 0.5, 0.0], [0.0, 0.0, 0.5]]))
     torch.testing.assert_close(moved.scales, one.scales / 2)
+
+
+def test_autocast_leaves_the_change_of_world_exact() -> None:
+    """Eight bits are too few for positions and rotations; only the network may be rounded."""
+    small = Recon(down_channels=[8, 16], down_attention=[False, True], up_channels=[16, 8],
+                  up_attention=[True, False], heads=4, head="lgm", size_px=16, **LGM_WORLD)  # fmt: skip
+    torch.manual_seed(0)
+    model, images = LGM(small).eval(), torch.rand(1, 4, 3, SIZE_PX, SIZE_PX)
+    # the network's own output, which the frame then moves, is the same with and without autocast
+    model.unet.forward = lambda x, views: torch.ones(len(x), 14, 16, 16)  # type: ignore[method-assign]
+    model.conv = torch.nn.Identity()
+    model.conv.weight = torch.zeros(())
+    with torch.no_grad():
+        exact = model(images, rig())
+        with torch.autocast("cpu", torch.bfloat16):
+            rounded = model(images, rig())
+    for field in fields(exact):
+        assert torch.equal(getattr(exact, field.name), getattr(rounded, field.name)), field.name

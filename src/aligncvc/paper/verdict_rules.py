@@ -226,7 +226,15 @@ def equal(evidence: Evidence, claim: str, statement: str, one: str, other: str, 
     note = f"largest absolute difference of {len(gaps)} numbers in {len(shared)} metrics"
     objects = {name for metric in shared for name, _ in evidence.samples(one, metric)}
     return Line(
-        claim, statement, "all", Interval(most, math.nan, math.nan), len(objects), "", rule, most <= ROUNDING, note
+        claim,
+        statement,
+        "all",
+        Interval(most, math.nan, math.nan),
+        len(objects),
+        "",
+        rule,
+        most <= ROUNDING,
+        note,
     )
 
 
