@@ -18,7 +18,7 @@ from aligncvc.evaluate.catalogue import CATALOGUE
 from aligncvc.evaluate.records import FINAL_STEP
 from aligncvc.evaluate.stats import Interval
 from aligncvc.files import atomic_path
-from aligncvc.paper.charts import SMOOTHING, counted, label_ends, line_panel
+from aligncvc.paper.charts import SMOOTHING, counted, line_panel
 from aligncvc.paper.data import Material, azimuth_deg, last_step, measured, smooth, truth
 from aligncvc.paper.dots import families
 from aligncvc.paper.panels import Drawn, chosen_objects, image_grid
@@ -39,7 +39,7 @@ TRAINING = {
     "PSNR to ground truth, dB ↑": ("gt_psnr",),
     "ASD: student's distance from teacher's x0": ("asd_distance",),
     "Fréchet distance, student to teacher": ("fd_student_teacher",),
-    "Fréchet distance, student to ground truth": ("fd_student_gt",),
+    "Fréchet distance, student to truth": ("fd_student_gt",),
 }
 """Panels of the training curves: keys of metrics.jsonl; a second key is drawn dashed."""
 
@@ -185,16 +185,16 @@ def training(logs: Mapping[str, Mapping[str, np.ndarray]]) -> Drawn | None:
         return None
     colours = method_colours(list(logs), "both") if "both" in logs else dict(zip(logs, COLOURS, strict=False))
     down = -(-len(panels) // 3)
-    height = 0.3 + 1.75 * down
+    height = 0.55 + 1.75 * down
     figure = Figure(figsize=(WIDTH_IN, height))
     grid = figure.subplots(down, 3, squeeze=False)
     figure.subplots_adjust(
-        left=0.06, right=0.91, top=1 - 0.25 / height, bottom=0.4 / height, wspace=0.55, hspace=0.45
+        left=0.06, right=0.99, top=1 - 0.25 / height, bottom=0.65 / height, wspace=0.3, hspace=0.45
     )
+    longest = max(len(log["step"]) for log in logs.values())
     for axes in list(grid.flat)[len(panels) :]:
         axes.set_visible(False)
     for axes, (title, keys) in zip(grid.flat, panels.items(), strict=False):
-        ends: dict[str, tuple[float, float]] = {}
         for name, log in logs.items():
             for key, dashes in zip(keys, ("-", (0, (3, 2))), strict=False):
                 if not _known(log, key):
@@ -203,17 +203,19 @@ def training(logs: Mapping[str, Mapping[str, np.ndarray]]) -> Drawn | None:
                 xs, values = log["step"][known] + 1, log[key][known]
                 # what is logged at few steps is drawn as it is
                 dense = len(values) > len(log["step"]) / 4
-                line = smooth(values, max(1, round(SMOOTHING * len(values)))) if dense else values
+                # one window for all runs, so that a short one is no noisier than the others
+                window = max(1, min(len(values), round(SMOOTHING * longest)))
+                line = smooth(values, window) if dense else values
                 axes.plot(xs, line, color=colours[name], linestyle=dashes, linewidth=1.4)
-                ends.setdefault(name, (float(xs[-1]), float(line[-1])))
         axes.set_title(title, color=QUIET, size=7)
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(4))
         axes.margins(x=0.01)
-        label_ends(axes, ends, colours)
+    handles = [Line2D([], [], color=colours[name], label=name) for name in logs]
+    figure.legend(handles=handles, loc="lower center", ncols=len(handles), frameon=False, fontsize=7.5)
     caption = (
-        f"Post-training over its steps, moving averages over {SMOOTHING:.0%} of the run (distances that are "
-        "logged now and then as they are). Of the discriminator's logits the dashed line is that of "
+        f"Post-training over its steps, moving averages over {SMOOTHING:.0%} of the longest run (distances "
+        "that are logged now and then as they are). Of the discriminator's logits the dashed line is that of "
         "renderings: where the two meet, it cannot tell them apart."
     )
     return Drawn(figure, caption, f"Curves of training: {', '.join(panels)}.")
