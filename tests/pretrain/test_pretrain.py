@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -13,14 +14,16 @@ import torch
 from safetensors.torch import load_file
 
 from aligncvc.cameras import orbit, ring_azimuths_deg, spherical_deg
-from aligncvc.config import Config, Mvg, Pretrain, Recon, Training, Vae
+from aligncvc.config import Config, Mvg, Pretrain, Recon, Training, Unet, Vae
 from aligncvc.gaussians import Gaussians
 from aligncvc.mvg import build_generator
-from aligncvc.pretrain import recon, vae
+from aligncvc.pretrain import recon, unet, vae
 from aligncvc.pretrain.data import Rings, load_rings, split_ids
 from aligncvc.pretrain.fit import decay_progress, learning_rate
+from aligncvc.pretrain.latents import encoded, with_recoloured
 from aligncvc.pretrain.recolour import recoloured
-from aligncvc.views import Views, save_views
+from aligncvc.streams import torch_stream
+from aligncvc.views import Views, composite, save_views
 
 RING, SIZE_PX = 8, 64
 
@@ -63,7 +66,8 @@ def small_config(**training) -> Config:
     )
     tiny_vae = Vae(channels=[8, 8, 8], norm_groups=4)
     pretrain = Pretrain(vae=settings, unet=settings, recon=settings)
-    return Config(pretrain=pretrain, recon=network, mvg=Mvg(vae=tiny_vae))
+    tiny_unet = Unet(channels=[16, 16], head_channels=8, norm_groups=4)
+    return Config(pretrain=pretrain, recon=network, mvg=Mvg(vae=tiny_vae, unet=tiny_unet))
 
 
 def test_batch_has_the_input_view_first_at_azimuth_zero(rings):
@@ -231,6 +235,54 @@ def test_a_run_may_be_made_longer_on_its_plateau_only(rings, tmp_path):
         assert log[0] == 0 and log[-1] == 5
     whole, early = (load_file(tmp_path / n / "recon.safetensors") for n in ("whole", "early"))
     assert all(torch.equal(whole[k], early[k]) for k in whole)
+
+
+def test_latents_kept_are_those_of_the_same_images_encoded_now(rings):
+    """Rings tell views, columns and objects apart; half of the rigs are mirrored."""
+    marked = rings.rgba.clone()
+    marked[:, :, 0] = torch.arange(RING, dtype=torch.uint8).view(1, -1, 1, 1) * 30
+    marked[:, :, 1] = torch.arange(SIZE_PX, dtype=torch.uint8) * 3
+    rings = with_recoloured(replace(rings, rgba=marked), seed=0)
+    assert len(rings.ids) == len(rings.rgba) == len(rings.depth) == 12
+    assert torch.equal(rings.rgba[6:, :, 3], rings.rgba[:6, :, 3])
+    assert not torch.equal(rings.rgba[6:], rings.rgba[:6])
+
+    config = small_config(steps=1)
+    generator = build_generator(config.mvg, SIZE_PX)
+    x0, condition = encoded(generator, rings, bf16=False).batch(8, torch_stream(0, "draw"))
+
+    draw = torch_stream(0, "draw")
+    objects = torch.randint(12, (8,), generator=draw)
+    starts = torch.randint(RING, (8,), generator=draw)
+    mirror = torch.rand(8, generator=draw) < 0.5
+    assert 0 < int(mirror.sum()) < 8
+    rgba, _, cameras = rings.posed(objects, starts, torch.tensor(rings.rig).expand(8, -1), mirror)
+    images = composite(rgba, 1.0)
+    with torch.no_grad():
+        torch.testing.assert_close(x0, generator.encode(images), atol=2e-3, rtol=2e-3)
+    wanted = generator.encode_condition(images[:, 0], cameras.c2w)
+    torch.testing.assert_close(condition.tokens, wanted.tokens, atol=5e-3, rtol=2e-3)
+    torch.testing.assert_close(condition.latents, wanted.latents, atol=2e-3, rtol=2e-3)
+    torch.testing.assert_close(condition.cameras, wanted.cameras, atol=1e-5, rtol=0)
+
+
+def test_the_teacher_trains_on_from_given_weights(rings, tmp_path, monkeypatch):
+    """Two steps from random weights, then two from those; a state of one run is not taken for the other's."""
+    monkeypatch.setattr(unet, "FINAL_STEPS", 2)
+    config, autoencoder = small_config(steps=2), tmp_path / "vae.safetensors"
+    vae.train(config, rings, rings, autoencoder)
+    first, second = tmp_path / "1" / "unet.safetensors", tmp_path / "2" / "unet.safetensors"
+    unet.train(config, rings, rings, first, autoencoder)
+    (second.parent / "state").mkdir(parents=True)
+    shutil.copy(first.parent / "state" / "unet.pt", second.parent / "state" / "unet.pt")
+    unet.train(config, rings, rings, second, autoencoder, start_from=first)
+    a, b = load_file(first), load_file(second)
+    fresh = build_generator(config.mvg, SIZE_PX).unet.state_dict()
+    moved = sum(float((a[k].float() - b[k].float()).square().sum()) for k in a)
+    apart = sum(float((a[k].float() - fresh[k]).square().sum()) for k in a)
+    assert 0 < moved < 0.1 * apart
+    log = [json.loads(line) for line in second.with_suffix(".jsonl").read_text().splitlines()]
+    assert log[-1]["step"] == 1 and log[-1]["original_copy_psnr"] > 5
 
 
 def test_split_ids_reads_both_sides(tmp_path):

@@ -27,6 +27,8 @@ class Args:
     """configuration (default config/config.yaml)"""
     vae: Path | None = None
     """weights of the VAE, needed for unet"""
+    start_from: Path | None = None
+    """weights of the teacher to train on from, with a new optimiser (unet only; default: random ones)"""
 
 
 def main() -> None:
@@ -44,17 +46,20 @@ def main() -> None:
             "one side of the split; render the set that the list describes"
         )
     print(f"{len(rings.ids)} objects to train on, {len(held_out.ids)} held out", flush=True)
+    if args.start_from and args.network != "unet":
+        raise UserError(f"--start-from is for unet only, not for {args.network}; leave it out")
     if args.network == "unet":
         if args.vae is None:
             raise UserError("the teacher works on latents: give --vae with the trained VAE's weights")
-        unet.train(config, rings, held_out, args.out, args.vae)
+        unet.train(config, rings, held_out, args.out, args.vae, args.start_from)
     elif args.network == "vae":
         vae.train(config, rings, held_out, args.out)
     else:
         recon.train(config, rings, held_out, args.out)
     write_provenance(
         args.out,
-        inputs={"renders": sha256_file(args.renders)},
+        inputs={"renders": sha256_file(args.renders)}
+        | ({"start_from": sha256_file(args.start_from)} if args.start_from else {}),
         seed=config.seed,
         config=config.model_dump(mode="json"),
         network=args.network,

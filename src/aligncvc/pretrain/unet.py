@@ -19,15 +19,12 @@ from aligncvc.mvg.base import Condition
 from aligncvc.pair import seeded
 from aligncvc.pretrain.data import Rings
 from aligncvc.pretrain.fit import Run, fit, write_half
+from aligncvc.pretrain.latents import encoded, with_recoloured
 from aligncvc.streams import normal, torch_stream
 from aligncvc.views import composite
 
 DROP_TOKEN, DROP_LATENT = 0.10, 0.10
 """Shares of objects trained without the image token / the image latents (half of each: without both)."""
-
-
-RECOLOURED = 0.3
-"""Share of recoloured objects, beside the looks that were rendered."""
 SCORED_OBJECTS, SCORED_STEPS = 16, 10
 """Held-out objects and DDIM steps of the scores on the way; the last one takes all objects and 50 steps."""
 FINAL_STEPS = 50
@@ -141,24 +138,29 @@ class HeldOut:
         return result
 
 
-def train(config: Config, rings: Rings, held_out: Rings, out: Path, vae: Path) -> None:
-    """Write the denoiser's weights to `out` (safetensors, UNet2DConditionModel's own keys)."""
+def train(
+    config: Config, rings: Rings, held_out: Rings, out: Path, vae: Path, start_from: Path | None = None
+) -> None:
+    """Write the denoiser's weights to `out` (safetensors, UNet2DConditionModel's own keys).
+
+    start_from: weights of the same network to go on from with a new optimiser, in place of random ones.
+    """
     settings = config.pretrain.unet
     generator = seeded(
         lambda: build_generator(config.mvg, config.render.size_px), config.seed, "pretrain-unet"
     )
     check_settings(vae, config, "vae")
     load_strict(generator.vae, vae)
+    if start_from:
+        check_settings(start_from, config, "unet")
+        load_strict(generator.unet, start_from)
     epsilon = generator.scheduler.config.prediction_type == "epsilon"
+    latents = encoded(generator, with_recoloured(rings, config.seed), settings.bf16)
 
     def loss(step: int) -> dict[str, Tensor]:
         draw = torch_stream(config.seed, "unet", step)
-        batch = rings.batch(settings.batch, 0, draw, RECOLOURED)
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
-            condition = dropped(generator.encode_condition(batch.images[:, 0], batch.cameras.c2w), draw)
-            x0 = generator.encode(batch.images)
-        x0 = x0.float()
-        condition = Condition(condition.tokens.float(), condition.latents.float(), condition.cameras)
+        x0, condition = latents.batch(settings.batch, draw)
+        condition = dropped(condition, draw)
         noise = torch.randn(x0.shape, generator=draw)
         t = timesteps(settings.batch, draw)
         z_t = generator.add_noise(x0, noise, t)
@@ -182,7 +184,8 @@ def train(config: Config, rings: Rings, held_out: Rings, out: Path, vae: Path) -
             result |= {f"{name}_{k}": v for k, v in scores.items()}
         return result
 
-    run = Run.of("unet", settings, out, [config.mvg.model_dump(), config.seed, rings.ids, sha256_file(vae)])
+    facts = [config.mvg.model_dump(), config.seed, rings.ids, sha256_file(vae)]
+    run = Run.of("unet", settings, out, facts + ([sha256_file(start_from)] if start_from else []))
     fit(run, generator.unet, loss, score)
     final = score(len(held_out.ids), FINAL_STEPS)
     known = {"steps": settings.steps, "settings": network_settings(config, "unet")}
