@@ -221,6 +221,7 @@ class Method(Section):
     sampler: Literal["two_stage", "aligncvc"] = "aligncvc"
     steps: int = Field(4, ge=1)
     run: str | None = Field(None, description="alignment run whose weights are used; null = pretrained")
+    guidance_scale: float | None = Field(None, description="null: mvg.guidance_scale")
     table: list[Literal["table1", "table2"]] = ["table1"]
 
 

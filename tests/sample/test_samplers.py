@@ -95,6 +95,21 @@ def test_network_calls(
     assert set(cost.seconds_by_part) == parts and min(cost.seconds_by_part.values()) > 0
 
 
+@pytest.mark.parametrize("sampler", ["aligncvc", "two_stage"])
+def test_a_method_may_have_its_own_guidance(
+    pair: Pair, rig: tuple[Tensor, Cameras], config: Config, sampler: str
+) -> None:
+    def views(**settings: float) -> Tensor:
+        method = Method(sampler=sampler, steps=2, **settings)  # type: ignore[arg-type]
+        return sample_one(*pair, method, config, *rig, 0, "a")[0].views
+
+    general = views()
+    assert torch.equal(views(guidance_scale=config.mvg.guidance_scale), general)
+    assert not torch.equal(views(guidance_scale=4.0), general)
+    cost = sample_one(*pair, Method(sampler=sampler, steps=2, guidance_scale=1.0), config, *rig, 0, "a")[1]
+    assert cost.network_calls == 2
+
+
 def test_kept_steps() -> None:
     assert kept_steps(50) == [11, 24, 37, 49]
     assert kept_steps(4) == [0, 1, 2, 3]

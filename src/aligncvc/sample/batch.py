@@ -53,7 +53,8 @@ def sample_one(
     image (3, H, W) in [0, 1] on white; cameras (V, 4, 4), input view first at azimuth 0; `name` names
     the noise.
     """
-    watch, guidance = Stopwatch(image.device), config.mvg.guidance_scale
+    watch, own = Stopwatch(image.device), method.guidance_scale
+    guidance = config.mvg.guidance_scale if own is None else own
     memory = PeakMemory(image.device)
     with counted_calls(generator.unet, len(cameras)) as calls:
         if method.sampler == "two_stage":
