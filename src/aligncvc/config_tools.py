@@ -32,7 +32,7 @@ PROTOCOLS = PROJECT_ROOT / "docs/protocols.md"
 
 INTRODUCTION = """# Configuration
 
-This page is made by `python -m aligncvc.config_tools reference` from the types in `src/aligncvc/config.py`;
+This page is made by `python -m aligncvc.config_tools reference` from the types in `src/aligncvc/config*.py`;
 a test keeps both equal. How to choose and change a configuration: [config/README.md](../config/README.md).
 The sections from `protocol` on are the keys of the files in config/protocols ([protocols.md](protocols.md)).
 Unknown keys are errors. Threads, memory and GPUs are not configuration: they are set in `profiles/`.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from aligncvc.config import Mvg, Recon
+from aligncvc.config_networks import Mvg, Recon
 from aligncvc.encoders.clip import ClipImageEncoder
 from aligncvc.encoders.dists import Dists
 from aligncvc.encoders.inception import FidInception

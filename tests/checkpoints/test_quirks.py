@@ -13,8 +13,9 @@ from aligncvc import rollout
 from aligncvc.checkpoints import load_ledger, settled
 from aligncvc.checkpoints.facts import stamp
 from aligncvc.checkpoints.quirks import BACKGROUND, MVG, RECON, Quirks
-from aligncvc.config import Config, Mvg, Recon, parse_config
+from aligncvc.config import Config, parse_config
 from aligncvc.config_align import AlignRun
+from aligncvc.config_networks import Mvg, Recon
 from aligncvc.encoders.clip import ClipImageEncoder
 from aligncvc.errors import UserError
 from aligncvc.files import sha256_file

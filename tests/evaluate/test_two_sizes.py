@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from aligncvc.cameras import orbit, ring_azimuths_deg
-from aligncvc.config import Recon
+from aligncvc.config_networks import Recon
 from aligncvc.encoders import load_lite0
 from aligncvc.evaluate.collect import Features
 from aligncvc.evaluate.consistency import ConsistencyTools, consistency_family

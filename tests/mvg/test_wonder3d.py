@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from aligncvc.cameras import orbit, ring_azimuths_deg
-from aligncvc.config import Mvg, Unet, Vae
+from aligncvc.config_networks import Mvg, Unet, Vae
 from aligncvc.errors import UserError
 from aligncvc.mvg import build_generator
 from aligncvc.mvg.wonder3d import CAMERA_DIM, camera_embedding

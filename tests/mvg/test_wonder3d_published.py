@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from aligncvc.cameras import orbit
 from aligncvc.checkpoints.strict import load_strict, renamed
-from aligncvc.config import Clip, Config, Mvg, Unet, Vae
+from aligncvc.config import Config
+from aligncvc.config_networks import Clip, Mvg, Unet, Vae
 from aligncvc.errors import UserError
 from aligncvc.mvg import build_generator
 from aligncvc.mvg.ddim import same_noise, sample_ddim, wonder3d_scheduler

@@ -46,7 +46,7 @@ from lgm_cases import (
 from parity_tools import TOLERANCE, fill, key_differences, named, relative_error, shapes
 
 from aligncvc.architectures import RECON_SIZES
-from aligncvc.config import Recon
+from aligncvc.config_networks import Recon
 from aligncvc.files import atomic_path, write_json
 from aligncvc.recon.lgm import LGM
 

@@ -45,7 +45,7 @@ from wonder3d_cases import (
     step_noise,
 )
 
-from aligncvc.config import Mvg
+from aligncvc.config_networks import Mvg
 from aligncvc.files import atomic_path, write_json
 from aligncvc.mvg.ddim import wonder3d_scheduler
 from aligncvc.mvg.wonder3d import Wonder3D, build_unet, camera_embedding

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from aligncvc.camera_formats import from_lgm
 from aligncvc.cameras import Cameras
-from aligncvc.config import Recon
+from aligncvc.config_networks import Recon
 from aligncvc.recon.heads import LgmHead
 from aligncvc.recon.lgm import LGM
 

@@ -21,7 +21,7 @@ from lgm_cases import (
 from parity_tools import DATA, TOLERANCE, fill, key_differences, numbers, relative_error, shapes
 
 from aligncvc.architectures import RECON_SIZES
-from aligncvc.config import Recon
+from aligncvc.config_networks import Recon
 from aligncvc.gaussians import Gaussians, load_ply, save_ply
 from aligncvc.recon import build_reconstructor
 

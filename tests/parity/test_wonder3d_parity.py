@@ -20,7 +20,7 @@ from wonder3d_cases import (
     rows,
 )
 
-from aligncvc.config import Mvg
+from aligncvc.config_networks import Mvg
 from aligncvc.mvg.wonder3d import Wonder3D, build_unet, camera_embedding
 
 Facts = dict[str, torch.Tensor]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from aligncvc.architectures import MVG_SIZES
 from aligncvc.cameras import orbit
-from aligncvc.config import Clip, Mvg, Unet, Vae
+from aligncvc.config_networks import Clip, Mvg, Unet, Vae
 from aligncvc.mvg.base import Condition
 from aligncvc.mvg.ddim import same_noise, sample_ddim
 from aligncvc.mvg.labels import rig_azimuths_deg

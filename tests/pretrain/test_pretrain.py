@@ -14,7 +14,8 @@ import torch
 from safetensors.torch import load_file
 
 from aligncvc.cameras import orbit, ring_azimuths_deg, spherical_deg
-from aligncvc.config import Config, Mvg, Pretrain, Recon, Training, Unet, Vae
+from aligncvc.config import Config, Pretrain, Training
+from aligncvc.config_networks import Mvg, Recon, Unet, Vae
 from aligncvc.gaussians import Gaussians
 from aligncvc.mvg import build_generator
 from aligncvc.pretrain import recon, unet, vae

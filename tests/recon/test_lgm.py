@@ -9,7 +9,7 @@ import torch
 
 from aligncvc.cameras import Cameras, orbit, ring_azimuths_deg
 from aligncvc.checkpoints import load_strict, resolve
-from aligncvc.config import Recon
+from aligncvc.config_networks import Recon
 from aligncvc.errors import UserError
 from aligncvc.recon import build_reconstructor
 from aligncvc.recon.lgm import LGM

@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from aligncvc.camera_formats import to_lgm
 from aligncvc.cameras import Cameras, orbit, relative_c2w, ring_azimuths_deg
-from aligncvc.config import Recon
+from aligncvc.config_networks import Recon
 from aligncvc.gaussians import Gaussians, matrix_to_quaternion, multiply_quaternions
 from aligncvc.recon.frames import in_lgm_world, to_frame
 from aligncvc.recon.heads import LgmHead, polar_rotation

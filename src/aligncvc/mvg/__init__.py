@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from aligncvc.config import Mvg
+from aligncvc.config_networks import Mvg
 from aligncvc.errors import UserError
 from aligncvc.mvg.base import Condition, MultiViewGenerator, Prediction
 from aligncvc.mvg.wonder3d import Wonder3D

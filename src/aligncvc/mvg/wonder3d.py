@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 
-from aligncvc.config import Mvg, Vae
+from aligncvc.config_networks import Mvg, Vae
 from aligncvc.encoders import Lite0, load_lite0
 from aligncvc.encoders.clip import ClipImageEncoder
 from aligncvc.errors import UserError

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from aligncvc.config import Recon
+from aligncvc.config_networks import Recon
 from aligncvc.errors import UserError
 from aligncvc.recon.base import Reconstructor
 from aligncvc.recon.lgm import LGM

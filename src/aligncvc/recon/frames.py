@@ -16,7 +16,7 @@ from torch import Tensor
 
 from aligncvc.camera_formats import from_opengl, invert_rigid, to_lgm, z_up_to_y_up
 from aligncvc.cameras import Cameras
-from aligncvc.config import Recon
+from aligncvc.config_networks import Recon
 from aligncvc.gaussians import Gaussians
 
 LGM_RADIUS = 1.5

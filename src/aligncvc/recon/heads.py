@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aligncvc.cameras import Cameras
-from aligncvc.config import Recon
+from aligncvc.config_networks import Recon
 from aligncvc.gaussians import Gaussians
 
 SPLIT = (3, 1, 3, 4, 3)

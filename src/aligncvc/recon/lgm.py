@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from aligncvc.cameras import Cameras
-from aligncvc.config import Recon
+from aligncvc.config_networks import Recon
 from aligncvc.gaussians import Gaussians
 from aligncvc.recon.frames import to_frame
 from aligncvc.recon.heads import HEADS
