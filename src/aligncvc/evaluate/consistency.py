@@ -14,8 +14,8 @@ Which metric the paper calls CVC is not public, so none here is called that. The
 
 Halves are reconstructed by the *judge*: the configuration's pretrained reconstructor, never an aligned one,
 the same for every method. They are neighbours on the ring ("adjacent"): front and back ("even-odd") share so
-little surface that ground truth could not be told from jittered views (docs/lab-log.md). Blur costs none of
-these anything: read them beside the scores against ground truth.
+little surface that ground truth could not be told from jittered views (docs/lab-log.md). Blur raises those
+in PSNR and lowers those in LPIPS (docs/metrics.md): read both, beside the scores against ground truth.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Claim (a) compares the consistency of generated views with that of renderings, so renderings go through the
 same instrument: the judge reconstructs two halves of them (`evaluate.consistency`). Sharpness tells
-agreement from blur: no consistency metric is hurt by blur.
+agreement from blur, which raises every consistency score in PSNR (docs/metrics.md).
 """
 
 from __future__ import annotations
