@@ -73,8 +73,7 @@ class Rings:
         Returns rgba (B, V, 4, H, W) in [0, 1], depth (B, V, H, W) and cameras (B, V, 4, 4) relative to the
         view at offset 0. mirror (B,) bool: objects seen in a mirror, which turns the ring and the images.
         """
-        sign = 1 if mirror is None else (1 - 2 * mirror.long())[:, None]
-        index = (starts[:, None] + sign * offsets) % len(self.cameras)
+        index = around_ring(starts, offsets, len(self.cameras), mirror)
         rgba = self.rgba[objects[:, None], index].float() / 255
         depth = self.depth[objects[:, None], index].float()
         if mirror is not None:
@@ -113,6 +112,12 @@ class Rings:
         objects = torch.randperm(len(self.ids), generator=generator)[:count]
         starts = torch.randint(len(self.cameras), (len(objects),), generator=generator)
         return objects, starts, torch.tensor(offsets).expand(len(objects), -1)
+
+
+def around_ring(starts: Tensor, offsets: Tensor, ring: int, mirror: Tensor | None = None) -> Tensor:
+    """Ring indices (B, V) at offsets (B, V) or (V,) from starts (B,); where mirror (B,), backwards."""
+    sign = 1 if mirror is None else (1 - 2 * mirror.long())[:, None]
+    return (starts[:, None] + sign * offsets) % ring
 
 
 def load_rings(manifest: Path | str) -> Rings:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from aligncvc.mvg import MultiViewGenerator
 from aligncvc.mvg.base import Condition
-from aligncvc.pretrain.data import Rings
+from aligncvc.pretrain.data import Rings, around_ring
 from aligncvc.pretrain.recolour import recoloured
 from aligncvc.streams import torch_stream
 from aligncvc.views import composite
@@ -34,8 +34,7 @@ class Latents:
         objects = torch.randint(rings, (size,), generator=draw)
         starts = torch.randint(around, (size,), generator=draw)
         mirror = (torch.rand(size, generator=draw) < 0.5).long()
-        turned = (1 - 2 * mirror)[:, None] * torch.tensor(self.rig)
-        index = (starts[:, None] + turned) % around
+        index = around_ring(starts, torch.tensor(self.rig), around, mirror)
         x0 = self.views[objects[:, None], index, mirror[:, None]].float()
         tokens = self.tokens[objects, starts, mirror].float()
         return x0, Condition(tokens, x0[:, 0], self.cameras.expand(size, -1, -1))
@@ -43,7 +42,7 @@ class Latents:
 
 @torch.no_grad()
 def encoded(generator: MultiViewGenerator, rings: Rings, bf16: bool) -> Latents:
-    """Encode every view of every ring (about 5 ms an image on two cores, a fifth of a megabyte a ring).
+    """Encode every view of every ring (about 4 ms an image on two cores, 0.15 MB a ring).
 
     A view's clean latents are those that it conditions the others with (generators of colours).
     """
