@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -16,6 +17,7 @@ from aligncvc.paper.table_rows import NONE
 from aligncvc.paper.verdict_claims import FOIL, GOALS, LONG, OURS, PLAIN, RELEASED, TITLES, judge
 from aligncvc.paper.verdict_page import effect, page
 from aligncvc.paper.verdict_rules import (
+    UNSEEN,
     Evidence,
     Line,
     apart,
@@ -95,6 +97,24 @@ def test_ratio_is_of_geometric_means() -> None:
     assert ratio(Evidence(by_method), "e", "", "fast", "slow", "seconds").holds is False
 
 
+def views(method: str, metric: str, levels: Sequence[float], step: int) -> list[Record]:
+    """As `records`, for single views (the first is the input's) and their mean."""
+    single = [replace(r, view=view) for view, level in enumerate(levels)
+              for r in records(method, metric, level, step)]  # fmt: skip
+    return [*single, *records(method, metric, sum(levels) / len(levels), step)]
+
+
+def test_unseen_views_leave_out_the_inputs_pose_and_earlier_steps() -> None:
+    found = Evidence({
+        "x": [*views("x", "views_psnr", [30, 18, 20], 4), *views("x", "views_psnr", [1, 1, 1], 3),
+              *records("x", "views_psnr", 23)],
+        "copy": views("copy", "views_psnr", [100, 17, 17], 1),
+    })  # fmt: skip
+    line = compare(found, "copy", "", "x", "copy", "unseen_psnr")
+    assert line.effect.mean == pytest.approx(2, abs=0.05) and line.holds is True and line.unit == "dB"
+    assert compare(found, "copy", "", "x", "copy", "unseen_fg_psnr").holds is None
+
+
 def _with(record: Record, value: float) -> Record:
     return Record(**{**record.__dict__, "value": value})
 
@@ -163,10 +183,15 @@ def full(good: bool) -> Evidence:
         )
         rows += [_with(r, 100.0 if method == LONG else 8.0) for r in records(method, "network_calls", 0)]
         rows += [_with(r, 3.0 if method == LONG else 0.7) for r in records(method, "seconds", 0)]
+        for metric in UNSEEN.values():
+            rows += views(method, metric, [40.0, 15 + level, 15 + level], step=4)
         by_method[method] = rows
     by_method[RELEASED] = [Record(**{**r.__dict__, "method": RELEASED}) for r in by_method[PLAIN]]
     by_method[f"renderings:{LONG}"] = records(f"renderings:{LONG}", "heldout_psnr", 30 if good else 0)
     by_method["control:gt"] = records("control:gt", "heldout_psnr", 25 if good else 0, 1)
+    by_method["control:copy"] = [
+        r for metric in UNSEEN.values() for r in views("control:copy", metric, [100.0, 15.0, 15.0], step=1)
+    ]
     rows = {"both": {"peak_mb": "900"}, "reconstructor": {"peak_mb": "600" if good else "901"}}
     return Evidence(by_method, 0, {"heldout_psnr": "yes", "split_ssim": "no"}, rows)
 

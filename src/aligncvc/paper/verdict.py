@@ -207,7 +207,7 @@ def verdict(results: Path, out: Path, notes: Path = NOTES) -> None:
     Args:
         results: the run's results folder, such as results/verdict/results.
         out: folder to write, such as docs/verdict.
-        notes: YAML of explanations by claim (a to f, goal, table1, control); optional.
+        notes: YAML of explanations by claim (a to f, goal, table1, copy, control); optional.
     """
     found = write_verdict(results, out, notes)
     words = {True: "holds", False: "does not hold", None: "n/a"}

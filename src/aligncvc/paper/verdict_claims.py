@@ -22,7 +22,7 @@ from aligncvc.paper.verdict_rules import (
 
 OURS, PLAIN, LONG, SHORT = "aligncvc_4", "aware_4", "two_stage_50", "two_stage_4"
 SOFT, HARD, FOIL, RELEASED = "soft_4", "hard_4", "regression_4", "released_asd_4"
-TRUTH = f"{CONTROL_PREFIX}gt"
+TRUTH, COPY = f"{CONTROL_PREFIX}gt", f"{CONTROL_PREFIX}copy"
 
 CLAIMS = {
     "a": "Generated views alone have weak cross-view consistency, renderings strong",
@@ -35,6 +35,7 @@ CLAIMS = {
 GOALS = {
     "goal": "AlignCVC at four steps against the two-stage baseline at fifty",
     "table1": "AlignCVC against 3D-aware sampling without alignment at four steps, on every row of table 1",
+    "copy": "The pretrained generator at fifty steps against copying the input to the views it does not show",
 }
 CONTROLS = {"control": "Controls of the experiment itself"}
 TITLES = {**CLAIMS, **GOALS, **CONTROLS}
@@ -159,6 +160,14 @@ def table1(evidence: Evidence, columns: Sequence[str]) -> Iterable[Line]:
                 yield compare(evidence, "table1", text, OURS, PLAIN, metric)
 
 
+def against_copy(evidence: Evidence) -> Iterable[Line]:
+    """The bar set for pretraining, and the same question for the four-step methods."""
+    for method in (LONG, PLAIN, OURS):
+        for metric, words in (("unseen_psnr", "PSNR"), ("unseen_fg_psnr", "Foreground PSNR")):
+            text = f"{words} of generated views, all but the input's, {method} against {COPY}"
+            yield compare(evidence, "copy", text, method, COPY, metric, main=method == LONG)
+
+
 def controls(evidence: Evidence) -> Iterable[Line]:
     yield equal(
         evidence, "control", "ASD as the released code sets it changes nothing", RELEASED, PLAIN, SKIPPED
@@ -175,4 +184,4 @@ def judge(evidence: Evidence, columns: Sequence[str]) -> list[Line]:
     """Every line: claims, goals, controls. columns: the metrics of table 1 (paper.columns)."""
     found = [claim_a, claim_b, claim_c, claim_d, claim_e, claim_f, goals]
     lines = [line for make in found for line in make(evidence)]
-    return [*lines, *table1(evidence, columns), *controls(evidence)]
+    return [*lines, *table1(evidence, columns), *against_copy(evidence), *controls(evidence)]

@@ -7,6 +7,7 @@ of the hierarchical bootstrap (`evaluate.stats`). A line without data neither ho
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,7 +15,7 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from aligncvc.evaluate.catalogue import SET_OBJECT
-from aligncvc.evaluate.records import Record
+from aligncvc.evaluate.records import MEAN_VIEW, Record
 from aligncvc.evaluate.stats import (
     Interval,
     Samples,
@@ -36,7 +37,15 @@ ROUNDING = 1e-6
 RENDERINGS = "renderings:"
 """Prefix of the methods that are renderings, judged as if a generator had drawn them."""
 
-DIRECTION: Mapping[str, Literal[-1, 1]] = {"sharpness": 1, "views_sharpness": 1, "gap_psnr": -1}
+INPUT_VIEW = 0
+"""Ring index of the view that samplers are given."""
+
+UNSEEN = {"unseen_psnr": "views_psnr", "unseen_fg_psnr": "views_fg_psnr"}
+"""Generated views without the one at the input's pose, which a copy of the input has for nothing."""
+
+DIRECTION: Mapping[str, Literal[-1, 1]] = {
+    "sharpness": 1, "views_sharpness": 1, "gap_psnr": -1, **dict.fromkeys(UNSEEN, 1)
+}  # fmt: skip
 """Which way is better, for metrics that only the verdict has."""
 
 UNITS = {"psnr": "dB", "sharpness": "of ground truth's", "seconds": "s"}
@@ -92,6 +101,8 @@ class Evidence:
         """A method's numbers by (object, seed) after the last step; `gap_psnr` is |delta_psnr|."""
         if metric == "gap_psnr":
             return {key: abs(value) for key, value in self.samples(method, "delta_psnr").items()}
+        if metric in UNSEEN:
+            return unseen(self.records.get(method, []), UNSEEN[metric])
         found = self._by_method.get(method, {}).get(metric, {})
         return {key: value for key, value in found.items() if key[0] != SET_OBJECT}
 
@@ -104,6 +115,16 @@ class Evidence:
     def metrics(self, method: str) -> list[str]:
         """Every metric that a method has."""
         return list(self._by_method.get(method, {}))
+
+
+def unseen(records: Sequence[Record], metric: str) -> Samples:
+    """A metric of single views by (object, seed) after the last step: mean over views but the input's."""
+    last, values = last_step(records, metric), defaultdict(list)
+    for r in records:
+        seen = r.view in (MEAN_VIEW, INPUT_VIEW)
+        if (r.metric, r.step) == (metric, last) and not seen and not math.isnan(r.value):
+            values[r.object, r.seed].append(r.value)
+    return {key: math.fsum(found) / len(found) for key, found in values.items()}
 
 
 def better(metric: str) -> int:
