@@ -13,6 +13,7 @@ class PeakMemory:
     """Peak memory in MB since construction: of the device on CUDA, of the process (resident) on CPU.
 
     Linux can restart the process' high-water mark; where it cannot, the mark since the start is reported.
+    On a CPU, memory that was freed but kept by the process counts, and is used again without a rise.
     """
 
     def __init__(self, device: torch.device | str = "cpu") -> None:

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -117,8 +116,22 @@ def test_batches_depend_on_names_only(renders: Path) -> None:
     assert float(azimuth0[:, 0].abs().max()) < 1e-5 and bool((azimuth0[:, 1] < 0).all())
 
 
-def start(config: Path, renders: Path, out: Path, run: str = "both") -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "aligncvc.align", "--config", str(config), "--run", run]
+ALIGN = ("-m", "aligncvc.align")
+KILLED_AFTER_STEP_3 = """
+import os, runpy, signal
+from aligncvc.align.state import RunState
+log = RunState.log
+def log_and_die(self, record):
+    log(self, record)
+    if record["step"] == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+RunState.log = log_and_die
+runpy.run_module("aligncvc.align", run_name="__main__", alter_sys=True)
+"""
+
+
+def start(config: Path, renders: Path, out: Path, how: tuple[str, str] = ALIGN) -> subprocess.Popen[bytes]:
+    command = [sys.executable, *how, "--config", str(config), "--run", "both"]
     command += ["--renders", str(renders), "--out", str(out)]
     environment = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(aligncvc.__file__).parents[1])}
     return subprocess.Popen(command, stderr=subprocess.PIPE, env=os.environ | environment)
@@ -135,16 +148,8 @@ def test_killed_and_restarted_run_equals_the_straight_one(renders: Path, tmp_pat
     config = write_config(tmp_path / "tiny.yaml")
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     assert start(config, renders, straight).wait(300) == 0
-    process = start(config, renders, killed)
-    progress = killed / "state" / "metrics.jsonl"
-    deadline = time.time() + 120
-    while time.time() < deadline and process.poll() is None:
-        if progress.exists() and progress.read_bytes().count(b"\n") >= 3:
-            break
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert progress.read_bytes().count(b"\n") in (3, 4, 5), "the run was not killed in its middle"
+    assert start(config, renders, killed, how=("-c", KILLED_AFTER_STEP_3)).wait(300) == -signal.SIGKILL
+    assert len((killed / "state" / "metrics.jsonl").read_text().splitlines()) == 3
     assert not (killed / "student.safetensors").exists()
     again = start(config, renders, killed)
     _, errors = again.communicate(timeout=300)

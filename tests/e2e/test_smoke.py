@@ -133,11 +133,7 @@ def test_products(complete: Path) -> None:
 
 
 def test_second_run_does_nothing(complete: Path) -> None:
-    start = time.monotonic()
-    result = snakemake(complete, *CONFIG)
-    seconds = time.monotonic() - start
-    assert "Nothing to be done" in result.stdout
-    assert seconds < 40, f"{seconds:.1f} s (10 s on an idle machine)"
+    assert "Nothing to be done" in snakemake(complete, *CONFIG).stdout
 
 
 def test_comment_reruns_nothing_and_code_just_its_stage(complete: Path) -> None:

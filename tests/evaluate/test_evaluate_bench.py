@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -84,15 +85,40 @@ def test_without_vgg_changes_nothing_else() -> None:
     assert without_vgg(given).render == given.render
 
 
-def test_growth_counts_objects(subject: Subject, tools: Tools) -> None:
-    found = growth([subject] * 3, tools, (1, 3))
-    assert list(found) == [1, 3]
-    assert found[3] > 1.5 * found[1]  # three times the work; the machine may be busy
+class Clock:
+    """Time that passes only when told to: a busy machine does not change what is measured."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        monkeypatch.setattr(time, "perf_counter", lambda: self.now)
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
 
 
-def test_seconds_is_a_median_of_warm_runs() -> None:
-    pauses = iter([0.2, 0.01, 0.1, 0.01])  # the first warms up, one is an outlier
-    assert 0.009 < seconds(lambda: time.sleep(next(pauses)), 3) < 0.09
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+def test_growth_counts_objects(
+    subject: Subject, tools: Tools, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(of: Subject, with_tools: Tools) -> dict[str, Callable[[], object]]:
+        def views() -> object:
+            clock.wait(2.0)
+            return real(of, with_tools)["views"]()
+
+        return {"views": views, "distribution": lambda: pytest.fail("of a set, not of an object")}
+
+    real = families
+    monkeypatch.setattr("aligncvc.evaluate.bench.families", slow)
+    assert growth([subject] * 3, tools, (1, 3)) == {1: 2.0, 3: 6.0}
+
+
+def test_seconds_is_a_median_of_warm_runs(clock: Clock) -> None:
+    pauses = iter([0.25, 0.5, 8.0, 1.0])  # the first warms up, one is an outlier
+    assert seconds(lambda: clock.wait(next(pauses)), 3) == 1.0
 
 
 def test_the_demos_evaluation_is_its_jobs_over_the_cores(

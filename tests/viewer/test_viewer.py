@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
@@ -47,11 +48,11 @@ def ink(pixels: np.ndarray) -> float:
     return float(np.abs(255 - pixels).mean())
 
 
-def screenshot(page: Path, profile: Path, *flags: str, least_ink: float = 0.0) -> np.ndarray:
+def screenshot(page: Path, profile: Path, *flags: str, ready: Callable[[np.ndarray], bool]) -> np.ndarray:
     """The page in a PX x PX window, as (PX, PX, 3) in 0..255.
 
-    On a busy machine the browser may be photographed before it drew the model, or not at all: pictures
-    with too little on them are taken again, a few times. A page that stays so is returned as it is.
+    On a busy machine the browser may be photographed before its script ran, or not at all: pictures that
+    are not `ready` are taken again, a few times. A page that stays so is returned as it is.
     """
     assert CHROMIUM is not None
     picture = page.with_suffix(".png")
@@ -69,7 +70,7 @@ def screenshot(page: Path, profile: Path, *flags: str, least_ink: float = 0.0) -
         if picture.exists():
             with Image.open(picture) as image:
                 pixels = np.asarray(image.convert("RGB")).astype(float)
-            if ink(pixels) > least_ink:
+            if ready(pixels):
                 return pixels
     assert picture.exists(), "chromium took no picture in six attempts"
     return pixels
@@ -172,7 +173,11 @@ def test_browser_draws_what_the_rasteriser_draws(tmp_path: Path, azimuth: float,
     write_viewer(tmp_path / "page.html", cloud(), "cloud", view=view, bare=True)
     camera = orbit([azimuth], elevation, distance=view.distance, fov_y_deg=view.fov_y_deg, size_px=PX)
     expected = rasterise(unpack(pack(cloud())), camera).rgb[0].clamp(0, 1).permute(1, 2, 0).numpy() * 255
-    drawn = screenshot(tmp_path / "page.html", tmp_path / "profile", least_ink=0.5 * ink(expected))
+
+    def drawn_enough(pixels: np.ndarray) -> bool:
+        return ink(pixels) > 0.5 * ink(expected)
+
+    drawn = screenshot(tmp_path / "page.html", tmp_path / "profile", ready=drawn_enough)
     assert ink(expected) > 5  # there is something to draw
     difference = np.abs(drawn - expected)
     assert difference.mean() < 1 and difference.max() < 12  # 8-bit blending rounds once for each layer
@@ -185,6 +190,11 @@ def test_without_webgl_the_poster_and_a_sentence_stay(tmp_path: Path) -> None:
     )
     red = "data:image/svg+xml," + quote(square + "</svg>")
     write_viewer(tmp_path / "page.html", cloud(), "cloud", poster=red, bare=True)
-    drawn = screenshot(tmp_path / "page.html", tmp_path / "profile", "--disable-3d-apis")
+
+    def sentence(pixels: np.ndarray) -> bool:
+        """Its pale strip lies over the foot of the poster."""
+        return bool((np.abs(pixels[-30:] - [255, 0, 0]).max(-1) > 30).mean() > 0.3)
+
+    drawn = screenshot(tmp_path / "page.html", tmp_path / "profile", "--disable-3d-apis", ready=sentence)
     assert (drawn[: PX // 2] == [255, 0, 0]).all()  # the poster
-    assert (np.abs(drawn[-30:] - [255, 0, 0]).max(-1) > 30).mean() > 0.3  # the sentence's pale strip over it
+    assert sentence(drawn)
