@@ -13,7 +13,7 @@ help:
 	@echo "make env       only the environment (.venv), exact pins of envs/"
 	@echo "make lint      snakemake --lint, snakefmt, ruff, mypy, import contracts"
 	@echo "make bench     speed table, results/bench.json"
-	@echo "make pretrain  train the demo's networks anew (needs the furniture package, an hour or more)"
+	@echo "make pretrain  train the demo's networks anew (needs the furniture package; hours)"
 	@echo "make clean     remove results;  make distclean: the environment and the caches too"
 
 env:

@@ -86,8 +86,9 @@ class Sample(Section):
     )
     methods: dict[str, Method] = Field(
         default_factory=lambda: {
-            "two_stage_50": Method(sampler="two_stage", steps=50),
-            "two_stage_4": Method(sampler="two_stage", steps=4),
+            # 2.0 suits two-stage sampling best on training objects, not the 3D-aware loop (lab log).
+            "two_stage_50": Method(sampler="two_stage", steps=50, guidance_scale=2.0),
+            "two_stage_4": Method(sampler="two_stage", steps=4, guidance_scale=2.0),
             "aware_4": Method(table=["table1", "table2"]),
             "soft_4": Method(run="soft", table=["table2"]),
             "hard_4": Method(run="hard", table=["table2"]),
@@ -154,7 +155,7 @@ class Pretrain(Section):
 
     set: str = "furniture"
     vae: Training = Training(steps=2000, batch=16)
-    unet: Training = Training(steps=7500, lr=8e-4, ema_decay=0.999, save_every=500)
+    unet: Training = Training(steps=30000, batch=8, lr=8e-4, ema_decay=0.9995, save_every=1000)
     recon: Training = Training(steps=4000, lr=8e-4)
 
 
