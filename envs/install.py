@@ -41,8 +41,8 @@ def call(doing: str, *command: str) -> None:
     print(f"make env: {doing}", flush=True)
     if subprocess.run(command, env=environment, check=False).returncode:
         stop(
-            f"{doing} failed (the lines above say why); check the network or the proxy settings of pip and "
-            "run `make env` again."
+            f"{doing} failed (the lines above say why); check the network, the proxy settings of pip and the "
+            "free disk space, and run `make env` again."
         )
 
 
@@ -55,11 +55,13 @@ def main() -> None:
     if sentences:
         stop("\nerror: ".join(sentences))
     python = str(VENV / "bin/python")
-    pip = (python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--quiet")
+    # Nothing is left outside the checkout, and what the disk must hold does not depend on pip's cache.
+    flags = ("--disable-pip-version-check", "--no-input", "--no-cache-dir", "--quiet")
+    pip = (python, "-m", "pip", "install", *flags)
     envs = str(ROOT / "envs")
     call("making .venv", sys.executable, "-m", "venv", "--clear", str(VENV))
     call(
-        "installing the pinned packages (about 1.5 GB to download, a minute or two)",
+        "installing the pinned packages (about 1 GB to download with CPU torch, a minute or two)",
         *pip,
         "-r",
         f"{envs}/requirements.txt",
