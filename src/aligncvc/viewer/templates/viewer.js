@@ -260,7 +260,8 @@
     const changed = () => { dirty = true; schedule(); };
     controls(canvas, state, () => { rest = performance.now() + 2500; changed(); });
     canvas.addEventListener("dblclick", () => { Object.assign(state, home); changed(); });
-    new ResizeObserver(changed).observe(canvas);
+    /* At once, in the frame that has the new size: one frame later the old drawing would have been stretched. */
+    new ResizeObserver(() => { dirty = true; paint(performance.now()); schedule(); }).observe(canvas);
     canvas.addEventListener("webglcontextlost", (e) => {
       e.preventDefault();
       canvas.remove();
@@ -276,6 +277,11 @@
     }
     function frame(now) {
       queued = false;
+      paint(now);
+      const live = visible && box.dataset.state === "live";
+      if (live && view.spin && !still.matches) schedule(); // nothing is drawn, or asked for, while nothing moves
+    }
+    function paint(now) {
       if (!visible || box.dataset.state === "fallback") return;
       const ratio = Math.min(window.devicePixelRatio || 1, 2);
       const width = Math.max(1, Math.round(canvas.clientWidth * ratio));
@@ -291,7 +297,6 @@
       if (spins || dirty) draw(orbit(state.azimuth, state.elevation, state.distance), width, height);
       dirty = false;
       box.dataset.state = "live";
-      if (view.spin && !still.matches) schedule(); // nothing is drawn, or asked for, while nothing moves
     }
   }
 
