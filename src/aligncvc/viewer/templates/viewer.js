@@ -245,7 +245,7 @@
     const home = { azimuth: view.azimuth, elevation: view.elevation, distance: view.distance };
     const state = { ...home };
     const still = window.matchMedia("(prefers-reduced-motion: reduce)");
-    let draw, last = 0, rest = 0, visible = true, dirty = true, queued = false;
+    let draw, last = 0, rest = 0, visible = true, dirty = true, queued = 0;
     try {
       draw = renderer(gl, decode(source.textContent, JSON.parse(source.dataset.meta)), view);
     } catch (error) {
@@ -261,7 +261,7 @@
     controls(canvas, state, () => { rest = performance.now() + 2500; changed(); });
     canvas.addEventListener("dblclick", () => { Object.assign(state, home); changed(); });
     /* At once, in the frame that has the new size: one frame later the old drawing would have been stretched. */
-    new ResizeObserver(() => { dirty = true; paint(performance.now()); schedule(); }).observe(canvas);
+    new ResizeObserver(() => frame(performance.now())).observe(canvas);
     canvas.addEventListener("webglcontextlost", (e) => {
       e.preventDefault();
       canvas.remove();
@@ -272,16 +272,11 @@
       if (visible) schedule();
     }).observe(box);
     function schedule() {
-      if (!queued) requestAnimationFrame(frame);
-      queued = true;
+      queued ||= requestAnimationFrame(frame);
     }
     function frame(now) {
-      queued = false;
-      paint(now);
-      const live = visible && box.dataset.state === "live";
-      if (live && view.spin && !still.matches) schedule(); // nothing is drawn, or asked for, while nothing moves
-    }
-    function paint(now) {
+      cancelAnimationFrame(queued);
+      queued = 0;
       if (!visible || box.dataset.state === "fallback") return;
       const ratio = Math.min(window.devicePixelRatio || 1, 2);
       const width = Math.max(1, Math.round(canvas.clientWidth * ratio));
@@ -297,6 +292,7 @@
       if (spins || dirty) draw(orbit(state.azimuth, state.elevation, state.distance), width, height);
       dirty = false;
       box.dataset.state = "live";
+      if (view.spin && !still.matches) schedule(); // nothing is drawn, or asked for, while nothing moves
     }
   }
 
