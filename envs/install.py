@@ -19,7 +19,7 @@ PINS = ("requirements.txt", "constraints.txt", "requirements-nodeps.txt")
 
 sys.path.insert(0, str(ROOT / "src"))
 
-from aligncvc import doctor  # noqa: E402  (the checkout is not installed yet)
+from aligncvc.workflow import doctor  # noqa: E402  (the checkout is not installed yet)
 
 
 def digest() -> str:
@@ -79,7 +79,7 @@ def main() -> None:
     # The checkout itself: a path file is all an editable install is, and it needs no build tools. Relative,
     # so that the folder can be moved.
     (site / "aligncvc.pth").write_text(os.path.relpath(ROOT / "src", site) + "\n")
-    call("checking the result", python, "-m", "aligncvc.doctor")
+    call("checking the result", python, "-m", "aligncvc.workflow.doctor")
     STAMP.write_text(wanted + "\n")
 
 

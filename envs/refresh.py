@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 ENVS = Path(__file__).resolve().parent
 sys.path.insert(0, str(ENVS.parent / "src"))
 
-from aligncvc import codehash  # noqa: E402  (this checkout's, whatever is installed)
+from aligncvc.workflow import fingerprint as codehash  # noqa: E402  (this checkout's, whatever is installed)
 
 CONDA_PYTHON = ("python=3.11.11", "pip=25.0.1")
 STAGES = {
@@ -27,7 +27,7 @@ STAGES = {
         "aligncvc.checkpoints", "aligncvc.align", "aligncvc.sample",
         "aligncvc.evaluate", "aligncvc.pretrain", "aligncvc.bench",
     ),
-    "paper": ("aligncvc.config_tools", "aligncvc.paper"),
+    "paper": ("aligncvc.config", "aligncvc.paper"),
 }  # fmt: skip
 UNSEEN = {
     # Loaded by name, or by packages that come without their dependencies.

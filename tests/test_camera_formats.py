@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from aligncvc import camera_formats as formats
-from aligncvc.cameras import Cameras, orbit
 from aligncvc.errors import UserError
+from aligncvc.scene import camera_formats as formats
+from aligncvc.scene.cameras import Cameras, orbit
 
 SIZE, FOV = 64, 39.6
 FOCAL = 0.5 * SIZE / math.tan(math.radians(FOV) / 2)

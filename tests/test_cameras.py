@@ -11,7 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aligncvc.cameras import (
+from aligncvc.errors import UserError
+from aligncvc.scene.cameras import (
     Cameras,
     load_cameras,
     look_at_origin,
@@ -21,7 +22,6 @@ from aligncvc.cameras import (
     save_cameras,
     spherical_deg,
 )
-from aligncvc.errors import UserError
 
 azimuths = st.floats(0, 359.9)
 elevations = st.floats(-80, 80)

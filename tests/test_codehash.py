@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from aligncvc import codehash
-from aligncvc.codehash import closure, code_hash, entry_module
+from aligncvc.workflow import fingerprint as codehash
+from aligncvc.workflow.fingerprint import closure, code_hash, entry_module
 
 
 @pytest.fixture
@@ -112,10 +112,15 @@ def test_all_stages_of_this_project_in_a_second() -> None:
 
 def test_stages_of_this_project_see_what_they_use() -> None:
     align = closure(entry_module("aligncvc.align"))
-    assert {"aligncvc.rollout", "aligncvc.pair", "aligncvc.splat", "aligncvc.mvg.wonder3d"} <= set(align)
+    assert {
+        "aligncvc.loop.rollout",
+        "aligncvc.models.pair",
+        "aligncvc.splat",
+        "aligncvc.models.generators.wonder3d.network",
+    } <= set(align)
     assert not any(
         name.startswith(("aligncvc.paper", "aligncvc.evaluate", "aligncvc.render.")) for name in align
     )
     render = closure(entry_module("aligncvc.render"))
     assert "aligncvc.render.blender_scene" in render
-    assert not any(name.startswith(("aligncvc.align", "aligncvc.mvg")) for name in render)
+    assert not any(name.startswith(("aligncvc.align", "aligncvc.models.generators")) for name in render)

@@ -11,8 +11,8 @@ import jsonschema
 import pytest
 import yaml
 
-from aligncvc import config_tools
-from aligncvc.config import Config, load_config, parse_config
+from aligncvc.config import __main__ as config_tools
+from aligncvc.config.sections import Config, load_config, parse_config
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT
 
@@ -35,7 +35,7 @@ def test_files_are_valid_for_both_validators(name: str) -> None:
 
 def test_schema_and_reference_are_up_to_date(tmp_path: Path) -> None:
     config_tools.write_schema(tmp_path / "schema.json")
-    remedy = "run python -m aligncvc.config_tools schema and reference"
+    remedy = "run python -m aligncvc.config schema and reference"
     assert (tmp_path / "schema.json").read_text() == config_tools.SCHEMA.read_text(), remedy
     assert config_tools.reference() == config_tools.REFERENCE.read_text(), remedy
 
@@ -111,7 +111,7 @@ def test_values_do_not_change() -> None:
 
 def test_resolve_command(tmp_path: Path) -> None:
     out = tmp_path / "resolved.yaml"
-    command = [sys.executable, "-m", "aligncvc.config_tools", "resolve", "--out", str(out), "--json"]
+    command = [sys.executable, "-m", "aligncvc.config", "resolve", "--out", str(out), "--json"]
     environment = {"PYTHONPATH": str(PROJECT_ROOT / "src"), "PATH": ""}
     subprocess.run([*command, '{"seed": 7}'], check=True, env=environment)
     assert load_config(out) == Config(seed=7)
@@ -123,7 +123,7 @@ def test_what_the_workflow_imports_at_its_start_is_light() -> None:
     """torch takes seconds to import; snakemake starts far too often for that."""
     script = (
         "import sys; sys.path.insert(0, 'src')\n"
-        "import aligncvc.workflow, aligncvc.config_tools, aligncvc.doctor\n"
+        "import aligncvc.workflow.plan, aligncvc.config, aligncvc.workflow.doctor\n"
         "print([m for m in ('torch', 'diffusers', 'bpy', 'scipy', 'pandas', 'numpy') if m in sys.modules])"
     )
     result = subprocess.run(

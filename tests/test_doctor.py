@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from aligncvc import doctor
 from aligncvc.files import PROJECT_ROOT
+from aligncvc.workflow import doctor
 
 
 def one_sentence(message: str) -> bool:
@@ -58,7 +58,7 @@ def test_little_disk(tmp_path: Path) -> None:
 
 def test_a_bare_python_is_told_to_make_the_environment() -> None:
     """-S hides the environment's packages, as the system's Python lacks them."""
-    command = [sys.executable, "-S", "-m", "aligncvc.doctor"]
+    command = [sys.executable, "-S", "-m", "aligncvc.workflow.doctor"]
     environment = {"PYTHONPATH": str(PROJECT_ROOT / "src"), "PATH": "/usr/bin:/bin"}
     result = subprocess.run(command, env=environment, text=True, capture_output=True, check=False)
     assert result.returncode == 1 and "run `make env`" in result.stdout

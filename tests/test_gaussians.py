@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from aligncvc.errors import UserError
-from aligncvc.gaussians import SH_C0, Gaussians, load_ply, save_ply
+from aligncvc.scene.gaussians import SH_C0, Gaussians, load_ply, save_ply
 
 
 def some(count: int = 20, seed: int = 0) -> Gaussians:

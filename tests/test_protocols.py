@@ -12,14 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from aligncvc import config_tools
-from aligncvc.config import Config, load_config, parse_config
-from aligncvc.errors import UserError
-from aligncvc.evaluate.protocol import METRIC_VERSION, require_supported
-from aligncvc.files import PROJECT_ROOT
-from aligncvc.objects.fetch import object_set
-from aligncvc.objects.listing import read_list
-from aligncvc.protocols import (
+from aligncvc.config import __main__ as config_tools
+from aligncvc.config.protocols import (
     FOLDER,
     Protocol,
     differences,
@@ -28,7 +22,13 @@ from aligncvc.protocols import (
     presets,
     require_same,
 )
-from aligncvc.protocols.__main__ import as_yaml
+from aligncvc.config.protocols_table import as_yaml
+from aligncvc.config.sections import Config, load_config, parse_config
+from aligncvc.errors import UserError
+from aligncvc.evaluate.protocol import METRIC_VERSION, require_supported
+from aligncvc.files import PROJECT_ROOT
+from aligncvc.objects.fetch import object_set
+from aligncvc.objects.listing import read_list
 from aligncvc.render.blender_scene import SCENE_VERSION
 from aligncvc.render.jobs import require_scene
 
@@ -238,13 +238,13 @@ def test_lists_of_scanned_objects(name: str, count: int) -> None:
 
 def test_the_table_of_the_docs_is_up_to_date() -> None:
     assert config_tools.protocols_page() == config_tools.PROTOCOLS.read_text(), (
-        "run python -m aligncvc.config_tools reference"
+        "run python -m aligncvc.config reference"
     )
 
 
 def test_command_line(tmp_path: Path) -> None:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "aligncvc.protocols", *arguments]
+        command = [sys.executable, "-m", "aligncvc.config.protocols", *arguments]
         environment = {"PYTHONPATH": str(PROJECT_ROOT / "src"), "PATH": ""}
         return subprocess.run(
             command, cwd=tmp_path, env=environment, text=True, capture_output=True, check=False

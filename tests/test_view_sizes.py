@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from aligncvc.views import at_common_size, reduced
+from aligncvc.scene.views import at_common_size, reduced
 
 
 def test_equal_sizes_come_back_untouched() -> None:

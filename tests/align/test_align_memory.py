@@ -9,9 +9,9 @@ import pytest
 from accelerate import Accelerator
 from tiny_world import tiny_config, write_config
 
-from aligncvc.align import memory
+from aligncvc.bench import training_memory as memory
 from aligncvc.errors import UserError
-from aligncvc.renderset import RenderSet
+from aligncvc.scene.renderset import RenderSet
 
 
 def test_a_copy_of_the_teacher_is_a_second_denoiser_and_lora_is_not(renders: Path) -> None:

@@ -15,14 +15,14 @@ from tiny_world import tiny_config, tiny_settings
 from aligncvc.align.batches import draw_batch
 from aligncvc.align.train import train
 from aligncvc.align.trainer import Trainer
-from aligncvc.config import Config, parse_config
+from aligncvc.config.sections import Config, parse_config
 from aligncvc.errors import UserError
 from aligncvc.files import sha256_file
-from aligncvc.pair import load_pair
-from aligncvc.renderset import RenderSet
-from aligncvc.sample.aligncvc import Sampled, sample_aligncvc
-from aligncvc.sample.measure import Stopwatch
-from aligncvc.workflow import Plan
+from aligncvc.loop.aligncvc import Sampled, sample_aligncvc
+from aligncvc.loop.cost import Stopwatch
+from aligncvc.models.pair import load_pair
+from aligncvc.scene.renderset import RenderSet
+from aligncvc.workflow.plan import Plan
 
 TRAINED = Config().align.model_dump()["runs"]
 """What the default methods sample with."""

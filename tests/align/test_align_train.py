@@ -21,8 +21,8 @@ from aligncvc.align.batches import draw_batch, unrolled_steps
 from aligncvc.align.train import train
 from aligncvc.align.trainer import Trainer
 from aligncvc.errors import UserError
-from aligncvc.pair import load_pair
-from aligncvc.renderset import RenderSet
+from aligncvc.models.pair import load_pair
+from aligncvc.scene.renderset import RenderSet
 
 
 def make(renders: Path, run: str = "both", **align: object) -> Trainer:

@@ -11,8 +11,8 @@ from diffusers import DDPMScheduler
 from torch import Tensor
 
 from aligncvc.align.asd import AsdDraw, asd_gradient, draw_timesteps, soft_loss, surrogate_loss
-from aligncvc.config_align import Asd
-from aligncvc.mvg import Condition, MultiViewGenerator, Prediction
+from aligncvc.config.align import Asd
+from aligncvc.models.generators import Condition, MultiViewGenerator, Prediction
 from aligncvc.streams import torch_stream
 
 SHAPE = (2, 4, 3, 4, 4)  # B, V, C, h, w

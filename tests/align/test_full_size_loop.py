@@ -16,18 +16,18 @@ from torch import Tensor, nn
 
 from aligncvc.align.batches import draw_batch
 from aligncvc.align.diagnostics import Monitor, image_diagnostics
-from aligncvc.align.dry_step import dry_step, step_with
 from aligncvc.align.trainer import Trainer
-from aligncvc.config import Config, parse_config
-from aligncvc.encoders import load_lite0
+from aligncvc.bench.dry_step import dry_step, step_with
+from aligncvc.config.sections import Config, parse_config
 from aligncvc.errors import UserError
-from aligncvc.metrics import psnr
-from aligncvc.pair import load_pretrained
-from aligncvc.recon.base import checkpoint_gradients
-from aligncvc.recon.lgm import DownBlock
-from aligncvc.renderset import RenderSet, batched
-from aligncvc.rollout import aware_step, renoise, view_noise
-from aligncvc.views import reduced
+from aligncvc.loop.rollout import aware_step, renoise, view_noise
+from aligncvc.metrics.psnr import psnr
+from aligncvc.models.encoders import load_lite0
+from aligncvc.models.pair import load_pretrained
+from aligncvc.models.reconstructors.base import checkpoint_gradients
+from aligncvc.models.reconstructors.lgm.network import DownBlock
+from aligncvc.scene.renderset import RenderSet, batched
+from aligncvc.scene.views import reduced
 
 VIEWS_PX, RENDERS_PX = 32, 64
 RUNS = {"both": {}, "regression": {"soft": False, "hard": False, "regression": True}}

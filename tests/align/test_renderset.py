@@ -10,9 +10,9 @@ import pytest
 import torch
 from tiny_world import write_renders
 
-from aligncvc.cameras import spherical_deg
 from aligncvc.errors import UserError
-from aligncvc.renderset import RenderSet
+from aligncvc.scene.cameras import spherical_deg
+from aligncvc.scene.renderset import RenderSet
 
 
 def test_only_good_objects_and_a_rig_relative_to_its_input_view(renders: Path) -> None:
@@ -69,7 +69,7 @@ def test_another_size_a_missing_view_and_a_bad_rig(renders: Path, tmp_path: Path
 
 
 def test_cache_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aligncvc.renderset.CACHED_OBJECTS", 2)
+    monkeypatch.setattr("aligncvc.scene.renderset.CACHED_OBJECTS", 2)
     renderset = RenderSet(write_renders(tmp_path))
     for name in "abcab":
         renderset.load(name)

@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 import yaml
 
-from aligncvc.cameras import orbit, ring_azimuths_deg
-from aligncvc.config import Config, parse_config
+from aligncvc.config.sections import Config, parse_config
 from aligncvc.files import PROJECT_ROOT
-from aligncvc.gaussians import Gaussians
+from aligncvc.scene.cameras import orbit, ring_azimuths_deg
+from aligncvc.scene.gaussians import Gaussians
+from aligncvc.scene.views import Views, save_views
 from aligncvc.splat import rasterise
 from aligncvc.streams import torch_stream
-from aligncvc.views import Views, save_views
 
 RING = 8
 

@@ -10,13 +10,13 @@ import pytest
 import torch
 from tiny_world import tiny_config
 
-from aligncvc.benches import sampling
-from aligncvc.benches.weights import input_image, random_pair, rig
-from aligncvc.config import Method
-from aligncvc.rollout import timesteps_for
-from aligncvc.sample.aligncvc import sample_aligncvc
-from aligncvc.sample.measure import Stopwatch
-from aligncvc.sample.two_stage import sample_two_stage
+from aligncvc.bench import sampling
+from aligncvc.bench.weights import input_image, random_pair, rig
+from aligncvc.config.sections import Method
+from aligncvc.loop.aligncvc import sample_aligncvc
+from aligncvc.loop.cost import Stopwatch
+from aligncvc.loop.rollout import timesteps_for
+from aligncvc.loop.two_stage import sample_two_stage
 
 CPU = torch.device("cpu")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from tiny_world import tiny_config
 
-from aligncvc.benches import training
-from aligncvc.benches.activations import step_activations
-from aligncvc.benches.weights import meta_pair, numbers_of
+from aligncvc.bench import training
+from aligncvc.bench.activations import step_activations
+from aligncvc.bench.weights import meta_pair, numbers_of
 
 
 def test_variants_differ_in_precision_checkpointing_and_the_teacher(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,10 +7,10 @@ import torch
 from tiny_world import tiny_config
 from torch import nn
 
-from aligncvc.align.dry_step import random_weights
-from aligncvc.benches.activations import Saved, step_activations
-from aligncvc.benches.weights import QuickInit, meta_pair, numbers_of, random_pair
-from aligncvc.config import load_config
+from aligncvc.bench.activations import Saved, step_activations
+from aligncvc.bench.dry_step import random_weights
+from aligncvc.bench.weights import QuickInit, meta_pair, numbers_of, random_pair
+from aligncvc.config.sections import load_config
 from aligncvc.files import PROJECT_ROOT
 
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from tiny_world import write_config
 
-from aligncvc.benches import full_size as bench
-from aligncvc.benches import sampling
+from aligncvc.bench import full_size as bench
+from aligncvc.bench import sampling
 from aligncvc.errors import UserError
 
 PARTS: dict[str, Any] = {

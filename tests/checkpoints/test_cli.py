@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from aligncvc.checkpoints.__main__ import main
-from aligncvc.checkpoints.ledger import load_ledger
 from aligncvc.errors import cli
-from aligncvc.networks import NETWORKS
+from aligncvc.models.ledger.ledger import load_ledger
+from aligncvc.models.outline import NETWORKS
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:

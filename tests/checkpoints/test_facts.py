@@ -10,7 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from aligncvc.checkpoints.facts import (
+from aligncvc.config.sections import Config, parse_config
+from aligncvc.errors import UserError
+from aligncvc.files import PROJECT_ROOT
+from aligncvc.models.ledger.facts import (
     LATER,
     check_settings,
     network_settings,
@@ -18,9 +21,6 @@ from aligncvc.checkpoints.facts import (
     stamp,
     write_facts,
 )
-from aligncvc.config import Config, parse_config
-from aligncvc.errors import UserError
-from aligncvc.files import PROJECT_ROOT
 
 OTHER = {
     "vae": ({"mvg": {"vae": {"norm_groups": 4}}}, "mvg.vae.norm_groups 8 and the configuration says 4"),

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from aligncvc.checkpoints import load_ledger, record
-from aligncvc.checkpoints.licences import PERMISSIVE_LICENCES, meaning
 from aligncvc.errors import UserError
+from aligncvc.models.ledger import load_ledger, record
+from aligncvc.models.ledger.licences import PERMISSIVE_LICENCES, meaning
 
 TEXT = """\
 version: 1

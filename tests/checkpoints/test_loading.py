@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from aligncvc.checkpoints import load_numpy_pickle, load_strict, read_state
-from aligncvc.checkpoints.strict import renamed
 from aligncvc.errors import UserError
+from aligncvc.models.ledger import load_numpy_pickle, load_strict, read_state
+from aligncvc.models.ledger.strict import renamed
 
 
 def test_load_strict_fills_a_module_from_a_file_with_a_prefix(tmp_path: Path) -> None:

@@ -9,19 +9,19 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-from aligncvc import rollout
-from aligncvc.checkpoints import load_ledger, settled
-from aligncvc.checkpoints.facts import stamp
-from aligncvc.checkpoints.quirks import BACKGROUND, MVG, RECON, Quirks
-from aligncvc.config import Config, parse_config
-from aligncvc.config_align import AlignRun
-from aligncvc.config_networks import Mvg, Recon
-from aligncvc.encoders.clip import ClipImageEncoder
+from aligncvc.config.align import AlignRun
+from aligncvc.config.networks import Mvg, Recon
+from aligncvc.config.sections import Config, parse_config
 from aligncvc.errors import UserError
 from aligncvc.files import sha256_file
-from aligncvc.pair import attach_lora, load_pair, load_pretrained, lora_parameters
-from aligncvc.recon import build_reconstructor
-from aligncvc.recon.judge import load_judge
+from aligncvc.loop import rollout
+from aligncvc.models.encoders.clip import ClipImageEncoder
+from aligncvc.models.judge import load_judge
+from aligncvc.models.ledger import load_ledger, settled
+from aligncvc.models.ledger.facts import stamp
+from aligncvc.models.ledger.quirks import BACKGROUND, MVG, RECON, Quirks
+from aligncvc.models.pair import attach_lora, load_pair, load_pretrained, lora_parameters
+from aligncvc.models.reconstructors import build_reconstructor
 
 TINY = {"down_channels": [8, 8], "down_attention": [False] * 2, "up_channels": [8], "up_attention": [False],
         "mid_attention": False, "head": "lgm"}  # fmt: skip

@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from aligncvc.checkpoints.__main__ import Release
-from aligncvc.checkpoints.release import convert_release, lora_keys
 from aligncvc.errors import UserError
+from aligncvc.models.ledger.release import convert_release, lora_keys
 
 
 class Attention(nn.Module):

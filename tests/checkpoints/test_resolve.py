@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from aligncvc.checkpoints import resolve
-from aligncvc.checkpoints.licences import meaning
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT
+from aligncvc.models.ledger import resolve
+from aligncvc.models.ledger.licences import meaning
 
 CONTENT = b"weights"
 REVISION = "0123456789" * 4

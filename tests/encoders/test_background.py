@@ -6,8 +6,8 @@ import pytest
 import torch
 from skimage import data
 
-from aligncvc.encoders import remove_background
 from aligncvc.errors import UserError
+from aligncvc.models.encoders import remove_background
 
 
 def test_a_cup_is_cut_out_of_its_table() -> None:

@@ -10,10 +10,10 @@ import yaml
 from safetensors.torch import load_file, save_file
 from transformers import CLIPConfig, CLIPModel
 
-from aligncvc.encoders.clip import ClipImageEncoder, load_clip
-from aligncvc.encoders.optional import missing
 from aligncvc.errors import UserError
 from aligncvc.files import sha256_file
+from aligncvc.models.encoders.clip import ClipImageEncoder, load_clip
+from aligncvc.models.encoders.optional import missing
 
 VISION = {
     "hidden_size": 32,

@@ -10,10 +10,10 @@ import torch.nn.functional as F
 import yaml
 from torch import Tensor
 
-from aligncvc.encoders.inception import FidInception, convert_state, load_fid_inception
-from aligncvc.encoders.optional import missing
 from aligncvc.errors import UserError
 from aligncvc.files import sha256_file
+from aligncvc.models.encoders.inception import FidInception, convert_state, load_fid_inception
+from aligncvc.models.encoders.optional import missing
 
 
 @pytest.fixture(scope="module")

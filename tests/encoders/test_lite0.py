@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from skimage import data
 from torch import Tensor, nn
 
-from aligncvc.encoders import Lite0, load_lite0
-from aligncvc.encoders.lite0 import FEATURE_CHANNELS, FEATURE_STRIDES, SameConv2d
+from aligncvc.models.encoders import Lite0, load_lite0
+from aligncvc.models.encoders.lite0 import FEATURE_CHANNELS, FEATURE_STRIDES, SameConv2d
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from aligncvc.checkpoints import load_numpy_pickle, resolve
-from aligncvc.encoders import load_lpips
 from aligncvc.errors import UserError
-from aligncvc.views import load_png
+from aligncvc.models.encoders import load_lpips
+from aligncvc.models.ledger import load_numpy_pickle, resolve
+from aligncvc.scene.views import load_png
 
 DATA = Path(__file__).parent / "data"
 
@@ -65,7 +65,7 @@ def test_it_is_the_genuine_class_and_the_stub_is_gone() -> None:
     code = """
 import importlib.util, sys
 genuine = importlib.util.find_spec("torchvision") is not None
-from aligncvc.encoders import load_lpips
+from aligncvc.models.encoders import load_lpips
 model = load_lpips("alex")
 import lpips
 assert isinstance(model, lpips.LPIPS)

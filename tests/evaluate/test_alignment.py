@@ -9,7 +9,8 @@ import pytest
 import trimesh
 from scipy.spatial.transform import Rotation
 
-from aligncvc.evaluate.alignment import (
+from aligncvc.evaluate.geometry import GeometrySettings, sample_surface
+from aligncvc.metrics.surface_alignment import (
     COMPARED_POINTS,
     RUNGS,
     Points,
@@ -18,7 +19,6 @@ from aligncvc.evaluate.alignment import (
     rotation_grid,
     umeyama,
 )
-from aligncvc.evaluate.geometry import GeometrySettings, sample_surface
 
 SHIFT = np.array([0.15, -0.2, 0.1])
 

@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from aligncvc.cameras import Cameras, orbit, ring_azimuths_deg, spherical_deg
 from aligncvc.errors import UserError
 from aligncvc.evaluate import matched_pose_residual, psnr
 from aligncvc.evaluate.consistency import (
@@ -25,12 +24,13 @@ from aligncvc.evaluate.consistency import (
     judged_steps,
     split,
 )
-from aligncvc.evaluate.image import mae, not_available, ssim
 from aligncvc.evaluate.subject import Subject, Value
-from aligncvc.gaussians import Gaussians
+from aligncvc.metrics.image import mae, not_available, ssim
+from aligncvc.scene.cameras import Cameras, orbit, ring_azimuths_deg, spherical_deg
+from aligncvc.scene.gaussians import Gaussians
+from aligncvc.scene.views import Views
 from aligncvc.splat import Rendering, rasterise
 from aligncvc.streams import torch_stream
-from aligncvc.views import Views
 
 RING, RIG, SIZE = 8, [0, 2, 4, 6], 40
 METRICS = {"psnr": psnr, "ssim": ssim, "lpips": not_available, "mae": mae}

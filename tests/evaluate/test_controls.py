@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from aligncvc.cameras import orbit, ring_azimuths_deg
-from aligncvc.config import Config, load_config
+from aligncvc.config.sections import Config, load_config
 from aligncvc.errors import UserError, cli
-from aligncvc.evaluate.controls import (
+from aligncvc.evaluate.samples import read_cost, read_gaussians, read_manifest, read_steps
+from aligncvc.sample.controls import (
     CONTROLS,
     control_set,
     copied_views,
@@ -24,12 +24,12 @@ from aligncvc.evaluate.controls import (
     main,
     shuffled_views,
 )
-from aligncvc.evaluate.samples import read_cost, read_gaussians, read_manifest, read_steps
-from aligncvc.gaussians import Gaussians
-from aligncvc.renderset import PosedObject, RenderSet
+from aligncvc.scene.cameras import orbit, ring_azimuths_deg
+from aligncvc.scene.gaussians import Gaussians
+from aligncvc.scene.renderset import PosedObject, RenderSet
+from aligncvc.scene.views import Views, save_views
 from aligncvc.splat import rasterise
 from aligncvc.streams import numpy_stream, torch_stream
-from aligncvc.views import Views, save_views
 
 RIG = [0, 2, 4, 6]
 

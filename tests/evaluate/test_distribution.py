@@ -10,7 +10,6 @@ import torch
 from scipy.linalg import sqrtm
 from torch import Tensor
 
-from aligncvc.encoders import load_lite0
 from aligncvc.errors import UserError
 from aligncvc.evaluate import catalogue
 from aligncvc.evaluate.distribution import (
@@ -24,7 +23,8 @@ from aligncvc.evaluate.distribution import (
     object_resamples,
 )
 from aligncvc.evaluate.fid import fid_family, load_fid
-from aligncvc.frechet import frechet_distance, frechet_distances
+from aligncvc.metrics.frechet import frechet_distance, frechet_distances
+from aligncvc.models.encoders import load_lite0
 
 V, D = 4, 12
 

@@ -16,18 +16,18 @@ import pytest
 import torch
 import yaml
 
-from aligncvc.cameras import orbit, ring_azimuths_deg
-from aligncvc.config import Config
+from aligncvc.config.protocols import FOLDER, Protocol, load_protocol
+from aligncvc.config.sections import Config
 from aligncvc.errors import UserError, cli
 from aligncvc.evaluate import Record, concat, read_records
 from aligncvc.evaluate import __main__ as command
 from aligncvc.evaluate.tools import Tools, load_tools
-from aligncvc.gaussians import Gaussians, save_ply
 from aligncvc.meshes import mesh_from_gaussians, save_glb
-from aligncvc.protocols import FOLDER, Protocol, load_protocol
+from aligncvc.scene.cameras import orbit, ring_azimuths_deg
+from aligncvc.scene.gaussians import Gaussians, save_ply
+from aligncvc.scene.views import Views, save_views
 from aligncvc.splat import rasterise
 from aligncvc.streams import torch_stream
-from aligncvc.views import Views, save_views
 
 RIG = [0, 2, 4, 6]
 OBJECTS = ("ball", "cone")

@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from aligncvc.cameras import Cameras, look_at_origin, orbit, ring_azimuths_deg
 from aligncvc.evaluate.epipolar import (
     EpipolarTools,
     PairScore,
@@ -25,10 +24,11 @@ from aligncvc.evaluate.epipolar import (
 )
 from aligncvc.evaluate.models import GaussianModel
 from aligncvc.evaluate.subject import Subject
-from aligncvc.gaussians import Gaussians
+from aligncvc.scene.cameras import Cameras, look_at_origin, orbit, ring_azimuths_deg
+from aligncvc.scene.gaussians import Gaussians
+from aligncvc.scene.views import Views
 from aligncvc.splat import rasterise
 from aligncvc.streams import torch_stream
-from aligncvc.views import Views
 
 CENTRE = 128.0
 TOOLS = EpipolarTools()

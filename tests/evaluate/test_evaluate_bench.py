@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from aligncvc.config import load_config
-from aligncvc.evaluate.bench import (
+from aligncvc.bench.evaluation import (
     DEMO_GOAL_SECONDS,
     RIG,
     RING,
@@ -22,11 +21,12 @@ from aligncvc.evaluate.bench import (
     seconds,
     without_vgg,
 )
+from aligncvc.config.protocols import load_protocol
+from aligncvc.config.sections import load_config
 from aligncvc.evaluate.lint import lint_views
 from aligncvc.evaluate.subject import Subject, Value
 from aligncvc.evaluate.tools import Tools, load_tools
-from aligncvc.metrics import psnr
-from aligncvc.protocols import load_protocol
+from aligncvc.metrics.psnr import psnr
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ def test_growth_counts_objects(
         return {"views": views, "distribution": lambda: pytest.fail("of a set, not of an object")}
 
     real = families
-    monkeypatch.setattr("aligncvc.evaluate.bench.families", slow)
+    monkeypatch.setattr("aligncvc.bench.evaluation.families", slow)
     assert growth([subject] * 3, tools, (1, 3)) == {1: 2.0, 3: 6.0}
 
 

@@ -12,9 +12,7 @@ import torch
 import trimesh
 from scipy.spatial.transform import Rotation
 
-from aligncvc.cameras import orbit
 from aligncvc.errors import UserError
-from aligncvc.evaluate.alignment import Points
 from aligncvc.evaluate.geometry import (
     CHAMFER,
     GeometrySettings,
@@ -29,9 +27,11 @@ from aligncvc.evaluate.geometry import (
 )
 from aligncvc.evaluate.models import GaussianModel, MeshModel
 from aligncvc.evaluate.subject import Model, Subject
-from aligncvc.gaussians import Gaussians
 from aligncvc.meshes import draw_mesh, save_glb
-from aligncvc.views import Views
+from aligncvc.metrics.surface_alignment import Points
+from aligncvc.scene.cameras import orbit
+from aligncvc.scene.gaussians import Gaussians
+from aligncvc.scene.views import Views
 
 SETTINGS = GeometrySettings(points=4000, rungs=("none",), grid=40)
 CAMERAS = orbit([0, 90], 0, distance=3, fov_y_deg=39.6, size_px=64)

@@ -11,9 +11,8 @@ from skimage import data
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
-from aligncvc.encoders import load_dists, load_lpips
 from aligncvc.errors import UserError
-from aligncvc.evaluate.image import (
+from aligncvc.metrics.image import (
     dists_metric,
     foreground_psnr,
     foreground_ssim,
@@ -26,7 +25,8 @@ from aligncvc.evaluate.image import (
     ssim_map,
     ssim_scores,
 )
-from aligncvc.metrics import PSNR_CAP_DB
+from aligncvc.metrics.psnr import PSNR_CAP_DB
+from aligncvc.models.encoders import load_dists, load_lpips
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,11 @@ import torch
 import trimesh
 from torch import Tensor
 
-from aligncvc.cameras import Cameras, orbit, ring_azimuths_deg
-from aligncvc.encoders import load_dists, load_lpips
-from aligncvc.encoders.clip import ClipImageEncoder
 from aligncvc.evaluate import catalogue
-from aligncvc.evaluate.image import (
+from aligncvc.evaluate.image_scores import ImageTools, draw_scored, image_family, views_family
+from aligncvc.evaluate.records import FINAL_STEP, MEAN_VIEW
+from aligncvc.evaluate.subject import Subject, Value
+from aligncvc.metrics.image import (
     dists_metric,
     foreground_psnr,
     foreground_ssim,
@@ -24,11 +24,11 @@ from aligncvc.evaluate.image import (
     psnr,
     ssim,
 )
-from aligncvc.evaluate.image_scores import ImageTools, draw_scored, image_family, views_family
-from aligncvc.evaluate.records import FINAL_STEP, MEAN_VIEW
-from aligncvc.evaluate.subject import Subject, Value
+from aligncvc.models.encoders import load_dists, load_lpips
+from aligncvc.models.encoders.clip import ClipImageEncoder
+from aligncvc.scene.cameras import Cameras, orbit, ring_azimuths_deg
+from aligncvc.scene.views import Views
 from aligncvc.splat import Rendering
-from aligncvc.views import Views
 
 RIG, SCORED = [0, 2], [1, 2, 3]
 CAMERAS = orbit(ring_azimuths_deg(4), 10.0, distance=3.0, fov_y_deg=39.6, size_px=64)

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from aligncvc.camera_formats import to_opengl
-from aligncvc.cameras import Cameras, orbit, ring_azimuths_deg
 from aligncvc.errors import UserError
 from aligncvc.evaluate.lint import is_premultiplied, lint_views, lint_warnings, require_clean
-from aligncvc.views import composite, load_png
+from aligncvc.scene.camera_formats import to_opengl
+from aligncvc.scene.cameras import Cameras, orbit, ring_azimuths_deg
+from aligncvc.scene.views import composite, load_png
 
 DATA = Path(__file__).parent / "data"
 VIEWS = 16

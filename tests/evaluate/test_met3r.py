@@ -12,8 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from aligncvc.cameras import orbit, ring_azimuths_deg
-from aligncvc.config import load_config
+from aligncvc.config.sections import load_config
 from aligncvc.errors import UserError
 from aligncvc.evaluate.met3r import (
     IMAGE_PX,
@@ -25,7 +24,8 @@ from aligncvc.evaluate.met3r import (
     neighbours,
 )
 from aligncvc.evaluate.records import MEAN_VIEW
-from aligncvc.views import Views, save_views
+from aligncvc.scene.cameras import orbit, ring_azimuths_deg
+from aligncvc.scene.views import Views, save_views
 
 
 def grey(*levels: float) -> Tensor:

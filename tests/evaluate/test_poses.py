@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import torch
 
-from aligncvc.camera_formats import to_gobjaverse, to_lgm, to_opengl, to_pytorch3d, to_wonder3d
-from aligncvc.cameras import CONVENTION, Cameras, orbit, save_cameras
 from aligncvc.errors import UserError
 from aligncvc.evaluate.poses import CONVENTIONS, TOLERANCE_DEG, distances, match_poses, read_cameras
+from aligncvc.scene.camera_formats import to_gobjaverse, to_lgm, to_opengl, to_pytorch3d, to_wonder3d
+from aligncvc.scene.cameras import CONVENTION, Cameras, orbit, save_cameras
 
 AZIMUTHS = [0, 90, 180, 270]
 RIG = orbit(AZIMUTHS, 10.0, distance=3.0, fov_y_deg=39.6, size_px=64)

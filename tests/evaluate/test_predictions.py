@@ -15,9 +15,8 @@ import torch
 import trimesh
 from torch import Tensor
 
-from aligncvc.camera_formats import to_opengl
-from aligncvc.cameras import Cameras, orbit, ring_azimuths_deg
-from aligncvc.config import load_config
+from aligncvc.config.protocols import Protocol, load_protocol
+from aligncvc.config.sections import load_config
 from aligncvc.errors import UserError
 from aligncvc.evaluate import score
 from aligncvc.evaluate.predictions import (
@@ -29,12 +28,13 @@ from aligncvc.evaluate.predictions import (
 )
 from aligncvc.evaluate.records import Record
 from aligncvc.evaluate.tools import load_tools
-from aligncvc.gaussians import Gaussians, load_ply, save_ply
-from aligncvc.protocols import Protocol, load_protocol
-from aligncvc.renderset import PosedObject
+from aligncvc.scene.camera_formats import to_opengl
+from aligncvc.scene.cameras import Cameras, orbit, ring_azimuths_deg
+from aligncvc.scene.gaussians import Gaussians, load_ply, save_ply
+from aligncvc.scene.renderset import PosedObject
+from aligncvc.scene.views import Views, composite, save_png, save_views
 from aligncvc.splat import rasterise
 from aligncvc.streams import torch_stream
-from aligncvc.views import Views, composite, save_png, save_views
 
 RIG = [0, 2, 4, 6]
 

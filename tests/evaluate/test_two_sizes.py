@@ -9,20 +9,20 @@ from typing import Any
 import pytest
 import torch
 
-from aligncvc.cameras import orbit, ring_azimuths_deg
-from aligncvc.config_networks import Recon
-from aligncvc.encoders import load_lite0
+from aligncvc.config.networks import Recon
 from aligncvc.evaluate.collect import Features
 from aligncvc.evaluate.consistency import ConsistencyTools, consistency_family
 from aligncvc.evaluate.epipolar import EpipolarTools, epipolar_family
-from aligncvc.evaluate.image import foreground_psnr, mae, not_available, psnr, ssim
 from aligncvc.evaluate.image_scores import ImageTools, views_family
 from aligncvc.evaluate.subject import Subject, Value
-from aligncvc.gaussians import Gaussians
-from aligncvc.recon import build_reconstructor
+from aligncvc.metrics.image import foreground_psnr, mae, not_available, psnr, ssim
+from aligncvc.models.encoders import load_lite0
+from aligncvc.models.reconstructors import build_reconstructor
+from aligncvc.scene.cameras import orbit, ring_azimuths_deg
+from aligncvc.scene.gaussians import Gaussians
+from aligncvc.scene.views import Views, reduced
 from aligncvc.splat import rasterise
 from aligncvc.streams import torch_stream
-from aligncvc.views import Views, reduced
 
 SMALL, LARGE, RING, RIG = 32, 64, 8, [0, 2, 4, 6]
 METRICS = {"psnr": psnr, "ssim": ssim, "lpips": not_available, "mae": mae}

@@ -11,8 +11,8 @@ from PIL import Image
 from trimesh.visual import TextureVisuals
 from trimesh.visual.material import MultiMaterial, PBRMaterial, SimpleMaterial
 
-from aligncvc.cameras import Cameras, orbit
 from aligncvc.meshes import draw_mesh
+from aligncvc.scene.cameras import Cameras, orbit
 
 DISTANCE, FOV, SIZE = 3.0, 40.0, 96
 RED, GREEN, BLUE = (255, 0, 0, 255), (0, 255, 0, 255), (0, 0, 255, 255)

@@ -14,9 +14,9 @@ from PIL import Image
 from trimesh.visual import ColorVisuals, TextureVisuals
 from trimesh.visual.material import PBRMaterial
 
-from aligncvc.cameras import orbit
 from aligncvc.errors import UserError
 from aligncvc.meshes import draw_mesh, load_mesh, save_glb
+from aligncvc.scene.cameras import orbit
 
 TRIANGLE = np.array([[-1, -1, 0], [1, -1, 0], [0, 1, 0]], "<f4")
 """In glTF's frame: upright, facing +z, which is our front."""

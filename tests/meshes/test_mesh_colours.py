@@ -9,9 +9,9 @@ import pytest
 import trimesh
 from trimesh.visual import ColorVisuals
 
-from aligncvc.cameras import orbit
 from aligncvc.files import PROJECT_ROOT
 from aligncvc.meshes import draw_mesh, load_mesh, save_glb
+from aligncvc.scene.cameras import orbit
 
 CAMERA = orbit([0.0], 10.0, distance=3.0, fov_y_deg=39.6, size_px=96)
 

@@ -10,9 +10,9 @@ import torch
 import trimesh
 from trimesh.visual import ColorVisuals
 
-from aligncvc.cameras import orbit
-from aligncvc.gaussians import Gaussians
 from aligncvc.meshes import draw_mesh, mesh_from_gaussians
+from aligncvc.scene.cameras import orbit
+from aligncvc.scene.gaussians import Gaussians
 from aligncvc.splat import rasterise
 
 RADIUS, VOXEL, SCALE = 0.5, 0.05, 0.015

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from aligncvc.cameras import orbit, ring_azimuths_deg
-from aligncvc.config_networks import Mvg, Unet, Vae
+from aligncvc.config.networks import Mvg, Unet, Vae
 from aligncvc.errors import UserError
-from aligncvc.mvg import build_generator
-from aligncvc.mvg.wonder3d import CAMERA_DIM, camera_embedding
+from aligncvc.models.generators import build_generator
+from aligncvc.models.generators.wonder3d.network import CAMERA_DIM, camera_embedding
+from aligncvc.scene.cameras import orbit, ring_azimuths_deg
 
 SIZE_PX = 32
 

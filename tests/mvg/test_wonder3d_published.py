@@ -8,15 +8,15 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from aligncvc.cameras import orbit
-from aligncvc.checkpoints.strict import load_strict, renamed
-from aligncvc.config import Config
-from aligncvc.config_networks import Clip, Mvg, Unet, Vae
+from aligncvc.config.networks import Clip, Mvg, Unet, Vae
+from aligncvc.config.sections import Config
 from aligncvc.errors import UserError
-from aligncvc.mvg import build_generator
-from aligncvc.mvg.ddim import same_noise, sample_ddim, wonder3d_scheduler
-from aligncvc.mvg.labels import LABELS, VIEWS, camera_embedding, rig_azimuths_deg
-from aligncvc.mvg.wonder3d import Wonder3D, image_token, resized
+from aligncvc.models.generators import build_generator
+from aligncvc.models.generators.wonder3d.ddim import same_noise, sample_ddim, wonder3d_scheduler
+from aligncvc.models.generators.wonder3d.labels import LABELS, VIEWS, camera_embedding, rig_azimuths_deg
+from aligncvc.models.generators.wonder3d.network import Wonder3D, image_token, resized
+from aligncvc.models.ledger.strict import load_strict, renamed
+from aligncvc.scene.cameras import orbit
 
 SIZE_PX = 32
 OLD_NAMES = {
@@ -236,7 +236,7 @@ def test_published_kinds_have_their_sizes_whatever_is_rendered(kind: str, dim: i
 def test_lora_of_rank_four_has_the_released_size():
     from peft import LoraConfig
 
-    from aligncvc.pair import LORA_TARGETS
+    from aligncvc.models.pair import LORA_TARGETS
 
     with torch.device("meta"):
         unet = build_generator(Mvg(kind="wonder3d-plus"), 256).unet

@@ -13,9 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from aligncvc.camera_formats import to_gobjaverse
-from aligncvc.cameras import orbit, spherical_deg
-from aligncvc.config import ObjectSet
+from aligncvc.config.sections import ObjectSet
 from aligncvc.errors import UserError, cli
 from aligncvc.objects import frames as frames_module
 from aligncvc.objects.fetch import fetch_set
@@ -31,6 +29,8 @@ from aligncvc.objects.gobjaverse import (
     write_views,
 )
 from aligncvc.objects.listing import read_list, read_manifest
+from aligncvc.scene.camera_formats import to_gobjaverse
+from aligncvc.scene.cameras import orbit, spherical_deg
 
 DATA = Path(__file__).parent / "data/gobjaverse"
 CHAIR = DATA / "0/10022"

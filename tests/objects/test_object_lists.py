@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from aligncvc.config import load_config
+from aligncvc.config.sections import load_config
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT, sha256_file
 from aligncvc.objects.curate import rejected

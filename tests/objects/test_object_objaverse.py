@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trimesh
 
-from aligncvc.config import ObjectSet
+from aligncvc.config.sections import ObjectSet
 from aligncvc.errors import UserError
 from aligncvc.objects.fetch import fetch_set
 from aligncvc.objects.listing import ObjectRow, write_list

@@ -16,7 +16,7 @@ import pytest
 import trimesh
 import yaml
 
-from aligncvc.config import Config, ObjectSet
+from aligncvc.config.sections import Config, ObjectSet
 from aligncvc.errors import UserError, cli
 from aligncvc.files import PROJECT_ROOT, sha256_file
 from aligncvc.objects import sources

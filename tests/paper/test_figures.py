@@ -16,12 +16,10 @@ import torch
 import yaml
 from PIL import Image
 
-from aligncvc.cameras import orbit, ring_azimuths_deg
-from aligncvc.config import load_config
+from aligncvc.config.sections import load_config
 from aligncvc.errors import UserError, cli
 from aligncvc.evaluate.records import Record, read_records, write_records
 from aligncvc.files import write_json
-from aligncvc.gaussians import Gaussians, save_ply
 from aligncvc.paper.__main__ import main
 from aligncvc.paper.agreement import APART, agreement, disagreement
 from aligncvc.paper.data import (
@@ -39,10 +37,12 @@ from aligncvc.paper.data import (
 from aligncvc.paper.figures import draw_figures, write_figures
 from aligncvc.paper.panels import Drawn
 from aligncvc.paper.style import RC, enlarge, spread, styled
-from aligncvc.renderset import RenderSet
+from aligncvc.scene.cameras import orbit, ring_azimuths_deg
+from aligncvc.scene.gaussians import Gaussians, save_ply
+from aligncvc.scene.renderset import RenderSet
+from aligncvc.scene.views import Views, save_views
 from aligncvc.splat import rasterise
 from aligncvc.streams import numpy_stream, torch_stream
-from aligncvc.views import Views, save_views
 
 SIZE, RIG, KEPT = 32, [0, 2, 4, 6], 2
 OBJECTS = ("ball", "long-name-of-a-cone", "cup_1")

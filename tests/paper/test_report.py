@@ -12,15 +12,15 @@ import pytest
 import torch
 from PIL import Image
 
-from aligncvc.config import Config
+from aligncvc.config.sections import Config
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT
-from aligncvc.gaussians import Gaussians, save_ply
 from aligncvc.paper.models import chosen_method, read_models
 from aligncvc.paper.pieces import read_figures, read_render_set, read_table, stage_seconds
 from aligncvc.paper.report import write_report
 from aligncvc.paper.reported import write_reported
 from aligncvc.paper.table_formats import Block, Cell, Column, Table, as_json
+from aligncvc.scene.gaussians import Gaussians, save_ply
 
 OBJECTS = ("chair", "lamp", "mug")
 REASON = "the file <b>ends</b> early"

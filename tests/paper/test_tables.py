@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import yaml
 
-from aligncvc.config import Config
+from aligncvc.config.sections import Config
 from aligncvc.errors import UserError, cli
 from aligncvc.evaluate.records import COLUMNS, Record, protocol_file, write_records
 from aligncvc.evaluate.stats import paired_interval

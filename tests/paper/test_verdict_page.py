@@ -13,7 +13,7 @@ import torch
 import yaml
 from test_figures import World
 
-from aligncvc.config import load_config
+from aligncvc.config.sections import load_config
 from aligncvc.errors import UserError
 from aligncvc.paper.data import load_material
 from aligncvc.paper.style import RC

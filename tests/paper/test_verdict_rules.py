@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from aligncvc.config import Config
+from aligncvc.config.sections import Config
 from aligncvc.evaluate.records import Record
 from aligncvc.files import PROJECT_ROOT
 from aligncvc.paper.table_rows import NONE

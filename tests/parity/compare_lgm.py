@@ -45,10 +45,10 @@ from lgm_cases import (
 )
 from parity_tools import TOLERANCE, fill, key_differences, named, relative_error, shapes
 
-from aligncvc.architectures import RECON_SIZES
-from aligncvc.config_networks import Recon
+from aligncvc.config.architectures import RECON_SIZES
+from aligncvc.config.networks import Recon
 from aligncvc.files import atomic_path, write_json
-from aligncvc.recon.lgm import LGM
+from aligncvc.models.reconstructors.lgm.network import LGM
 
 OPTIONS = ("down_channels", "down_attention", "up_channels", "up_attention")
 

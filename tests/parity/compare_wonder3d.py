@@ -45,10 +45,10 @@ from wonder3d_cases import (
     step_noise,
 )
 
-from aligncvc.config_networks import Mvg
+from aligncvc.config.networks import Mvg
 from aligncvc.files import atomic_path, write_json
-from aligncvc.mvg.ddim import wonder3d_scheduler
-from aligncvc.mvg.wonder3d import Wonder3D, build_unet, camera_embedding
+from aligncvc.models.generators.wonder3d.ddim import wonder3d_scheduler
+from aligncvc.models.generators.wonder3d.network import Wonder3D, build_unet, camera_embedding
 
 Facts = dict[str, np.ndarray]
 Errors = dict[str, float]

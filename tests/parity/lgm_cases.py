@@ -6,11 +6,11 @@ import torch
 from parity_tools import fill, numbers
 from torch import Tensor, nn
 
-from aligncvc.camera_formats import from_lgm
-from aligncvc.cameras import Cameras
-from aligncvc.config_networks import Recon
-from aligncvc.recon.heads import LgmHead
-from aligncvc.recon.lgm import LGM
+from aligncvc.config.networks import Recon
+from aligncvc.models.reconstructors.lgm.heads import LgmHead
+from aligncvc.models.reconstructors.lgm.network import LGM
+from aligncvc.scene.camera_formats import from_lgm
+from aligncvc.scene.cameras import Cameras
 
 REDUCED = {
     "down_channels": [64, 64, 128, 128],

@@ -20,10 +20,10 @@ from lgm_cases import (
 )
 from parity_tools import DATA, TOLERANCE, fill, key_differences, numbers, relative_error, shapes
 
-from aligncvc.architectures import RECON_SIZES
-from aligncvc.config_networks import Recon
-from aligncvc.gaussians import Gaussians, load_ply, save_ply
-from aligncvc.recon import build_reconstructor
+from aligncvc.config.architectures import RECON_SIZES
+from aligncvc.config.networks import Recon
+from aligncvc.models.reconstructors import build_reconstructor
+from aligncvc.scene.gaussians import Gaussians, load_ply, save_ply
 
 
 @pytest.fixture(scope="module")

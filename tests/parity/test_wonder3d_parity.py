@@ -20,8 +20,8 @@ from wonder3d_cases import (
     rows,
 )
 
-from aligncvc.config_networks import Mvg
-from aligncvc.mvg.wonder3d import Wonder3D, build_unet, camera_embedding
+from aligncvc.config.networks import Mvg
+from aligncvc.models.generators.wonder3d.network import Wonder3D, build_unet, camera_embedding
 
 Facts = dict[str, torch.Tensor]
 

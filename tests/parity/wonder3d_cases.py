@@ -14,13 +14,13 @@ import torch
 from parity_tools import fill, numbers
 from torch import Tensor, nn
 
-from aligncvc.architectures import MVG_SIZES
-from aligncvc.cameras import orbit
-from aligncvc.config_networks import Clip, Mvg, Unet, Vae
-from aligncvc.mvg.base import Condition
-from aligncvc.mvg.ddim import same_noise, sample_ddim
-from aligncvc.mvg.labels import rig_azimuths_deg
-from aligncvc.mvg.wonder3d import Wonder3D
+from aligncvc.config.architectures import MVG_SIZES
+from aligncvc.config.networks import Clip, Mvg, Unet, Vae
+from aligncvc.models.generators.base import Condition
+from aligncvc.models.generators.wonder3d.ddim import same_noise, sample_ddim
+from aligncvc.models.generators.wonder3d.labels import rig_azimuths_deg
+from aligncvc.models.generators.wonder3d.network import Wonder3D
+from aligncvc.scene.cameras import orbit
 
 DIMS = {"wonder3d-v1": 10, "wonder3d-plus": 14}
 CHANNELS, HEADS, GROUPS, TOKEN_DIM = (16, 32, 32, 32), 2, 8, 24

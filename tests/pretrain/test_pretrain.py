@@ -13,18 +13,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from aligncvc.cameras import orbit, ring_azimuths_deg, spherical_deg
-from aligncvc.config import Config, Pretrain, Training
-from aligncvc.config_networks import Mvg, Recon, Unet, Vae
-from aligncvc.gaussians import Gaussians
-from aligncvc.mvg import build_generator
+from aligncvc.config.networks import Mvg, Recon, Unet, Vae
+from aligncvc.config.sections import Config, Pretrain, Training
+from aligncvc.models.generators import build_generator
 from aligncvc.pretrain import recon, unet, vae
 from aligncvc.pretrain.data import Rings, load_rings, split_ids
 from aligncvc.pretrain.fit import decay_progress, learning_rate
 from aligncvc.pretrain.latents import encoded, with_recoloured
 from aligncvc.pretrain.recolour import recoloured
+from aligncvc.scene.cameras import orbit, ring_azimuths_deg, spherical_deg
+from aligncvc.scene.gaussians import Gaussians
+from aligncvc.scene.views import Views, composite, save_views
 from aligncvc.streams import torch_stream
-from aligncvc.views import Views, composite, save_views
 
 RING, SIZE_PX = 8, 64
 

@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from aligncvc.cameras import Cameras, orbit, ring_azimuths_deg
-from aligncvc.checkpoints import load_strict, resolve
-from aligncvc.config_networks import Recon
+from aligncvc.config.networks import Recon
 from aligncvc.errors import UserError
-from aligncvc.recon import build_reconstructor
-from aligncvc.recon.lgm import LGM
+from aligncvc.models.ledger import load_strict, resolve
+from aligncvc.models.reconstructors import build_reconstructor
+from aligncvc.models.reconstructors.lgm.network import LGM
+from aligncvc.scene.cameras import Cameras, orbit, ring_azimuths_deg
 
 SIZE_PX = 32
 SMALL = Recon(down_channels=[8, 16, 16], down_attention=[False, False, True], mid_attention=True,

@@ -9,13 +9,13 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from aligncvc.camera_formats import to_lgm
-from aligncvc.cameras import Cameras, orbit, relative_c2w, ring_azimuths_deg
-from aligncvc.config_networks import Recon
-from aligncvc.gaussians import Gaussians, matrix_to_quaternion, multiply_quaternions
-from aligncvc.recon.frames import in_lgm_world, to_frame
-from aligncvc.recon.heads import LgmHead, polar_rotation
-from aligncvc.recon.lgm import LGM
+from aligncvc.config.networks import Recon
+from aligncvc.models.reconstructors.lgm.frames import in_lgm_world, to_frame
+from aligncvc.models.reconstructors.lgm.heads import LgmHead, polar_rotation
+from aligncvc.models.reconstructors.lgm.network import LGM
+from aligncvc.scene.camera_formats import to_lgm
+from aligncvc.scene.cameras import Cameras, orbit, relative_c2w, ring_azimuths_deg
+from aligncvc.scene.gaussians import Gaussians, matrix_to_quaternion, multiply_quaternions
 from aligncvc.splat import rasterise
 from aligncvc.splat.projection import rotation_matrices
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import trimesh
 
-from aligncvc.config import Config
+from aligncvc.config.sections import Config
 
 SPHERES = {  # glTF coordinates (y up): centre, radius, colour; no symmetry anywhere
     "red": ((1.0, 0.2, 0.3), 0.45, (200, 20, 20)),

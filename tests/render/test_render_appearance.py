@@ -10,7 +10,7 @@ from aligncvc.errors import UserError
 from aligncvc.render import appearance
 from aligncvc.render.jobs import job_hash, read_objects, with_variants
 from aligncvc.render.run import render_set
-from aligncvc.views import load_views, split_variant, variant_id, view_facts
+from aligncvc.scene.views import load_views, split_variant, variant_id, view_facts
 
 
 def test_ids_of_looks_round_trip() -> None:

@@ -10,13 +10,13 @@ import pytest
 import torch
 from render_scenes import Rendered, small_config
 
-from aligncvc.config import ObjectSet
+from aligncvc.config.sections import ObjectSet
 from aligncvc.objects.fetch import fetch_set
 from aligncvc.objects.frames import main
 from aligncvc.render.results import read_status
 from aligncvc.render.run import render_set
-from aligncvc.renderset import RenderSet
-from aligncvc.views import load_views, view_facts
+from aligncvc.scene.renderset import RenderSet
+from aligncvc.scene.views import load_views, view_facts
 
 DATA = Path(__file__).parents[1] / "objects/data/gobjaverse"
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from aligncvc.cameras import orbit, ring_azimuths_deg
 from aligncvc.render.quality import check_folder, check_views
-from aligncvc.views import Views, save_views
+from aligncvc.scene.cameras import orbit, ring_azimuths_deg
+from aligncvc.scene.views import Views, save_views
 
 SIZE = 32
 

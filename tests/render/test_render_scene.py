@@ -16,7 +16,7 @@ from render_scenes import SPHERES, Rendered, box_glb, files_of, small_config, wr
 from aligncvc.files import PROJECT_ROOT
 from aligncvc.render.overhead import measure
 from aligncvc.render.run import render_set
-from aligncvc.views import load_views, view_facts
+from aligncvc.scene.views import load_views, view_facts
 
 pytestmark = pytest.mark.blender
 

@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "align"))
 
 from tiny_world import tiny_config, write_renders
 
-from aligncvc.config import Config
+from aligncvc.config.sections import Config
 
 
 @pytest.fixture(scope="session")

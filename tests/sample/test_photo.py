@@ -10,11 +10,11 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from aligncvc.config import Config
+from aligncvc.config.sections import Config
 from aligncvc.errors import UserError
-from aligncvc.gaussians import load_ply
 from aligncvc.sample.photo import OBJECT_FILL, check_object, prepare, read_photo, recentre
 from aligncvc.sample.single import chosen_method, sample_photo
+from aligncvc.scene.gaussians import load_ply
 
 
 def disc(width: int, height: int, box: tuple[int, int, int, int]) -> Image.Image:

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from aligncvc.config import Config, parse_config
+from aligncvc.config.sections import Config, parse_config
 from aligncvc.errors import UserError
-from aligncvc.mvg import MultiViewGenerator
-from aligncvc.pair import load_pair
-from aligncvc.renderset import RenderSet, batched
-from aligncvc.rollout import aware_step, clamp_straight_through, renoise, timesteps_for, view_noise
+from aligncvc.loop.rollout import aware_step, clamp_straight_through, renoise, timesteps_for, view_noise
+from aligncvc.models.generators import MultiViewGenerator
+from aligncvc.models.pair import load_pair
+from aligncvc.scene.renderset import RenderSet, batched
 
 
 def test_listed_and_even_timesteps() -> None:

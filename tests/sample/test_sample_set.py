@@ -14,10 +14,10 @@ import pytest
 from tiny_world import tiny_settings, write_protocol, write_renders
 
 import aligncvc
-from aligncvc.config import Config, parse_config
+from aligncvc.config.sections import Config, parse_config
 from aligncvc.errors import UserError
-from aligncvc.gaussians import load_ply
 from aligncvc.sample.batch import sample_set
+from aligncvc.scene.gaussians import load_ply
 
 
 def with_seeds(folder: Path, seeds: list[int], **methods: object) -> Config:

@@ -10,14 +10,14 @@ import pytest
 import torch
 from tiny_world import tiny_settings, write_protocol, write_renders
 
-from aligncvc.config import Config, parse_config
+from aligncvc.config.sections import Config, parse_config
 from aligncvc.errors import UserError
 from aligncvc.evaluate import matched_pose_residual, psnr
-from aligncvc.evaluate.controls import control_set
 from aligncvc.evaluate.samples import read_steps
 from aligncvc.paper.agreement import alike
-from aligncvc.renderset import RenderSet
 from aligncvc.sample.batch import sample_set
+from aligncvc.sample.controls import control_set
+from aligncvc.scene.renderset import RenderSet
 
 VIEWS_PX, RENDERS_PX = 32, 64
 

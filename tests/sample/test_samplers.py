@@ -10,15 +10,15 @@ import torch
 from tiny_world import tiny_settings
 from torch import Tensor
 
-from aligncvc.cameras import Cameras
-from aligncvc.config import Config, Method, parse_config
-from aligncvc.mvg import Condition, MultiViewGenerator, build_generator
-from aligncvc.pair import load_pair, seeded
-from aligncvc.renderset import RenderSet
-from aligncvc.sample.aligncvc import sample_aligncvc
+from aligncvc.config.sections import Config, Method, parse_config
+from aligncvc.loop.aligncvc import sample_aligncvc
+from aligncvc.loop.cost import Stopwatch, counted_calls
+from aligncvc.loop.two_stage import ddim_scheduler, kept_steps, sample_two_stage
+from aligncvc.models.generators import Condition, MultiViewGenerator, build_generator
+from aligncvc.models.pair import load_pair, seeded
 from aligncvc.sample.batch import sample_one
-from aligncvc.sample.measure import Stopwatch, counted_calls
-from aligncvc.sample.two_stage import ddim_scheduler, kept_steps, sample_two_stage
+from aligncvc.scene.cameras import Cameras
+from aligncvc.scene.renderset import RenderSet
 
 Pair = tuple[MultiViewGenerator, torch.nn.Module]
 

@@ -7,8 +7,8 @@ from dataclasses import fields, replace
 import torch
 from torch import Tensor
 
-from aligncvc.cameras import Cameras, orbit
-from aligncvc.gaussians import Gaussians
+from aligncvc.scene.cameras import Cameras, orbit
+from aligncvc.scene.gaussians import Gaussians
 from aligncvc.splat import Backend, Rendering, rasterise
 from aligncvc.splat.constants import ALPHA_MAX, ALPHA_MIN, STOP
 from aligncvc.splat.dense import alphas

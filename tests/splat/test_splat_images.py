@@ -11,9 +11,9 @@ import pytest
 import torch
 from splat_scenes import MEMBERS, ring, scattered
 
-from aligncvc.cameras import orbit
 from aligncvc.errors import UserError
-from aligncvc.gaussians import Gaussians
+from aligncvc.scene.cameras import orbit
+from aligncvc.scene.gaussians import Gaussians
 from aligncvc.splat import rasterise
 from aligncvc.splat.cpu import build
 from aligncvc.splat.projection import project

@@ -21,7 +21,7 @@ from splat_scenes import (
     well_posed_scene,
 )
 
-from aligncvc.gaussians import Gaussians
+from aligncvc.scene.gaussians import Gaussians
 from aligncvc.splat import rasterise
 from aligncvc.splat.cpu import rasterise_cpu
 

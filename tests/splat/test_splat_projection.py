@@ -9,8 +9,8 @@ import torch
 from splat_scenes import degenerate, leaves, relative_error, ring, scattered
 from torch.autograd import gradcheck
 
-from aligncvc.cameras import Cameras, orbit
-from aligncvc.gaussians import Gaussians
+from aligncvc.scene.cameras import Cameras, orbit
+from aligncvc.scene.gaussians import Gaussians
 from aligncvc.splat.constants import BLUR_PX2
 from aligncvc.splat.projection import covariances, project
 

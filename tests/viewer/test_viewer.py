@@ -16,10 +16,10 @@ import pytest
 import torch
 from PIL import Image
 
-from aligncvc.cameras import orbit
-from aligncvc.config import Config
+from aligncvc.config.sections import Config
 from aligncvc.errors import UserError
-from aligncvc.gaussians import Gaussians
+from aligncvc.scene.cameras import orbit
+from aligncvc.scene.gaussians import Gaussians
 from aligncvc.splat import rasterise
 from aligncvc.viewer.pack import Packed, pack, unpack, widen_to_pixels
 from aligncvc.viewer.page import ViewSettings, viewer_html, write_viewer

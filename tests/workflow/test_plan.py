@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from workflow_copy import copy_checkout, jobs, snakemake
 
+from aligncvc.config.protocols import load_protocol
 from aligncvc.files import PROJECT_ROOT
-from aligncvc.protocols import load_protocol
 
 
 @pytest.fixture(scope="module")

@@ -45,7 +45,7 @@ def test_edit_of_sampling_leaves_data_and_alignment(checkout: Path, planned: Pla
 
 
 def test_edit_of_a_shared_module_reruns_the_stages_that_import_it(checkout: Path, planned: Planned) -> None:
-    append(checkout / "src/aligncvc/rollout.py", "\nEDITED = True\n")
+    append(checkout / "src/aligncvc/loop/rollout.py", "\nEDITED = True\n")
     found = planned()
     assert found["align"] == 3 and found["sample"] == 13
     assert not {"objects", "renders", "checkpoints"} & found.keys()

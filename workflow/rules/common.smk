@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(str(workflow.current_basedir)).resolve().parents[1] 
 
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT
-from aligncvc.workflow import Plan, code, here, shell_prefix, use_this_python
+from aligncvc.workflow.plan import Plan, code, here, shell_prefix, use_this_python
 
 try:
     use_this_python()

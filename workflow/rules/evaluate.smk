@@ -27,14 +27,14 @@ rule control:
         gpu=1,
     params:
         config=RESOLVED,
-        code=code("aligncvc.evaluate.controls"),
+        code=code("aligncvc.sample.controls"),
         settings=PLAN.reads(
             "seed", "render", "recon", "checkpoints", "protocol.seeds", "protocol.metrics.geometry.voxel"
         ),
         ledger=LEDGER_HASH,
         folder=subpath(output.manifest, parent=True),
     shell:
-        "python -m aligncvc.evaluate.controls --config {params.config} --control {wildcards.control}"
+        "python -m aligncvc.sample.controls --config {params.config} --control {wildcards.control}"
         " --renders {input.renders} --out {params.folder} > {log} 2>&1"
 
 

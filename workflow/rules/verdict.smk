@@ -36,11 +36,11 @@ rule memory:
         gpu=1,
     params:
         config=RESOLVED,
-        code=code("aligncvc.align.memory"),
+        code=code("aligncvc.bench.training_memory"),
         settings=PLAN.reads(*MODEL_SECTIONS, "align"),
         ledger=LEDGER_HASH,
     shell:
-        "python -m aligncvc.align.memory --config {params.config} --renders {input.renders} --out {output}"
+        "python -m aligncvc.bench.training_memory --config {params.config} --renders {input.renders} --out {output}"
         " > {log} 2>&1"
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import tyro
 
-from aligncvc.config import load_config
+from aligncvc.config.sections import load_config
 from aligncvc.errors import cli
 
 

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from aligncvc.encoders.levels import Level, LevelEncoder
+from aligncvc.models.encoders.levels import Level, LevelEncoder
 from aligncvc.streams import stream_seed
 
 

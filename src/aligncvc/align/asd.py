@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from aligncvc.config_align import Asd
+from aligncvc.config.align import Asd
 
 if TYPE_CHECKING:
-    from aligncvc.mvg.base import Condition, MultiViewGenerator
+    from aligncvc.models.generators.base import Condition, MultiViewGenerator
 
 DMD_FLOOR = 0.1
 """Added to the DMD normaliser (TriplaneTurbo), so that a student at its goal does not blow up."""

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from aligncvc.cameras import Cameras
-from aligncvc.renderset import RenderSet, batched
-from aligncvc.rollout import view_noise
+from aligncvc.loop.rollout import view_noise
+from aligncvc.scene.cameras import Cameras
+from aligncvc.scene.renderset import RenderSet, batched
+from aligncvc.scene.views import composite
 from aligncvc.streams import torch_stream
-from aligncvc.views import composite
 
 
 @dataclass(frozen=True)

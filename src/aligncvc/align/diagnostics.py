@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from aligncvc.align.batches import draw_batch
-from aligncvc.encoders import Lite0
-from aligncvc.frechet import frechet_distance
-from aligncvc.metrics import psnr
-from aligncvc.mvg import MultiViewGenerator
-from aligncvc.renderset import RenderSet
-from aligncvc.rollout import StepResult, clamp_straight_through
-from aligncvc.views import at_common_size
+from aligncvc.loop.rollout import StepResult, clamp_straight_through
+from aligncvc.metrics.frechet import frechet_distance
+from aligncvc.metrics.psnr import psnr
+from aligncvc.models.encoders import Lite0
+from aligncvc.models.generators import MultiViewGenerator
+from aligncvc.scene.renderset import RenderSet
+from aligncvc.scene.views import at_common_size
 
 MONITORED_OBJECTS = 8
 """Objects of the fixed batch; with their views they are the sets whose distances are logged."""

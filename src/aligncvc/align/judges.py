@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from aligncvc.align.adversarial import Discriminator
-from aligncvc.config import Config
-from aligncvc.encoders import load_lite0
-from aligncvc.encoders.clip import load_clip
-from aligncvc.encoders.clip_levels import ClipLevels
-from aligncvc.encoders.levels import LevelEncoder
+from aligncvc.config.sections import Config
+from aligncvc.models.encoders import load_lite0
+from aligncvc.models.encoders.clip import load_clip
+from aligncvc.models.encoders.clip_levels import ClipLevels
+from aligncvc.models.encoders.levels import LevelEncoder
 
 
 def load_discriminator(config: Config) -> Discriminator:

@@ -6,7 +6,7 @@ import math
 
 from torch import Tensor, nn
 
-from aligncvc.views import at_common_size, composite
+from aligncvc.scene.views import at_common_size, composite
 
 
 def reconstruction_loss(

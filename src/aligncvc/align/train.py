@@ -11,14 +11,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from aligncvc.align.state import RunState
 from aligncvc.align.trainer import UNROLLED_STEPS, Trainer
-from aligncvc.checkpoints import network_settings, settled
-from aligncvc.checkpoints.facts import Part
-from aligncvc.codehash import code_hash
-from aligncvc.config import Config
+from aligncvc.config.sections import Config
 from aligncvc.files import sha256_file, sha256_json, write_provenance, write_text
-from aligncvc.pair import RECON_FILE, STUDENT_FILE, base_weights, write_weights
-from aligncvc.renderset import RenderSet
-from aligncvc.rollout import timesteps_for
+from aligncvc.loop.rollout import timesteps_for
+from aligncvc.models.ledger import network_settings, settled
+from aligncvc.models.ledger.facts import Part
+from aligncvc.models.pair import RECON_FILE, STUDENT_FILE, base_weights, write_weights
+from aligncvc.scene.renderset import RenderSet
+from aligncvc.workflow.fingerprint import code_hash
 
 
 def run_key(config: Config, run_name: str, renders: RenderSet, processes: int) -> str:

@@ -24,15 +24,15 @@ from aligncvc.align.judges import load_discriminator
 from aligncvc.align.losses import rate_factor, reconstruction_loss
 from aligncvc.align.processes import average_and_clip, averaged_record
 from aligncvc.align.state import Ema, ParameterState
-from aligncvc.config import Config
-from aligncvc.config_align import Align, AlignRun
-from aligncvc.encoders import load_lite0, load_lpips
+from aligncvc.config.align import Align, AlignRun
+from aligncvc.config.sections import Config
 from aligncvc.errors import UserError
-from aligncvc.mvg import Condition
-from aligncvc.pair import attach_lora, load_pretrained
-from aligncvc.recon.base import checkpoint_gradients
-from aligncvc.renderset import RenderSet
-from aligncvc.rollout import BACKGROUND, StepResult, aware_step, renoise, timesteps_for
+from aligncvc.loop.rollout import BACKGROUND, StepResult, aware_step, renoise, timesteps_for
+from aligncvc.models.encoders import load_lite0, load_lpips
+from aligncvc.models.generators import Condition
+from aligncvc.models.pair import attach_lora, load_pretrained
+from aligncvc.models.reconstructors.base import checkpoint_gradients
+from aligncvc.scene.renderset import RenderSet
 from aligncvc.splat import rasterise
 from aligncvc.streams import torch_stream
 

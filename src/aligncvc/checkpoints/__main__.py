@@ -11,15 +11,15 @@ from typing import Annotated
 import tyro
 from tyro.conf import Positional
 
-from aligncvc.checkpoints.facts import Part, stamp
-from aligncvc.checkpoints.ledger import Entry, Ledger, load_ledger, record
-from aligncvc.checkpoints.licences import PERMISSIVE_LICENCES, meaning
-from aligncvc.checkpoints.quirks import settled
-from aligncvc.checkpoints.release import convert_release
-from aligncvc.checkpoints.resolve import locate, resolve
-from aligncvc.config import load_config
+from aligncvc.config.sections import load_config
 from aligncvc.errors import UserError, cli
 from aligncvc.files import sha256_file
+from aligncvc.models.ledger.facts import Part, stamp
+from aligncvc.models.ledger.ledger import Entry, Ledger, load_ledger, record
+from aligncvc.models.ledger.licences import PERMISSIVE_LICENCES, meaning
+from aligncvc.models.ledger.quirks import settled
+from aligncvc.models.ledger.release import convert_release
+from aligncvc.models.ledger.resolve import locate, resolve
 
 
 @dataclass
@@ -183,7 +183,7 @@ def describe(ledger: Ledger, name: str) -> list[str]:
 def _network(name: str | None) -> list[str]:
     if name is None:
         return ["  network: none of this project's"]
-    from aligncvc.networks import outline  # the only command that needs the networks
+    from aligncvc.models.outline import outline  # the only command that needs the networks
 
     return [f"  network: {name}", *(f"    {part}" for part in outline(name))]
 

@@ -1,8 +1,8 @@
 """Evaluation: image metrics, the consistency curve, the protocol, long-form records."""
 
 from aligncvc.evaluate.consistency import matched_pose_residual
-from aligncvc.evaluate.image import foreground_psnr, lpips_metric, psnr, ssim
 from aligncvc.evaluate.records import Record, concat, read_records, write_records
+from aligncvc.metrics.image import foreground_psnr, lpips_metric, psnr, ssim
 
 __all__ = [
     "Record",

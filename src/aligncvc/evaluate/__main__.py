@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tyro
 
-from aligncvc.config import Config, load_config
+from aligncvc.config.sections import Config, load_config
 from aligncvc.errors import UserError, cli
 from aligncvc.evaluate.predictions import prediction_entries
 from aligncvc.evaluate.protocol import require_supported

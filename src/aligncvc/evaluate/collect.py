@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from aligncvc.encoders import Lite0
-from aligncvc.encoders.inception import FidInception
 from aligncvc.evaluate.distribution import distribution_family, embed_images
 from aligncvc.evaluate.fid import fid_family
 from aligncvc.evaluate.subject import Subject, Value
-from aligncvc.views import at_common_size
+from aligncvc.models.encoders import Lite0
+from aligncvc.models.encoders.inception import FidInception
+from aligncvc.scene.views import at_common_size
 
 
 @dataclass

@@ -27,18 +27,18 @@ from typing import Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
-from aligncvc.cameras import Cameras, relative_c2w
 from aligncvc.errors import UserError
 from aligncvc.evaluate.geometry import chamfer_half_sum
-from aligncvc.evaluate.image import Metric
 from aligncvc.evaluate.image_scores import per_view
 from aligncvc.evaluate.models import OPAQUE
 from aligncvc.evaluate.subject import Subject, Value
-from aligncvc.gaussians import Gaussians
-from aligncvc.renderset import batched
+from aligncvc.metrics.image import Metric
+from aligncvc.scene.cameras import Cameras, relative_c2w
+from aligncvc.scene.gaussians import Gaussians
+from aligncvc.scene.renderset import batched
+from aligncvc.scene.views import at_common_size
 from aligncvc.splat import Rendering, rasterise
 from aligncvc.splat.constants import ALPHA_MIN
-from aligncvc.views import at_common_size
 
 Halves = Literal["adjacent", "even-odd"]
 

@@ -19,7 +19,7 @@ from typing import Literal
 
 import tyro
 
-from aligncvc.config import load_config
+from aligncvc.config.sections import load_config
 from aligncvc.errors import UserError, cli
 from aligncvc.evaluate.catalogue import CATALOGUE, CONTROL_PREFIX, CONTROLS, Metric
 from aligncvc.evaluate.records import FINAL_STEP, Record, concat

@@ -28,10 +28,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aligncvc.encoders import Lite0
 from aligncvc.errors import UserError
 from aligncvc.evaluate.subject import Value
-from aligncvc.frechet import frechet_distances, interval_resamples
+from aligncvc.metrics.frechet import frechet_distances, interval_resamples
+from aligncvc.models.encoders import Lite0
 from aligncvc.streams import numpy_stream
 
 RESAMPLES = 1000

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aligncvc.cameras import Cameras
 from aligncvc.evaluate.subject import Subject, Value
+from aligncvc.scene.cameras import Cameras
 
 RATIO = 0.8
 """Lowe's ratio test: the best match must be this much nearer than the second."""

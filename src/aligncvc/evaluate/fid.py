@@ -12,8 +12,6 @@ from pathlib import Path
 
 from torch import Tensor
 
-from aligncvc.encoders.inception import FidInception, load_fid_inception
-from aligncvc.encoders.optional import missing
 from aligncvc.evaluate.distribution import (
     RESAMPLES,
     check_truth,
@@ -22,6 +20,8 @@ from aligncvc.evaluate.distribution import (
     object_resamples,
 )
 from aligncvc.evaluate.subject import Value
+from aligncvc.models.encoders.inception import FidInception, load_fid_inception
+from aligncvc.models.encoders.optional import missing
 
 CHECKPOINT = "fid-inception"
 

@@ -22,14 +22,14 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
+from aligncvc.config.protocols import Geometry
 from aligncvc.errors import UserError
-from aligncvc.evaluate.alignment import Fit, Points, Similarity, ladder
 from aligncvc.evaluate.models import OPAQUE, GaussianModel
-from aligncvc.evaluate.occupancy import occupancy
 from aligncvc.evaluate.subject import Subject, Value
-from aligncvc.gaussians import Gaussians
 from aligncvc.meshes import load_mesh
-from aligncvc.protocols import Geometry
+from aligncvc.metrics.occupancy import occupancy
+from aligncvc.metrics.surface_alignment import Fit, Points, Similarity, ladder
+from aligncvc.scene.gaussians import Gaussians
 from aligncvc.splat.constants import ALPHA_MIN
 from aligncvc.streams import numpy_stream, stream_seed
 

@@ -11,10 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from aligncvc.encoders import Dists, Net, load_dists, load_lpips
-from aligncvc.encoders.clip import ClipImageEncoder, load_clip
-from aligncvc.encoders.optional import missing
-from aligncvc.evaluate.image import (
+from aligncvc.evaluate.records import FINAL_STEP, MEAN_VIEW
+from aligncvc.evaluate.subject import Subject, Value
+from aligncvc.metrics.image import (
     DISTS_MIN_PX,
     LPIPS_MIN_PX,
     dists_metric,
@@ -25,9 +24,10 @@ from aligncvc.evaluate.image import (
     ssim,
     ssim_scores,
 )
-from aligncvc.evaluate.records import FINAL_STEP, MEAN_VIEW
-from aligncvc.evaluate.subject import Subject, Value
-from aligncvc.views import at_common_size
+from aligncvc.models.encoders import Dists, Net, load_dists, load_lpips
+from aligncvc.models.encoders.clip import ClipImageEncoder, load_clip
+from aligncvc.models.encoders.optional import missing
+from aligncvc.scene.views import at_common_size
 
 
 @dataclass(frozen=True)

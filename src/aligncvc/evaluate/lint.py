@@ -20,9 +20,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from aligncvc.camera_formats import invert_rigid
-from aligncvc.cameras import Cameras
 from aligncvc.errors import UserError
+from aligncvc.scene.camera_formats import invert_rigid
+from aligncvc.scene.cameras import Cameras
 
 SOLID = 0.5
 """A pixel shows the object when its alpha exceeds this: the pixel filter lets silhouettes spill a little."""

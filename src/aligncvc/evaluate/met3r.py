@@ -21,13 +21,13 @@ import torch.nn.functional as F
 import tyro
 from torch import Tensor
 
-from aligncvc.config import Config, load_config
+from aligncvc.config.sections import Config, load_config
 from aligncvc.errors import UserError, cli
 from aligncvc.evaluate.epipolar import WHITE
 from aligncvc.evaluate.records import FINAL_STEP, MEAN_VIEW, Record, protocol_file, write_records
 from aligncvc.evaluate.samples import read_cost, read_manifest, read_steps
 from aligncvc.files import sha256_file, write_json, write_provenance
-from aligncvc.renderset import RenderSet
+from aligncvc.scene.renderset import RenderSet
 
 LICENCE = "CC-BY-NC-SA-4.0"
 """Of the MASt3R and DUSt3R code and weights."""

@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 import trimesh
 
-from aligncvc.cameras import Cameras
-from aligncvc.gaussians import Gaussians
 from aligncvc.meshes import draw_mesh, load_mesh, mesh_from_gaussians
 from aligncvc.meshes.tsdf import OPAQUE
+from aligncvc.scene.cameras import Cameras
+from aligncvc.scene.gaussians import Gaussians
 from aligncvc.splat import Rendering, rasterise
 
 VOXEL = 0.03

@@ -11,9 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aligncvc.camera_formats import from_gobjaverse, from_lgm, from_opengl, from_pytorch3d, from_wonder3d
-from aligncvc.cameras import CONVENTION, Cameras, spherical_deg
 from aligncvc.errors import UserError
+from aligncvc.scene.camera_formats import (
+    from_gobjaverse,
+    from_lgm,
+    from_opengl,
+    from_pytorch3d,
+    from_wonder3d,
+)
+from aligncvc.scene.cameras import CONVENTION, Cameras, spherical_deg
 
 TOLERANCE_DEG, TOLERANCE_CENTRE, TOLERANCE_FOV_DEG = 0.1, 0.005, 0.05
 """Predicted and protocol poses are one if rotation, centre (unit-sphere radii) and field of view differ by no
@@ -36,7 +42,7 @@ _TO_C2W: dict[str, Callable[[Mapping[str, Any]], Tensor]] = {
     "pytorch3d": lambda data: from_pytorch3d(_matrix(data, "R", 3, 3), _matrix(data, "T", 3)),
 }
 CONVENTIONS = (*_TO_C2W, "gobjaverse")
-"""Values of the key `convention`; what each means: `aligncvc.camera_formats`."""
+"""Values of the key `convention`; what each means: `aligncvc.scene.camera_formats`."""
 
 
 def read_cameras(path: Path) -> Cameras:

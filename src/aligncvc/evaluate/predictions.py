@@ -25,18 +25,18 @@ import torch.nn.functional as F
 import trimesh
 from torch import Tensor
 
-from aligncvc.cameras import Cameras
 from aligncvc.errors import UserError
 from aligncvc.evaluate.lint import require_clean
 from aligncvc.evaluate.models import VOXEL, GaussianModel, MeshModel
 from aligncvc.evaluate.poses import match_poses, read_cameras
 from aligncvc.evaluate.score import Entry, Truth
 from aligncvc.evaluate.subject import Model, Subject
-from aligncvc.gaussians import load_ply
 from aligncvc.meshes import load_mesh
-from aligncvc.renderset import PosedObject
+from aligncvc.scene.cameras import Cameras
+from aligncvc.scene.gaussians import load_ply
+from aligncvc.scene.renderset import PosedObject
+from aligncvc.scene.views import composite, load_png
 from aligncvc.splat import Rendering
-from aligncvc.views import composite, load_png
 
 IMAGE_NAME, SEED_NAME = re.compile(r"\d{3,}\.png"), re.compile(r"seed(\d+)")
 METHOD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")

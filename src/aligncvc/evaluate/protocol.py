@@ -1,9 +1,9 @@
-"""Which protocols this code can measure by (what a protocol is: `aligncvc.protocols`)."""
+"""Which protocols this code can measure by (what a protocol is: `aligncvc.config.protocols`)."""
 
 from __future__ import annotations
 
+from aligncvc.config.protocols import Protocol
 from aligncvc.errors import UserError
-from aligncvc.protocols import Protocol
 
 METRIC_VERSION = 2
 """Raise it, here and in config/protocols, when a metric gives another number for the same input."""

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aligncvc.cameras import relative_c2w
 from aligncvc.errors import UserError
-from aligncvc.gaussians import Gaussians, load_ply
-from aligncvc.renderset import PosedObject
+from aligncvc.scene.cameras import relative_c2w
+from aligncvc.scene.gaussians import Gaussians, load_ply
+from aligncvc.scene.renderset import PosedObject
+from aligncvc.scene.views import Views
 from aligncvc.splat import rasterise
-from aligncvc.views import Views
 
 COST = ("network_calls", "seconds", "peak_mb")
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aligncvc.cameras import relative_c2w
+from aligncvc.config.protocols import Protocol
 from aligncvc.errors import UserError
 from aligncvc.evaluate.catalogue import SET_OBJECT
 from aligncvc.evaluate.collect import Features
@@ -29,9 +29,9 @@ from aligncvc.evaluate.records import FINAL_STEP, MEAN_VIEW, Record
 from aligncvc.evaluate.samples import in_input_frame, read_cost, read_gaussians, read_manifest, read_steps
 from aligncvc.evaluate.subject import Subject, Value
 from aligncvc.evaluate.tools import Tools
-from aligncvc.protocols import Protocol
-from aligncvc.renderset import PosedObject, RenderSet
-from aligncvc.views import Views, reduced, view_facts
+from aligncvc.scene.cameras import relative_c2w
+from aligncvc.scene.renderset import PosedObject, RenderSet
+from aligncvc.scene.views import Views, reduced, view_facts
 
 TRUTH = "control:gt"
 """The control whose views are the ground truth."""

@@ -14,10 +14,10 @@ from typing import Protocol
 import trimesh
 from torch import Tensor
 
-from aligncvc.cameras import Cameras
 from aligncvc.evaluate.records import FINAL_STEP, MEAN_VIEW
+from aligncvc.scene.cameras import Cameras
+from aligncvc.scene.views import Views, composite
 from aligncvc.splat import Rendering
-from aligncvc.views import Views, composite
 
 
 @dataclass(frozen=True)

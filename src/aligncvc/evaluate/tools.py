@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from aligncvc.config import Config
-from aligncvc.encoders import Lite0, load_lite0
-from aligncvc.encoders.inception import FidInception
+from aligncvc.config.protocols import Protocol
+from aligncvc.config.sections import Config
 from aligncvc.evaluate.consistency import ConsistencyTools
 from aligncvc.evaluate.epipolar import EpipolarTools
 from aligncvc.evaluate.fid import load_fid
 from aligncvc.evaluate.geometry import GeometrySettings
-from aligncvc.evaluate.image import LPIPS_MIN_PX, lpips_metric, mae, not_available, psnr, ssim
 from aligncvc.evaluate.image_scores import ImageTools
-from aligncvc.protocols import Protocol
-from aligncvc.recon.judge import load_judge
+from aligncvc.metrics.image import LPIPS_MIN_PX, lpips_metric, mae, not_available, psnr, ssim
+from aligncvc.models.encoders import Lite0, load_lite0
+from aligncvc.models.encoders.inception import FidInception
+from aligncvc.models.judge import load_judge
 
 
 @dataclass(frozen=True)

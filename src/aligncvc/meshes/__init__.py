@@ -1,4 +1,4 @@
-"""Triangle meshes: extracted from Gaussians, read and written, drawn. Frame: see `aligncvc.cameras`."""
+"""Triangle meshes: extracted from Gaussians, read and written, drawn. Frame: see `aligncvc.scene.cameras`."""
 
 from aligncvc.meshes.draw import draw_mesh
 from aligncvc.meshes.glb import save_glb

@@ -15,8 +15,8 @@ import torch
 import trimesh
 from numpy.typing import NDArray
 
-from aligncvc.cameras import Cameras
 from aligncvc.meshes.paint import Paint
+from aligncvc.scene.cameras import Cameras
 from aligncvc.splat import Rendering
 
 Array = NDArray[Any]

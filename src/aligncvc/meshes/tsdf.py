@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.measure import marching_cubes
 
-from aligncvc.cameras import Cameras, orbit
-from aligncvc.gaussians import Gaussians
+from aligncvc.scene.cameras import Cameras, orbit
+from aligncvc.scene.gaussians import Gaussians
 from aligncvc.splat import Rendering, rasterise
 
 Floats = NDArray[np.float32]

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from aligncvc.config import load_config
+from aligncvc.config.sections import load_config
 from aligncvc.errors import UserError, cli
 from aligncvc.objects.fetch import CACHE, fetch_set, object_set
 from aligncvc.objects.listing import ManifestRow

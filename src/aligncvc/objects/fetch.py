@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from aligncvc.config import EVALUATION_SET, Config, ObjectSet
+from aligncvc.config.sections import EVALUATION_SET, Config, ObjectSet
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT, sha256_file, write_provenance
 from aligncvc.objects.download import Policy

@@ -19,13 +19,13 @@ from typing import Annotated
 import tyro
 from tyro.conf import Positional
 
-from aligncvc.config import ObjectSet
+from aligncvc.config.sections import ObjectSet
 from aligncvc.errors import UserError, cli
 from aligncvc.files import PROJECT_ROOT, write_json
 from aligncvc.objects.gobjaverse import SUFFIX, frame_files, frames, frames_hash, instances, write_views
 from aligncvc.objects.listing import ObjectRow, read_list, select, write_list
 from aligncvc.objects.sources import Context, Job
-from aligncvc.views import load_views
+from aligncvc.scene.views import load_views
 
 LICENCE = "unknown"
 """GObjaverse names none for each object; Objaverse's own annotations do, by uid."""

@@ -22,11 +22,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from aligncvc.camera_formats import from_gobjaverse, to_gobjaverse
-from aligncvc.cameras import Cameras, spherical_deg
 from aligncvc.errors import UserError
 from aligncvc.files import atomic_path, sha256_file, sha256_json, write_json
-from aligncvc.views import Views, load_png, save_png
+from aligncvc.scene.camera_formats import from_gobjaverse, to_gobjaverse
+from aligncvc.scene.cameras import Cameras, spherical_deg
+from aligncvc.scene.views import Views, load_png, save_png
 
 FRAMES = "campos_512_v4"
 SUFFIXES = (".json", ".png", "_nd.exr")

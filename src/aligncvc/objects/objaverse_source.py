@@ -22,7 +22,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-from aligncvc.config import ObjectSet
+from aligncvc.config.sections import ObjectSet
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT, sha256_file, write_text
 from aligncvc.objects.download import download

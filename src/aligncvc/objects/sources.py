@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from aligncvc.config import ObjectSet
+from aligncvc.config.sections import ObjectSet
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT, atomic_path, locked
 from aligncvc.objects.convert import MemoryResolver, obj_parts

@@ -15,8 +15,8 @@ from aligncvc.paper.charts import line_panel
 from aligncvc.paper.data import Material, Steps
 from aligncvc.paper.panels import Drawn, Sheet
 from aligncvc.paper.style import INK, LEAD_COLOUR, MARK, QUIET, WIDTH_IN, method_colours, show
-from aligncvc.renderset import PosedObject
-from aligncvc.views import at_common_size
+from aligncvc.scene.renderset import PosedObject
+from aligncvc.scene.views import at_common_size
 
 APART = 0.15
 """Mean absolute difference of the colour channels above which two pixels disagree ..."""

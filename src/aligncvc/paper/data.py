@@ -13,13 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from aligncvc.config import Config
+from aligncvc.config.sections import Config
 from aligncvc.errors import UserError
 from aligncvc.evaluate.catalogue import CATALOGUE, CONTROL_PREFIX, SET_OBJECT
 from aligncvc.evaluate.records import FINAL_STEP, MEAN_VIEW, Record
 from aligncvc.evaluate.samples import read_manifest, read_steps, render_model
 from aligncvc.evaluate.stats import Interval, interval, samples_of
-from aligncvc.renderset import PosedObject, RenderSet
+from aligncvc.scene.renderset import PosedObject, RenderSet
 from aligncvc.streams import numpy_stream
 
 Image = np.ndarray

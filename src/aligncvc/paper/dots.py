@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator, ScalarFormatter
 
-from aligncvc.config import Method
+from aligncvc.config.sections import Method
 from aligncvc.evaluate.catalogue import CATALOGUE, CONTROL_PREFIX, CONTROLS, Metric
 from aligncvc.evaluate.discrimination import oriented
 from aligncvc.evaluate.records import FINAL_STEP

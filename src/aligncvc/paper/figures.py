@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from aligncvc.config import Config
+from aligncvc.config.sections import Config
 from aligncvc.errors import UserError
 from aligncvc.evaluate.records import concat
 from aligncvc.files import write_json

@@ -11,17 +11,17 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from aligncvc.cameras import orbit
-from aligncvc.config import Config, Method
+from aligncvc.config.sections import Config, Method
 from aligncvc.errors import UserError
 from aligncvc.evaluate.samples import read_manifest
-from aligncvc.gaussians import Gaussians, load_ply
 from aligncvc.paper.data import lead_method
+from aligncvc.scene.cameras import orbit
+from aligncvc.scene.gaussians import Gaussians, load_ply
+from aligncvc.scene.views import composite, load_png
 from aligncvc.splat import rasterise
 from aligncvc.viewer.pack import widen_to_pixels
 from aligncvc.viewer.page import ViewSettings, viewer_html
 from aligncvc.viewer.templating import data_uri
-from aligncvc.views import composite, load_png
 
 POSTER_PX = 320
 MODEL_BYTES = 8_000_000

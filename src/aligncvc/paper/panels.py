@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 
 from aligncvc.paper.data import UPPER_BOUND, Material, azimuth_deg, between_rig, held_out_view, truth
 from aligncvc.paper.style import FAINT, INK, LEAD_COLOUR, QUIET, WIDTH_IN, show
-from aligncvc.renderset import PosedObject
+from aligncvc.scene.renderset import PosedObject
 
 LABEL_IN = 0.8
 """Width of the column of object names, inches."""

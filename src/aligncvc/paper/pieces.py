@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image
 
-from aligncvc.config import Config
+from aligncvc.config.sections import Config
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT
 from aligncvc.objects.listing import read_list

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from aligncvc import __version__
-from aligncvc.config import Config
+from aligncvc.config.sections import Config
 from aligncvc.files import sha256_json, write_text
 from aligncvc.hardware import hardware
 from aligncvc.paper.models import chosen_method, read_models

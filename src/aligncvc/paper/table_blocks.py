@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from aligncvc.config import Config
+from aligncvc.config.sections import Config
 from aligncvc.errors import UserError
 from aligncvc.evaluate.catalogue import CATALOGUE, Family
 from aligncvc.evaluate.stats import DRAWS, Interval

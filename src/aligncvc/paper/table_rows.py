@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from aligncvc.config import Config
+from aligncvc.config.sections import Config
 from aligncvc.errors import UserError
 from aligncvc.evaluate.catalogue import CATALOGUE, SET_OBJECT, Metric
 from aligncvc.evaluate.records import MEAN_VIEW, Record

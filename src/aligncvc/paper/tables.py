@@ -10,7 +10,7 @@ import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from aligncvc.config import Config
+from aligncvc.config.sections import Config
 from aligncvc.evaluate.records import concat
 from aligncvc.evaluate.stats import WinRate
 from aligncvc.files import write_text

@@ -14,7 +14,7 @@ import numpy as np
 import tyro
 import yaml
 
-from aligncvc.config import Config, load_config
+from aligncvc.config.sections import Config, load_config
 from aligncvc.errors import UserError, cli
 from aligncvc.evaluate.catalogue import SET_OBJECT
 from aligncvc.evaluate.records import Record, concat
@@ -113,7 +113,7 @@ def read_memory(path: Path) -> list[dict[str, str]]:
         return rows
     except (OSError, UnicodeDecodeError, csv.Error, KeyError, ValueError, TypeError) as error:
         raise UserError(
-            f"{path} is no table of memory ({error!r}); make it with python -m aligncvc.align.memory"
+            f"{path} is no table of memory ({error!r}); make it with python -m aligncvc.bench.training_memory"
         ) from error
 
 

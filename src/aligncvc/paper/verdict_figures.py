@@ -23,7 +23,7 @@ from aligncvc.paper.data import Material, azimuth_deg, last_step, measured, smoo
 from aligncvc.paper.dots import families
 from aligncvc.paper.panels import Drawn, chosen_objects, image_grid
 from aligncvc.paper.style import COLOURS, INK, LEAD_COLOUR, MARKERS, QUIET, WIDTH_IN, method_colours
-from aligncvc.renderset import PosedObject
+from aligncvc.scene.renderset import PosedObject
 
 DPI = 150
 COLOURS_KEPT = 256

@@ -15,19 +15,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from aligncvc.config import Config
+from aligncvc.config.sections import Config
 from aligncvc.errors import UserError
 from aligncvc.evaluate.consistency import ConsistencyTools, judged
-from aligncvc.evaluate.image import not_available, psnr, ssim
 from aligncvc.evaluate.records import FINAL_STEP, MEAN_VIEW, Record, read_records, write_records
 from aligncvc.evaluate.samples import in_input_frame, read_steps
 from aligncvc.evaluate.subject import Subject
 from aligncvc.files import sha256_file, sha256_json, write_json
+from aligncvc.metrics.image import not_available, psnr, ssim
+from aligncvc.models.judge import load_judge
 from aligncvc.paper.data import SampleSet
 from aligncvc.paper.verdict_rules import RENDERINGS
-from aligncvc.recon.judge import load_judge
-from aligncvc.renderset import PosedObject, RenderSet
-from aligncvc.views import at_common_size
+from aligncvc.scene.renderset import PosedObject, RenderSet
+from aligncvc.scene.views import at_common_size
 
 KEPT = ("heldout_psnr", "heldout_ssim", "split_psnr", "split_ssim")
 """Metrics of judged renderings that are kept, means over views."""

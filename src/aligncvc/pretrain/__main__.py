@@ -8,7 +8,7 @@ from typing import Literal
 
 import tyro
 
-from aligncvc.config import load_config
+from aligncvc.config.sections import load_config
 from aligncvc.errors import UserError, cli
 from aligncvc.files import sha256_file, write_provenance
 

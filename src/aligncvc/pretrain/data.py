@@ -10,14 +10,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from aligncvc.cameras import Cameras, relative_c2w
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT
 from aligncvc.objects.listing import read_list
 from aligncvc.pretrain.recolour import recoloured
-from aligncvc.renderset import RenderSet
+from aligncvc.scene.cameras import Cameras, relative_c2w
+from aligncvc.scene.renderset import RenderSet
+from aligncvc.scene.views import composite, split_variant
 from aligncvc.streams import torch_stream
-from aligncvc.views import composite, split_variant
 
 
 @dataclass(frozen=True)

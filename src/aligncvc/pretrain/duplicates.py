@@ -19,8 +19,8 @@ from torch import Tensor
 from aligncvc.errors import UserError, cli
 from aligncvc.files import PROJECT_ROOT
 from aligncvc.objects.listing import ObjectRow, base_name, forced_splits, read_list, split_of, write_list
-from aligncvc.renderset import RenderSet
-from aligncvc.views import composite, split_variant
+from aligncvc.scene.renderset import RenderSet
+from aligncvc.scene.views import composite, split_variant
 
 CELLS = 16
 """Views are compared as images of this side."""

@@ -18,9 +18,9 @@ from diffusers.training_utils import EMAModel
 from rich.progress import Progress
 from torch import Tensor, nn
 
-from aligncvc.config import Training
+from aligncvc.config.sections import Training
 from aligncvc.files import atomic_path, sha256_json
-from aligncvc.pair import write_weights
+from aligncvc.models.pair import write_weights
 
 WARMUP_STEPS = 100
 DECAY_FROM = 0.5

@@ -8,12 +8,12 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
-from aligncvc.mvg import MultiViewGenerator
-from aligncvc.mvg.base import Condition
+from aligncvc.models.generators import MultiViewGenerator
+from aligncvc.models.generators.base import Condition
 from aligncvc.pretrain.data import Rings, around_ring
 from aligncvc.pretrain.recolour import recoloured
+from aligncvc.scene.views import composite
 from aligncvc.streams import torch_stream
-from aligncvc.views import composite
 
 
 @dataclass(frozen=True)

@@ -9,19 +9,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aligncvc.cameras import Cameras
-from aligncvc.checkpoints import network_settings
-from aligncvc.config import Config
-from aligncvc.encoders import load_lpips
-from aligncvc.gaussians import Gaussians
-from aligncvc.metrics import foreground_psnr, psnr
-from aligncvc.pair import seeded
+from aligncvc.config.sections import Config
+from aligncvc.metrics.psnr import foreground_psnr, psnr
+from aligncvc.models.encoders import load_lpips
+from aligncvc.models.ledger import network_settings
+from aligncvc.models.pair import seeded
+from aligncvc.models.reconstructors import build_reconstructor
 from aligncvc.pretrain.data import Batch, Rings
 from aligncvc.pretrain.fit import Run, decay_progress, fit, write_half
-from aligncvc.recon import build_reconstructor
+from aligncvc.scene.cameras import Cameras
+from aligncvc.scene.gaussians import Gaussians
+from aligncvc.scene.views import composite
 from aligncvc.splat import rasterise
 from aligncvc.streams import torch_stream
-from aligncvc.views import composite
 
 TARGET_VIEWS = 4
 RECOLOURED = 0.3

@@ -9,19 +9,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from aligncvc.cameras import Cameras
-from aligncvc.checkpoints import check_settings, load_strict, network_settings
-from aligncvc.config import Config
+from aligncvc.config.sections import Config
 from aligncvc.files import sha256_file
-from aligncvc.metrics import foreground_psnr, psnr
-from aligncvc.mvg import MultiViewGenerator, build_generator
-from aligncvc.mvg.base import Condition
-from aligncvc.pair import seeded
+from aligncvc.metrics.psnr import foreground_psnr, psnr
+from aligncvc.models.generators import MultiViewGenerator, build_generator
+from aligncvc.models.generators.base import Condition
+from aligncvc.models.ledger import check_settings, load_strict, network_settings
+from aligncvc.models.pair import seeded
 from aligncvc.pretrain.data import Rings
 from aligncvc.pretrain.fit import Run, fit, write_half
 from aligncvc.pretrain.latents import encoded, with_recoloured
+from aligncvc.scene.cameras import Cameras
+from aligncvc.scene.views import composite
 from aligncvc.streams import normal, torch_stream
-from aligncvc.views import composite
 
 DROP_TOKEN, DROP_LATENT = 0.10, 0.10
 """Shares of objects trained without the image token / the image latents (half of each: without both)."""

@@ -8,16 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aligncvc.checkpoints import network_settings
-from aligncvc.config import Config
-from aligncvc.encoders import load_lpips
-from aligncvc.metrics import foreground_psnr, psnr
-from aligncvc.mvg import build_generator
-from aligncvc.pair import seeded
+from aligncvc.config.sections import Config
+from aligncvc.metrics.psnr import foreground_psnr, psnr
+from aligncvc.models.encoders import load_lpips
+from aligncvc.models.generators import build_generator
+from aligncvc.models.ledger import network_settings
+from aligncvc.models.pair import seeded
 from aligncvc.pretrain.data import Rings
 from aligncvc.pretrain.fit import Run, fit, write_half
+from aligncvc.scene.views import composite
 from aligncvc.streams import torch_stream
-from aligncvc.views import composite
 
 KL_WEIGHT = 1e-6
 LPIPS_WEIGHT = 0.1

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from aligncvc.config import EVALUATION_SET, load_config
+from aligncvc.config.sections import EVALUATION_SET, load_config
 from aligncvc.errors import cli
 from aligncvc.render.jobs import require_scene
 from aligncvc.render.run import render_set, stop_on_terminate

@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from aligncvc.cameras import Cameras, orbit, ring_azimuths_deg
-from aligncvc.config import Config, Render
+from aligncvc.config.protocols import Protocol
+from aligncvc.config.sections import Config, Render
 from aligncvc.errors import UserError
 from aligncvc.files import sha256_json
-from aligncvc.protocols import Protocol
 from aligncvc.render.blender_scene import SCENE_VERSION
+from aligncvc.scene.cameras import Cameras, orbit, ring_azimuths_deg
+from aligncvc.scene.views import split_variant, variant_id
 from aligncvc.streams import stream_seed
-from aligncvc.views import split_variant, variant_id
 
 COLUMNS = ("id", "path", "sha256", "licence", "creator", "status", "reason")
 

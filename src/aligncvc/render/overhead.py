@@ -164,7 +164,7 @@ def measure(glb: Path, *, repeats: int = 3, samples: int = 32, size_px: int = 64
     glb: any object. Keys: blenderproc_start, blenderproc_view, blender_start, blender_view (start covers the
     process's start and end, imports and scene set-up; view the rest over the views), ratio, start_ratio.
     """
-    from aligncvc.cameras import orbit, ring_azimuths_deg
+    from aligncvc.scene.cameras import orbit, ring_azimuths_deg
 
     cameras = orbit(ring_azimuths_deg(views), 10.0, distance=3.0, fov_y_deg=39.6, size_px=size_px)
     job = {

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from aligncvc.views import Views
+from aligncvc.scene.views import Views
 
 MIN_COVERAGE, MAX_COVERAGE = 0.01, 0.95
 MIN_COVERAGE_EDGE_ON = 0.0005

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from aligncvc.config import Config
+from aligncvc.config.sections import Config
 from aligncvc.files import atomic_path, write_json, write_text
 from aligncvc.render import jobs, quality
-from aligncvc.views import Views, save_views
+from aligncvc.scene.views import Views, save_views
 
 STATUS = "status.json"
 MAX_TILES = 1200

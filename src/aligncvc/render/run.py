@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from aligncvc.config import Config
+from aligncvc.config.sections import Config
 from aligncvc.errors import UserError
 from aligncvc.files import sha256_file
 from aligncvc.objects.gobjaverse import SUFFIX, read_index, read_views
@@ -20,7 +20,7 @@ from aligncvc.render import jobs, results
 from aligncvc.render.jobs import SourceObject
 from aligncvc.render.results import Status
 from aligncvc.render.workers import START_SECONDS, Worker, split
-from aligncvc.views import split_variant
+from aligncvc.scene.views import split_variant
 
 POLL_SECONDS = 0.05
 

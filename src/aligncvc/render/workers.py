@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import aligncvc
-from aligncvc.config import Config
+from aligncvc.config.sections import Config
 from aligncvc.render.jobs import SourceObject, make_job
 
 START_SECONDS = 180.0

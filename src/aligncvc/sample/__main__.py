@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from aligncvc.config import load_config
+from aligncvc.config.sections import load_config
 from aligncvc.errors import UserError, cli
 
 

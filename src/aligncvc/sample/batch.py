@@ -11,21 +11,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from aligncvc.cameras import Cameras
-from aligncvc.config import Config, Method
+from aligncvc.config.sections import Config, Method
 from aligncvc.errors import UserError
 from aligncvc.files import atomic_path, write_json
-from aligncvc.gaussians import Gaussians, save_ply
 from aligncvc.hardware import hardware
+from aligncvc.loop.aligncvc import Sampled, sample_aligncvc
+from aligncvc.loop.cost import Stopwatch, counted_calls
+from aligncvc.loop.rollout import timesteps_for
+from aligncvc.loop.two_stage import sample_two_stage
 from aligncvc.memory import PeakMemory
 from aligncvc.meshes import mesh_from_gaussians, save_glb
-from aligncvc.mvg import MultiViewGenerator
-from aligncvc.pair import load_pair
-from aligncvc.renderset import RenderSet
-from aligncvc.rollout import timesteps_for
-from aligncvc.sample.aligncvc import Sampled, sample_aligncvc
-from aligncvc.sample.measure import Stopwatch, counted_calls
-from aligncvc.sample.two_stage import sample_two_stage
+from aligncvc.models.generators import MultiViewGenerator
+from aligncvc.models.pair import load_pair
+from aligncvc.scene.cameras import Cameras
+from aligncvc.scene.gaussians import Gaussians, save_ply
+from aligncvc.scene.renderset import RenderSet
 
 
 @dataclass(frozen=True)

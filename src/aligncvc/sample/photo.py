@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from aligncvc.encoders import remove_background
 from aligncvc.errors import UserError
-from aligncvc.views import composite
+from aligncvc.models.encoders import remove_background
+from aligncvc.scene.views import composite
 
 MIN_SIDE_PX = 32
 MAX_SIDE_PX = 2048

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import torch
 
-from aligncvc.cameras import orbit, ring_azimuths_deg
-from aligncvc.config import Config, Method
+from aligncvc.config.sections import Config, Method
 from aligncvc.errors import UserError
-from aligncvc.pair import load_pair
+from aligncvc.models.pair import load_pair
 from aligncvc.sample.batch import sample_one, save_model
 from aligncvc.sample.photo import prepare
+from aligncvc.scene.cameras import orbit, ring_azimuths_deg
+from aligncvc.scene.views import save_png
 from aligncvc.viewer.page import ViewSettings, write_viewer
 from aligncvc.viewer.templating import data_uri
 from aligncvc.viewer.turntable import save_animation, turntable
-from aligncvc.views import save_png
 
 DEFAULT_METHOD = "aligncvc_4"
 """The method of the configuration that a photograph is sampled with."""

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aligncvc.cameras import Cameras
-from aligncvc.gaussians import Gaussians
+from aligncvc.scene.cameras import Cameras
+from aligncvc.scene.gaussians import Gaussians
 from aligncvc.splat.cpu import rasterise_cpu
 from aligncvc.splat.dense import rasterise_dense
 from aligncvc.splat.gsplat_backend import rasterise_gsplat

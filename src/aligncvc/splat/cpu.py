@@ -17,10 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aligncvc.cameras import Cameras
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT
-from aligncvc.gaussians import Gaussians
+from aligncvc.scene.cameras import Cameras
+from aligncvc.scene.gaussians import Gaussians
 from aligncvc.splat import constants
 
 _FOLDER = Path(__file__).parent

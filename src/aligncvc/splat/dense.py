@@ -10,8 +10,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from aligncvc.cameras import Cameras
-from aligncvc.gaussians import Gaussians
+from aligncvc.scene.cameras import Cameras
+from aligncvc.scene.gaussians import Gaussians
 from aligncvc.splat.constants import ALPHA_MAX, ALPHA_MIN, STOP
 from aligncvc.splat.projection import project
 

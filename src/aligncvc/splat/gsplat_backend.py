@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from aligncvc.cameras import Cameras
 from aligncvc.errors import UserError
-from aligncvc.gaussians import Gaussians
+from aligncvc.scene.cameras import Cameras
+from aligncvc.scene.gaussians import Gaussians
 from aligncvc.splat.constants import BLUR_PX2
 
 

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from aligncvc.cameras import Cameras
-from aligncvc.gaussians import Gaussians
+from aligncvc.scene.cameras import Cameras
+from aligncvc.scene.gaussians import Gaussians
 from aligncvc.splat.constants import ALPHA_MIN, BLUR_PX2, FRUSTUM_MARGIN
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from aligncvc.errors import UserError
-from aligncvc.gaussians import Gaussians
+from aligncvc.scene.gaussians import Gaussians
 from aligncvc.splat.constants import BLUR_PX2
 
 _MIN_SCALE, _MAX_SCALE = 1e-5, 4.0

@@ -1,7 +1,7 @@
 """Self-contained web pages in which 3D Gaussians can be turned: pieces of HTML, whole pages.
 
 The drawing is ours (`templates/viewer.js`, WebGL2): the EWA projection of `aligncvc.splat`, the cameras of
-`aligncvc.cameras`. Nothing is loaded from anywhere.
+`aligncvc.scene.cameras`. Nothing is loaded from anywhere.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from aligncvc.config import Render
+from aligncvc.config.sections import Render
 from aligncvc.files import write_text
-from aligncvc.gaussians import Gaussians
+from aligncvc.scene.gaussians import Gaussians
 from aligncvc.splat.constants import BLUR_PX2
 from aligncvc.viewer.pack import pack, widen_to_pixels
 from aligncvc.viewer.templating import render_template, template_text

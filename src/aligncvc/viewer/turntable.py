@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from aligncvc.cameras import orbit, ring_azimuths_deg
-from aligncvc.config import Config
+from aligncvc.config.sections import Config
 from aligncvc.files import atomic_path
-from aligncvc.gaussians import Gaussians
+from aligncvc.scene.cameras import orbit, ring_azimuths_deg
+from aligncvc.scene.gaussians import Gaussians
 from aligncvc.splat import rasterise
 from aligncvc.viewer.pack import widen_to_pixels
 

@@ -1,0 +1,1 @@
+"""Speed and memory of the full-size networks (`python -m aligncvc.bench.full_size`)."""

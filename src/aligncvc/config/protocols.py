@@ -1,0 +1,317 @@
+"""Protocols as files: everything that changes a number without changing the method.
+
+Framing and background alone move PSNR by 4 to 8 dB, more than most methods differ. A protocol is a YAML file
+(config/protocols/*.yaml) that says which objects are shown, how they are rendered and which metrics compare
+what; twelve hex digits of its hash stand in every record and output path, and records of two protocols are
+never put side by side. Imported at every start of the workflow, so nothing here imports torch.
+
+`python -m aligncvc.config.protocols_table --help` lists, shows and compares them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from aligncvc.errors import UserError
+from aligncvc.files import PROJECT_ROOT, sha256_file, sha256_json
+
+FOLDER = PROJECT_ROOT / "config/protocols"
+
+
+class Section(BaseModel):
+    """Base of every section of a configuration or protocol: unknown keys are errors, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Rendering(Section):
+    """Everything that decides the pixels of a rendered object, except the object and the root seed."""
+
+    size_px: int = Field(64, ge=16)
+    elevation_deg: float = Field(10.0, gt=-90, lt=90)
+    distance: float = Field(3.0, gt=0, description="camera distance from the object's centre")
+    fov_y_deg: float = Field(39.6, gt=0, lt=180)
+    ring_views: int = Field(16, ge=4, description="evaluation ring, view 0 is the input view")
+    rig_views: int = Field(4, ge=2, description="generator's rig, evenly spaced members of the ring")
+    samples: int = Field(16, ge=1, description="Cycles samples a pixel, fixed (no adaptive sampling)")
+    denoise: bool = False
+    normalisation: Literal["unit-sphere", "unit-cube"] = Field(
+        "unit-sphere", description="the object fits a sphere of radius 1, or a cube of side 1 (SyncDreamer)"
+    )
+    light: Literal["studio", "uniform"] = Field(
+        "studio", description="a wide sun over a white world, or a world of grey 0.5 alone (SyncDreamer)"
+    )
+    crop: Literal["refuse", "keep"] = Field(
+        "refuse", description="objects that touch an image's border: bad objects, or part of the protocol"
+    )
+
+    @model_validator(mode="after")
+    def _rig_divides_ring(self) -> Rendering:
+        if self.ring_views % self.rig_views:
+            raise ValueError("rig_views must divide ring_views (the rig's views are members of the ring)")
+        return self
+
+    @property
+    def rig_indices(self) -> list[int]:
+        """Ring indices of the rig's views; the first is the input view."""
+        return list(range(0, self.ring_views, self.ring_views // self.rig_views))
+
+
+class ObjectChoice(Section):
+    """Which objects: rows of a TSV. Where their files lie says the configuration (objects.sets.eval)."""
+
+    list: str = Field(description="TSV of objects, relative to the repository's root")
+    split: Literal["train", "eval", "all"] = "all"
+    limit: int | None = Field(None, ge=1, description="only the first n")
+    obtain: str | None = Field(
+        None, description="how to get objects that do not ship with the repository; not hashed"
+    )
+    sha256: str | None = Field(
+        None, pattern="^[0-9a-f]{64}$", description="of the TSV; computed where absent"
+    )
+
+
+class ScoredViews(Section):
+    """Which views of the ring image metrics compare."""
+
+    scored: Literal["ring", "held_out"] = Field("ring", description="held_out leaves the rig's poses out")
+    input_view: bool = Field(True, description="whether the input view counts; never with held_out")
+
+    @model_validator(mode="after")
+    def _held_out_has_no_input(self) -> ScoredViews:
+        if self.scored == "held_out" and self.input_view:
+            raise ValueError("held_out leaves the rig out, and the input view with it: set input_view: false")
+        return self
+
+    def indices(self, ring_views: int, rig: Sequence[int]) -> list[int]:
+        """Ring indices to score. rig: ring indices of the generator's views, the input view first."""
+        left_out = set(rig) if self.scored == "held_out" else set() if self.input_view else {rig[0]}
+        return [i for i in range(ring_views) if i not in left_out]
+
+
+class Psnr(Section):
+    """-10 log10 of the MSE over pixels and channels, a view at a time, then the mean over views."""
+
+    data_range: Literal[1] = 1
+    cap_db: Literal[100] = Field(100, description="identical images count as this many dB")
+    averaging: Literal["per-view"] = Field("per-view", description="psnr_pooled pools the MSE instead")
+
+
+class Ssim(Section):
+    """Wang et al. 2004, K1 = 0.01, K2 = 0.03, population covariance, valid positions, channels apart."""
+
+    window: Literal["gaussian-11", "uniform-7"] = Field("gaussian-11", description="sigma 1.5; or flat")
+    data_range: Literal[1] = 1
+
+
+class Lpips(Section):
+    """LPIPS with the official v0.1 weights, inputs scaled to [-1, 1], not resized."""
+
+    nets: list[Literal["alex", "vgg"]] = Field(["alex"], description="the first is `lpips`, vgg `lpips_vgg`")
+    version: Literal["0.1"] = "0.1"
+
+
+class Dists(Section):
+    """DISTS (arXiv 2004.07728) at the images' own size; the costliest of the image metrics."""
+
+    every: int = Field(1, ge=0, description="measured on each n-th scored view; 0: not at all")
+
+
+class Distribution(Section):
+    """Distances between sets of images."""
+
+    features: list[Literal["lite0"]] = ["lite0"]
+
+
+class Geometry(Section):
+    """Distances between surfaces, in the renderer's units (see normalisation)."""
+
+    points: int = Field(10_000, ge=100, description="seeded samples on each surface")
+    thresholds: list[float] = Field([0.02, 0.05, 0.1, 0.2], description="distances of the F-scores")
+    alignment: list[Literal["none", "scale_centre", "yaw", "rotation_icp"]] = Field(
+        ["none", "scale_centre", "yaw", "rotation_icp"], description="rungs of the ladder that are reported"
+    )
+    chamfer: list[Literal["half_sum", "sum", "squared_sum"]] = ["half_sum", "sum", "squared_sum"]
+    grid: int = Field(64, ge=8, description="cells a side of the grid of the volume IoU")
+    voxel: float = Field(0.03, gt=0, description="edge of the cells that a mesh is extracted with (TSDF)")
+
+
+class Tsed(Section):
+    """Thresholded symmetric epipolar distance (arXiv 2304.10700) over neighbouring views of the ring."""
+
+    min_matches: int = Field(10, ge=1, description="T_m: fewer matches make a pair inconsistent")
+    max_px: float = Field(2.0, gt=0, description="T_e: largest median distance of a consistent pair")
+    image_px: int = Field(256, ge=64, description="size that images are brought to before SIFT; px are its")
+
+
+class Consistency(Section):
+    """What cross-view consistency is measured with."""
+
+    halves: Literal["adjacent", "even-odd"] = Field(
+        "adjacent", description="which views of the rig make the two halves of split-half and held-out scores"
+    )
+    between: Literal["midway"] = Field(
+        "midway", description="poses at which two halves are compared: midway between the rig's views"
+    )
+    tsed: Tsed = Tsed()
+
+
+class Metrics(Section):
+    """What is measured, and each convention that would change a number."""
+
+    psnr: Psnr = Psnr()
+    ssim: Ssim = Ssim()
+    lpips: Lpips = Lpips()
+    dists: Dists = Dists()
+    distribution: Distribution = Distribution()
+    geometry: Geometry = Geometry()
+    consistency: Consistency = Consistency()
+
+
+class Versions(Section):
+    """Versions of the code behind the numbers; a stage of another version refuses the protocol."""
+
+    scene: int = Field(ge=1, description="SCENE_VERSION of render/blender_scene.py")
+    metrics: int = Field(ge=1, description="METRIC_VERSION of evaluate/protocol.py")
+
+
+class Protocol(Section):
+    """One way to measure. Two protocols with equal hashes give comparable numbers; others do not."""
+
+    name: str = Field(pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$", description="the file's name, not hashed")
+    about: str = Field(description="one or two sentences for people, not hashed")
+    protocol_class: str = Field(description="published numbers of the same class may stand beside ours")
+    versions: Versions
+    objects: ObjectChoice
+    render: Rendering
+    background: float = Field(1.0, ge=0, le=1, description="grey value both sides are composited on")
+    alpha: Literal["blend"] = Field("blend", description="straight alpha, blended over the background")
+    resize: Literal["none", "bilinear", "bicubic", "area"] = Field(
+        "none", description="antialiased filter for images of another size; none: another size is an error"
+    )
+    views: ScoredViews = ScoredViews()
+    seeds: list[int] = Field([0], min_length=1, description="of the sampling runs")
+    metrics: Metrics = Metrics()
+
+    @model_validator(mode="after")
+    def _seeds_differ(self) -> Protocol:
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds {self.seeds} name one twice")
+        return self
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What the hash covers, JSON-serialisable: everything but the words about it.
+
+        The object list counts by its content, not by where it lies.
+        """
+        return self.model_dump(
+            mode="json", exclude={"name": True, "about": True, "objects": {"list", "obtain"}}
+        )
+
+    @property
+    def hash(self) -> str:
+        """Twelve hex digits of the SHA-256 of `content`."""
+        return sha256_json(self.content)[:12]
+
+    @property
+    def slug(self) -> str:
+        """Name and hash, for file names."""
+        return f"{self.name}-{self.hash}"
+
+    @property
+    def resolved(self) -> dict[str, Any]:
+        """Everything, JSON-serialisable, with the hash: what is written beside records."""
+        return {**self.model_dump(mode="json"), "hash": self.hash}
+
+
+def presets() -> list[str]:
+    """Names of the protocols in config/protocols, sorted."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def protocol_path(name: str) -> Path:
+    """The file of a protocol: a name in config/protocols, or a path (relative to the repository's root)."""
+    return PROJECT_ROOT / name if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
+
+
+def load_protocol(name: str | Path) -> Protocol:
+    """Read a protocol by name or path. Raises UserError with one sentence for anything wrong in it."""
+    path = protocol_path(str(name))
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise UserError(
+            f"there is no protocol {str(name)!r} ({path}); choose one of {', '.join(presets())}, or give the "
+            "path of a .yaml file"
+        ) from None
+    except yaml.YAMLError as error:
+        raise UserError(f"protocol {path} is not YAML: {' '.join(str(error).split())}") from None
+    return parse_protocol(data, path.stem, str(path))
+
+
+def faults(error: ValidationError) -> str:
+    """What is wrong in a mapping, each fault with its key, in one line."""
+    return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'top level'}: {e['msg']}" for e in error.errors())
+
+
+def parse_protocol(data: Any, name: str, where: str) -> Protocol:
+    """Validate a protocol's mapping and hash its object list. Raises UserError naming each fault."""
+    if not isinstance(data, dict):
+        raise UserError(
+            f"protocol {where} is no mapping; write keys and values as in config/protocols/demo.yaml"
+        )
+    try:
+        if "name" in data:
+            raise UserError(
+                f"protocol {where} is not valid: name: a protocol is named by its file; leave it out"
+            )
+        protocol = Protocol.model_validate({**data, "name": name})
+    except ValidationError as error:
+        raise UserError(f"protocol {where} is not valid: {faults(error)}") from None
+    listing = PROJECT_ROOT / protocol.objects.list
+    if not listing.is_file():
+        raise UserError(
+            f"protocol {where} names the object list {listing}, which does not exist; correct objects.list"
+        )
+    found = sha256_file(listing)
+    if protocol.objects.sha256 not in (None, found):
+        raise UserError(
+            f"the object list {listing} has sha256 {found[:12]}... and protocol {where} expects "
+            f"{str(protocol.objects.sha256)[:12]}...; restore the list or write a protocol of your own"
+        )
+    objects = protocol.objects.model_copy(update={"sha256": found})
+    return protocol.model_copy(update={"objects": objects})
+
+
+def differences(one: Protocol, other: Protocol) -> list[str]:
+    """The hashed settings in which two protocols differ, as "render.size_px: 64 / 256"; none: comparable."""
+    a, b = dict(_leaves(one.content)), dict(_leaves(other.content))
+    return [
+        f"{key}: {a.get(key)} / {b.get(key)}"
+        for key in sorted(a.keys() | b.keys())
+        if a.get(key) != b.get(key)
+    ]
+
+
+def require_same(one: Protocol, other: Protocol) -> None:
+    """Raises UserError, naming what differs, unless numbers of both protocols may be compared."""
+    if one.hash != other.hash:
+        raise UserError(
+            f"protocols {one.slug} and {other.slug} measure differently "
+            f"({'; '.join(differences(one, other))}); evaluate both sides by one protocol"
+        )
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted paths and values of a nested mapping; lists are values."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _leaves(inner, f"{path}.{key}" if path else str(key))
+    else:
+        yield path, value

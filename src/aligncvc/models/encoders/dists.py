@@ -1,0 +1,100 @@
+"""DISTS: deep image structure and texture similarity (Ding et al. 2020, arXiv 2004.07728).
+
+VGG16 with its max pools replaced by L2 pools; means (texture) and covariances (structure) of each channel
+are compared over whole maps, so that a re-drawn texture costs little where pixelwise metrics punish it.
+Written from the paper and from the published constants; the VGG16 trunk is the ledger's `lpips-vgg-trunk`,
+the channel weights are the authors' (`dists-weights`). Because the pools differ, no layer after the first
+two convolutions can be shared with LPIPS.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from aligncvc.models.encoders.lpips import fill_trunk
+from aligncvc.models.ledger import load_strict, resolve
+
+# VGG16 up to relu5_3, configuration D: (channels, convolutions) of each stage.
+_STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
+CHANNELS = (3, 64, 128, 256, 512, 512)
+"""Channels of what is compared: the image itself, then the last ReLU of each stage."""
+_STABILITY = 1e-6
+
+
+class Dists(nn.Module):
+    """The distance of two (B, 3, H, W) batches in [0, 1], (B,) float64: 0 for equal images.
+
+    Frozen: no parameter takes a gradient. Differentiable with respect to both images.
+    """
+
+    alpha: Tensor
+    beta: Tensor
+    pool: Tensor
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList()
+        inputs = 3
+        for width, count in _STAGES:
+            stage = nn.Sequential()
+            for _ in range(count):
+                stage += nn.Sequential(nn.Conv2d(inputs, width, 3, padding=1), nn.ReLU(inplace=True))
+                inputs = width
+            self.stages.append(stage)
+        for name in ("alpha", "beta"):
+            self.register_buffer(name, torch.full((1, sum(CHANNELS), 1, 1), 0.1))
+        window = torch.tensor([0.5, 1.0, 0.5])  # a Hann window of 5 without its zero ends
+        self.register_buffer("pool", torch.outer(window, window) / 4, persistent=False)
+        for name, values in (("mean", (0.485, 0.456, 0.406)), ("std", (0.229, 0.224, 0.225))):
+            self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
+        self.requires_grad_(False)
+        self.eval()
+
+    def forward(self, images: Tensor, target: Tensor) -> Tensor:
+        """See the class."""
+        both = torch.cat([images, target])
+        x = ((both - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        total = (self.alpha.double() + self.beta.double()).sum()
+        weights = zip(self.alpha.split(CHANNELS, 1), self.beta.split(CHANNELS, 1), strict=True)
+        alpha, beta = next(weights)
+        similarity = _compare(both, alpha, beta)
+        for i, (stage, (alpha, beta)) in enumerate(zip(self.stages, weights, strict=True)):
+            x = stage(x if i == 0 else self._pool(x))
+            similarity = similarity + _compare(x, alpha, beta)
+        return 1 - similarity / total
+
+    def _pool(self, x: Tensor) -> Tensor:
+        """Root of the Hann-weighted mean square, stride 2."""
+        kernel = self.pool.expand(x.shape[1], 1, 3, 3)
+        return (F.conv2d(x.square(), kernel, stride=2, padding=1, groups=x.shape[1]) + 1e-12).sqrt()
+
+
+def _compare(maps: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
+    """Maps of B images, then of their B partners, (2B, C, h, w) -> weighted similarities summed, (B,)."""
+    mean = maps.mean((-2, -1), keepdim=True)
+    centred = maps - mean
+    variance_x, variance_y = centred.square().mean((-2, -1)).double().chunk(2)
+    x, y = centred.chunk(2)
+    covariance = (x * y).mean((-2, -1)).double()
+    mean_x, mean_y = mean.flatten(1).double().chunk(2)
+    texture = (2 * mean_x * mean_y + _STABILITY) / (mean_x**2 + mean_y**2 + _STABILITY)
+    structure = (2 * covariance + _STABILITY) / (variance_x + variance_y + _STABILITY)
+    return (alpha.flatten().double() * texture + beta.flatten().double() * structure).sum(1)
+
+
+def load_dists(*, ledger: Path | str | None = None) -> Dists:
+    """DISTS with genuine weights (ledger ids `dists-weights`, `lpips-vgg-trunk`), frozen.
+
+    Raises UserError if a file is missing or holds anything else.
+    """
+    state = torch.load(resolve("dists-weights", ledger=ledger), map_location="cpu", weights_only=True)
+    model = Dists()
+    fill_trunk(model.stages, "vgg", ledger=ledger)
+    load_strict(model, {f"stages.{key}": value for key, value in model.stages.state_dict().items()} | state)
+    return model

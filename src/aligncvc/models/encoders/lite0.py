@@ -1,0 +1,150 @@
+"""EfficientNet-Lite0: the frozen multi-level image encoder of the demo.
+
+Tan and Le 2019 (arXiv 1905.11946) in the "Lite" form of the TensorFlow TPU models: ReLU6 instead of
+swish, no squeeze-and-excitation, the stem and the head not scaled. Written from those facts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from aligncvc.models.encoders.levels import Level, LevelEncoder
+from aligncvc.models.ledger import load_strict, resolve
+
+# (expansion, output channels, kernel, stride of the first block, number of blocks)
+_STAGES = [
+    (1, 16, 3, 1, 1),
+    (6, 24, 3, 2, 2),
+    (6, 40, 5, 2, 2),
+    (6, 80, 3, 2, 3),
+    (6, 112, 5, 1, 3),
+    (6, 192, 5, 2, 4),
+    (6, 320, 3, 1, 1),
+]
+_TAPPED_STAGES = (0, 1, 2, 4, 6)
+FEATURE_CHANNELS = (16, 24, 40, 112, 320)
+FEATURE_STRIDES = (2, 4, 8, 16, 32)
+EMBED_CHANNELS = 1280
+
+
+class SameConv2d(nn.Conv2d):
+    """A convolution with TensorFlow's "same" padding: output = ceil(input / stride), odd pixel at the end."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernel, stride = self.kernel_size[0], self.stride[0]
+        pads = [max((-(-size // stride) - 1) * stride + kernel - size, 0) for size in x.shape[:-3:-1]]
+        x = F.pad(x, [edge for pad in pads for edge in (pad // 2, pad - pad // 2)])
+        return F.conv2d(x, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
+
+
+def _conv_norm(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
+    return [
+        SameConv2d(inputs, outputs, kernel, stride, groups=groups, bias=False),
+        nn.BatchNorm2d(outputs, eps=1e-3),
+    ]
+
+
+class InvertedResidual(nn.Module):
+    """Expand (1x1), depthwise, project (1x1, linear); the input is added where shapes agree."""
+
+    def __init__(self, inputs: int, outputs: int, expansion: int, kernel: int, stride: int) -> None:
+        super().__init__()
+        hidden = inputs * expansion
+        self.skip = stride == 1 and inputs == outputs
+        self.expand = nn.Sequential(*_conv_norm(inputs, hidden, 1)) if expansion > 1 else None
+        self.depthwise = nn.Sequential(*_conv_norm(hidden, hidden, kernel, stride, groups=hidden))
+        self.project = nn.Sequential(*_conv_norm(hidden, outputs, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = x if self.expand is None else F.relu6(self.expand(x))
+        h = self.project(F.relu6(self.depthwise(h)))
+        return x + h if self.skip else h
+
+
+class Lite0(LevelEncoder):
+    """EfficientNet-Lite0, frozen: no parameter takes a gradient and batch statistics never change.
+
+    It is differentiable with respect to its input. Images are (B, 3, H, W) in [0, 1], of any size; as levels
+    they should be enlarged to `input_px`, since it knows textures at photograph scale.
+    """
+
+    levels = tuple(Level(channels) for channels in FEATURE_CHANNELS)
+    input_px = 128
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(*_conv_norm(3, 32, 3, 2))
+        self.stages = nn.ModuleList()
+        channels = 32
+        for expansion, outputs, kernel, stride, count in _STAGES:
+            blocks = []
+            for i in range(count):
+                blocks.append(InvertedResidual(channels, outputs, expansion, kernel, stride if i == 0 else 1))
+                channels = outputs
+            self.stages.append(nn.Sequential(*blocks))
+        self.head = nn.Sequential(*_conv_norm(channels, EMBED_CHANNELS, 1))
+        self.classifier = nn.Linear(EMBED_CHANNELS, 1000)
+        self.requires_grad_(False)
+        self.eval()
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) in [0, 1] -> five maps: 16 at H/2, 24 at H/4, 40 at H/8, 112 at H/16, 320 at H/32."""
+        x = F.relu6(self.stem((images - 0.5) / 0.5))
+        maps = []
+        for i, stage in enumerate(self.stages):
+            x = stage(x)
+            if i in _TAPPED_STAGES:
+                maps.append(x)
+        return maps
+
+    def embed(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) in [0, 1] -> (B, 1280) pooled features of the head."""
+        return F.relu6(self.head(self.features(images)[-1])).mean((-2, -1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) in [0, 1] -> (B, 1000) ImageNet logits (trained at 224 px)."""
+        return self.classifier(self.embed(images))
+
+
+def load_lite0(*, ledger: Path | str | None = None) -> Lite0:
+    """Lite0 with its ImageNet weights (ledger id `lite0`). Raises UserError if they are missing or wrong."""
+    state = torch.load(resolve("lite0", ledger=ledger), map_location="cpu", weights_only=True)
+    model = Lite0()
+    load_strict(model, convert_state(state))
+    return model
+
+
+def convert_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the published file's keys (`_blocks.3._bn1.weight`) to this module's (`stages.2.0...`)."""
+    places = [f"stages.{s}.{i}" for s, stage in enumerate(_STAGES) for i in range(stage[-1])]
+
+    def rename(key: str) -> str:
+        block = re.fullmatch(r"_blocks\.(\d+)\._(\w+?)\.(\w+)", key)
+        if block:
+            index, layer, leaf = int(block[1]), block[2], block[3]
+            part = {
+                "expand_conv": "expand.0",
+                "bn0": "expand.1",
+                "depthwise_conv": "depthwise.0",
+                "bn1": "depthwise.1",
+                "project_conv": "project.0",
+                "bn2": "project.1",
+            }[layer]
+            return f"{places[index]}.{part}.{leaf}"
+        layer, _, leaf = key.partition(".")
+        part = {
+            "_conv_stem": "stem.0",
+            "_bn0": "stem.1",
+            "_conv_head": "head.0",
+            "_bn1": "head.1",
+            "_fc": "classifier",
+        }[layer]
+        return f"{part}.{leaf}"
+
+    return {rename(key): value for key, value in state.items()}

@@ -1,0 +1,225 @@
+"""Wonder3D: a stock diffusers U-Net that denoises all views of an object, and their normals, together.
+
+Facts of the design (github xxlong0/Wonder3D, branches main and Wonder3D_Plus): condition latents are
+concatenated to the noisy ones, one image token goes through cross-attention, and a sin/cos camera-and-task
+vector (`labels`) is the class embedding; `attention` has what joins views and domains. The demo's generator
+and the two published ones are this class at different sizes; `docs/wonder3d.md` compares them with the
+official code.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+from torch import Tensor, nn
+
+from aligncvc.config.networks import Mvg, Vae
+from aligncvc.errors import UserError
+from aligncvc.models.encoders import Lite0, load_lite0
+from aligncvc.models.encoders.clip import ClipImageEncoder
+from aligncvc.models.generators.base import Condition, MultiViewGenerator
+from aligncvc.models.generators.wonder3d.attention import (
+    add_cross_domain_attention,
+    arrange,
+    by_domain,
+    by_object,
+    set_processors,
+)
+from aligncvc.models.generators.wonder3d.labels import CAMERA_DIM, camera_embedding
+
+__all__ = ["CAMERA_DIM", "Wonder3D", "build_unet", "build_vae", "camera_embedding"]
+
+LITE0_DIM = 1280
+DOMAINS = {"colours": ("colours",), "both": ("normals", "colours")}
+
+
+def build_vae(config: Vae, size_px: int) -> AutoencoderKL:
+    """The autoencoder with random weights; size_px is a note for diffusers only."""
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * len(config.channels),
+        up_block_types=("UpDecoderBlock2D",) * len(config.channels),
+        block_out_channels=tuple(config.channels),
+        layers_per_block=config.layers,
+        latent_channels=config.latent_channels,
+        norm_num_groups=config.norm_groups,
+        sample_size=size_px,
+    )
+
+
+def build_unet(config: Mvg, side: int) -> UNet2DConditionModel:
+    """The denoiser with random weights; side (of the latents) is a note for diffusers only."""
+    unet, channels = config.unet, config.vae.latent_channels
+    attention = unet.attention or [True] * len(unet.channels)
+    model = UNet2DConditionModel(
+        sample_size=side,
+        in_channels=2 * channels,
+        out_channels=channels,
+        block_out_channels=tuple(unet.channels),
+        down_block_types=tuple("CrossAttnDownBlock2D" if a else "DownBlock2D" for a in attention),
+        up_block_types=tuple("CrossAttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attention)),
+        layers_per_block=unet.layers,
+        norm_num_groups=unet.norm_groups,
+        cross_attention_dim=LITE0_DIM if config.image_encoder == "lite0" else config.clip.projection_dim,
+        # diffusers' historical name: this tuple counts heads
+        attention_head_dim=tuple(unet.heads or max(1, c // unet.head_channels) for c in unet.channels),
+        class_embed_type="projection",
+        projection_class_embeddings_input_dim=config.camera_dim,
+    )
+    if unet.cross_domain:
+        add_cross_domain_attention(model)
+    set_processors(model)
+    return model
+
+
+class Wonder3D(MultiViewGenerator):
+    """Multi-view latent diffusion at any size.
+
+    Latents are (B, V, D C, h, w): the domains of a view lie in its channels, normals first; D is 1 for
+    colours only. In the U-Net they are rows [normals; colours], each (B, V); with guidance, B is the
+    unconditional objects followed by the conditional ones.
+    """
+
+    def __init__(self, config: Mvg, size_px: int, image_encoder: nn.Module | None = None) -> None:
+        """size_px: height and width of the views, unless the configuration names the generator's own.
+
+        image_encoder: a Lite0 or ClipImageEncoder; None builds the configured one (Lite0 is bundled, CLIP's
+        tower has random weights). Raises UserError if the views do not divide into latents.
+        """
+        super().__init__()
+        self.config = config
+        self.size_px = config.size_px or size_px
+        self.domains = DOMAINS[config.domains]
+        self.scaling_factor = config.vae.scaling_factor
+        self.latent_channels = config.vae.latent_channels
+        self.factor = 2 ** (len(config.vae.channels) - 1)
+        if self.size_px % self.factor:
+            raise UserError(
+                f"views of {self.size_px} pixels do not divide into latents {self.factor} times smaller; "
+                "choose a multiple of it for mvg.size_px or render.size_px"
+            )
+        self.vae = build_vae(config.vae, self.size_px)
+        self.unet = build_unet(config, self.size_px // self.factor)
+        if image_encoder is None:
+            lite = config.image_encoder == "lite0"
+            image_encoder = load_lite0() if lite else ClipImageEncoder(**config.clip.model_dump())
+        self.image_encoder = image_encoder
+        self.scheduler = DDPMScheduler(
+            beta_schedule="scaled_linear",
+            beta_start=0.00085,
+            beta_end=0.012,
+            clip_sample=False,
+            prediction_type=config.unet.prediction,
+        )
+        self.vae.requires_grad_(False)
+        self.image_encoder.requires_grad_(False)
+
+    def latent_shape(self, views: int) -> tuple[int, int, int, int]:
+        side = self.size_px // self.factor
+        return views, len(self.domains) * self.latent_channels, side, side
+
+    def encode(self, images: Tensor) -> Tensor:
+        """(B, V, 3 D, H, W) in [0, 1], of any size; with both domains, normals then colours in the channels.
+
+        Raises UserError if a domain is missing.
+        """
+        if images.shape[2] != 3 * len(self.domains):
+            raise UserError(
+                f"mvg.domains is {self.config.domains!r} and views with {images.shape[2]} channels were "
+                "given: renderings have no normals to encode; give the latents that they were made from "
+                "too (encode_renderings), or set mvg.domains: colours"
+            )
+        return self._encode(images)
+
+    def encode_renderings(self, renderings: Tensor, predicted: Tensor | None = None) -> Tensor:
+        """With both domains, the predicted normals' latents with the renderings' colours; else `encode`."""
+        if len(self.domains) == 1 or predicted is None:
+            return self.encode(renderings)
+        return torch.cat([predicted[:, :, : -self.latent_channels], self._encode(renderings)], 2)
+
+    def _encode(self, images: Tensor) -> Tensor:
+        """Images (B, V, 3 N, H, W) of any N domains -> latents (B, V, N C, h, w)."""
+        domains = images.shape[2] // 3
+        rows = by_domain(images, domains)
+        latents = self.vae.encode(resized(rows, self.size_px) * 2 - 1).latent_dist.mode()
+        return by_object(latents, domains, len(images)) * self.scaling_factor
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """The colours; `decode_domains` has the normals too."""
+        return self.decode_domains(latents[:, :, -self.latent_channels :])[:, :, -1]
+
+    def decode_domains(self, latents: Tensor) -> Tensor:
+        """Latents (B, V, D C, h, w) -> (B, V, D, 3, H, W), about [0, 1] and not clamped.
+
+        Normals are coded as colours, (n + 1) / 2, in Wonder3D's frame of the input view.
+        """
+        domains = latents.shape[2] // self.latent_channels
+        rows = self.vae.decode(by_domain(latents, domains) / self.scaling_factor).sample / 2 + 0.5
+        return by_object(rows, domains, len(latents)).unflatten(2, (domains, 3))
+
+    @torch.no_grad()
+    def encode_condition(self, image: Tensor, cameras: Tensor) -> Condition:
+        image = resized(image, self.size_px)
+        vector = camera_embedding(
+            cameras,
+            dim=self.config.camera_dim,
+            camera_type=self.config.camera_type or "perspective",
+            table=self.config.camera_table or "computed",
+            domains=self.domains,
+        )
+        latents = self.vae.encode(image * 2 - 1).latent_dist.mode() * self.scaling_factor
+        return Condition(image_token(self.image_encoder, image), latents, vector)
+
+    def raw_prediction(self, z_t: Tensor, timesteps: Tensor, condition: Condition) -> Tensor:
+        batch, views = z_t.shape[:2]
+        domains = len(self.domains)
+        arrange(self.unet, views, self._counterpart(views))
+        noisy = by_domain(z_t, domains)
+        clean = condition.latents.repeat_interleave(views, 0).repeat(domains, 1, 1, 1)
+        output = self.unet(
+            torch.cat([noisy, clean], dim=1),
+            timesteps.repeat_interleave(views).repeat(domains),
+            encoder_hidden_states=condition.tokens.repeat_interleave(views, 0).repeat(domains, 1, 1),
+            class_labels=by_domain(condition.cameras, domains),
+        ).sample
+        return by_object(output, domains, batch)
+
+    def _counterpart(self, views: int) -> int | None:
+        """How many rows further on a row's counterpart in cross-domain attention is; None: half the rows."""
+        if len(self.domains) == 2:
+            return None
+        if self.config.colours_alone == "self":
+            return 0
+        if views % 2:
+            raise UserError(
+                f"mvg.colours_alone: view_pairs needs an even number of views, not {views}; change "
+                "render.rig_views"
+            )
+        return views // 2
+
+
+def image_token(encoder: nn.Module, image: Tensor) -> Tensor:
+    """(B, 3, H, W) in [0, 1] -> (B, 1, D): what the image is to cross-attention.
+
+    CLIP's projected embedding as it comes (not of unit length) from the image resized to CLIP's size; Lite0's
+    pooled features at unit RMS.
+    """
+    if isinstance(encoder, Lite0):
+        tokens = encoder.embed(image)[:, None]
+        # pooled ReLU6 features are small and positive; unit RMS suits a linear projection
+        return tokens / tokens.square().mean(-1, keepdim=True).sqrt().clamp_min(1e-6)
+    assert isinstance(encoder, ClipImageEncoder)
+    size = (encoder.size_px, encoder.size_px)
+    if tuple(image.shape[-2:]) != size:
+        image = F.interpolate(image, size, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+    pixels = ((image - encoder.mean) / encoder.std).to(encoder.tower.dtype)
+    return encoder.tower(pixel_values=pixels).image_embeds[:, None]
+
+
+def resized(images: Tensor, side: int) -> Tensor:
+    """(N, 3, H, W) at side x side: means over pixels when they shrink, bilinear when they grow."""
+    if tuple(images.shape[-2:]) == (side, side):
+        return images
+    if min(images.shape[-2:]) >= side:
+        return F.interpolate(images, (side, side), mode="area")
+    return F.interpolate(images, (side, side), mode="bilinear", align_corners=False)

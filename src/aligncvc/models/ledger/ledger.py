@@ -1,0 +1,160 @@
+"""The ledger: a typed list of every weight file the project knows."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from aligncvc.errors import UserError
+from aligncvc.files import PROJECT_ROOT, write_text
+from aligncvc.models.ledger.quirks import Quirks
+
+DEFAULT_LEDGER = PROJECT_ROOT / "config/checkpoints.yaml"
+
+_SOURCE = re.compile(
+    r"file:(?P<file>.+)"
+    r"|package:(?P<package>[A-Za-z_]\w*)/(?P<inside>.+)"
+    r"|hub:(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w.-]+))?:(?P<path>.+)"
+)
+
+
+class Entry(BaseModel):
+    """One weight file. See the head of config/checkpoints.yaml for the meaning of each key."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    what: str
+    source: str = Field(pattern=rf"^(?:{re.sub(r'[?]P<[a-z]+>', '?:', _SOURCE.pattern)})$")
+    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
+    bytes: int | None = Field(None, gt=0)
+    licence: str
+    made_by: str | None = None
+    network: str | None = None
+    quirks: Quirks = Quirks()
+    notes: Mapping[str, Any] = Field(default_factory=dict)
+
+    @property
+    def parts(self) -> dict[str, str | None]:
+        """The source taken apart: file | package, inside | repo, revision, path (others None)."""
+        match = _SOURCE.fullmatch(self.source)
+        assert match is not None, "the field's pattern has checked it"
+        return match.groupdict()
+
+    @property
+    def kind(self) -> Literal["file", "package", "hub"]:
+        """Where the file lives."""
+        prefix = self.source.partition(":")[0]
+        return "file" if prefix == "file" else "package" if prefix == "package" else "hub"
+
+    @property
+    def revision(self) -> str | None:
+        """Commit of a hub repository; None where the source is no hub or the commit is not recorded."""
+        return self.parts["revision"]
+
+
+class Group(BaseModel):
+    """Files that make up one published model, or variants of one file, under an id of their own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    what: str
+    network: str | None = None
+    members: list[str] = Field(min_length=1)
+    notes: Mapping[str, Any] = Field(default_factory=dict)
+
+
+class Ledger(BaseModel):
+    """All entries and groups by id."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: Literal[1]
+    checkpoints: dict[str, Entry]
+    groups: dict[str, Group] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _members_exist(self) -> Ledger:
+        for name, group in self.groups.items():
+            strangers = [member for member in group.members if member not in self.checkpoints]
+            if strangers or name in self.checkpoints:
+                raise ValueError(f"group {name}: {strangers or 'its id'} must be checkpoints of their own")
+        return self
+
+    def entry(self, checkpoint_id: str) -> Entry:
+        """The entry of an id. Raises UserError with the nearest known ids, or with a group's members."""
+        if checkpoint_id in self.checkpoints:
+            return self.checkpoints[checkpoint_id]
+        if checkpoint_id in self.groups:
+            members = ", ".join(self.groups[checkpoint_id].members)
+            raise UserError(f"{checkpoint_id} stands for several checkpoints; choose one of {members}")
+        known = [*self.checkpoints, *self.groups]
+        near = difflib.get_close_matches(checkpoint_id, known, n=3, cutoff=0.4)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known ids: {', '.join(known)}"
+        raise UserError(f"the ledger knows no checkpoint {checkpoint_id!r}; {hint}")
+
+    def members(self, name: str) -> list[str]:
+        """The checkpoints that an id stands for: a group's members, or itself. UserError if unknown."""
+        if name in self.groups:
+            return list(self.groups[name].members)
+        self.entry(name)
+        return [name]
+
+
+def ledger_path(path: Path | str | None = None) -> Path:
+    """None -> the project's ledger; a relative path counts from the project root, as in the configuration."""
+    return DEFAULT_LEDGER if path is None else PROJECT_ROOT / path
+
+
+def load_ledger(path: Path | str | None = None) -> Ledger:
+    """Read and check the ledger. Raises UserError with one line for each wrong key."""
+    path = ledger_path(path)
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return Ledger.model_validate(data)
+    except OSError as error:
+        raise UserError(
+            f"no ledger of checkpoints at {path} ({error.strerror}); give an existing one"
+        ) from None
+    except yaml.YAMLError as error:
+        raise UserError(f"the ledger {path} is not YAML: {error}") from None
+    except ValidationError as error:
+        lines = "; ".join(
+            f"{'.'.join(map(str, e['loc'])) or 'top level'}: {e['msg']}" for e in error.errors()
+        )
+        raise UserError(f"the ledger {path} is not valid: {lines}") from None
+
+
+def record(
+    checkpoint_id: str, sha256: str, size: int, *, revision: str | None = None, path: Path | str | None = None
+) -> None:
+    """Write a checked file's hash and size (and a hub entry's commit) into the ledger.
+
+    The file is edited in place, line by line, so that its comments stay. Raises UserError for an
+    unknown id, or a revision given to an entry that is not on the hub.
+    """
+    path = ledger_path(path)
+    entry = load_ledger(path).entry(checkpoint_id)
+    changes = {"sha256": sha256, "bytes": str(size)}
+    if revision is not None:
+        if entry.kind != "hub":
+            raise UserError(f"{checkpoint_id} comes from {entry.source}, which has no revision; leave it out")
+        changes["source"] = f"hub:{entry.parts['repo']}@{revision}:{entry.parts['path']}"
+    text = path.read_text(encoding="utf-8").rstrip() + "\n"
+    block = re.search(rf"^  {re.escape(checkpoint_id)}:[ ]*\n(?:    .*\n|[ ]*\n)+", text, re.MULTILINE)
+    if block is None:
+        raise UserError(f"{path} does not write {checkpoint_id} as an indented block; edit it by hand")
+    new = block.group()
+    for key, value in changes.items():
+        line = f"    {key}: {value}"
+        if re.search(rf"^    {key}:", new, re.MULTILINE):
+            new = re.sub(rf"^    {key}:.*$", line, new, flags=re.MULTILINE)
+        else:
+            new = f"{new.rstrip()}\n{line}\n"
+    write_text(path, text[: block.start()] + new + text[block.end() :])
+    load_ledger(path)

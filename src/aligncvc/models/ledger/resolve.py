@@ -1,0 +1,148 @@
+"""From a ledger id to a file on disk whose bytes were checked."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from aligncvc.errors import UserError
+from aligncvc.files import PROJECT_ROOT, sha256_file
+from aligncvc.models.ledger.ledger import Entry, load_ledger
+from aligncvc.models.ledger.licences import PERMISSIVE_LICENCES, meaning
+
+_RECORD = "python -m aligncvc.checkpoints record"
+
+
+def resolve(
+    checkpoint_id: str,
+    *,
+    ledger: Path | str | None = None,
+    offline: bool = True,
+    accept_licences: Sequence[str] = (),
+) -> Path:
+    """Path of the checkpoint's file, with the size and sha256 that the ledger demands.
+
+    ledger: another ledger than config/checkpoints.yaml (relative paths count from the project root).
+    offline: never touch the network; ALIGNCVC_OFFLINE=1 in the environment has the last word.
+    accept_licences: names of non-permissive licences the user accepts.
+    Raises UserError: unknown id, licence not accepted, nothing recorded, missing, offline, wrong bytes.
+    """
+    entry = load_ledger(ledger).entry(checkpoint_id)
+    check_licence(checkpoint_id, entry, accept_licences)
+    path = locate(checkpoint_id, entry, offline=offline or offline_by_environment())
+    try:
+        return verify(checkpoint_id, entry, path)
+    except UserError:
+        if entry.kind == "hub":  # else the local cache would hand out the same wrong file for ever
+            path.resolve().unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+        raise
+
+
+def offline_by_environment() -> bool:
+    """Whether ALIGNCVC_OFFLINE forbids the network."""
+    return os.environ.get("ALIGNCVC_OFFLINE", "").lower() in {"1", "true", "yes", "on"}
+
+
+def check_licence(checkpoint_id: str, entry: Entry, accepted: Sequence[str]) -> None:
+    """Raise UserError unless the licence is permissive or accepted by name."""
+    if entry.licence not in PERMISSIVE_LICENCES and entry.licence not in accepted:
+        terms = "states no licence" if entry.licence == "unknown" else f"is under {entry.licence}"
+        raise UserError(
+            f"{checkpoint_id} ({entry.source}) {terms}: {meaning(entry.licence)}; if you may and will use it "
+            f"on these terms, add {entry.licence!r} to checkpoints.accept_licences (or give --accept-licence "
+            f"{entry.licence})"
+        )
+
+
+def locate(checkpoint_id: str, entry: Entry, *, offline: bool) -> Path:
+    """The file an entry names, fetched if it is on the hub and the network is allowed; not yet checked."""
+    parts = entry.parts
+    if entry.kind == "hub":
+        return _hub_file(checkpoint_id, entry, offline=offline)
+    if entry.kind == "package":
+        path = _package_folder(checkpoint_id, str(parts["package"])) / str(parts["inside"])
+    else:
+        path = PROJECT_ROOT / str(parts["file"])
+    if not path.is_file():
+        mend = f"make it with `{entry.made_by}`" if entry.made_by else "run `make env` again"
+        raise UserError(f"the file of checkpoint {checkpoint_id} is missing: {path}; {mend}")
+    return path
+
+
+def verify(checkpoint_id: str, entry: Entry, path: Path) -> Path:
+    """Check size and sha256 against the ledger; return the path. Raises UserError naming both hashes."""
+    if entry.sha256 is None:
+        raise UserError(
+            f"the sha256 of checkpoint {checkpoint_id} is not recorded yet; if {path} is the file you "
+            f"mean, record it with `{_RECORD} {checkpoint_id} {path}`"
+        )
+    stat = path.stat()
+    if entry.bytes is not None and stat.st_size != entry.bytes:
+        raise UserError(
+            f"{path} is not checkpoint {checkpoint_id}: it has {stat.st_size} bytes, the ledger says "
+            f"{entry.bytes}; fetch or make the file again"
+        )
+    found = _sha256(path, stat.st_mtime_ns, stat.st_size)
+    if found != entry.sha256:
+        raise UserError(
+            f"{path} is not checkpoint {checkpoint_id}: expected sha256 {entry.sha256}, found {found}; "
+            "fetch or make the file again"
+        )
+    return path
+
+
+@lru_cache(maxsize=256)
+def _sha256(path: Path, mtime_ns: int, size: int) -> str:
+    # Keyed by modification time and size: one process hashes an unchanged file once.
+    return sha256_file(path)
+
+
+def _package_folder(checkpoint_id: str, name: str) -> Path:
+    spec = importlib.util.find_spec(name)  # finds a top-level package without importing it
+    folders = list(spec.submodule_search_locations or ()) if spec else []
+    if not folders:
+        raise UserError(
+            f"checkpoint {checkpoint_id} is a file of the Python package {name}, which is not "
+            "installed; run `make env`"
+        )
+    return Path(folders[0])
+
+
+def _hub_file(checkpoint_id: str, entry: Entry, *, offline: bool) -> Path:
+    """A file of one commit of a hub repository, from the local cache or (when allowed) the network."""
+    if entry.revision is None or entry.sha256 is None:
+        raise UserError(
+            f"revision and sha256 of checkpoint {checkpoint_id} ({entry.source}) are not recorded yet; "
+            f"download the file, check it and run `{_RECORD} {checkpoint_id} FILE --revision COMMIT`"
+        )
+    repo, path = str(entry.parts["repo"]), str(entry.parts["path"])
+    try:
+        from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    except ImportError:
+        raise UserError(
+            f"checkpoint {checkpoint_id} is on the hub, which needs the Python package huggingface_hub; "
+            "run `make env`"
+        ) from None
+    cached = try_to_load_from_cache(repo, path, revision=entry.revision)
+    if isinstance(cached, str):
+        return Path(cached)
+    if offline:
+        raise UserError(
+            f"checkpoint {checkpoint_id} ({entry.source}, licence {entry.licence}) is not in the local hub "
+            "cache and the network is switched off; run `python -m aligncvc.checkpoints fetch "
+            f"{checkpoint_id}` on a machine with network, or set "
+            "checkpoints.offline to false and unset ALIGNCVC_OFFLINE"
+        )
+    try:
+        return Path(hf_hub_download(repo, path, revision=entry.revision))
+    except Exception as error:
+        # The client raises many kinds (HTTP, name resolution, missing repository): all end the same way here.
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(
+            f"checkpoint {checkpoint_id} could not be fetched from {entry.source}, licence {entry.licence} "
+            f"({reason}); check the network and your access to the repository, then try again"
+        ) from error

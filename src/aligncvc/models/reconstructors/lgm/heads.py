@@ -1,0 +1,129 @@
+"""From 14 channels a pixel to Gaussians: LGM's own head, and one anchored to the pixel's ray.
+
+A small network learns the ray head in minutes (it starts as a textured visual hull of the views);
+LGM's checkpoints need the absolute one. Both read channels as position 3, opacity 1, scale 3,
+rotation 4, colour 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from aligncvc.config.networks import Recon
+from aligncvc.scene.cameras import Cameras
+from aligncvc.scene.gaussians import Gaussians
+
+SPLIT = (3, 1, 3, 4, 3)
+
+
+class Head(Protocol):
+    def initialise(self, conv: nn.Conv2d) -> None:
+        """Set the last convolution so that training starts from a sensible set."""
+
+    def __call__(self, features: Tensor, images: Tensor, cameras: Cameras) -> Gaussians:
+        """features (B, V, 14, H', W'), images (B, V, 3, H, W) in [0, 1] -> Gaussians (B, V H' W')."""
+
+
+def _flat(x: Tensor) -> Tensor:
+    """(B, V, C, H, W) -> (B, V H W, C)."""
+    return x.permute(0, 1, 3, 4, 2).flatten(1, 3)
+
+
+def polar_rotation(quats: Tensor) -> Tensor:
+    """(..., 4) quaternions of any length -> unit quaternions of the rotation that LGM's rasteriser draws.
+
+    That rasteriser puts quaternions into the formula for unit ones as they are. For q = (w, v) this gives
+    I + 2 w [v]x + 2 [v]x^2: in the plane across v a turn by atan2(2 w |v|, 1 - 2 |v|^2) and a stretch that
+    for a short q differs from 1 by less than 2 |v|^2. The turn (polar factor) is kept, the stretch is not.
+    Needs |v|^2 < 1/2, or a unit q that turns by less than half a circle.
+    """
+    w, v = quats[..., :1], quats[..., 1:]
+    real = 1 - 2 * v.square().sum(-1, keepdim=True)
+    imaginary = 2 * w * v
+    length = (real.square() + imaginary.square().sum(-1, keepdim=True)).sqrt()
+    return F.normalize(torch.cat([length + real, imaginary], -1), dim=-1)
+
+
+class LgmHead:
+    """Absolute positions in [-1, 1]^3 (github 3DTopia/LGM).
+
+    rot_norm_dim -1 normalises each quaternion. 1 is what the first release was trained with: each of the four
+    members over all Gaussians of an object, which leaves quaternions of length about N^(-1/2).
+    """
+
+    def __init__(self, rot_norm_dim: Literal[-1, 1] = -1) -> None:
+        self.rot_norm_dim = rot_norm_dim
+
+    def initialise(self, conv: nn.Conv2d) -> None:
+        """LGM keeps the default initialisation."""
+
+    def activate(self, flat: Tensor) -> Tensor:
+        """(B, N, 14) channels -> (B, N, 14) position, opacity, scale, rotation and colour as LGM has them."""
+        position, opacity, scale, rotation, colour = flat.split(SPLIT, -1)
+        return torch.cat(
+            [
+                position.clamp(-1, 1),
+                opacity.sigmoid(),
+                0.1 * F.softplus(scale),
+                F.normalize(rotation, dim=self.rot_norm_dim),
+                0.5 * colour.tanh() + 0.5,
+            ],
+            -1,
+        )
+
+    def __call__(self, features: Tensor, images: Tensor, cameras: Cameras) -> Gaussians:
+        means, opacities, scales, quats, colors = self.activate(_flat(features)).split(SPLIT, -1)
+        if self.rot_norm_dim == 1:
+            quats = polar_rotation(quats)
+        return Gaussians(means, scales, quats, opacities[..., 0], colors)
+
+
+class RayHead:
+    """Depth along the pixel's ray, a small lateral offset, and a colour that starts at the input pixel."""
+
+    depth_range = 1.0
+    """World units either side of the object's centre: the object fits the unit sphere."""
+    lateral_px = 2.0
+    """Largest offset across the ray, in output pixels."""
+
+    def initialise(self, conv: nn.Conv2d) -> None:
+        """Depth at the centre, opacity 0.5, scale half a pixel, no rotation, the pixel's colour."""
+        with torch.no_grad():
+            conv.weight.mul_(0.1)
+            assert conv.bias is not None
+            conv.bias.zero_()
+            conv.bias[7] = 1.0
+
+    def __call__(self, features: Tensor, images: Tensor, cameras: Cameras) -> Gaussians:
+        height, width = features.shape[-2:]
+        at_output = cameras.resized(width, height)
+        position, opacity, scale, rotation, colour = features.split(SPLIT, 2)
+        origins, directions = at_output.rays()
+        distance = cameras.positions.norm(dim=-1)[..., None, None, None]
+        pixel_world = distance / at_output.focal_px  # side of a pixel at the object's distance
+        depth = distance + self.depth_range * position[:, :, :1].tanh()
+        lateral = self.lateral_px * pixel_world * position[:, :, 1:].tanh()
+        right, down = cameras.c2w[..., :3, 0, None, None], cameras.c2w[..., :3, 1, None, None]
+        means = origins + depth * directions + lateral[:, :, :1] * right + lateral[:, :, 1:] * down
+        pixels = F.interpolate(images.flatten(0, 1), size=(height, width), mode="area").unflatten(
+            0, images.shape[:2]
+        )
+        base = torch.logit(pixels.clamp(0.02, 0.98))
+        return Gaussians(
+            means=_flat(means),
+            scales=_flat(0.5 * pixel_world * scale.clamp(-4, 3).exp()),
+            quats=F.normalize(_flat(rotation), dim=-1),
+            opacities=_flat(opacity.sigmoid())[..., 0],
+            colors=_flat((base + colour).sigmoid()),
+        )
+
+
+HEADS: dict[str, Callable[[Recon], Head]] = {
+    "lgm": lambda config: LgmHead(config.rot_norm_dim or -1),
+    "ray": lambda config: RayHead(),
+}

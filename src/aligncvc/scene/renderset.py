@@ -1,0 +1,124 @@
+"""Rendered objects as the networks see them: a manifest, its usable objects, posed images on white."""
+
+from __future__ import annotations
+
+import csv
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from aligncvc.errors import UserError
+from aligncvc.files import sha256_json
+from aligncvc.scene.cameras import Cameras, relative_c2w
+from aligncvc.scene.views import Views, composite, load_views, view_facts
+
+CACHED_OBJECTS = 64
+
+
+@dataclass(frozen=True)
+class PosedObject:
+    """One object's ring: views, and the indices of the generator's rig among them (the input view first)."""
+
+    id: str
+    views: Views
+    rig: list[int]
+
+    def rig_from(self, start: int = 0) -> tuple[Tensor, Cameras]:
+        """The rig turned by `start` ring steps, its first member being the input view.
+
+        Returns images (V, 3, H, W) on white and cameras (V, 4, 4) with the input view at azimuth 0.
+        """
+        rgba, cameras = self.ring_from(start, self.rig)
+        return composite(rgba, 1.0), cameras
+
+    def ring_from(self, start: int, members: Sequence[int]) -> tuple[Tensor, Cameras]:
+        """Views `members` (N, 4, H, W) of the ring turned by `start` steps, posed as the rig's are."""
+        chosen = self.views[[(start + i) % len(self.views) for i in members]]
+        cameras, front = chosen.cameras, self.views.cameras.c2w[(start + self.rig[0]) % len(self.views)]
+        relative = Cameras(
+            relative_c2w(cameras.c2w, front),
+            cameras.fov_y_deg,
+            cameras.width,
+            cameras.height,
+            cameras.near,
+            cameras.far,
+        )
+        return chosen.rgba, relative
+
+    @property
+    def between(self) -> list[int]:
+        """The ring's members that the rig leaves out."""
+        return [i for i in range(len(self.views)) if i not in self.rig]
+
+
+class RenderSet:
+    """The objects of a render manifest whose status is ok, in the manifest's order."""
+
+    def __init__(self, manifest: Path | str, size_px: int | None = None) -> None:
+        """size_px: what the models expect; None takes any size. Raises UserError for an unusable manifest."""
+        self.manifest = Path(manifest)
+        self.size_px = size_px
+        try:
+            with self.manifest.open(encoding="utf-8", newline="") as handle:
+                rows = list(csv.DictReader(handle, delimiter="\t"))
+            ready = [row for row in rows if row["status"] == "ok"]
+            self.ids = [row["id"] for row in ready]
+        except (OSError, KeyError, csv.Error, UnicodeDecodeError) as error:
+            raise UserError(
+                f"{self.manifest} is not a readable render manifest ({error!r}); "
+                "write it with python -m aligncvc.render"
+            ) from error
+        if not self.ids:
+            raise UserError(
+                f"{self.manifest} lists no rendered object (none has status ok); "
+                "look at its reason column and render again"
+            )
+        self.key = sha256_json([[row["id"], row.get("job_hash")] for row in ready])
+        self._cache: OrderedDict[str, PosedObject] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def load(self, object_id: str) -> PosedObject:
+        """Read one object (recent ones are kept). Raises UserError if its files are missing or odd."""
+        if object_id in self._cache:
+            self._cache.move_to_end(object_id)
+            return self._cache[object_id]
+        folder = self.manifest.parent / object_id
+        views = load_views(folder)
+        if self.size_px is not None and views.rgba.shape[-2:] != (self.size_px, self.size_px):
+            height, width = views.rgba.shape[-2:]
+            raise UserError(
+                f"{folder} holds {width}x{height} renders but render.size_px is {self.size_px}; "
+                "render the set with this configuration"
+            )
+        try:
+            rig = [int(i) for i in view_facts(folder)["rigs"]["rig"]]  # type: ignore[index]
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{folder}/cameras.json names no rig; render the object again") from error
+        if not rig or not all(0 <= i < len(views) for i in rig):
+            raise UserError(
+                f"{folder}/cameras.json names rig views {rig} but holds {len(views)} views; "
+                "render the object again"
+            )
+        self._cache[object_id] = PosedObject(object_id, views, rig)
+        if len(self._cache) > CACHED_OBJECTS:
+            self._cache.popitem(last=False)
+        return self._cache[object_id]
+
+
+def batched(cameras: list[Cameras]) -> Cameras:
+    """Stack the cameras of B objects, each (V, 4, 4), into one (B, V, 4, 4)."""
+    first = cameras[0]
+    return Cameras(
+        torch.stack([c.c2w for c in cameras]),
+        first.fov_y_deg,
+        first.width,
+        first.height,
+        first.near,
+        first.far,
+    )

@@ -1,0 +1,218 @@
+"""Is this machine ready? `python -m aligncvc.workflow.doctor` says what is missing, one sentence each.
+
+Standard library only, and no module of this project beside `errors`: `make env` runs it with the system's
+Python before anything is installed (`--before-install`), so it must also start on older Pythons.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import importlib.util
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[3]
+DISK_GB = 4.5
+"""Free space `make env` needs with CPU torch: 3.3 GB of packages; pip's downloads made the peak 4.0 GB."""
+
+BLENDER_LIBRARIES = {
+    "libX11.so.6": "libx11-6",
+    "libXrender.so.1": "libxrender1",
+    "libXxf86vm.so.1": "libxxf86vm1",
+    "libXfixes.so.3": "libxfixes3",
+    "libXi.so.6": "libxi6",
+    "libxkbcommon.so.0": "libxkbcommon0",
+    "libSM.so.6": "libsm6",
+    "libICE.so.6": "libice6",
+    "libGL.so.1": "libgl1",
+    "libgomp.so.1": "libgomp1",
+}
+"""Shared libraries that the bpy wheel expects of the system (its `ldd`) -> the Debian package of each."""
+
+PROGRAM = r"""
+#include <math.h>
+#include <pthread.h>
+double probe(double x) { return sqrt(x) + (pthread_self() != 0); }
+"""
+
+
+class Finding(NamedTuple):
+    """One check: what was looked at, whether it is well, and a sentence for the reader."""
+
+    name: str
+    ok: bool
+    message: str
+
+
+def check_python(version: tuple[int, ...] = tuple(sys.version_info[:3])) -> Finding:
+    """Blender's wheel exists for Python 3.11 alone."""
+    found = ".".join(map(str, version))
+    if tuple(version[:2]) == (3, 11):
+        return Finding("python", True, f"Python {found}")
+    return Finding(
+        "python",
+        False,
+        f"Python 3.11 is needed (Blender's wheel exists for no other) and this is {found}; "
+        "install it (Debian 12: `apt-get install python3.11 python3.11-venv`) or name it, as in "
+        "`make PYTHON=/path/to/python3.11 env`.",
+    )
+
+
+def check_platform() -> Finding:
+    """The bpy wheel is built for 64-bit x86 Linux with glibc 2.28 or later."""
+    system, machine = platform.system(), platform.machine()
+    glibc = platform.libc_ver()[1] or "0"
+    new_enough = tuple(int(part) for part in glibc.split(".")[:2]) >= (2, 28)
+    if (system, machine) == ("Linux", "x86_64") and new_enough:
+        return Finding("platform", True, f"Linux x86_64, glibc {glibc}")
+    return Finding(
+        "platform",
+        False,
+        "Linux on x86_64 with glibc 2.28 or later is needed (Blender's wheel) and "
+        f"this is {system} on {machine} with glibc {glibc}; use such a machine or a container of one.",
+    )
+
+
+def check_venv() -> Finding:
+    """`python -m venv` with pip inside, which Debian splits off into its own package."""
+    missing = [name for name in ("venv", "ensurepip") if importlib.util.find_spec(name) is None]
+    if not missing:
+        return Finding("venv", True, "virtual environments can be made")
+    return Finding(
+        "venv",
+        False,
+        f"Python's {' and '.join(missing)} modules are missing; install them with "
+        "`apt-get install python3.11-venv`.",
+    )
+
+
+def find_compiler() -> str | None:
+    """The C compiler that `splat.cpu` uses: cc, else gcc; None if there is none."""
+    names = ["cc", "gcc"]
+    return next((found for found in map(shutil.which, names) if found), None)
+
+
+def check_compiler() -> Finding:
+    """A C compiler with threads and the C library's headers: the CPU rasteriser is compiled at first use."""
+    compiler = find_compiler()
+    remedy = "; install one with `apt-get install gcc libc6-dev`."
+    if compiler is None:
+        return Finding(
+            "compiler",
+            False,
+            f"No C compiler (cc or gcc) was found, and the CPU rasteriser needs one{remedy}",
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "probe.c"
+        source.write_text(PROGRAM)
+        flags = ["-shared", "-fPIC", "-pthread"]
+        command = [compiler, *flags, str(source), "-o", str(source.with_suffix(".so")), "-lm"]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode == 0:
+        return Finding("compiler", True, compiler)
+    reason = (result.stderr.strip().splitlines() or ["no message"])[0]
+    return Finding("compiler", False, f"{compiler} cannot compile a small program ({reason}){remedy}")
+
+
+def check_disk(folder: Path = ROOT, need_gb: float = DISK_GB) -> Finding:
+    """Room for the environment beside the checkout."""
+    free_gb = shutil.disk_usage(folder).free / 1e9
+    if free_gb >= need_gb:
+        return Finding("disk", True, f"{free_gb:.0f} GB free")
+    return Finding(
+        "disk",
+        False,
+        f"{folder} has {free_gb:.1f} GB free and the environment needs {need_gb:g} GB; "
+        "free some space or clone to a larger disk.",
+    )
+
+
+def missing_libraries(names: dict[str, str]) -> list[str]:
+    """Debian packages of the shared libraries that the dynamic loader cannot open, in order."""
+    packages = []
+    for library, package in names.items():
+        try:
+            ctypes.CDLL(library)
+        except OSError:
+            packages.append(package)
+    return packages
+
+
+def check_libraries(names: dict[str, str] | None = None) -> Finding:
+    """The X, GL and OpenMP libraries that Blender links against even when it draws no window."""
+    names = BLENDER_LIBRARIES if names is None else names
+    packages = missing_libraries(names)
+    if not packages:
+        return Finding("libraries", True, f"Blender's {len(names)} shared libraries are there")
+    return Finding(
+        "libraries",
+        False,
+        "Blender needs shared libraries that this system lacks; install them "
+        f"with `apt-get install --no-install-recommends {' '.join(packages)}`.",
+    )
+
+
+def check_environment() -> Finding:
+    """The interpreter that runs this is one that has the project's packages."""
+    needed = ("torch", "diffusers", "peft", "bpy", "blenderproc", "lpips", "snakemake", "pydantic", "tyro")
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
+    if importlib.util.find_spec("torchvision") is not None and importlib.util.find_spec("torch") is not None:
+        return Finding(
+            "packages",
+            False,
+            f"torchvision is installed in {sys.prefix}, which breaks diffusers "
+            "and peft beside CPU torch; run `python -m pip uninstall torchvision` or `make env`.",
+        )
+    if not missing:
+        return Finding("packages", True, f"all in {sys.prefix}")
+    return Finding(
+        "packages",
+        False,
+        f"{sys.executable} lacks {', '.join(missing)}; run `make env` and use `.venv/bin/python`.",
+    )
+
+
+def check_gpu() -> Finding:
+    """A CUDA device is welcome, never required."""
+    if shutil.which("nvidia-smi") is None:
+        return Finding("gpu", True, "none: the demo runs on the CPU")
+    result = subprocess.run(
+        ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return Finding("gpu", True, result.stdout.strip().replace("\n", "; ") or "none answers")
+
+
+def findings(before_install: bool) -> list[Finding]:
+    """Every check that makes sense now, in the order in which a reader should mend things."""
+    first = [check_python(), check_platform(), check_venv(), check_compiler(), check_libraries()]
+    return [*first, check_disk()] if before_install else [*first, check_environment(), check_gpu()]
+
+
+def problems(before_install: bool) -> list[str]:
+    """The sentences of the checks that failed."""
+    return [finding.message for finding in findings(before_install) if not finding.ok]
+
+
+def main() -> None:
+    """Print every check; exit with 1 if one fails."""
+    parser = argparse.ArgumentParser(
+        prog="python -m aligncvc.workflow.doctor", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("--before-install", action="store_true", help="only what `make env` needs")
+    found = findings(parser.parse_args().before_install)
+    for finding in found:
+        print(f"{finding.name:10} {'ok' if finding.ok else 'PROBLEM':8} {finding.message}")
+    raise SystemExit(0 if all(finding.ok for finding in found) else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""The fingerprint of the code that a stage runs: `python -m aligncvc.workflow.fingerprint aligncvc.align`.
+
+Snakemake does not see edits in the modules that a job imports, so each rule carries this hash as a
+parameter. It covers the stage's import closure inside this package (package `__init__`s, imports inside
+functions, modules named in strings such as registries) and the other source files of the packages it
+touches (C kernels, templates). Comments, docstrings and formatting do not count. Standard library only: the
+workflow computes it at every start.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import re
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+SOURCE = Path(__file__).resolve().parents[2]
+"""The folder that holds the package."""
+PACKAGE = "aligncvc"
+
+_MODULE_NAME = re.compile(rf"^{PACKAGE}(\.\w+)+(:\w+)?$")
+_C_COMMENT = re.compile(r'"(?:\\.|[^"\\\n])*"|//[^\n]*|/\*.*?\*/', re.DOTALL)
+_C_SUFFIXES = {".c", ".h", ".cu", ".cpp"}
+_DATA_SUFFIXES = {*_C_SUFFIXES, ".html", ".css", ".js", ".json", ".yaml", ".tsv", ".txt", ".tex", ".svg"}
+
+
+def module_path(module: str, source: Path = SOURCE) -> Path | None:
+    """The file of a dotted module name, a package's `__init__.py`, or None if there is no such module."""
+    base = source.joinpath(*module.split("."))
+    return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)
+
+
+def entry_module(module: str, source: Path = SOURCE) -> str:
+    """What `python -m module` runs: a package stands for its `__main__`."""
+    main = f"{module}.__main__"
+    return main if module_path(main, source) else module
+
+
+@cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+def _runtime_nodes(tree: ast.AST) -> Iterator[ast.AST]:
+    """Every node of the tree except the bodies of `if TYPE_CHECKING:`, which never run."""
+    yield tree
+    for child in ast.iter_child_nodes(tree):
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            for other in child.orelse:
+                yield from _runtime_nodes(other)
+        else:
+            yield from _runtime_nodes(child)
+
+
+def _absolute(node: ast.ImportFrom, package: list[str]) -> str:
+    """The module that a `from` import names, its leading dots resolved against the package."""
+    if not node.level:
+        return node.module or ""
+    base = package[: len(package) - node.level + 1]
+    return ".".join([*base, node.module] if node.module else base)
+
+
+@cache
+def imported_modules(module: str, source: Path = SOURCE) -> frozenset[str]:
+    """The package's modules that `module` names: imports at any depth of the code, and in strings."""
+    path = module_path(module, source)
+    if path is None:
+        return frozenset()
+    package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
+    named: set[str] = set()
+    for node in _runtime_nodes(_tree(path)):
+        if isinstance(node, ast.Import):
+            named.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = _absolute(node, package)
+            named.add(base)
+            named.update(f"{base}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Constant) and _MODULE_NAME.match(str(node.value)):
+            name = str(node.value).partition(":")[0]
+            named.update({name, entry_module(name, source)})
+    return frozenset(n for n in named if n.split(".")[0] == PACKAGE and module_path(n, source))
+
+
+def closure(module: str, source: Path = SOURCE) -> list[str]:
+    """`module`, all it imports of this package and the packages that contain them, sorted."""
+    found: set[str] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        found.add(name)
+        waiting.extend(imported_modules(name, source))
+        if "." in name:
+            waiting.append(name.rpartition(".")[0])
+    return sorted(name for name in found if module_path(name, source))
+
+
+def data_files(modules: list[str], source: Path = SOURCE) -> list[Path]:
+    """Sources other than Python in the sub-packages of `modules` (kernels, templates), sorted."""
+    paths = {module_path(name, source) for name in modules}
+    folders = {path.parent for path in paths if path is not None and path.name == "__init__.py"}
+    files: set[Path] = set()
+    for folder in folders - {source / PACKAGE}:
+        inner = {path.parent for path in folder.rglob("__init__.py")} - {folder}
+        for path in folder.rglob("*"):
+            belongs_elsewhere = any(parent in inner for parent in path.parents)
+            if path.suffix in _DATA_SUFFIXES and "__pycache__" not in path.parts and not belongs_elsewhere:
+                files.add(path)
+    return sorted(files)
+
+
+class _Bare(ast.NodeTransformer):
+    """Drops docstrings: expression statements that are only a string do nothing."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
+        return None if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str) else node
+
+
+@cache
+def normalised(path: Path) -> str:
+    """A file's meaning without its looks: the syntax tree, or C without comments, or the text as it is."""
+    if path.suffix == ".py":
+        # Parsed again: the transformer edits in place and `_tree` is shared.
+        return ast.dump(_Bare().visit(ast.parse(path.read_text(encoding="utf-8"))))
+    text = path.read_text(encoding="utf-8", errors="replace")
+    if path.suffix in _C_SUFFIXES:
+        text = _C_COMMENT.sub(lambda match: match[0] if match[0].startswith('"') else " ", text)
+        return "\n".join(filter(None, (" ".join(line.split()) for line in text.splitlines())))
+    return text
+
+
+def code_hash(module: str, source: Path = SOURCE) -> str:
+    """16 hex digits that change when, and only when, the code that `python -m module` can reach changes.
+
+    Raises ValueError if there is no such module.
+    """
+    entry = entry_module(module, source)
+    if module_path(entry, source) is None:
+        raise ValueError(f"there is no module {module} under {source}")
+    modules = closure(entry, source)
+    paths = [path for name in modules if (path := module_path(name, source))] + data_files(modules, source)
+    digest = hashlib.sha256()
+    for path in paths:
+        for part in (str(path.relative_to(source)), normalised(path)):
+            digest.update(hashlib.sha256(part.encode()).digest())
+    return digest.hexdigest()[:16]
+
+
+def main() -> None:
+    """Print each named module's hash and the modules that it covers."""
+    if not sys.argv[1:] or sys.argv[1].startswith("-"):
+        print("usage: python -m aligncvc.workflow.fingerprint MODULE ...   (such as aligncvc.align)")
+        raise SystemExit(0 if "--help" in sys.argv else 2)
+    for module in sys.argv[1:]:
+        print(module, code_hash(module))
+        for name in closure(entry_module(module)):
+            print("   ", name)
+
+
+if __name__ == "__main__":
+    main()
