@@ -15,18 +15,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT, sha256_file, sha256_json
+from aligncvc.section import Section, faults
 
 FOLDER = PROJECT_ROOT / "config/protocols"
-
-
-class Section(BaseModel):
-    """Base of every section of a configuration or protocol: unknown keys are errors, values do not change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Rendering(Section):
@@ -196,6 +191,14 @@ class Protocol(Section):
     )
     views: ScoredViews = ScoredViews()
     seeds: list[int] = Field([0], min_length=1, description="of the sampling runs")
+    judge: str | dict[str, Any] = Field(
+        "demo-lgm",
+        description="reconstructor behind held-out and split-half scores and the controls, the same for all "
+        "rows: a model of the ledger, or an inline `network`",
+    )
+    judge_facts: dict[str, Any] | None = Field(
+        None, description="what the judge's network and weights are; computed, and hashed"
+    )
     metrics: Metrics = Metrics()
 
     @model_validator(mode="after")
@@ -208,10 +211,10 @@ class Protocol(Section):
     def content(self) -> dict[str, Any]:
         """What the hash covers, JSON-serialisable: everything but the words about it.
 
-        The object list counts by its content, not by where it lies.
+        The object list counts by its content, not by where it lies, and the judge by its network and weights.
         """
         return self.model_dump(
-            mode="json", exclude={"name": True, "about": True, "objects": {"list", "obtain"}}
+            mode="json", exclude={"name": True, "about": True, "judge": True, "objects": {"list", "obtain"}}
         )
 
     @property
@@ -253,11 +256,6 @@ def load_protocol(name: str | Path) -> Protocol:
     except yaml.YAMLError as error:
         raise UserError(f"protocol {path} is not YAML: {' '.join(str(error).split())}") from None
     return parse_protocol(data, path.stem, str(path))
-
-
-def faults(error: ValidationError) -> str:
-    """What is wrong in a mapping, each fault with its key, in one line."""
-    return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'top level'}: {e['msg']}" for e in error.errors())
 
 
 def parse_protocol(data: Any, name: str, where: str) -> Protocol:

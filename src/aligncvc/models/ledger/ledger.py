@@ -69,13 +69,26 @@ class Group(BaseModel):
     notes: Mapping[str, Any] = Field(default_factory=dict)
 
 
+class Model(BaseModel):
+    """A generator or a reconstructor: what network it is, and whose weights each of its parts has."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    what: str
+    role: Literal["generators", "reconstructors"]
+    network: Mapping[str, Any]
+    weights: Mapping[str, str] = Field(default_factory=dict)
+    notes: Mapping[str, Any] = Field(default_factory=dict)
+
+
 class Ledger(BaseModel):
-    """All entries and groups by id."""
+    """All entries, models and groups by id."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     version: Literal[1]
     checkpoints: dict[str, Entry]
+    models: dict[str, Model] = Field(default_factory=dict)
     groups: dict[str, Group] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -97,6 +110,15 @@ class Ledger(BaseModel):
         near = difflib.get_close_matches(checkpoint_id, known, n=3, cutoff=0.4)
         hint = f"did you mean {' or '.join(near)}?" if near else f"known ids: {', '.join(known)}"
         raise UserError(f"the ledger knows no checkpoint {checkpoint_id!r}; {hint}")
+
+    def model(self, name: str, role: str) -> Model:
+        """A generator or reconstructor. Raises UserError with those that the ledger has."""
+        of_role = [n for n, model in self.models.items() if model.role == role]
+        if name not in of_role:
+            near = difflib.get_close_matches(name, of_role, n=2, cutoff=0.4)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(of_role)}"
+            raise UserError(f"the ledger knows no model {name!r} among the {role}; {hint}")
+        return self.models[name]
 
     def members(self, name: str) -> list[str]:
         """The checkpoints that an id stands for: a group's members, or itself. UserError if unknown."""

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from aligncvc.config.protocols import Section
+from aligncvc.section import Section
 
 
 class Asd(Section):
@@ -64,14 +64,14 @@ class Adversarial(Section):
 
 
 class RunWeights(Section):
-    """Ledger ids of an alignment run whose result ships with the repository."""
+    """Ledger ids of a finished alignment run."""
 
     student: str
     recon: str
 
 
 class AlignRun(Section):
-    """One alignment run: which losses are on, or where its finished weights are."""
+    """Which losses an alignment run has."""
 
     soft: bool = Field(True, description="ASD on the student's latents")
     hard: bool = Field(True, description="GAN and reconstruction loss on the renderings")
@@ -80,9 +80,6 @@ class AlignRun(Section):
     )
     asd_mode: Literal["asd", "official"] | None = Field(None, description="overrides align.asd.mode")
     steps: int | None = Field(None, ge=1, description="overrides align.steps")
-    weights: RunWeights | None = Field(
-        None, description="ledger ids of this run's result: it is used as it is, never trained"
-    )
 
     @model_validator(mode="after")
     def _sensible(self) -> AlignRun:
@@ -107,27 +104,12 @@ class AlignRun(Section):
             return "official"
         return "both" if self.soft and self.hard else "soft" if self.soft else "hard"
 
-    @property
-    def losses(self) -> tuple[bool, bool, bool, str | None]:
-        """What tells runs apart, whatever their length: soft, hard, regression, ASD's mode."""
-        return self.soft, self.hard, self.regression, self.asd_mode
 
-
-class Align(Section):
-    """Post-training (DESIGN: the unrolled 3D-aware loop)."""
+class Training(Section):
+    """The knobs of post-training: the unrolled loop and its losses."""
 
     steps: int = Field(16, ge=1)
     batch: int = Field(2, ge=1, description="objects a step")
-    runs: dict[str, AlignRun] = Field(
-        default_factory=lambda: {
-            "soft": AlignRun(hard=False),
-            "hard": AlignRun(soft=False),
-            "both": AlignRun(),
-            "aligned": AlignRun(
-                weights=RunWeights(student="demo-aligned-student", recon="demo-aligned-recon")
-            ),
-        }
-    )
     asd: Asd = Asd()
     gan: Adversarial = Adversarial()
     lambda_soft: float = Field(0.02, ge=0, description="0.02 puts the student's two gradients on a par")
@@ -168,16 +150,24 @@ class Align(Section):
         "mvg.domains: both needs",
     )
 
+
+class Align(Training):
+    """Post-training."""
+
+    runs: dict[str, AlignRun] = Field(
+        default_factory=lambda: {
+            "soft": AlignRun(hard=False),
+            "hard": AlignRun(soft=False),
+            "both": AlignRun(),
+            "aligned": AlignRun(),
+        },
+        description="by name: which losses; `pairs` says which runs ship with the repository",
+    )
+
     @model_validator(mode="after")
     def _regression_has_a_weight(self) -> Align:
         if self.lambda_recon == 0:
             for name, run in self.runs.items():
-                if run.regression and run.weights is None:
+                if run.regression:
                     raise ValueError(f"runs.{name} is regression, whose weight lambda_recon is 0: raise it")
         return self
-
-    def repeated_by(self, name: str) -> str | None:
-        """For a run with bundled weights, a run that trains with the same losses; None if there is none."""
-        wanted = self.runs[name].losses
-        trained = (n for n, run in self.runs.items() if run.weights is None and run.losses == wanted)
-        return next(trained, None)

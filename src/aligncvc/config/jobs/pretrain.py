@@ -1,0 +1,23 @@
+"""What pretraining one network of the demo reads."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from aligncvc.config.jobs.base import NetworkJob
+from aligncvc.config.pretrain import Training
+from aligncvc.models.specs import ModelSpec, Rig
+
+
+class PretrainJob(NetworkJob):
+    """network: which; model: the generator (vae, unet) or reconstructor (recon) it belongs to, without weights.
+
+    object_list: TSV with the split. rig: where the generator's views stand. size_px: of the renders.
+    """
+
+    network: Literal["vae", "unet", "recon"]
+    model: ModelSpec
+    training: Training
+    object_list: str
+    rig: Rig
+    size_px: int

@@ -1,0 +1,18 @@
+"""What rendering one set reads."""
+
+from __future__ import annotations
+
+from aligncvc.config.jobs.base import Job
+from aligncvc.config.objects import Render
+
+
+class RenderJob(Job):
+    """set: its name; render: how; looks: how many looks of each object; scene_version: which the protocol asks for.
+
+    The ring is the union of the views of all rigs: every rig's views are members of it.
+    """
+
+    set: str
+    render: Render
+    looks: int = 1
+    scene_version: int | None = None

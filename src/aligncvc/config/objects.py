@@ -1,0 +1,59 @@
+"""Configuration of the object sets and of their rendering."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from aligncvc.config.protocols import Rendering
+from aligncvc.section import Section
+
+EVALUATION_SET = "eval"
+"""The object set whose objects and rendering the protocol decides."""
+
+
+class ObjectSet(Section):
+    """Where one named set of 3D objects comes from."""
+
+    source: Literal["bundled", "sweethome3d", "objaverse", "folder", "gobjaverse"] = "bundled"
+    list: str | None = Field(None, description="TSV of objects (id, source, sha256, licence, creator, split)")
+    split: Literal["train", "eval", "all"] = "all"
+    limit: int | None = Field(None, ge=1, description="use only the first n objects of the list")
+    path: str | None = Field(
+        None, description="folder of meshes (folder), dataset's root (gobjaverse), .deb or URL (sweethome3d)"
+    )
+    variants: int = Field(
+        1, ge=1, description="looks that are rendered: the object's own, others with random colours and sizes"
+    )
+
+
+class Objects(Section):
+    sets: dict[str, ObjectSet] = Field(
+        default_factory=lambda: {
+            "train": ObjectSet(list="config/objects/bundled.tsv", split="train"),
+            "eval": ObjectSet(),
+            "furniture": ObjectSet(source="sweethome3d", list="config/objects/furniture.tsv", variants=3),
+        },
+        description="named sets; `train` feeds alignment, `eval` is held out (which objects: see "
+        "evaluate.protocol), `furniture` feeds pretraining",
+    )
+
+    @model_validator(mode="after")
+    def _protocol_chooses(self) -> Objects:
+        held_out = self.sets.get(EVALUATION_SET, ObjectSet())
+        if held_out != ObjectSet(source=held_out.source, path=held_out.path):
+            raise ValueError(
+                f"list, split and limit of the set {EVALUATION_SET!r} are the protocol's: leave them out "
+                "here and set them in the file that evaluate.protocol names"
+            )
+        return self
+
+
+class Render(Rendering):
+    """BlenderProc settings of every set but `eval`, which the protocol renders. Models work at this size."""
+
+    timeout_seconds: float = Field(120.0, gt=0, description="an object that takes longer is killed")
+    max_failure_rate: float = Field(
+        0.1, ge=0, le=1, description="the rule fails above this share of bad objects"
+    )

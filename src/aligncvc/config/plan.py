@@ -1,0 +1,372 @@
+"""From a configuration to jobs: which there are, and the settings of each (`config.jobs`). No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from itertools import pairwise
+from typing import Any, Literal
+
+from aligncvc.config.alignment import AlignRun, Training
+from aligncvc.config.jobs.align import AlignJob
+from aligncvc.config.jobs.base import NetworkJob
+from aligncvc.config.jobs.evaluate import DiscriminationJob, EvaluateJob
+from aligncvc.config.jobs.objects import ObjectsJob
+from aligncvc.config.jobs.paper import PairFacts, PaperJob, Row
+from aligncvc.config.jobs.pretrain import PretrainJob
+from aligncvc.config.jobs.render import RenderJob
+from aligncvc.config.jobs.sample import ControlJob, PhotoJob, SampleJob
+from aligncvc.config.objects import EVALUATION_SET
+from aligncvc.config.protocols import Protocol
+from aligncvc.config.root import Config
+from aligncvc.config.sampling import InlineModel, Method
+from aligncvc.errors import UserError
+from aligncvc.models.kinds import Role, complete
+from aligncvc.models.ledger.ledger import Ledger, load_ledger
+from aligncvc.models.specs import ModelSpec, PairSpec, Rig
+
+CONTROL = "control"
+"""What stands in the place of a pair where a control has none, and before a control's name."""
+
+ALWAYS = ("lite0", "lpips-alex-trunk", "lpips-alex-heads")
+"""Ledger ids of the frozen encoders that training and scoring use beside the pair's own networks."""
+
+CLIP_HEADS = "clip-vit-b32"
+"""Ledger id of what hard alignment's discriminator reads with `align.gan.encoder: clip`."""
+
+UNROLLED_STEPS = 4
+"""K of the sampler that alignment unrolls, the paper's."""
+
+
+def chosen(names: Mapping[str, Any], name: str, key: str) -> Any:
+    """names[name]. Raises UserError that lists what the configuration defines."""
+    if name not in names:
+        raise UserError(f"{key} does not define {name!r}; choose one of {', '.join(names)}")
+    return names[name]
+
+
+def even_timesteps(steps: int) -> list[int]:
+    """`steps` descending timesteps from 999, evenly spaced."""
+    return [999 - (i * 1000) // steps for i in range(steps)]
+
+
+class Plan:
+    """A validated configuration seen as a set of jobs. Each method gives one job's settings."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    # --- what there is ---------------------------------------------------------------------------------
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The ledger that the configuration names."""
+        return load_ledger(self.config.checkpoints.ledger)
+
+    @cached_property
+    def protocol(self) -> Protocol:
+        """The protocol, with what its judge is."""
+        protocol = self.config.protocol
+        judge = self._model("reconstructors", protocol.judge, f"protocol {protocol.name}: judge")
+        facts = {**judge.model_dump(exclude={"id", "weights"}), "weights": self._hashes(judge.weights.values())}
+        return protocol.model_copy(update={"judge_facts": facts})
+
+    @cached_property
+    def judge(self) -> ModelSpec:
+        """The reconstructor that judges every row alike."""
+        return self._model("reconstructors", self.protocol.judge, f"protocol {self.protocol.name}: judge")
+
+    @cached_property
+    def pairs(self) -> dict[str, PairSpec]:
+        """All pairs, by name. Raises UserError for one that cannot work, in a sentence that says why."""
+        return {name: self._pair(name) for name in self.config.pairs}
+
+    def methods(self, pair: str | None = None) -> list[tuple[str, str]]:
+        """(pair, method) of every row, pair by pair, in the configuration's order."""
+        return [
+            (name, method)
+            for name in self.config.pairs
+            if pair in (None, name)
+            for method, settings in self.config.sample.methods.items()
+            if settings.pairs is None or name in settings.pairs
+        ]
+
+    @cached_property
+    def trained_runs(self) -> list[tuple[str, str]]:
+        """(pair, run) of the alignment runs that a row uses and the workflow trains."""
+        used = {(pair, self.config.sample.methods[method].run) for pair, method in self.methods()}
+        return [
+            (pair, run)
+            for pair, settings in self.config.pairs.items()
+            for run in self.config.align.runs
+            if (pair, run) in used and run not in settings.aligned
+        ]
+
+    @cached_property
+    def weights(self) -> list[str]:
+        """Ledger ids of every file that some job of this configuration loads, each once."""
+        jobs: list[NetworkJob] = [self.sample(*row) for row in self.methods()]
+        jobs += [self.align(*run) for run in self.trained_runs]
+        jobs += [self.evaluate()]
+        return list(dict.fromkeys(name for job in jobs for name in job.weights))
+
+    # --- settings of jobs ------------------------------------------------------------------------------
+
+    def objects(self, name: str) -> ObjectsJob:
+        """Fetching a set."""
+        return ObjectsJob(seed=self.config.seed, set=name, objects=self.config.object_set(name))
+
+    def render(self, name: str) -> RenderJob:
+        """Rendering a set; a name that is none of objects.sets is rendered as the training set is."""
+        sets = self.config.objects.sets
+        return RenderJob(
+            seed=self.config.seed,
+            set=name,
+            render=self.config.rendering(name),
+            looks=sets[name].variants if name in sets else 1,
+            scene_version=self.protocol.versions.scene if name == EVALUATION_SET else None,
+        )
+
+    def align(self, pair: str, run: str) -> AlignJob:
+        """Training one run of one pair. Raises UserError for a run whose weights ship with the repository."""
+        config, spec = self.config, chosen(self.pairs, pair, "pairs")
+        losses = chosen(config.align.runs, run, "align.runs")
+        bundled = config.pairs[pair].aligned.get(run)
+        if bundled is not None:
+            repeat = self._repeated_by(pair, run)
+            mend = f"train run {repeat}" if repeat else "define a run with these losses and train that"
+            raise UserError(
+                f"the weights of run {run} of {pair} ship with the repository ({bundled.student}, "
+                f"{bundled.recon}) and are used as they are; to repeat its losses {mend}"
+            )
+        training = Training(**config.align.model_dump(exclude={"runs"}))
+        return AlignJob(
+            seed=config.seed,
+            pair=spec,
+            run=run,
+            losses=losses,
+            training=training,
+            timesteps=self.timesteps(UNROLLED_STEPS),
+            checkpoints=config.checkpoints,
+            weights=self._weights_of(
+                spec, *ALWAYS, *([CLIP_HEADS] if losses.hard and training.gan.encoder == "clip" else [])
+            ),
+        )
+
+    def sample(self, pair: str, method: str) -> SampleJob:
+        """Sampling one method of one pair."""
+        config, spec = self.config, chosen(self.pairs, pair, "pairs")
+        settings: Method = chosen(config.sample.methods, method, "sample.methods")
+        aligned = config.pairs[pair].aligned.get(settings.run) if settings.run else None
+        return SampleJob(
+            seed=config.seed,
+            pair=spec,
+            method=method,
+            feedback=settings.feedback,
+            steps=settings.steps,
+            timesteps=self.timesteps(settings.steps) if settings.feedback == "aligncvc" else None,
+            guidance=spec.guidance if settings.guidance is None else settings.guidance,
+            run=settings.run,
+            aligned=aligned,
+            lora_rank=config.align.lora_rank,
+            seeds=self.protocol.seeds,
+            voxel=self.protocol.metrics.geometry.voxel,
+            max_failure_rate=config.render.max_failure_rate,
+            checkpoints=config.checkpoints,
+            weights=self._weights_of(spec, "lite0", *([aligned.student, aligned.recon] if aligned else [])),
+        )
+
+    def photo(self, pair: str, method: str, steps: int | None = None) -> PhotoJob:
+        """One photograph: the method, and the camera that is assumed (the training renders')."""
+        sample, render = self.sample(pair, method), self.config.render
+        if steps is not None:
+            listed = None if sample.timesteps is None else self.timesteps(steps)
+            sample = sample.model_copy(update={"steps": steps, "timesteps": listed})
+        return PhotoJob(
+            seed=self.config.seed,
+            sample=sample,
+            elevation_deg=render.elevation_deg,
+            distance=render.distance,
+            fov_y_deg=render.fov_y_deg,
+            azimuths_deg=sample.pair.rig.azimuths_deg,
+            turntable_views=self.config.paper.turntable_views,
+            checkpoints=sample.checkpoints,
+            weights=sample.weights | self._hashes(["u2netp"]),
+        )
+
+    def control(self, name: Literal["gt", "jitter", "shuffled", "copy"]) -> ControlJob:
+        """One control, through the judge; its views are as large as the smallest generator's."""
+        config, protocol = self.config, self.protocol
+        return ControlJob(
+            seed=config.seed,
+            control=name,
+            judge=self.judge,
+            views_px=min(pair.views_px for pair in self.pairs.values()),
+            size_px=protocol.render.size_px,
+            seeds=protocol.seeds,
+            voxel=protocol.metrics.geometry.voxel,
+            max_failure_rate=config.render.max_failure_rate,
+            checkpoints=config.checkpoints,
+            weights=self._hashes(self.judge.weights.values()),
+        )
+
+    def evaluate(self, method: str | None = None) -> EvaluateJob:
+        """Scoring one method's samples, a control's, or a prediction made elsewhere."""
+        config = self.config
+        return EvaluateJob(
+            seed=config.seed,
+            protocol=self.protocol,
+            judge=self.judge,
+            curves=method in config.evaluate.curves,
+            reserved=list(config.sample.methods),
+            checkpoints=config.checkpoints,
+            weights=self._hashes([*self.judge.weights.values(), *ALWAYS]),
+        )
+
+    def discrimination(self) -> DiscriminationJob:
+        """Judging the metrics by the controls."""
+        evaluate = self.config.evaluate
+        return DiscriminationJob(
+            seed=self.config.seed, controls=list(evaluate.controls), must_discriminate=evaluate.must_discriminate
+        )
+
+    def paper(self) -> PaperJob:
+        """Tables, figures, report."""
+        config = self.config
+        lists = {config.object_set(name).list for name in config.objects.sets}
+        return PaperJob(
+            seed=config.seed,
+            pairs=[self._facts(pair) for pair in self.pairs.values()],
+            rows=[self._row(pair, method) for pair, method in self.methods()],
+            controls=[f"{CONTROL}:{name}" for name in config.evaluate.controls],
+            curves=config.evaluate.curves,
+            protocol=self.protocol,
+            paper=config.paper,
+            object_lists=sorted(name for name in lists if name is not None),
+        )
+
+    def pretrain(self, network: Literal["vae", "unet", "recon"]) -> PretrainJob:
+        """Training one of the demo's networks: those of the first pair, from random weights."""
+        config = self.config
+        pair = next(iter(self.pairs.values()))
+        listing = config.objects.sets[config.pretrain.set].list
+        if listing is None:
+            raise UserError(
+                f"the set {config.pretrain.set!r}, which pretraining uses, has no list; name one in "
+                f"objects.sets.{config.pretrain.set}.list, whose split column says what is held out"
+            )
+        model = pair.reconstructor if network == "recon" else pair.generator
+        return PretrainJob(
+            seed=config.seed,
+            network=network,
+            model=model.model_copy(update={"weights": {}}),
+            training=getattr(config.pretrain, network),
+            object_list=listing,
+            rig=pair.rig,
+            size_px=config.render.size_px,
+            checkpoints=config.checkpoints,
+            weights=self._hashes(ALWAYS),
+        )
+
+    # --- parts ------------------------------------------------------------------------------------------
+
+    def timesteps(self, steps: int) -> list[int]:
+        """Descending timesteps of K-step sampling with feedback at every step: listed, else evenly spaced.
+
+        Raises UserError if the configured list has another length or does not descend within [0, 999].
+        """
+        listed = self.config.sample.timesteps.get(steps)
+        if listed is None:
+            return even_timesteps(steps)
+        descends = all(a > b for a, b in pairwise(listed))
+        if len(listed) != steps or not descends or not 0 <= listed[-1] <= listed[0] <= 999:
+            raise UserError(
+                f"sample.timesteps.{steps} = {listed} must be {steps} descending timesteps in [0, 999]"
+            )
+        return list(listed)
+
+    def _model(self, role: Role, choice: str | InlineModel | Mapping[str, Any], where: str) -> ModelSpec:
+        """A model of the ledger, or one written into the configuration, with all its settings."""
+        if isinstance(choice, str):
+            model = self.ledger.model(choice, role)
+            kind, network = complete(role, model.network, f"the network of {choice} in the ledger")
+            return ModelSpec(id=choice, kind=kind, network=network, weights=dict(model.weights))
+        inline = choice if isinstance(choice, InlineModel) else InlineModel.model_validate(choice)
+        kind, network = complete(role, inline.network, f"{where}.network")
+        return ModelSpec(kind=kind, network=network, weights=inline.weights)
+
+    def _pair(self, name: str) -> PairSpec:
+        pair, render = self.config.pairs[name], self.config.render
+        generator = self._model("generators", pair.generator, f"pairs.{name}.generator")
+        rig: Rig = self.config.rigs[pair.rig]
+        for rendering in (render, self.protocol.render):
+            rig.indices(rendering.ring_views)
+            if rig.elevation_deg not in (None, rendering.elevation_deg):
+                raise UserError(
+                    f"rig {pair.rig} of pair {name} stands at elevation {rig.elevation_deg:g} and the views "
+                    f"are rendered at {rendering.elevation_deg:g}; set both alike, or leave the rig's out"
+                )
+        if self.protocol.render.size_px != render.size_px:
+            raise UserError(
+                f"protocol {self.protocol.name} renders with size_px {self.protocol.render.size_px} and the "
+                f"pairs of this configuration work with render.size_px {render.size_px}; choose another "
+                "evaluate.protocol or other models"
+            )
+        views = len(rig.azimuths_deg)
+        if pair.reconstruct is not None and not set(pair.reconstruct) <= set(range(views)):
+            raise UserError(
+                f"pairs.{name}.reconstruct = {pair.reconstruct} names views that the rig {pair.rig} does not "
+                f"have; it has 0 to {views - 1}"
+            )
+        return PairSpec(
+            name=name,
+            generator=generator,
+            reconstructor=self._model("reconstructors", pair.reconstructor, f"pairs.{name}.reconstructor"),
+            rig=rig,
+            reconstruct=pair.reconstruct,
+            views_px=generator.network.get("size_px") or render.size_px,
+            renderings_px=render.size_px,
+            guidance=pair.guidance,
+            seed=self.config.seed,
+        )
+
+    def _hashes(self, ids: Any) -> dict[str, str | None]:
+        """sha256 by ledger id. Raises UserError for an id that the ledger does not have."""
+        return {name: self.ledger.entry(name).sha256 for name in ids}
+
+    def _weights_of(self, pair: PairSpec, *more: str) -> dict[str, str | None]:
+        return self._hashes([*pair.generator.weights.values(), *pair.reconstructor.weights.values(), *more])
+
+    def _repeated_by(self, pair: str, name: str) -> str | None:
+        """A trained run of a pair with the losses of one whose weights ship with the repository."""
+        wanted = self.config.align.runs[name].losses
+        runs: Mapping[str, AlignRun] = self.config.align.runs
+        bundled = self.config.pairs[pair].aligned
+        return next((n for n, run in runs.items() if n not in bundled and run.losses == wanted), None)
+
+    def _row(self, pair: str, name: str) -> Row:
+        job, method = self.sample(pair, name), self.config.sample.methods[name]
+        run = None if job.run is None else self.config.align.runs[job.run]
+        return Row(
+            pair=pair,
+            method=name,
+            feedback=job.feedback,
+            steps=job.steps,
+            guidance=job.guidance,
+            run=job.run,
+            alignment="none" if run is None else run.alignment,
+            trained=job.run is not None and job.aligned is None,
+            tables=method.tables,
+        )
+
+    def _facts(self, pair: PairSpec) -> PairFacts:
+        used = [*pair.generator.weights.values(), *pair.reconstructor.weights.values()]
+        return PairFacts(
+            name=pair.name,
+            generator=pair.generator.id or pair.generator.kind,
+            reconstructor=pair.reconstructor.id or pair.reconstructor.kind,
+            views=len(pair.rig.azimuths_deg),
+            views_px=pair.views_px,
+            renderings_px=pair.renderings_px,
+            demo=bool(used) and all(self.ledger.entry(name).kind == "file" for name in used),
+        )

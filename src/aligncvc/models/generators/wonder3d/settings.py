@@ -1,0 +1,130 @@
+"""Settings of Wonder3D's networks and the published presets (no torch here)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from aligncvc.section import Section
+
+
+class Vae(Section):
+    """AutoencoderKL: `len(channels) - 1` halvings from pixels to latents."""
+
+    channels: list[int] = [24, 48, 96]
+    layers: int = 1
+    latent_channels: int = 4
+    norm_groups: int = 8
+    scaling_factor: float = Field(1.0, gt=0, description="latents = encoder mean x this; 0.18215 for SD 1.x")
+
+
+class Unet(Section):
+    """Wonder3D-style multi-view UNet2DConditionModel."""
+
+    channels: list[int] = [64, 128]
+    layers: int = 1
+    head_channels: int = 64
+    heads: int | None = Field(None, ge=1, description="heads at every level; null: channels / head_channels")
+    attention: list[bool] | None = Field(
+        None, description="levels with transformers, the finest first; null: all of them"
+    )
+    norm_groups: int = 16
+    prediction: Literal["epsilon", "v_prediction"] = "v_prediction"
+    cross_domain: bool = Field(
+        False, description="a second attention in each transformer, between the normals and colours of a view"
+    )
+
+    @model_validator(mode="after")
+    def _one_flag_a_level(self) -> Unet:
+        if self.attention is not None and len(self.attention) != len(self.channels):
+            raise ValueError(f"attention has {len(self.attention)} flags for {len(self.channels)} channels")
+        return self
+
+
+class Clip(Section):
+    """CLIP's image tower, keys of transformers' CLIPVisionConfig; the defaults are ViT-L/14."""
+
+    hidden_size: int = 1024
+    intermediate_size: int = 4096
+    num_hidden_layers: int = 24
+    num_attention_heads: int = 16
+    patch_size: int = 14
+    image_size: int = 224
+    projection_dim: int = 768
+
+
+class Settings(Section):
+    """Everything that decides what the network computes."""
+
+    size_px: int | None = Field(None, ge=1, description="side of the generator's views; null: the renders'")
+    vae: Vae = Vae()
+    unet: Unet = Unet()
+    image_encoder: Literal["lite0", "clip"] = Field("lite0", description="where the image token comes from")
+    clip: Clip = Clip()
+    domains: Literal["colours", "both"] = Field(
+        "colours", description="both: normals and colours, which see each other if unet.cross_domain"
+    )
+    colours_alone: Literal["self", "view_pairs"] = Field(
+        "self",
+        description="what cross-domain attention sees where there are colours only: the view itself, or "
+        "views v and v + V/2, as in AlignCVC's release",
+    )
+    camera_dim: Literal[10, 14] = Field(
+        14, description="length of the camera and task vector; 10 (Wonder3D v1) has no camera type"
+    )
+    camera_type: Literal["perspective", "orthographic"] = Field(
+        "perspective", description="type that the vector names"
+    )
+    camera_table: Literal["computed", "wonder3d-v1", "wonder3d-plus", "aligncvc"] = Field(
+        "computed",
+        description="angles in the vector: of the cameras themselves; Wonder3D's labels of six views, which "
+        "its weights were trained with; AlignCVC's absolute elevations",
+    )
+
+    @model_validator(mode="after")
+    def _domains_exist(self) -> Settings:
+        if self.domains == "both" and self.colours_alone != "self":
+            raise ValueError(
+                "colours_alone says what happens without normals; leave it out with domains: both"
+            )
+        return self
+
+
+_WONDER3D: dict[str, Any] = {
+    "size_px": 256,
+    "image_encoder": "clip",
+    "vae": {
+        "channels": [128, 256, 512, 512],
+        "layers": 2,
+        "latent_channels": 4,
+        "norm_groups": 32,
+        "scaling_factor": 0.18215,
+    },
+    "unet": {
+        "channels": [320, 640, 1280, 1280],
+        "attention": [True, True, True, False],
+        "layers": 2,
+        "heads": 8,
+        "norm_groups": 32,
+        "prediction": "epsilon",
+        "cross_domain": True,
+    },
+    "clip": {
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 16,
+        "patch_size": 14,
+        "image_size": 224,
+        "projection_dim": 768,
+    },
+}
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "v1": {**_WONDER3D, "camera_dim": 10},
+    "plus": {**_WONDER3D, "camera_dim": 14},
+}
+"""Wonder3D v1 and Wonder3D++ (github xxlong0/Wonder3D, branches main and Wonder3D_Plus): Stable Diffusion 1.x
+with eight input channels, cross-domain attention and a camera projection, 910.79 M parameters, beside its VAE
+and CLIP ViT-L/14's image tower. Without a preset: the demo's sizes."""

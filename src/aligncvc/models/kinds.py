@@ -1,0 +1,76 @@
+"""Finding a kind of network by its name: a folder here, or a package of the user's. No torch at this point.
+
+A kind is a package with `settings.py` (`Settings`, and `PRESETS` by name) and `network.py` (`build`). Nothing
+registers it: `wonder3d` is aligncvc.models.generators.wonder3d, and a dotted name is imported as it stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from pkgutil import iter_modules
+from types import ModuleType
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from aligncvc.errors import UserError
+from aligncvc.section import Section, faults
+
+Role = Literal["generators", "reconstructors"]
+
+
+def package_of(role: Role, kind: str) -> str:
+    """The dotted package of a kind."""
+    return kind if "." in kind else f"aligncvc.models.{role}.{kind}"
+
+
+def known_kinds(role: Role) -> list[str]:
+    """Kinds that come with this package."""
+    home = import_module(f"aligncvc.models.{role}")
+    return sorted(module.name for module in iter_modules(home.__path__) if module.ispkg)
+
+
+def kind_module(role: Role, kind: str, name: Literal["settings", "network"]) -> ModuleType:
+    """A module of a kind. Raises UserError if there is no such kind."""
+    package = package_of(role, kind)
+    try:
+        return import_module(f"{package}.{name}")
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{package}.{name}".startswith(error.name):
+            raise  # the kind is there and lacks something else
+        raise UserError(
+            f"there is no kind {kind!r} of {role} ({package}.{name} cannot be imported); choose one of "
+            f"{', '.join(known_kinds(role))}, or the dotted name of a package of your own"
+        ) from None
+
+
+def complete(role: Role, network: Mapping[str, Any], where: str) -> tuple[str, dict[str, Any]]:
+    """(kind, all settings) of a `network:` mapping: its preset, what it says itself, and the defaults.
+
+    Raises UserError for an unknown kind, preset or key.
+    """
+    given = dict(network)
+    kind = given.pop("kind", None)
+    if not isinstance(kind, str):
+        raise UserError(f"{where} names no kind; choose one of {', '.join(known_kinds(role))}")
+    module = kind_module(role, kind, "settings")
+    preset = given.pop("preset", None)
+    presets = getattr(module, "PRESETS", {})
+    if preset is not None and preset not in presets:
+        raise UserError(f"{where} names the preset {preset!r}; {kind} has {', '.join(sorted(presets))}")
+    try:
+        settings: Section = module.Settings.model_validate(_merged(presets.get(preset, {}), given))
+    except ValidationError as error:
+        raise UserError(f"{where} is not valid: {faults(error)}") from None
+    return kind, settings.model_dump(mode="json")
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Both mappings in one, sections within them too; `over` wins."""
+    result = dict(base)
+    for key, value in over.items():
+        inner = result.get(key)
+        nested = isinstance(inner, Mapping) and isinstance(value, Mapping)
+        result[key] = _merged(inner, value) if nested else value  # type: ignore[arg-type]
+    return result

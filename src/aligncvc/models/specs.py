@@ -1,0 +1,78 @@
+"""Which networks a job works with, as plain settings: no torch here, so that planning stays light."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from aligncvc.errors import UserError
+from aligncvc.section import Section
+
+
+class CheckpointAccess(Section):
+    """Where weight files come from and on which terms: handed whole to everything that loads weights."""
+
+    ledger: str = "config/checkpoints.yaml"
+    offline: bool = Field(True, description="never touch the network; missing files are an error")
+    accept_licences: list[str] = Field(
+        default_factory=list, description="non-permissive licences accepted by name"
+    )
+
+
+class ModelSpec(Section):
+    """One generator or reconstructor: its kind, all settings of its network, and the weights of its parts.
+
+    kind: a folder in models/generators or models/reconstructors, or a dotted package of the user's.
+    network: every setting of the kind, validated and completed by its settings.py. weights: part -> ledger
+    id; parts that are left out keep random weights from the root seed. id: the model's in the ledger, None
+    for one written into the configuration.
+    """
+
+    id: str | None = None
+    kind: str
+    network: dict[str, Any] = {}
+    weights: dict[str, str] = {}
+
+
+class Rig(Section):
+    """Where a generator's views stand: the first is the input view, angles count from it."""
+
+    azimuths_deg: list[float] = Field(
+        min_length=2, description="degrees, counter-clockwise seen from above, the first 0"
+    )
+    elevation_deg: float | None = Field(None, gt=-90, lt=90, description="null: as the views are rendered")
+
+    def indices(self, ring_views: int) -> list[int]:
+        """Members of a ring of evenly spaced views, of which view 0 is the input view.
+
+        Raises UserError if a view of the rig stands between two of the ring.
+        """
+        steps = [azimuth * ring_views / 360 for azimuth in self.azimuths_deg]
+        if any(abs(step - round(step)) > 1e-6 for step in steps):
+            raise UserError(
+                f"the rig with azimuths {', '.join(f'{a:g}' for a in self.azimuths_deg)} is no part of a ring "
+                f"of {ring_views} views; set ring_views (of render and of the protocol) so that the ring has "
+                "a view at each of them"
+            )
+        return [round(step) % ring_views for step in steps]
+
+
+class PairSpec(Section):
+    """A generator and a reconstructor that work together.
+
+    rig: where the generator's V views stand. reconstruct: which of these V views the reconstructor is shown,
+    None for all; every view of the rig is rendered and fed back. views_px, renderings_px: side of the
+    generator's views and of the renderings. guidance: classifier-free guidance where a method names none.
+    seed: of random weights.
+    """
+
+    name: str
+    generator: ModelSpec
+    reconstructor: ModelSpec
+    rig: Rig
+    reconstruct: list[int] | None = None
+    views_px: int
+    renderings_px: int
+    guidance: float
+    seed: int
