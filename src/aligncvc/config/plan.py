@@ -7,6 +7,8 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from aligncvc.config.alignment import AlignRun, Training
 from aligncvc.config.jobs.align import AlignJob
 from aligncvc.config.jobs.base import NetworkJob
@@ -23,7 +25,8 @@ from aligncvc.config.sampling import InlineModel, Method
 from aligncvc.errors import UserError
 from aligncvc.models.kinds import Role, complete
 from aligncvc.models.ledger.ledger import Ledger, load_ledger
-from aligncvc.models.specs import ModelSpec, PairSpec, Rig
+from aligncvc.models.specs import ModelSpec, PairSpec, Rig, RunWeights
+from aligncvc.section import faults
 
 CONTROL = "control"
 """What stands in the place of a pair where a control has none, and before a control's name."""
@@ -33,6 +36,9 @@ ALWAYS = ("lite0", "lpips-alex-trunk", "lpips-alex-heads")
 
 CLIP_HEADS = "clip-vit-b32"
 """Ledger id of what hard alignment's discriminator reads with `align.gan.encoder: clip`."""
+
+NETWORKS: tuple[Literal["vae", "unet", "recon"], ...] = ("vae", "unet", "recon")
+"""What `snakemake pretrain` trains, in an order in which each finds what it needs."""
 
 UNROLLED_STEPS = 4
 """K of the sampler that alignment unrolls, the paper's."""
@@ -50,6 +56,39 @@ def even_timesteps(steps: int) -> list[int]:
     return [999 - (i * 1000) // steps for i in range(steps)]
 
 
+def model_spec(
+    ledger: Ledger, role: Role, choice: str | InlineModel | Mapping[str, Any], where: str
+) -> ModelSpec:
+    """A model of the ledger, or one written into the configuration, with all its settings.
+
+    Raises UserError for a name that the ledger does not have, and for settings that the kind does not.
+    """
+    if isinstance(choice, str):
+        model = ledger.model(choice, role)
+        kind, network = complete(role, model.network, f"the network of {choice} in the ledger")
+        return ModelSpec(id=choice, kind=kind, network=network, weights=dict(model.weights))
+    try:
+        inline = choice if isinstance(choice, InlineModel) else InlineModel.model_validate(choice)
+    except ValidationError as error:
+        raise UserError(f"{where} is not valid: {faults(error)}") from None
+    kind, network = complete(role, inline.network, f"{where}.network")
+    return ModelSpec(kind=kind, network=network, weights=inline.weights)
+
+
+def judge_of(protocol: Protocol, ledger: Ledger) -> ModelSpec:
+    """The reconstructor that a protocol judges by."""
+    return model_spec(ledger, "reconstructors", protocol.judge, f"protocol {protocol.name}: judge")
+
+
+def judged(protocol: Protocol, ledger: Ledger | None = None) -> Protocol:
+    """The protocol with what its judge is, which its hash covers. ledger: None: the project's."""
+    ledger = ledger or load_ledger()
+    spec = judge_of(protocol, ledger)
+    hashes = {part: ledger.entry(name).sha256 for part, name in spec.weights.items()}
+    facts = {"kind": spec.kind, "network": spec.network, "weights": hashes}
+    return protocol.model_copy(update={"judge_facts": facts})
+
+
 class Plan:
     """A validated configuration seen as a set of jobs. Each method gives one job's settings."""
 
@@ -57,6 +96,11 @@ class Plan:
         self.config = config
 
     # --- what there is ---------------------------------------------------------------------------------
+
+    @property
+    def root(self) -> str:
+        """Folder of all results, relative to the working folder."""
+        return f"results/{self.config.experiment}" if self.config.experiment else "results"
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -66,18 +110,12 @@ class Plan:
     @cached_property
     def protocol(self) -> Protocol:
         """The protocol, with what its judge is."""
-        protocol = self.config.protocol
-        judge = self._model("reconstructors", protocol.judge, f"protocol {protocol.name}: judge")
-        facts = {
-            **judge.model_dump(exclude={"id", "weights"}),
-            "weights": self._hashes(judge.weights.values()),
-        }
-        return protocol.model_copy(update={"judge_facts": facts})
+        return judged(self.config.protocol, self.ledger)
 
     @cached_property
     def judge(self) -> ModelSpec:
         """The reconstructor that judges every row alike."""
-        return self._model("reconstructors", self.protocol.judge, f"protocol {self.protocol.name}: judge")
+        return judge_of(self.protocol, self.ledger)
 
     @cached_property
     def pairs(self) -> dict[str, PairSpec]:
@@ -161,6 +199,8 @@ class Plan:
         config, spec = self.config, chosen(self.pairs, pair, "pairs")
         settings: Method = chosen(config.sample.methods, method, "sample.methods")
         aligned = config.pairs[pair].aligned.get(settings.run) if settings.run else None
+        if aligned is not None:
+            self._check_timesteps(aligned, settings)
         return SampleJob(
             seed=config.seed,
             pair=spec,
@@ -290,19 +330,9 @@ class Plan:
             )
         return list(listed)
 
-    def _model(self, role: Role, choice: str | InlineModel | Mapping[str, Any], where: str) -> ModelSpec:
-        """A model of the ledger, or one written into the configuration, with all its settings."""
-        if isinstance(choice, str):
-            model = self.ledger.model(choice, role)
-            kind, network = complete(role, model.network, f"the network of {choice} in the ledger")
-            return ModelSpec(id=choice, kind=kind, network=network, weights=dict(model.weights))
-        inline = choice if isinstance(choice, InlineModel) else InlineModel.model_validate(choice)
-        kind, network = complete(role, inline.network, f"{where}.network")
-        return ModelSpec(kind=kind, network=network, weights=inline.weights)
-
     def _pair(self, name: str) -> PairSpec:
         pair, render = self.config.pairs[name], self.config.render
-        generator = self._model("generators", pair.generator, f"pairs.{name}.generator")
+        generator = model_spec(self.ledger, "generators", pair.generator, f"pairs.{name}.generator")
         rig: Rig = self.config.rigs[pair.rig]
         for rendering in (render, self.protocol.render):
             rig.indices(rendering.ring_views)
@@ -326,7 +356,9 @@ class Plan:
         return PairSpec(
             name=name,
             generator=generator,
-            reconstructor=self._model("reconstructors", pair.reconstructor, f"pairs.{name}.reconstructor"),
+            reconstructor=model_spec(
+                self.ledger, "reconstructors", pair.reconstructor, f"pairs.{name}.reconstructor"
+            ),
             rig=rig,
             reconstruct=pair.reconstruct,
             views_px=generator.network.get("size_px") or render.size_px,
@@ -348,6 +380,16 @@ class Plan:
         runs: Mapping[str, AlignRun] = self.config.align.runs
         bundled = self.config.pairs[pair].aligned
         return next((n for n, run in runs.items() if n not in bundled and run.losses == wanted), None)
+
+    def _check_timesteps(self, aligned: RunWeights, method: Method) -> None:
+        """Raises UserError for a distilled network that is to work at other timesteps than its own."""
+        for name in (aligned.student, aligned.recon):
+            wanted = self.ledger.entry(name).timesteps
+            if wanted and method.steps == len(wanted) and self.timesteps(method.steps) != wanted:
+                raise UserError(
+                    f"checkpoint {name} was trained at the timesteps {wanted} and sample.timesteps."
+                    f"{len(wanted)} is {self.timesteps(len(wanted))}; set it to the former"
+                )
 
     def _row(self, pair: str, name: str) -> Row:
         job, method = self.sample(pair, name), self.config.sample.methods[name]
