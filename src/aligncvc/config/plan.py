@@ -7,8 +7,6 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any, Literal
 
-from pydantic import ValidationError
-
 from aligncvc.config.alignment import AlignRun, Training
 from aligncvc.config.jobs.align import AlignJob
 from aligncvc.config.jobs.base import NetworkJob
@@ -19,14 +17,13 @@ from aligncvc.config.jobs.pretrain import PretrainJob
 from aligncvc.config.jobs.render import RenderJob
 from aligncvc.config.jobs.sample import ControlJob, PhotoJob, SampleJob
 from aligncvc.config.objects import EVALUATION_SET
+from aligncvc.config.pairing import judge_of, judged, pair_spec
 from aligncvc.config.protocols import Protocol
 from aligncvc.config.root import Config
-from aligncvc.config.sampling import InlineModel, Method
+from aligncvc.config.sampling import Method
 from aligncvc.errors import UserError
-from aligncvc.models.kinds import Role, complete
 from aligncvc.models.ledger.ledger import Ledger, load_ledger
-from aligncvc.models.specs import ModelSpec, PairSpec, Rig, RunWeights
-from aligncvc.section import faults
+from aligncvc.models.specs import ModelSpec, PairSpec, RunWeights
 
 CONTROL = "control"
 """What stands in the place of a pair where a control has none, and before a control's name."""
@@ -54,39 +51,6 @@ def chosen(names: Mapping[str, Any], name: str, key: str) -> Any:
 def even_timesteps(steps: int) -> list[int]:
     """`steps` descending timesteps from 999, evenly spaced."""
     return [999 - (i * 1000) // steps for i in range(steps)]
-
-
-def model_spec(
-    ledger: Ledger, role: Role, choice: str | InlineModel | Mapping[str, Any], where: str
-) -> ModelSpec:
-    """A model of the ledger, or one written into the configuration, with all its settings.
-
-    Raises UserError for a name that the ledger does not have, and for settings that the kind does not.
-    """
-    if isinstance(choice, str):
-        model = ledger.model(choice, role)
-        kind, network = complete(role, model.network, f"the network of {choice} in the ledger")
-        return ModelSpec(id=choice, kind=kind, network=network, weights=dict(model.weights))
-    try:
-        inline = choice if isinstance(choice, InlineModel) else InlineModel.model_validate(choice)
-    except ValidationError as error:
-        raise UserError(f"{where} is not valid: {faults(error)}") from None
-    kind, network = complete(role, inline.network, f"{where}.network")
-    return ModelSpec(kind=kind, network=network, weights=inline.weights)
-
-
-def judge_of(protocol: Protocol, ledger: Ledger) -> ModelSpec:
-    """The reconstructor that a protocol judges by."""
-    return model_spec(ledger, "reconstructors", protocol.judge, f"protocol {protocol.name}: judge")
-
-
-def judged(protocol: Protocol, ledger: Ledger | None = None) -> Protocol:
-    """The protocol with what its judge is, which its hash covers. ledger: None: the project's."""
-    ledger = ledger or load_ledger()
-    spec = judge_of(protocol, ledger)
-    hashes = {part: ledger.entry(name).sha256 for part, name in spec.weights.items()}
-    facts = {"kind": spec.kind, "network": spec.network, "weights": hashes}
-    return protocol.model_copy(update={"judge_facts": facts})
 
 
 class Plan:
@@ -120,7 +84,7 @@ class Plan:
     @cached_property
     def pairs(self) -> dict[str, PairSpec]:
         """All pairs, by name. Raises UserError for one that cannot work, in a sentence that says why."""
-        return {name: self._pair(name) for name in self.config.pairs}
+        return {name: pair_spec(self.config, self.protocol, self.ledger, name) for name in self.config.pairs}
 
     def methods(self, pair: str | None = None) -> list[tuple[str, str]]:
         """(pair, method) of every row, pair by pair, in the configuration's order."""
@@ -329,43 +293,6 @@ class Plan:
                 f"sample.timesteps.{steps} = {listed} must be {steps} descending timesteps in [0, 999]"
             )
         return list(listed)
-
-    def _pair(self, name: str) -> PairSpec:
-        pair, render = self.config.pairs[name], self.config.render
-        generator = model_spec(self.ledger, "generators", pair.generator, f"pairs.{name}.generator")
-        rig: Rig = self.config.rigs[pair.rig]
-        for rendering in (render, self.protocol.render):
-            rig.indices(rendering.ring_views)
-            if rig.elevation_deg not in (None, rendering.elevation_deg):
-                raise UserError(
-                    f"rig {pair.rig} of pair {name} stands at elevation {rig.elevation_deg:g} and the views "
-                    f"are rendered at {rendering.elevation_deg:g}; set both alike, or leave the rig's out"
-                )
-        if self.protocol.render.size_px != render.size_px:
-            raise UserError(
-                f"protocol {self.protocol.name} renders with size_px {self.protocol.render.size_px} and the "
-                f"pairs of this configuration work with render.size_px {render.size_px}; choose another "
-                "evaluate.protocol or other models"
-            )
-        views = len(rig.azimuths_deg)
-        if pair.reconstruct is not None and not set(pair.reconstruct) <= set(range(views)):
-            raise UserError(
-                f"pairs.{name}.reconstruct = {pair.reconstruct} names views that the rig {pair.rig} does not "
-                f"have; it has 0 to {views - 1}"
-            )
-        return PairSpec(
-            name=name,
-            generator=generator,
-            reconstructor=model_spec(
-                self.ledger, "reconstructors", pair.reconstructor, f"pairs.{name}.reconstructor"
-            ),
-            rig=rig,
-            reconstruct=pair.reconstruct,
-            views_px=generator.network.get("size_px") or render.size_px,
-            renderings_px=render.size_px,
-            guidance=pair.guidance,
-            seed=self.config.seed,
-        )
 
     def _hashes(self, ids: Any) -> dict[str, str | None]:
         """sha256 by ledger id. Raises UserError for an id that the ledger does not have."""

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from aligncvc.config.plan import judged
+from aligncvc.config.pairing import judged
 from aligncvc.config.protocols import Protocol, load_protocol, presets
 from aligncvc.config.root import Config
 from aligncvc.files import PROJECT_ROOT
