@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
@@ -93,14 +94,19 @@ _PLY_REQUIRED = {
 
 
 def save_ply(
-    path: Path | str, gaussians: Gaussians, min_opacity: float | None = None, layout: Layout = "3dgs"
+    path: Path | str,
+    gaussians: Gaussians,
+    min_opacity: float | None = None,
+    layout: Layout = "3dgs",
+    comments: Sequence[str] = (),
 ) -> None:
     """Write an unbatched set as viewers read it: logit opacity, log scale, degree-0 SH.
 
     layout: `3dgs` has the columns of the 3DGS paper's code; `lgm` those of LGM's own files (github
     3DTopia/LGM, core/gs.py), which leave the normals out. Coordinates are written as given: LGM's files are
     in its own world (`recon.frames.in_lgm_world`). Gaussians fainter than `min_opacity` are dropped, by
-    default those that no viewer would show (1/255) or that LGM prunes (0.005).
+    default those that no viewer would show (1/255) or that LGM prunes (0.005). comments: lines for the
+    header, ASCII (`ply_comments` reads them).
     """
     g = gaussians.detach().to("cpu")
     g = g[g.opacities >= (_MIN_OPACITY[layout] if min_opacity is None else min_opacity)]
@@ -121,6 +127,7 @@ def save_ply(
         [
             "ply",
             "format binary_little_endian 1.0",
+            *(f"comment {line}" for line in comments),
             f"element vertex {len(table)}",
             *(f"property float {name}" for names in columns for name in names),
             "end_header",
@@ -131,15 +138,27 @@ def save_ply(
         temporary.write_bytes(header.encode("ascii") + table.tobytes())
 
 
-def _ply_table(path: Path) -> tuple[list[str], np.ndarray]:
-    """Column names and the (rows, columns) float32 body of a PLY. Raises UserError for any other file."""
+def _header_and_body(path: Path) -> tuple[list[str], bytes]:
+    """Header lines and the bytes after them. Raises UserError for a file that is no PLY."""
     try:
         head, separator, body = path.read_bytes().partition(b"end_header\n")
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); give the path of a PLY file") from error
     if not head.startswith(b"ply") or not separator:
         raise UserError(f"{path} is not a PLY file; give one written by a 3D Gaussian tool")
-    words = [line.split() for line in head.decode("ascii", "replace").splitlines()]
+    return head.decode("ascii", "replace").splitlines(), body
+
+
+def ply_comments(path: Path | str) -> list[str]:
+    """The comments in a PLY's header, without the word. Raises UserError for a file that is no PLY."""
+    lines, _ = _header_and_body(Path(path))
+    return [line.removeprefix("comment ").strip() for line in lines if line.startswith("comment ")]
+
+
+def _ply_table(path: Path) -> tuple[list[str], np.ndarray]:
+    """Column names and the (rows, columns) float32 body of a PLY. Raises UserError for any other file."""
+    lines, body = _header_and_body(path)
+    words = [line.split() for line in lines]
     rows = [w[2] for w in words if w[:2] == ["element", "vertex"] and len(w) == 3 and w[2].isdecimal()]
     names = [w[-1] for w in words if w[:1] == ["property"]]
     floats = [w[2] for w in words if w[:2] == ["property", "float"] and len(w) == 3]

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from aligncvc.camera_formats import to_opengl
 from aligncvc.cameras import Cameras, orbit, ring_azimuths_deg
-from aligncvc.config import load_config
+from aligncvc.config import Config, load_config
 from aligncvc.errors import UserError
 from aligncvc.evaluate import score
 from aligncvc.evaluate.predictions import (
@@ -28,12 +28,14 @@ from aligncvc.evaluate.predictions import (
     read_facts,
 )
 from aligncvc.evaluate.records import Record
+from aligncvc.evaluate.samples import read_gaussians
 from aligncvc.evaluate.tools import load_tools
 from aligncvc.gaussians import Gaussians, load_ply, save_ply
 from aligncvc.protocols import Protocol, load_protocol
 from aligncvc.renderset import PosedObject
 from aligncvc.splat import rasterise
 from aligncvc.streams import torch_stream
+from aligncvc.viewer.ply import save_viewer_ply
 from aligncvc.views import Views, composite, save_png, save_views
 
 RIG = [0, 2, 4, 6]
@@ -387,6 +389,14 @@ def test_one_seed_of_a_protocol_of_several_is_complete(posed: PosedObject, tmp_p
     save_ply(tmp_path / "theirs/ball/model.ply", cloud("ball"))
     _, entries = prediction_entries(tmp_path / "theirs", Truth({"ball": posed}, [0, 1]))  # type: ignore[arg-type]
     assert [(e.object, e.seed) for e in entries] == [("ball", 0)]
+
+
+def test_a_model_made_for_viewers_is_refused(posed: PosedObject, tmp_path: Path) -> None:
+    save_viewer_ply(tmp_path / "model.ply", cloud("ball"), Config().render)
+    with pytest.raises(UserError, match=r"model\.ply was written for viewers .* with --raw"):
+        load_prediction(tmp_path, posed)
+    with pytest.raises(UserError, match="written for viewers"):
+        read_gaussians(tmp_path / "model.ply")
 
 
 def test_strangers_and_empty_folders_are_refused(truth: Truth, tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ from aligncvc.gaussians import load_ply
 from aligncvc.meshes import load_mesh
 from aligncvc.renderset import PosedObject
 from aligncvc.splat import Rendering
+from aligncvc.viewer.ply import require_raw
 from aligncvc.views import composite, load_png
 
 IMAGE_NAME, SEED_NAME = re.compile(r"\d{3,}\.png"), re.compile(r"seed(\d+)")
@@ -165,6 +166,7 @@ def _load_model(folder: Path, voxel: float) -> Model | None:
     gaussians = None
     if (folder / GAUSSIAN_FILE).is_file():
         if is_gaussian_ply(folder / GAUSSIAN_FILE):
+            require_raw(folder / GAUSSIAN_FILE)
             gaussians = GaussianModel(load_ply(folder / GAUSSIAN_FILE), voxel=voxel)
         else:
             meshes.append(folder / GAUSSIAN_FILE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -89,13 +90,16 @@ def save_sampled(folder: Path, sampled: Sampled, facts: dict[str, Any], voxel: f
     write_json(folder / "sample.json", facts)
 
 
-def save_model(path: Path, gaussians: Gaussians, voxel: float) -> list[Path]:
+def save_model(
+    path: Path, gaussians: Gaussians, voxel: float, write: Callable[[Path, Gaussians], None] = save_ply
+) -> list[Path]:
     """Write Gaussians as `path` (.ply) and their surface as .glb beside it; returns what was written.
 
-    voxel: edge of the cells that the surface is extracted with, which the protocol names.
+    voxel: edge of the cells that the surface is extracted with, which the protocol names. write: how the .ply
+    is written; by default as the networks have it, which is what evaluation measures.
     Translucent Gaussians have no surface: then there is no .glb, and one of an earlier run is removed.
     """
-    save_ply(path, gaussians)
+    write(path, gaussians)
     mesh, beside = mesh_from_gaussians(gaussians, voxel=voxel), path.with_suffix(".glb")
     if mesh is None:
         beside.unlink(missing_ok=True)
