@@ -174,10 +174,34 @@ def _ply_table(path: Path) -> tuple[list[str], np.ndarray]:
     return names, np.frombuffer(body, "<f4").reshape(int(rows[0]), len(names))
 
 
-def load_ply(path: Path | str) -> Gaussians:
-    """Read a 3DGS PLY (binary little endian, float properties; higher SH degrees are ignored).
+def load_harmonics(path: Path | str) -> Tensor | None:
+    """All coefficients (N, K, 3) of the colours of a 3DGS PLY, K = 4, 9 or 16; None if they are of degree 0.
 
-    Raises UserError for a file that is not one.
+    `load_ply` reads the rows alike, with degree 0 alone. Raises UserError for a file that is not one, another
+    number of coefficients, and coefficients that are not finite.
+    """
+    names, body = _ply_table(Path(path))
+    count = sum(name.startswith("f_rest_") for name in names)
+    if count not in (0, 9, 24, 45):
+        raise UserError(
+            f"{path} has {count} properties f_rest_*, which are the harmonics of no whole degree (9, 24 and "
+            "45 are those of degrees 1 to 3); export it again"
+        )
+    rest = body[:, [names.index(f"f_rest_{i}") for i in range(count)]]
+    if not rest.any():
+        return None
+    first = body[:, [names.index(f"f_dc_{i}") for i in range(3)]]
+    if not np.isfinite(rest).all():
+        raise UserError(f"{path} has spherical harmonics that are not finite numbers; export it again")
+    # stored colour by colour, the degrees of one after the other
+    higher = rest.reshape(len(rest), 3, count // 3).transpose(0, 2, 1)
+    return torch.from_numpy(np.concatenate([first[:, None], higher], axis=1))
+
+
+def load_ply(path: Path | str) -> Gaussians:
+    """Read a 3DGS PLY (binary little endian, float properties; higher SH degrees: `load_harmonics`).
+
+    Raises UserError for a file that is not one, numbers that are not finite, and rotations of length 0.
     """
     names, body = _ply_table(Path(path))
     missing = _PLY_REQUIRED - set(names)
@@ -191,10 +215,20 @@ def load_ply(path: Path | str) -> Gaussians:
         return table[:, [names.index(n) for n in wanted]]
 
     quats = columns("rot_0", "rot_1", "rot_2", "rot_3")
-    return Gaussians(
+    found = Gaussians(
         means=columns("x", "y", "z"),
         scales=columns("scale_0", "scale_1", "scale_2").exp(),
         quats=quats / quats.norm(dim=-1, keepdim=True),
         opacities=columns("opacity")[:, 0].sigmoid(),
         colors=(0.5 + SH_C0 * columns("f_dc_0", "f_dc_1", "f_dc_2")).clamp(0, 1),
     )
+    # A rotation of length 0 is not finite by now. An infinite logit is none of these: it says 0 or 1.
+    for field in fields(found):
+        bad = int((~getattr(found, field.name).isfinite()).reshape(len(table), -1).any(1).sum())
+        if bad:
+            what = "rotations of length 0, or" if field.name == "quats" else f"{field.name} that are"
+            raise UserError(
+                f"{path} has {what} not finite numbers in {bad} of its {len(table)} Gaussians; leave these "
+                "out and export it again"
+            )
+    return found

@@ -32,7 +32,7 @@ from aligncvc.evaluate.models import VOXEL, GaussianModel, MeshModel
 from aligncvc.evaluate.poses import match_poses, read_cameras
 from aligncvc.evaluate.score import Entry, Truth
 from aligncvc.evaluate.subject import Model, Subject
-from aligncvc.gaussians import load_ply
+from aligncvc.gaussians import load_harmonics, load_ply
 from aligncvc.meshes import load_mesh
 from aligncvc.renderset import PosedObject
 from aligncvc.splat import Rendering
@@ -167,7 +167,8 @@ def _load_model(folder: Path, voxel: float) -> Model | None:
     if (folder / GAUSSIAN_FILE).is_file():
         if is_gaussian_ply(folder / GAUSSIAN_FILE):
             require_raw(folder / GAUSSIAN_FILE)
-            gaussians = GaussianModel(load_ply(folder / GAUSSIAN_FILE), voxel=voxel)
+            path = folder / GAUSSIAN_FILE
+            gaussians = GaussianModel(load_ply(path), voxel=voxel, harmonics=load_harmonics(path))
         else:
             meshes.append(folder / GAUSSIAN_FILE)
     if len(meshes) > 1:
