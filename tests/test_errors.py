@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import trimesh
-from aligncvc.gaussians import matrix_to_quaternion
 
 from aligncvc.errors import UserError, reason_of
+from aligncvc.scene.gaussians import matrix_to_quaternion
 
 
 def test_a_users_error_speaks_for_itself() -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from aligncvc.gaussians import SH_C0
 
+from aligncvc.scene.gaussians import SH_C0
 from aligncvc.splat.harmonics import basis, colours_from
 
 

@@ -19,12 +19,12 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 import torch
-from aligncvc.cameras import Cameras, orbit
-from aligncvc.gaussians import Gaussians, load_ply, ply_comments, save_ply
 from PIL import Image
 
 from aligncvc.config import Config
 from aligncvc.files import PROJECT_ROOT
+from aligncvc.scene.cameras import Cameras, orbit
+from aligncvc.scene.gaussians import Gaussians, load_ply, ply_comments, save_ply
 from aligncvc.splat import projection, rasterise
 from aligncvc.viewer.ply import Z_UP_TO_Y_UP, for_viewers, is_viewer_ply, save_viewer_ply
 from aligncvc.viewer.turntable import turntable

@@ -8,7 +8,7 @@ import torch
 
 from aligncvc.config import Render
 from aligncvc.errors import UserError
-from aligncvc.gaussians import Gaussians, ply_comments, save_ply
+from aligncvc.scene.gaussians import Gaussians, ply_comments, save_ply
 from aligncvc.viewer.pack import widen_to_pixels
 
 Z_UP_TO_Y_UP = torch.tensor([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
