@@ -23,7 +23,8 @@ from aligncvc.config.protocols import Protocol, load_protocol
 from aligncvc.config.sampling import Pair, Sample, orbit
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT, write_text
-from aligncvc.models.specs import CheckpointAccess, Rig
+from aligncvc.models.specs import CheckpointAccess
+from aligncvc.scene.rigs import Rig
 from aligncvc.section import Section, faults
 
 SAFE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
@@ -50,6 +51,9 @@ class Config(Section):
     """Everything a run depends on."""
 
     seed: int = 0
+    experiment: str | None = Field(
+        None, pattern=SAFE_NAME, description="results go to results/NAME instead of results"
+    )
     objects: Objects = Objects()
     render: Render = Render()
     checkpoints: CheckpointAccess = CheckpointAccess()

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from aligncvc.config.alignment import RunWeights
-from aligncvc.models.specs import Rig
+from aligncvc.models.specs import RunWeights
+from aligncvc.scene.rigs import Rig
 from aligncvc.section import Section
 
 

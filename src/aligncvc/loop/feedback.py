@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from aligncvc.errors import UserError
 from aligncvc.loop.states import Look, State, Step
+from aligncvc.models.kinds import feedback_module
 from aligncvc.models.specs import PairSpec
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Feedback:
 
 def find_feedback(name: str) -> Feedback:
     """A feedback by its name. Raises UserError if there is none."""
-    module = name if "." in name else f"aligncvc.loop.{name}"
+    module = feedback_module(name)
     try:
         return import_module(module).FEEDBACK
     except (ModuleNotFoundError, AttributeError) as error:

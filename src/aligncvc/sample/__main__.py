@@ -28,10 +28,12 @@ def sample(
     aligned: Path | None = None,
     steps: int | None = None,
     seed: int = 0,
+    raw: bool = False,
 ) -> None:
     """From images to 3D Gaussians.
 
-    One photograph: `python -m aligncvc.sample photo.jpg --out model.ply`.
+    One photograph: `python -m aligncvc.sample photo.jpg --out model.ply`. The .ply is ready for
+    public viewers of 3D Gaussians: y up, and as wide as the page beside it shows them.
     A set: `python -m aligncvc.sample --method NAME --renders MANIFEST --out FOLDER`.
 
     Args:
@@ -45,6 +47,8 @@ def sample(
         aligned: folder of the alignment run that the method uses; results/align/PAIR/RUN if left out.
         steps: photograph: another number of steps than the method's.
         seed: photograph: seed of the noise.
+        raw: photograph: write the .ply as the networks have it, for measuring: z up, and without the low-pass
+            of their small renderings, so that viewers show it full of holes. A set is always written so.
     """
     # torch and diffusers load only when there is work
     if photo is not None:
@@ -56,7 +60,7 @@ def sample(
         job = plan.photo(pair or next(iter(plan.config.pairs)), method or PHOTO_METHOD, steps)
         from aligncvc.sample.single import sample_photo
 
-        for path in sample_photo(job, photo, out, aligned=aligned, seed=seed):
+        for path in sample_photo(job, photo, out, aligned=aligned, seed=seed, raw=raw):
             print(path)
         return
     if renders is None or (method is None) == (settings is None):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import traceback
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 
 from aligncvc.config.jobs.sample import ControlJob, SampleJob
-from aligncvc.errors import UserError
+from aligncvc.errors import UserError, reason_of
 from aligncvc.files import atomic_path, write_json
 from aligncvc.hardware import hardware
 from aligncvc.loop.cost import Stopwatch, counted_calls
@@ -156,12 +155,9 @@ def write_set(
                 save_sampled(out / path, sampled, {**facts, "steps": origin.steps, **asdict(cost)}, job.voxel)
                 done.append({"object": object_id, "seed": seed, "path": path})
             entries += done
-        except Exception as error:
-            if not isinstance(error, UserError):
-                traceback.print_exc()
-            reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-            print(f"{object_id} is left out: {reason}", file=sys.stderr)
-            failed.append({"object": object_id, "reason": reason})
+        except Exception as error:  # whatever one object holds, the others are sampled
+            print(f"{object_id} is left out: {reason_of(error)}", file=sys.stderr)
+            failed.append({"object": object_id, "reason": reason_of(error)})
             if len(failed) > job.max_failure_rate * len(renders):
                 raise UserError(
                     f"{len(failed)} of {len(renders)} objects of {renders.manifest} failed, more than "
@@ -186,13 +182,16 @@ def save_sampled(folder: Path, sampled: Sampled, facts: dict[str, Any], voxel: f
     write_json(folder / "sample.json", facts)
 
 
-def save_model(path: Path, gaussians: Gaussians, voxel: float) -> list[Path]:
+def save_model(
+    path: Path, gaussians: Gaussians, voxel: float, write: Callable[[Path, Gaussians], None] = save_ply
+) -> list[Path]:
     """Write Gaussians as `path` (.ply) and their surface as .glb beside it; returns what was written.
 
-    voxel: edge of the cells that the surface is extracted with, which the protocol names.
+    voxel: edge of the cells that the surface is extracted with, which the protocol names. write: how the .ply
+    is written; by default as the networks have it, which is what evaluation measures.
     Translucent Gaussians have no surface: then there is no .glb, and one of an earlier run is removed.
     """
-    save_ply(path, gaussians)
+    write(path, gaussians)
     mesh, beside = mesh_from_gaussians(gaussians, voxel=voxel), path.with_suffix(".glb")
     if mesh is None:
         beside.unlink(missing_ok=True)

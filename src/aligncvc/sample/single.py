@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from aligncvc.config.jobs.sample import PhotoJob
@@ -9,19 +10,22 @@ from aligncvc.errors import UserError
 from aligncvc.sample.photo import prepare
 from aligncvc.sample.sets import pair_for, sample_one, save_model
 from aligncvc.scene.cameras import orbit
+from aligncvc.scene.gaussians import save_ply
 from aligncvc.scene.views import save_png
 from aligncvc.viewer.page import ViewSettings, write_viewer
+from aligncvc.viewer.ply import save_viewer_ply
 from aligncvc.viewer.templating import data_uri
 from aligncvc.viewer.turntable import save_animation, turntable
 
 
 def sample_photo(
-    job: PhotoJob, photo: Path, out: Path, *, aligned: Path | None = None, seed: int = 0
+    job: PhotoJob, photo: Path, out: Path, *, aligned: Path | None = None, seed: int = 0, raw: bool = False
 ) -> list[Path]:
     """Write `out` (.ply) and beside it NAME.glb (a mesh), NAME_turntable.webp, NAME_input.png and NAME.html.
 
     The page shows the model in any browser, without a network. Returns the paths written. aligned: folder of
-    the method's alignment run; seed: of the noise.
+    the method's alignment run; seed: of the noise. raw: write the .ply as the networks have it (z up, no
+    low-pass), which is what evaluation measures, instead of ready for public viewers (`viewer.ply`).
 
     Raises UserError for a picture that cannot be handled, an output that is not .ply, or missing weights.
     """
@@ -43,7 +47,8 @@ def sample_photo(
     view = ViewSettings(elevation_deg=job.elevation_deg, distance=job.distance, fov_y_deg=job.fov_y_deg)
     beside = [f"{out.stem}_turntable.webp", f"{out.stem}_input.png", f"{out.stem}.html"]
     animation, cut_out, page = (out.with_name(name) for name in beside)
-    model, *surface = save_model(out, sampled.gaussians, method.voxel)
+    write = save_ply if raw else partial(save_viewer_ply, native_px=size_px, view=view)
+    model, *surface = save_model(out, sampled.gaussians, method.voxel, write)
     save_animation(animation, turntable(sampled.gaussians, view, job.turntable_views, size_px))
     save_png(cut_out, image)
     write_viewer(

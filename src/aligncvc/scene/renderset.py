@@ -7,7 +7,6 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -15,16 +14,10 @@ from torch import Tensor
 from aligncvc.errors import UserError
 from aligncvc.files import sha256_json
 from aligncvc.scene.cameras import Cameras, relative_c2w
+from aligncvc.scene.rigs import Rig
 from aligncvc.scene.views import Views, composite, load_views, view_facts
 
 CACHED_OBJECTS = 64
-
-
-class Rig(Protocol):
-    """Where a generator's views stand: `models.specs.Rig`."""
-
-    def indices(self, ring_views: int) -> list[int]:
-        """The views' places in a ring of so many."""
 
 
 @dataclass(frozen=True)

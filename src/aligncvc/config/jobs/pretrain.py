@@ -6,11 +6,12 @@ from typing import Literal
 
 from aligncvc.config.jobs.base import NetworkJob
 from aligncvc.config.pretrain import Training
-from aligncvc.models.specs import ModelSpec, Rig
+from aligncvc.models.specs import ModelSpec
+from aligncvc.scene.rigs import Rig
 
 
 class PretrainJob(NetworkJob):
-    """network: which; model: the generator (vae, unet) or reconstructor (recon) it belongs to, without weights.
+    """network: which; model: the generator (vae, unet) or reconstructor (recon) of it, without weights.
 
     object_list: TSV with the split. rig: where the generator's views stand. size_px: of the renders.
     """
