@@ -20,8 +20,8 @@ _MARK = "aligncvc: for viewers, y up"
 def for_viewers(gaussians: Gaussians, native_px: int, view: ViewSettings) -> Gaussians:
     """Unbatched Gaussians of the project's world, as a viewer must be given them to show the page's look.
 
-    The rasteriser's low-pass at `native_px`, the networks' renderings, goes into the scales (`widen_to_pixels`). It leaves
-    opacities alone (gsplat's "classic" mode), so they stay as they are.
+    The rasteriser's low-pass at the networks' renderings, `native_px`, goes into the scales
+    (`widen_to_pixels`). It leaves opacities alone (gsplat's "classic" mode), so they stay as they are.
     """
     wide = widen_to_pixels(gaussians, native_px, distance=view.distance, fov_y_deg=view.fov_y_deg)
     return wide.moved(Z_UP_TO_Y_UP.to(wide.means), wide.means.new_ones(()), wide.means.new_zeros(3))
