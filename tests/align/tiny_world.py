@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import yaml
 
 from aligncvc.config.jobs.align import AlignJob
-from aligncvc.config.jobs.sample import SampleJob
+from aligncvc.config.jobs.sample import ControlJob, SampleJob
 from aligncvc.config.plan import Plan
 from aligncvc.config.root import parse_config
 from aligncvc.files import PROJECT_ROOT
@@ -103,6 +103,12 @@ def sample_job(
     data["sample"] = {"methods": {"m": method}}
     job = tiny_plan(data).sample(PAIR, "m")
     return job.model_copy(update={"seeds": seeds or [0]})
+
+
+def control_job(control: Literal["gt", "jitter", "shuffled", "copy"], **settings: Any) -> ControlJob:
+    """One control beside the tiny pair, judged by the tiny reconstructor with random weights."""
+    job = tiny_plan(tiny_settings(**settings)).control(control)
+    return job.model_copy(update={"judge": tiny_pair(**settings).reconstructor, "seeds": [0]})
 
 
 def tiny_pair(**settings: Any) -> PairSpec:

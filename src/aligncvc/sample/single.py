@@ -44,7 +44,7 @@ def sample_photo(
         size_px=size_px,
     )
     sampled, _ = sample_one(pair, method, image.to(device), cameras.to(device), seed, photo.name)
-    view = ViewSettings(elevation_deg=job.elevation_deg, distance=job.distance, fov_y_deg=job.fov_y_deg)
+    view = ViewSettings.of(job)
     beside = [f"{out.stem}_turntable.webp", f"{out.stem}_input.png", f"{out.stem}.html"]
     animation, cut_out, page = (out.with_name(name) for name in beside)
     write = save_ply if raw else partial(save_viewer_ply, native_px=size_px, view=view)
