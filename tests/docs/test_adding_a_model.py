@@ -1,9 +1,10 @@
-"""docs/adding-a-model.md, followed word for word, from outside the package: files, ledger, pair, three stages."""
+"""docs/adding-a-model.md, followed word for word, from outside the package: files, ledger, pair, stages."""
 
 from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import subprocess
 import sys
