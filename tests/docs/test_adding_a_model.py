@@ -28,11 +28,8 @@ BLOCK = re.compile(r"```(python|yaml)\n# (\S+?)(?:, under (\w+):)?\n(.*?)```", r
 
 def python(folder: Path, *arguments: str) -> str:
     """`python ARGUMENTS` in the user's folder, with the package and that folder on the path."""
-    environment = {
-        "PYTHONPATH": f"{PROJECT_ROOT / 'src'}:{folder}",
-        "PATH": "/usr/bin:/bin",
-        "OMP_NUM_THREADS": "1",
-    }
+    path = f"{PROJECT_ROOT / 'src'}:{folder}"
+    environment = {"PYTHONPATH": path, "PATH": os.defpath, "OMP_NUM_THREADS": "1"}
     result = subprocess.run(
         [sys.executable, *arguments], cwd=folder, env=environment, text=True, capture_output=True, check=False
     )
@@ -132,7 +129,8 @@ def test_the_toys_go_through_align_sample_and_evaluate(recorded: Path, pair: str
 
 def test_the_workflow_plans_both_pairs_and_an_edit_reruns_its_pair_alone(recorded: Path) -> None:
     script = (
-        "import sys, yaml; from aligncvc.workflow.jobs import JobTable; from aligncvc.workflow.fingerprint import *\n"
+        "import yaml; from aligncvc.workflow.jobs import JobTable\n"
+        "from aligncvc.workflow.fingerprint import code_hash, job_modules\n"
         "jobs = JobTable(yaml.safe_load(open('config/mine.yaml')), 'mine').jobs\n"
         "for key, job in jobs.items():\n"
         "    print('/'.join(key), *job_modules(job), code_hash('aligncvc.section', *job_modules(job)))\n"
