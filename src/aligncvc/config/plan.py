@@ -273,6 +273,7 @@ class Plan:
             object_list=listing,
             rig=pair.rig,
             size_px=config.render.size_px,
+            guidance=pair.guidance,
             checkpoints=config.checkpoints,
             weights=self._hashes(ALWAYS),
         )

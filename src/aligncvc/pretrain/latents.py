@@ -8,10 +8,9 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
-from aligncvc.models.generators import MultiViewGenerator
-from aligncvc.models.generators.base import Condition
-from aligncvc.pretrain.data import Rings, around_ring
+from aligncvc.models.generators.base import Condition, MultiViewGenerator
 from aligncvc.pretrain.recolour import recoloured
+from aligncvc.pretrain.rings import Rings, around_ring, random_rigs
 from aligncvc.scene.views import composite
 from aligncvc.streams import torch_stream
 
@@ -31,9 +30,8 @@ class Latents:
     def batch(self, size: int, draw: torch.Generator) -> tuple[Tensor, Condition]:
         """Clean latents (B, V, C, h, w) of random rigs, half of them mirrored, and their conditions."""
         rings, around = self.views.shape[:2]
-        objects = torch.randint(rings, (size,), generator=draw)
-        starts = torch.randint(around, (size,), generator=draw)
-        mirror = (torch.rand(size, generator=draw) < 0.5).long()
+        objects, starts, mirrored = random_rigs(size, rings, around, draw)
+        mirror = mirrored.long()
         index = around_ring(starts, torch.tensor(self.rig), around, mirror)
         x0 = self.views[objects[:, None], index, mirror[:, None]].float()
         tokens = self.tokens[objects, starts, mirror].float()
