@@ -32,7 +32,7 @@ from aligncvc.files import write_text
 from aligncvc.hardware import hardware
 from aligncvc.loop.rollout import lift
 from aligncvc.memory import PeakMemory
-from aligncvc.models.encoders import load_lpips
+from aligncvc.models.encoders.lpips import load_lpips
 from aligncvc.models.ledger import settled
 from aligncvc.models.pair import load_base, load_pretrained
 from aligncvc.models.reconstructors import build_reconstructor
