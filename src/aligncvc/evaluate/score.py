@@ -1,37 +1,35 @@
-"""From samples to records: read, hand each subject to every family of metrics, count what failed."""
+"""From samples to records: read, hand each trial to every family of metrics, count what failed."""
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Callable, Iterable, Iterator
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from aligncvc.config.protocols import Protocol
+from aligncvc.config.jobs.evaluate import EvaluateJob
 from aligncvc.errors import UserError
 from aligncvc.evaluate.catalogue import SET_OBJECT
-from aligncvc.evaluate.collect import Features
-from aligncvc.evaluate.consistency import consistency_family
-from aligncvc.evaluate.distribution import embed_images, floor_family
+from aligncvc.evaluate.consistency import SHARED, consistency_family, image_metrics
+from aligncvc.evaluate.distribution import Features, embed_images, floor_family
 from aligncvc.evaluate.epipolar import epipolar_family
-from aligncvc.evaluate.geometry import geometry_family, load_truth_surface
-from aligncvc.evaluate.image_scores import draw_scored, image_family, views_family
-from aligncvc.evaluate.lint import require_clean
-from aligncvc.evaluate.models import GaussianModel
+from aligncvc.evaluate.geometry import geometry_family
+from aligncvc.evaluate.ground_truth import GroundTruth
+from aligncvc.evaluate.image_scores import image_family, views_family
+from aligncvc.evaluate.networks import Networks
 from aligncvc.evaluate.records import FINAL_STEP, MEAN_VIEW, Record
-from aligncvc.evaluate.samples import in_input_frame, read_cost, read_gaussians, read_manifest, read_steps
-from aligncvc.evaluate.subject import Subject, Value
-from aligncvc.evaluate.tools import Tools
-from aligncvc.scene.cameras import relative_c2w
-from aligncvc.scene.renderset import PosedObject, RenderSet
-from aligncvc.scene.views import Views, reduced, view_facts
+from aligncvc.evaluate.samples import SampleManifest, read_cost, read_gaussians, read_steps
+from aligncvc.evaluate.shapes import GaussianModel
+from aligncvc.evaluate.trial import Trial, Value
+from aligncvc.metrics.halves import LEAST_VIEWS
+from aligncvc.metrics.perceptual import LEAST_PX
+from aligncvc.scene.views import reduced
 
 TRUTH = "control:gt"
 """The control whose views are the ground truth."""
@@ -43,7 +41,16 @@ class Entry:
 
     object: str
     seed: int
-    load: Callable[[], Subject]
+    load: Callable[[], Trial]
+
+
+@dataclass(frozen=True)
+class Method:
+    """What is evaluated: all trials of one method of one pair ("elsewhere" for predictions)."""
+
+    pair: str
+    name: str
+    entries: Sequence[Entry]
 
 
 @dataclass(frozen=True)
@@ -55,166 +62,145 @@ class Evaluation:
     failures: dict[str, str]
 
 
-class Truth:
-    """The protocol's ground truth: views and surfaces of the objects, linted, in the input view's frame."""
+def sampled_method(manifest: SampleManifest, truth: GroundTruth) -> Method:
+    """One entry for each object and seed of the protocol.
 
-    def __init__(self, protocol: Protocol, renders: Path, objects: Path | None) -> None:
-        """renders, objects: manifest.tsv of both stages; without objects geometry has no truth."""
-        self.protocol, self.set, self.objects = protocol, RenderSet(renders, protocol.render.size_px), objects
-
-    @property
-    def ids(self) -> list[str]:
-        return self.set.ids
-
-    def load(self, name: str) -> PosedObject:
-        """One object's views in the frame of its input view. Raises UserError if they are unusable."""
-        posed = self.set.load(name)
-        views = in_input_frame(posed)
-        require_clean(
-            views.rgba,
-            views.cameras,
-            where=str(self.set.manifest.parent / name),
-            expected=self.protocol.render.ring_views,
-            allow_border=self.protocol.render.crop == "keep",
-        )
-        return replace(posed, views=views)
-
-    def surface(self, name: str) -> Any:
-        """The ground-truth mesh in the same frame, None without an objects manifest."""
-        if self.objects is None:
-            return None
-        mesh = load_truth_surface(self.objects, name, view_facts(self.set.manifest.parent / name))
-        posed = self.set.load(name)
-        turn = relative_c2w(torch.eye(4)[None], posed.views.cameras.c2w[posed.rig[0]])[0]
-        return mesh.apply_transform(turn.double().numpy())
-
-    def sha256(self) -> dict[str, str]:
-        """Hash of each readable object's 8-bit pixels: object, renderer, light and framing in one number."""
-        found = {}
-        for name in self.ids:
-            try:
-                found[name] = pixels_sha256(self.set.load(name).views)
-            except UserError:
-                continue
-        return found
-
-
-def sample_entries(sample: Path, truth: Truth) -> tuple[str, list[Entry]]:
-    """The method's name, and one entry for each object and seed of the protocol.
-
-    Raises UserError if the folder is no sample set, or holds samples that the protocol does not ask for.
+    Raises UserError if the set holds samples that the protocol does not ask for.
     """
-    manifest = read_manifest(sample)
     wanted = [(name, seed) for name in truth.ids for seed in truth.protocol.seeds]
     strangers = sorted(set(manifest.entries) - set(wanted))
     if strangers:
         name, seed = strangers[0]
         raise UserError(
-            f"{sample} holds samples that the protocol {truth.protocol.slug} does not ask for, such as "
+            f"{manifest.folder} holds samples that the protocol {truth.protocol.slug} does not ask for, such as "
             f"{name} (seed {seed}); sample the method again with this configuration"
         )
+    entries = [Entry(name, seed, partial(_read_trial, manifest, truth, name, seed)) for name, seed in wanted]
+    return Method(manifest.pair, manifest.method, entries)
 
-    def load(name: str, seed: int) -> Subject:
-        posed = truth.load(name)
-        folder = manifest.path(name, seed)
-        cost = read_cost(folder / "sample.json")
-        views, renders = read_steps(folder / "steps.npz", posed)
-        surface = folder / "model.glb"  # written by sampling with the protocol's cells
-        return Subject(
-            object=name,
-            seed=seed,
-            truth=posed.views,
-            rig=posed.rig,
-            scored=truth.protocol.views.indices(len(posed.views), posed.rig),
-            background=truth.protocol.background,
-            views=views,
-            renders=renders,
-            model=GaussianModel(
-                read_gaussians(folder / "model.ply"),
-                truth.protocol.metrics.geometry.voxel,
-                surface if surface.is_file() else None,
-            ),
-            surface=truth.surface(name),
-            cost=cost,
-        )
 
-    return manifest.method, [Entry(name, seed, partial(load, name, seed)) for name, seed in wanted]
+def _read_trial(manifest: SampleManifest, truth: GroundTruth, name: str, seed: int) -> Trial:
+    posed = truth.load(name)
+    folder = manifest.path(name, seed)
+    cost = read_cost(folder / "sample.json")
+    views, renders = read_steps(folder / "steps.npz", posed)
+    surface = folder / "model.glb"  # written by sampling with the protocol's cells
+    model = GaussianModel(
+        read_gaussians(folder / "model.ply"),
+        truth.protocol.metrics.geometry.voxel,
+        surface if surface.is_file() else None,
+    )
+    return truth.trial(posed, seed, views, renders, model, cost)
 
 
 def evaluate(
-    method: str, pair: str, dataset: str, entries: Iterable[Entry], truth: Truth, tools: Tools
+    method: Method, dataset: str, truth: GroundTruth, job: EvaluateJob, networks: Networks
 ) -> Evaluation:
-    """Score every entry, then the set as a whole.
+    """Score every trial, then the set as a whole.
 
-    An entry that cannot be loaded or scored gets the record `failed` = 1 and nothing else; the others get
-    `failed` = 0. Raises UserError if nothing could be scored.
+    A trial that cannot be read or scored, whatever the reason, gets the record `failed` = 1 and nothing else;
+    the others get `failed` = 0. Raises UserError if nothing could be scored.
+
+    Args:
+        method: its trials.
+        dataset: name of the render set.
+        truth: what they are measured against.
+        job: the protocol, and how much is measured along the steps.
+        networks: `load_networks(job)`.
     """
-    nan, protocol = math.nan, truth.protocol.hash
-    row = Record(method, pair, dataset, "", 0, MEAN_VIEW, FINAL_STEP, "", nan, protocol, nan, nan)
+    row = Record(
+        method=method.name, pair=method.pair, dataset=dataset, object="", seed=0, view=MEAN_VIEW, step=FINAL_STEP,
+        metric="", value=math.nan, protocol=job.protocol.hash, seconds=math.nan, peak_mb=math.nan,
+    )  # fmt: skip
     records: list[Record] = []
     failures: dict[str, str] = {}
-    features = Features(tools.encoder, tools.fid)
-    for entry in entries:
+    unavailable = dict(networks.reasons)
+    features = Features(networks.lite0, networks.fid)
+    for entry in method.entries:
         here = replace(row, object=entry.object, seed=entry.seed)
         try:
-            subject = entry.load()
-            here = replace(
-                here,
-                seconds=subject.cost.get("seconds", math.nan),
-                peak_mb=subject.cost.get("peak_mb", math.nan),
-            )
-            drawn = None if subject.model is None else draw_scored(subject)
-            found = list(score_subject(subject, tools, drawn))
-            features.add(subject, drawn)
-            records += [*as_records(here, found), replace(here, metric="failed", value=0.0)]
-        except UserError as error:
-            failures[f"{entry.object}/seed{entry.seed}"] = str(error)
+            trial = entry.load()
+            cost = {name: trial.cost.get(name, math.nan) for name in ("seconds", "peak_mb")}
+            here = replace(here, **cost)
+            drawn = trial.draw_scored()
+            values = list(score_trial(trial, job, networks, drawn))
+            features.add(trial, drawn)
+            records += [*as_records(here, values), replace(here, metric="failed", value=0.0)]
+            unavailable |= without_value(trial)
+        except Exception as error:  # whatever is wrong with one trial, the others are scored
+            failures[f"{entry.object}/seed{entry.seed}"] = reason_of(error)
             records.append(replace(here, metric="failed", value=1.0))
     if len(failures) == len(records):
         reason = next(iter(failures.values()), "there is no entry")
-        raise UserError(f"nothing of {method} could be scored; the first reason: {reason}")
+        raise UserError(f"nothing of {method.name} could be scored; the first reason: {reason}")
     whole = replace(row, object=SET_OBJECT)
-    records += as_records(whole, features.values(tools.seed))
-    if method == TRUTH:  # once for the render set: embedding every ring again for each method costs seconds
-        records += as_records(whole, _floor(truth, tools, features.size))
+    records += as_records(whole, features.values(job.seed))
+    if (
+        method.name == TRUTH
+    ):  # once for the render set: embedding every ring again for each method costs seconds
+        records += as_records(whole, _floor(truth, features))
     facts = {
-        **truth.protocol.resolved,
+        **job.protocol.resolved,
         "ground_truth_sha256": truth.sha256(),
-        "judge": tools.judge_facts,
-        "unavailable": tools.unavailable,
+        "unavailable": unavailable,
     }
     return Evaluation(records, facts, failures)
 
 
+def reason_of(error: Exception) -> str:
+    """One sentence about why a trial failed; what is no `UserError` is shown in full on standard error."""
+    if isinstance(error, UserError):
+        return str(error)
+    traceback.print_exception(error, file=sys.stderr)
+    said = " ".join(str(error).split())
+    return f"it broke with {type(error).__name__}{f' ({said})' if said else ''}; make the sample again"
+
+
 @torch.no_grad()
-def score_subject(subject: Subject, tools: Tools, drawn: Tensor | None) -> Iterator[Value]:
-    """Every value of one subject; families leave out what the subject has not. drawn: see `draw_scored`."""
-    yield from (Value(name, value) for name, value in subject.cost.items())
-    yield from image_family(subject, tools.image, drawn)
-    yield from views_family(subject, tools.image)
-    yield from consistency_family(subject, tools.consistency)
-    yield from epipolar_family(subject, tools.epipolar)
-    yield from geometry_family(subject, tools.geometry)
+def score_trial(trial: Trial, job: EvaluateJob, networks: Networks, drawn: Tensor | None) -> Iterator[Value]:
+    """Every value of one trial; families leave out what it has not. drawn: `trial.draw_scored()`."""
+    settings = job.protocol.metrics
+    yield from (Value(name, value) for name, value in trial.cost.items())
+    yield from image_family(trial, networks, settings, drawn)
+    yield from views_family(trial, networks, settings)
+    yield from consistency_family(
+        trial,
+        image_metrics(networks, settings),
+        networks.judge,
+        settings.consistency.halves,
+        "four" if job.curves else "last",
+    )
+    yield from epipolar_family(trial, settings.consistency.tsed)
+    yield from geometry_family(trial, settings.geometry, job.seed)
 
 
-def _floor(truth: Truth, tools: Tools, size: tuple[int, int] | None) -> list[Value]:
-    """How far ground truth is from ground truth at other poses, by the distances between distributions.
+def without_value(trial: Trial) -> dict[str, str]:
+    """By metric, why it has no value for images and rigs like this trial's ("n/a (...)")."""
+    drawn_px = min(trial.truth.rgba.shape[-2:])
+    views_px = drawn_px if trial.views is None else min(drawn_px, *trial.views.shape[-2:])
+    small = f"n/a (images below {LEAST_PX} px)"
+    reasons = dict.fromkeys(
+        ("lpips", "fg_lpips", "split_lpips", "dists") if drawn_px < LEAST_PX else (), small
+    )
+    if views_px < LEAST_PX:
+        reasons |= dict.fromkeys(("views_lpips", "residual_lpips", "delta_lpips", "heldout_lpips"), small)
+    if trial.views is not None and len(trial.rig) < LEAST_VIEWS:
+        few = f"n/a (a rig of {len(trial.rig)} views has no two halves; {LEAST_VIEWS} or more have)"
+        reasons |= {f"{kind}_{name}": few for kind in ("heldout", "split") for name in SHARED}
+    return reasons
 
-    size: height and width at which the methods' distances are measured; None: as the renders are.
-    """
-    objects = [truth.set.load(name) for name in truth.ids]
-    rings = {posed.id: posed.views.on_white() for posed in objects}
-    seen = {name: images if size is None else reduced(images, size) for name, images in rings.items()}
-    ring = {name: embed_images(tools.encoder, images) for name, images in seen.items()}
+
+def _floor(truth: GroundTruth, features: Features) -> list[Value]:
+    """How far ground truth is from ground truth at other poses, of the objects and at the size that were scored."""
+    objects = [truth.load(name) for name in features.truth]
+    assert features.size is not None
+    ring = {
+        posed.id: embed_images(features.encoder, reduced(posed.views.on_white(), features.size))
+        for posed in objects
+    }
     return floor_family(ring, objects[0].rig)
 
 
 def as_records(row: Record, values: Iterable[Value]) -> list[Record]:
-    """Values of one subject as records; `row` gives method, object, seed and protocol."""
+    """Values of one trial as records; `row` gives method, object, seed and protocol."""
     return [replace(row, metric=v.metric, value=v.value, view=v.view, step=v.step) for v in values]
-
-
-def pixels_sha256(views: Views) -> str:
-    """Hash of the 8-bit RGBA pixels."""
-    pixels = (views.rgba.clamp(0, 1) * 255).round().byte().numpy()
-    return hashlib.sha256(str(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest()

@@ -23,6 +23,8 @@ CONTRAST_THRESHOLD, EDGE_THRESHOLD = 0.02, 30
 """SIFT's; the edge threshold is that of the paper's code, the contrast is halved for smooth objects."""
 MOST_KEYPOINTS = 300
 """An image's strongest keypoints that are kept."""
+WHITE = 0.98
+"""Generated views have no alpha: a pixel with a channel below this shows the object."""
 
 Keypoints = tuple[np.ndarray, np.ndarray]
 """Pixel positions (n, 2), centres at half-integers, and descriptors (n, 128)."""
@@ -47,7 +49,9 @@ def ring_summary(scores: Sequence[PairScore], min_matches: int, max_px: float) -
         consistent = (matches >= min_matches) & (sed < max_px)
     known = ~np.isnan(sed)
     distances = {"sed_px": sed, "sampson_px": sampson}
-    return {name: float(x[known].mean()) if known.any() else float("nan") for name, x in distances.items()} | {
+    return {
+        name: float(x[known].mean()) if known.any() else float("nan") for name, x in distances.items()
+    } | {
         "tsed": float(consistent.mean()),
         "matches": float(matches.mean()),
     }
@@ -72,6 +76,11 @@ def ring_scores(rgba: Tensor, cameras: Cameras, image_px: int) -> list[PairScore
         medians = [float(np.median(x)) if len(p) else float("nan") for x in distances]
         scores.append(PairScore(len(p), *medians))
     return scores
+
+
+def shown(views: Tensor) -> Tensor:
+    """(V, 3, H, W) on white -> (V, 1, H, W): 1 where a view shows the object, else 0."""
+    return (views.amin(1, keepdim=True) < WHITE).to(views.dtype)
 
 
 def keypoints(rgba: Tensor, factor: float) -> Keypoints:

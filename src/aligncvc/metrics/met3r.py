@@ -14,12 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from aligncvc.errors import UserError
+from aligncvc.metrics.epipolar import shown
 from aligncvc.metrics.psnr import masked_mean
 
 IMAGE_PX = 256
 """The package's default; larger images break its backbone (its issues 2 and 9)."""
-WHITE = 0.98
-"""Generated views have no alpha: a pixel with a channel below this shows the object."""
 
 Scorer = Callable[[Tensor], tuple[Tensor, Tensor]]
 """(B, 2, 3, H, W) in [-1, 1] -> 1 - cosine in the first image's view and overlap in {0, 1}, (B, H, W)."""
@@ -48,8 +47,3 @@ def met3r_scores(scorer: Scorer, views: Tensor, pairs: Sequence[tuple[int, int]]
         score, overlap = scorer(images[[i, j]][None] * 2 - 1)
         scores.append(masked_mean(score, overlap * foreground[i].to(overlap.device))[0])
     return torch.stack(scores).view(-1, 2).nanmean(1).cpu()
-
-
-def shown(views: Tensor) -> Tensor:
-    """(V, 3, H, W) on white -> (V, 1, H, W): 1 where a view shows the object, else 0."""
-    return (views.amin(1, keepdim=True) < WHITE).to(views.dtype)

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aligncvc.metrics.psnr import masked_mean, require_alike
-from aligncvc.models.encoders import Dists
 from aligncvc.models.encoders.clip import ClipImageEncoder
+from aligncvc.models.encoders.dists import Dists
 
 LEAST_PX = 64
 # Of one side of the pair; larger batches leave the cache and run slower.

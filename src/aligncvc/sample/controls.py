@@ -13,9 +13,9 @@ their reconstruction by the pretrained reconstructor (never the aligned one), it
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -24,22 +24,22 @@ import torch
 import tyro
 from torch import Tensor, nn
 
-from aligncvc.config.sections import Config, load_config
+from aligncvc.config.jobs.sample import ControlJob
+from aligncvc.config.plan import Plan
+from aligncvc.config.root import load_config
 from aligncvc.errors import UserError, cli
-from aligncvc.evaluate.catalogue import CONTROL_PREFIX
-from aligncvc.files import write_json
-from aligncvc.hardware import hardware
-from aligncvc.loop.aligncvc import Sampled
 from aligncvc.loop.cost import Stopwatch
 from aligncvc.memory import PeakMemory
-from aligncvc.models.judge import load_judge
-from aligncvc.sample.batch import Cost, save_sampled
+from aligncvc.models.pair import load_reconstructor
+from aligncvc.sample.sets import Cost, Sampled, write_set
 from aligncvc.scene.cameras import Cameras
 from aligncvc.scene.renderset import PosedObject, RenderSet, batched
 from aligncvc.scene.views import composite, reduced
 from aligncvc.splat import rasterise
 from aligncvc.streams import numpy_stream
 
+CONTROL = "control"
+"""Stands where a method has its pair, and before a control's name."""
 JITTER_GAIN = 0.15
 """Each colour channel of a jittered view is multiplied by 1 +- this (uniform) ..."""
 JITTER_OFFSET = 0.05
@@ -126,98 +126,88 @@ CONTROLS: dict[str, ControlViews] = {
 """By name, the best first."""
 
 
-def generator_sized(views: Tensor, config: Config) -> Tensor:
-    """Views (V, 3, H, W) reduced to the side of the generator's own views, if that is smaller."""
-    side = min(config.mvg.size_px or views.shape[-1], *views.shape[-2:])
-    return reduced(views, (side, side))
-
-
 @torch.no_grad()
-def reconstruct(reconstructor: nn.Module, images: Tensor, cameras: Cameras) -> tuple[Sampled, Cost]:
-    """What the path makes of views (V, 3, H, W): a sample of one step, no call of the generator."""
+def reconstruct(judge: nn.Module, images: Tensor, cameras: Cameras) -> tuple[Sampled, Cost]:
+    """What the path makes of views (V, 3, H, W): a sample of one step, no call of a generator."""
     watch, memory = Stopwatch(images.device), PeakMemory(images.device)
     with watch("reconstruct"):
-        gaussians = reconstructor(images[None], batched([cameras]))
+        gaussians = judge(images[None], batched([cameras]))
     with watch("render"):
         renderings = rasterise(gaussians[0], cameras).rgb.clamp(0, 1)
     cost = Cost(0, watch.total, dict(watch.seconds), memory.read())
     return Sampled(gaussians[0], images[None], renderings[None], [0]), cost
 
 
-def control_set(config: Config, control: str, manifest: Path, out: Path) -> None:
+def control_set(job: ControlJob, manifest: Path, out: Path) -> None:
     """Every object of the manifest times every seed, in the layout of `python -m aligncvc.sample`.
 
-    Views have the generator's size if that is smaller than the renders', so that controls and methods are
-    judged alike. An object that cannot be read is listed under "failed" and the others go on. Raises
-    UserError for an unknown control, missing weights, or more failures than render.max_failure_rate allows.
+    Views have the generators' size if that is smaller than the renders', so that controls and methods are
+    scored alike. An object that cannot be read is listed under "failed" and the others go on. Raises
+    UserError for missing weights, or more failures than the job allows.
     """
-    if control not in CONTROLS:
-        raise UserError(f"there is no control {control!r}; choose one of {', '.join(CONTROLS)}")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    renders = RenderSet(manifest, config.render.size_px)
-    objects, failed = _readable(renders)
-    if len(failed) > config.render.max_failure_rate * len(renders) or not objects:
-        raise UserError(
-            f"{len(failed)} of {len(renders)} objects of {manifest} cannot be read (first: "
-            f"{failed[0]['reason']}); render the set again"
-        )
-    reconstructor = load_judge(config).to(device)
-    first_images, first_cameras = next(iter(objects.values())).rig_from(0)
-    first_images = generator_sized(first_images, config).to(device)
-    reconstruct(reconstructor, first_images, first_cameras.to(device))  # warm-up, thrown away
-    entries, method = [], CONTROL_PREFIX + control
-    for name, posed in objects.items():
-        cameras = posed.rig_from(0)[1].to(device)
-        for seed in config.seeds:
-            views = generator_sized(CONTROLS[control](name, objects, config.seed, seed), config).to(device)
-            sampled, cost = reconstruct(reconstructor, views, cameras)
-            path = f"{name}/seed{seed}"
-            facts = {
-                "method": method,
-                "object": name,
-                "seed": seed,
-                "steps": 1,
-                **asdict(cost),
-            }
-            save_sampled(out / path, sampled, facts, config.protocol.metrics.geometry.voxel)
-            entries.append({"object": name, "seed": seed, "path": path})
-    write_json(
-        out / "manifest.json",
-        {"method": method, "entries": entries, "failed": failed, "hardware": hardware()},
+    renders = RenderSet(manifest, job.size_px)
+    objects: dict[str, PosedObject] = {}
+    for name in renders.ids:
+        with suppress(UserError):  # said by `write_set`
+            objects[name] = renders.load(name)
+    judge = load_reconstructor(job.judge, job.seed, job.checkpoints).to(device)
+    side = min(job.views_px, job.size_px)
+
+    def make(posed: PosedObject, seed: int) -> tuple[Sampled, Cost]:
+        views = CONTROLS[job.control](posed.id, objects, job.seed, seed)
+        return reconstruct(judge, reduced(views, (side, side)).to(device), posed.rig_from(0)[1].to(device))
+
+    for posed in list(objects.values())[:1]:
+        images, cameras = posed.rig_from(0)
+        reconstruct(
+            judge, reduced(images, (side, side)).to(device), cameras.to(device)
+        )  # warm-up, thrown away
+    write_set(
+        out,
+        renders,
+        job.seeds,
+        make,
+        facts={"pair": CONTROL, "method": f"{CONTROL}:{job.control}", "rig": _rig(objects)},
+        voxel=job.voxel,
+        max_failure_rate=job.max_failure_rate,
     )
 
 
-def _readable(renders: RenderSet) -> tuple[dict[str, PosedObject], list[dict[str, str]]]:
-    objects: dict[str, PosedObject] = {}
-    failed: list[dict[str, str]] = []
-    for name in renders.ids:
-        try:
-            objects[name] = renders.load(name)
-        except UserError as error:
-            print(f"{name} is left out: {error}", file=sys.stderr)
-            failed.append({"object": name, "reason": str(error)})
-    return objects, failed
+def _rig(objects: Mapping[str, PosedObject]) -> dict[str, object] | None:
+    """The rig that the renders name, as `models.specs.Rig` has it."""
+    for posed in objects.values():
+        turns = [(i - posed.rig[0]) % len(posed.views) for i in posed.rig]
+        return {"azimuths_deg": [360 * turn / len(posed.views) for turn in turns], "elevation_deg": None}
+    return None
 
 
 @dataclass
 class Controls:
     """Write a sample set whose consistency is known beforehand."""
 
-    control: str
-    """gt, jitter, shuffled or copy."""
     renders: Path
     """manifest.tsv of the ground-truth renders."""
     out: Path
     """Folder for the sample set."""
+    settings: Path | None = None
+    """Settings of this job, as the workflow writes them."""
     config: Path | None = None
-    """Configuration; config/config.yaml if left out."""
+    """Configuration to make them from; config/config.yaml if both are left out."""
+    control: str | None = None
+    """gt, jitter, shuffled or copy; only without --settings, which name it."""
 
 
 def main() -> None:
     arguments = tyro.cli(Controls, prog="python -m aligncvc.sample.controls")
-    config = load_config(arguments.config)
-    control_set(config, arguments.control, arguments.renders, arguments.out)
-    print(f"{arguments.out}: {CONTROL_PREFIX}{arguments.control}")
+    if arguments.settings is not None:
+        job = ControlJob.read(arguments.settings)
+    elif arguments.control not in CONTROLS:
+        raise UserError(f"there is no control {arguments.control!r}; choose one of {', '.join(CONTROLS)}")
+    else:
+        job = Plan(load_config(arguments.config)).control(arguments.control)  # type: ignore[arg-type]
+    control_set(job, arguments.renders, arguments.out)
+    print(f"{arguments.out}: {CONTROL}:{job.control}")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 import torch
 import trimesh
@@ -19,12 +20,19 @@ VOXEL = 0.03
 """Edge of the cells that a surface is extracted with, unless asked for another."""
 
 
+class Model(Protocol):
+    """A 3D result, in the frame of the input view (input view at azimuth 0, object in the unit sphere)."""
+
+    def draw(self, cameras: Cameras, background: float) -> Rendering:
+        """rgb (V, 3, H, W) in [0, 1]; alpha, depth (V, 1, H, W); depth is z in the camera, 0 = nothing."""
+
+    def mesh(self) -> trimesh.Trimesh | None:
+        """The surface, in the same frame; None if the model has none (nothing opaque)."""
+
+
 @dataclass(frozen=True)
 class GaussianModel:
-    """Unbatched 3D Gaussians in the input view's frame. Satisfies `subject.Model`.
-
-    extracted: the surface as sampling wrote it, with cells of `voxel`; None extracts it here.
-    """
+    """Unbatched 3D Gaussians. extracted: their surface as sampling wrote it, with cells of `voxel`, if it did."""
 
     gaussians: Gaussians
     voxel: float = VOXEL
@@ -51,7 +59,7 @@ class GaussianModel:
 
 @dataclass(frozen=True)
 class MeshModel:
-    """A triangle mesh in the input view's frame, unlit. Satisfies `subject.Model`."""
+    """A triangle mesh, unlit."""
 
     surface: trimesh.Trimesh
 
@@ -62,3 +70,17 @@ class MeshModel:
     def mesh(self) -> trimesh.Trimesh | None:
         """The mesh itself; None if it has no faces."""
         return self.surface if len(self.surface.faces) else None
+
+
+@dataclass(frozen=True)
+class GaussiansWithMesh:
+    """A method that gives both: its Gaussians are drawn, and its own mesh is its surface."""
+
+    gaussians: Model
+    surface: Model
+
+    def draw(self, cameras: Cameras, background: float) -> Rendering:
+        return self.gaussians.draw(cameras, background)
+
+    def mesh(self) -> trimesh.Trimesh | None:
+        return self.surface.mesh()
