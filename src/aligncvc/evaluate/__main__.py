@@ -51,28 +51,7 @@ class Evaluate:
 
 def main() -> None:
     arguments = tyro.cli(Evaluate, prog="python -m aligncvc.evaluate")
-    method, truth, job, inputs = _what_to_score(arguments)
-    dataset = arguments.renders.resolve().parent.name
-    result = evaluate(method, dataset, truth, job, load_networks(job))
-    name = method.name.removeprefix(CONTROL_PREFIX)
-    out = arguments.out or Path("results/metrics") / job.protocol.slug / method.pair / f"{name}.csv"
-    _report(result)
-    write_json(protocol_file(out), result.facts)
-    write_provenance(
-        out,
-        inputs={**inputs, "renders": sha256_file(arguments.renders)},
-        config=job.model_dump(mode="json"),
-        seed=job.seed,
-        failures=result.failures,
-    )
-    write_records(out, result.records)
-    scored = len(method.entries) - len(result.failures)
-    print(f"{out}: {len(result.records)} records of {scored} of {len(method.entries)} samples")
-
-
-def _what_to_score(arguments: Evaluate) -> tuple[Method, GroundTruth, EvaluateJob, dict[str, str]]:
-    """The method, its ground truth, the job, and hashes of what the method comes from."""
-    sample, pred = arguments.sample, arguments.pred
+    pred, sample = arguments.pred, arguments.sample
     if (pred is None) == (sample is None):
         raise UserError("give either pred/<method> or --sample with a folder that aligncvc.sample wrote")
     manifest = None if sample is None else read_manifest(sample)
@@ -81,15 +60,16 @@ def _what_to_score(arguments: Evaluate) -> tuple[Method, GroundTruth, EvaluateJo
     else:
         job = Plan(load_config(arguments.config)).evaluate(None if manifest is None else manifest.method)
     require_supported(job.protocol)
-    rig = None if manifest is None else manifest.rig
-    truth = GroundTruth(job.protocol, arguments.renders, _existing(arguments.objects), rig)
+    objects = _existing(arguments.objects)
     if manifest is not None:
-        inputs = {"sample": sha256_file(manifest.folder / "manifest.json")}
-        return sampled_method(manifest, truth), truth, job, inputs
-    assert pred is not None
-    method = predicted_method(pred, truth, job.reserved)
-    files = sorted(path for path in pred.rglob("*") if path.is_file())
-    return method, truth, job, {str(path.relative_to(pred)): sha256_file(path) for path in files}
+        truth = GroundTruth(job.protocol, arguments.renders, objects, manifest.rig)
+        method = sampled_method(manifest, truth)
+    elif pred is not None:
+        truth = GroundTruth(job.protocol, arguments.renders, objects)
+        method = predicted_method(pred, truth, job.reserved)
+    name = method.name.removeprefix(CONTROL_PREFIX)
+    out = arguments.out or Path("results/metrics") / job.protocol.slug / method.pair / f"{name}.csv"
+    evaluate(method, truth, job, load_networks(job)).write(out, method, truth, job)
 
 
 def _existing(manifest: Path | None) -> Path | None:
@@ -99,13 +79,6 @@ def _existing(manifest: Path | None) -> Path | None:
     if manifest == OBJECTS:
         return None
     raise UserError(f"no objects manifest at {manifest}; make it with python -m aligncvc.objects")
-
-
-def _report(result: Evaluation) -> None:
-    for entry, reason in result.failures.items():
-        print(f"failed: {entry}: {reason}", file=sys.stderr)
-    for metric, reason in result.facts["unavailable"].items():
-        print(f"{metric}: {reason}", file=sys.stderr)
 
 
 if __name__ == "__main__":

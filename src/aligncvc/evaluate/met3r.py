@@ -7,9 +7,8 @@ weights itself, unchecked by the ledger. What is measured: `aligncvc.metrics.met
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -21,10 +20,9 @@ from aligncvc.config.plan import Plan
 from aligncvc.config.root import load_config
 from aligncvc.errors import UserError, cli
 from aligncvc.evaluate.ground_truth import GroundTruth
-from aligncvc.evaluate.records import FINAL_STEP, MEAN_VIEW, Record, protocol_file, write_records
-from aligncvc.evaluate.samples import SampleManifest, read_cost, read_manifest, read_steps
-from aligncvc.evaluate.score import reason_of
-from aligncvc.files import sha256_file, write_json, write_provenance
+from aligncvc.evaluate.samples import read_manifest
+from aligncvc.evaluate.score import Evaluation, sampled_method, score_trials
+from aligncvc.evaluate.trial import Trial, Value, per_view
 from aligncvc.metrics.met3r import IMAGE_PX, Scorer, met3r_scores, neighbours
 from aligncvc.models.specs import CheckpointAccess
 
@@ -32,6 +30,11 @@ LICENCE = "CC-BY-NC-SA-4.0"
 """Of the MASt3R and DUSt3R code and weights."""
 BACKBONE, FEATURES = "mast3r", "dino16"
 """The package's defaults."""
+FACTS = {
+    "backbone": BACKBONE, "features": FEATURES, "image_px": IMAGE_PX, "orders": "both, averaged",
+    "mask": "overlap and the first image's foreground", "pairs": "neighbours of the closed rig",
+}  # fmt: skip
+"""Written beside the records."""
 
 
 def load_scorer(access: CheckpointAccess) -> Scorer:
@@ -68,42 +71,12 @@ def load_scorer(access: CheckpointAccess) -> Scorer:
     return score
 
 
-def met3r_records(
-    manifest: SampleManifest, truth: GroundTruth, scorer: Scorer
-) -> tuple[list[Record], dict[str, str]]:
-    """Records of the last generated views of every object and seed of the protocol, and why others failed.
-
-    A pair's record has the ring index of its first view; MEAN_VIEW is their mean. Raises UserError if nothing
-    could be scored.
-    """
-    records: list[Record] = []
-    failures: dict[str, str] = {}
-    for name in truth.ids:
-        for seed in truth.protocol.seeds:
-            try:
-                posed, folder = truth.load(name), manifest.path(name, seed)
-                views, _ = read_steps(folder / "steps.npz", posed)
-                cost = read_cost(folder / "sample.json")
-                row = Record(
-                    manifest.method, manifest.pair, truth.set.manifest.resolve().parent.name, name, seed,
-                    MEAN_VIEW, FINAL_STEP, "met3r", math.nan, truth.protocol.hash, cost["seconds"],
-                    cost["peak_mb"],
-                )  # fmt: skip
-                records += _rows(row, scorer, views[-1], posed.rig)
-            except Exception as error:  # whatever is wrong with one sample, the others are scored
-                failures[f"{name}/seed{seed}"] = reason_of(error)
-    if not records:
-        reason = next(iter(failures.values()), "there is no object")
-        raise UserError(f"nothing of {manifest.folder} could be scored; the first reason: {reason}")
-    return records, failures
-
-
-def _rows(row: Record, scorer: Scorer, views: Tensor, rig: Sequence[int]) -> Iterator[Record]:
-    pairs = neighbours(len(rig))
-    scores = met3r_scores(scorer, views, pairs)
-    for (first, _), value in zip(pairs, scores.tolist(), strict=True):
-        yield replace(row, view=rig[first], value=value)
-    yield replace(row, value=float(scores.nanmean()))
+def met3r_family(trial: Trial, scorer: Scorer) -> Iterator[Value]:
+    """`met3r` of the last generated views: each pair's at the ring index of its first view, and their mean."""
+    if trial.views is not None:
+        pairs = neighbours(len(trial.rig))
+        scores = met3r_scores(scorer, trial.views[-1], pairs)
+        yield from per_view("met3r", scores, [trial.rig[first] for first, _ in pairs])
 
 
 @dataclass
@@ -130,24 +103,11 @@ def main() -> None:
         job = Plan(load_config(arguments.config)).evaluate()
     manifest = read_manifest(arguments.sample)
     truth = GroundTruth(job.protocol, arguments.renders, None, manifest.rig)
-    records, failures = met3r_records(manifest, truth, load_scorer(job.checkpoints))
-    facts = {
-        "backbone": BACKBONE, "features": FEATURES, "image_px": IMAGE_PX, "orders": "both, averaged",
-        "mask": "overlap and the first image's foreground", "pairs": "neighbours of the closed rig",
-    }  # fmt: skip
-    write_json(protocol_file(arguments.out), {**job.protocol.resolved, "met3r": facts})
-    write_provenance(
-        arguments.out,
-        inputs={
-            "sample": sha256_file(arguments.sample / "manifest.json"),
-            "renders": sha256_file(arguments.renders),
-        },
-        config=job.model_dump(mode="json"),
-        seed=job.seed,
-        failures=failures,
-    )
-    write_records(arguments.out, records)
-    print(f"{arguments.out}: {len(records)} records, {len(failures)} samples failed")
+    method, scorer = sampled_method(manifest, truth), load_scorer(job.checkpoints)
+    records, failures = score_trials(method, truth, lambda trial: met3r_family(trial, scorer))
+    facts = job.protocol.resolved | {"met3r": FACTS}
+    found = Evaluation([r for r in records if r.metric == "met3r"], facts, failures)
+    found.write(arguments.out, method, truth, job)
 
 
 if __name__ == "__main__":

@@ -83,7 +83,8 @@ def predicted_method(pred: Path, truth: GroundTruth, reserved: Collection[str] =
         for name in wanted
         for seed in seeds
     ]
-    return Method(ELSEWHERE, method, entries)
+    files = sorted(path for path in pred.rglob("*") if path.is_file())
+    return Method(ELSEWHERE, method, entries, {str(p.relative_to(pred)): sha256_file(p) for p in files})
 
 
 def _read_trial(root: Path, folder: Path | None, truth: GroundTruth, name: str, seed: int) -> Trial:

@@ -1,13 +1,14 @@
-"""From samples to records: read, hand each trial to every family of metrics, count what failed."""
+"""From trials to records: hand each to every family of metrics, count what failed, score the set as a whole."""
 
 from __future__ import annotations
 
 import math
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,15 +19,14 @@ from aligncvc.errors import UserError
 from aligncvc.evaluate.catalogue import SET_OBJECT
 from aligncvc.evaluate.consistency import SHARED, consistency_family, image_metrics
 from aligncvc.evaluate.distribution import Features, embed_images, floor_family
-from aligncvc.evaluate.epipolar import epipolar_family
-from aligncvc.evaluate.geometry import geometry_family
+from aligncvc.evaluate.families import epipolar_family, geometry_family, image_family, views_family
 from aligncvc.evaluate.ground_truth import GroundTruth
-from aligncvc.evaluate.image_scores import image_family, views_family
 from aligncvc.evaluate.networks import Networks
-from aligncvc.evaluate.records import FINAL_STEP, MEAN_VIEW, Record
+from aligncvc.evaluate.records import FINAL_STEP, MEAN_VIEW, Record, protocol_file, write_records
 from aligncvc.evaluate.samples import SampleManifest, read_cost, read_gaussians, read_steps
 from aligncvc.evaluate.shapes import GaussianModel
 from aligncvc.evaluate.trial import Trial, Value
+from aligncvc.files import sha256_file, write_json, write_provenance
 from aligncvc.metrics.halves import LEAST_VIEWS
 from aligncvc.metrics.perceptual import LEAST_PX
 from aligncvc.scene.views import reduced
@@ -46,11 +46,15 @@ class Entry:
 
 @dataclass(frozen=True)
 class Method:
-    """What is evaluated: all trials of one method of one pair ("elsewhere" for predictions)."""
+    """What is evaluated: all trials of one method of one pair ("elsewhere" for predictions).
+
+    inputs: name -> sha256 of what they are read from.
+    """
 
     pair: str
     name: str
     entries: Sequence[Entry]
+    inputs: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,24 @@ class Evaluation:
     facts: dict[str, Any]
     failures: dict[str, str]
 
+    def write(self, out: Path, method: Method, truth: GroundTruth, job: EvaluateJob) -> None:
+        """The CSV `out`, what it was measured by beside it, and a report on standard output and error."""
+        for entry, reason in self.failures.items():
+            print(f"failed: {entry}: {reason}", file=sys.stderr)
+        for metric, reason in self.facts.get("unavailable", {}).items():
+            print(f"{metric}: {reason}", file=sys.stderr)
+        write_json(protocol_file(out), self.facts)
+        write_provenance(
+            out,
+            inputs={**method.inputs, "renders": sha256_file(truth.set.manifest)},
+            config=job.model_dump(mode="json"),
+            seed=job.seed,
+            failures=self.failures,
+        )
+        write_records(out, self.records)
+        total = len(method.entries)
+        print(f"{out}: {len(self.records)} records of {total - len(self.failures)} of {total} samples")
+
 
 def sampled_method(manifest: SampleManifest, truth: GroundTruth) -> Method:
     """One entry for each object and seed of the protocol.
@@ -68,15 +90,15 @@ def sampled_method(manifest: SampleManifest, truth: GroundTruth) -> Method:
     Raises UserError if the set holds samples that the protocol does not ask for.
     """
     wanted = [(name, seed) for name in truth.ids for seed in truth.protocol.seeds]
-    strangers = sorted(set(manifest.entries) - set(wanted))
-    if strangers:
+    if strangers := sorted(set(manifest.entries) - set(wanted)):
         name, seed = strangers[0]
         raise UserError(
             f"{manifest.folder} holds samples that the protocol {truth.protocol.slug} does not ask for, such as "
             f"{name} (seed {seed}); sample the method again with this configuration"
         )
     entries = [Entry(name, seed, partial(_read_trial, manifest, truth, name, seed)) for name, seed in wanted]
-    return Method(manifest.pair, manifest.method, entries)
+    inputs = {"sample": sha256_file(manifest.folder / "manifest.json")}
+    return Method(manifest.pair, manifest.method, entries, inputs)
 
 
 def _read_trial(manifest: SampleManifest, truth: GroundTruth, name: str, seed: int) -> Trial:
@@ -93,58 +115,61 @@ def _read_trial(manifest: SampleManifest, truth: GroundTruth, name: str, seed: i
     return truth.trial(posed, seed, views, renders, model, cost)
 
 
-def evaluate(
-    method: Method, dataset: str, truth: GroundTruth, job: EvaluateJob, networks: Networks
-) -> Evaluation:
-    """Score every trial, then the set as a whole.
-
-    A trial that cannot be read or scored, whatever the reason, gets the record `failed` = 1 and nothing else;
-    the others get `failed` = 0. Raises UserError if nothing could be scored.
+def evaluate(method: Method, truth: GroundTruth, job: EvaluateJob, networks: Networks) -> Evaluation:
+    """Score every trial, then the set as a whole. Raises UserError if nothing could be scored.
 
     Args:
         method: its trials.
-        dataset: name of the render set.
         truth: what they are measured against.
         job: the protocol, and how much is measured along the steps.
         networks: `load_networks(job)`.
     """
-    row = Record(
-        method=method.name, pair=method.pair, dataset=dataset, object="", seed=0, view=MEAN_VIEW, step=FINAL_STEP,
-        metric="", value=math.nan, protocol=job.protocol.hash, seconds=math.nan, peak_mb=math.nan,
-    )  # fmt: skip
+    assert networks.lite0 is not None
+    features, unavailable = Features(networks.lite0, networks.fid), dict(networks.reasons)
+
+    def score(trial: Trial) -> list[Value]:
+        drawn = trial.draw_scored()
+        values = list(score_trial(trial, job, networks, drawn))
+        features.add(trial, drawn)
+        unavailable.update(without_value(trial))
+        return values
+
+    records, failures = score_trials(method, truth, score)
+    whole = replace(records[0], object=SET_OBJECT, seed=0, seconds=math.nan, peak_mb=math.nan)
+    records += as_records(whole, features.values(job.seed))
+    if method.name == TRUTH:  # once for the render set: embedding every ring for each method costs seconds
+        records += as_records(whole, _floor(truth, features))
+    facts = {"ground_truth_sha256": truth.sha256(), "unavailable": unavailable}
+    return Evaluation(records, job.protocol.resolved | facts, failures)
+
+
+def score_trials(
+    method: Method, truth: GroundTruth, score: Callable[[Trial], Iterable[Value]]
+) -> tuple[list[Record], dict[str, str]]:
+    """Records of every trial, and why some failed.
+
+    A trial that cannot be read or scored, whatever the reason, gets the record `failed` = 1 and nothing else;
+    the others get `failed` = 0. Raises UserError if all failed.
+    """
+    dataset, protocol, nan = truth.set.manifest.resolve().parent.name, truth.protocol.hash, math.nan
     records: list[Record] = []
     failures: dict[str, str] = {}
-    unavailable = dict(networks.reasons)
-    features = Features(networks.lite0, networks.fid)
     for entry in method.entries:
-        here = replace(row, object=entry.object, seed=entry.seed)
+        row = Record(
+            method.name, method.pair, dataset, entry.object, entry.seed, MEAN_VIEW, FINAL_STEP, "failed", 1.0,
+            protocol, seconds=nan, peak_mb=nan,
+        )  # fmt: skip
         try:
             trial = entry.load()
-            cost = {name: trial.cost.get(name, math.nan) for name in ("seconds", "peak_mb")}
-            here = replace(here, **cost)
-            drawn = trial.draw_scored()
-            values = list(score_trial(trial, job, networks, drawn))
-            features.add(trial, drawn)
-            records += [*as_records(here, values), replace(here, metric="failed", value=0.0)]
-            unavailable |= without_value(trial)
+            row = replace(row, **{name: trial.cost.get(name, nan) for name in ("seconds", "peak_mb")})
+            records += [*as_records(row, list(score(trial))), replace(row, value=0.0)]
         except Exception as error:  # whatever is wrong with one trial, the others are scored
             failures[f"{entry.object}/seed{entry.seed}"] = reason_of(error)
-            records.append(replace(here, metric="failed", value=1.0))
+            records.append(row)
     if len(failures) == len(records):
         reason = next(iter(failures.values()), "there is no entry")
         raise UserError(f"nothing of {method.name} could be scored; the first reason: {reason}")
-    whole = replace(row, object=SET_OBJECT)
-    records += as_records(whole, features.values(job.seed))
-    if (
-        method.name == TRUTH
-    ):  # once for the render set: embedding every ring again for each method costs seconds
-        records += as_records(whole, _floor(truth, features))
-    facts = {
-        **job.protocol.resolved,
-        "ground_truth_sha256": truth.sha256(),
-        "unavailable": unavailable,
-    }
-    return Evaluation(records, facts, failures)
+    return records, failures
 
 
 def reason_of(error: Exception) -> str:
