@@ -24,7 +24,7 @@ from aligncvc.evaluate.consistency import (
     judged_steps,
     split,
 )
-from aligncvc.evaluate.subject import Subject, Value
+from aligncvc.evaluate.trial import Trial, Value
 from aligncvc.metrics.image import mae, not_available, ssim
 from aligncvc.scene.cameras import Cameras, orbit, ring_azimuths_deg, spherical_deg
 from aligncvc.scene.gaussians import Gaussians
@@ -89,10 +89,10 @@ def drawn(scene: Gaussians, cameras: Cameras) -> Tensor:
     return rasterise(scene, cameras).rgb.clamp(0, 1)
 
 
-def subject_of(views: Tensor, renders: Tensor | None, truth: Tensor, cameras: Cameras, rig=RIG) -> Subject:
+def subject_of(views: Tensor, renders: Tensor | None, truth: Tensor, cameras: Cameras, rig=RIG) -> Trial:
     """views, renders (K, V, 3, H, W); truth (R, 3, H, W) on white, opaque."""
     rgba = torch.cat([truth, torch.ones_like(truth[:, :1])], 1)
-    return Subject(
+    return Trial(
         "thing", 0, Views(rgba, cameras), list(rig), list(range(len(cameras))), 1.0, views, renders,
         None, None, {},
     )  # fmt: skip
@@ -104,13 +104,13 @@ def numbers(values: list[Value]) -> Numbers:
     return found
 
 
-def scored(subject: Subject, **tools: Any) -> Numbers:
-    return numbers(list(consistency_family(subject, ConsistencyTools(METRICS, **tools))))
+def scored(trial: Trial, **tools: Any) -> Numbers:
+    return numbers(list(consistency_family(trial, ConsistencyTools(METRICS, **tools))))
 
 
 def scene_and_judge(
     answer: Callable[[str], str] = lambda half: half, start_deg: float = 0.0, steps: int = 2
-) -> tuple[Subject, Judge]:
+) -> tuple[Trial, Judge]:
     """Half "a" (rig 0, 2) shows scene a and half "b" (rig 4, 6) scene b; the judge answers as told.
 
     The judge's frame is the half's; the azimuths that it is told are those of the ring.
@@ -142,7 +142,7 @@ def test_other_shapes_are_refused() -> None:
         matched_pose_residual(torch.zeros(2, 4, 3, 8, 8), torch.zeros(2, 3, 3, 8, 8), {"psnr": psnr})
 
 
-def flat_subject(order: list[int]) -> Subject:
+def flat_subject(order: list[int]) -> Trial:
     """Grey images: truth 0.5, views and renderings off by known levels that differ by step and view."""
     off_views = torch.tensor([[0.10, 0.20, 0.30, 0.40], [0.01, 0.02, 0.03, 0.04]])[:, order]
     off_renders = torch.tensor([[0.20, 0.10, 0.15, 0.05], [0.02, 0.02, 0.01, 0.05]])[:, order]
@@ -214,13 +214,13 @@ def test_a_perfect_judge_of_a_consistent_scene_leaves_no_difference() -> None:
 
 def test_held_out_scores_measure_a_half_by_the_views_of_the_other() -> None:
     other = {"a": "b", "b": "a"}
-    subject, clairvoyant = scene_and_judge(lambda half: other[half])
-    foretold = scored(subject, judge=clairvoyant)
+    trial, clairvoyant = scene_and_judge(lambda half: other[half])
+    foretold = scored(trial, judge=clairvoyant)
     assert all(foretold["heldout_psnr", view, 2] > 80 for view in RIG)
     assert sorted(clairvoyant.asked) == [(0, 2), (180, 2)], "each half once, with its own two views"
     # A judge that fits what it is shown: no view of its own is used against it, the other half is.
-    subject, fitting = scene_and_judge()
-    fitted = scored(subject, judge=fitting)
+    trial, fitting = scene_and_judge()
+    fitted = scored(trial, judge=fitting)
     assert all(fitted["heldout_psnr", view, 2] < 25 for view in RIG)
     scene_a, scene_b = cloud("a"), cloud("b")
     by_hand = psnr(drawn(scene_a, ring()[[4]]), drawn(scene_b, ring()[[4]]))
@@ -232,18 +232,18 @@ def test_held_out_scores_measure_a_half_by_the_views_of_the_other() -> None:
 
 
 def test_a_scene_turned_about_z_as_a_whole_has_the_same_numbers() -> None:
-    subject, judge = scene_and_judge()
-    once = scored(subject, judge=judge)
-    subject, judge = scene_and_judge(start_deg=37.0)
-    again = scored(subject, judge=judge)
+    trial, judge = scene_and_judge()
+    once = scored(trial, judge=judge)
+    trial, judge = scene_and_judge(start_deg=37.0)
+    again = scored(trial, judge=judge)
     assert once.keys() == again.keys()
     for key, value in once.items():
         assert again[key] == pytest.approx(value, abs=2e-3, nan_ok=True), key
 
 
 def test_last_measures_the_last_step_alone_and_alike() -> None:
-    subject, judge = scene_and_judge()
-    whole, last = scored(subject, judge=judge), scored(subject, judge=judge, steps="last")
+    trial, judge = scene_and_judge()
+    whole, last = scored(trial, judge=judge), scored(trial, judge=judge, steps="last")
     assert {step for _, _, step in whole} == {1, 2} and {step for _, _, step in last} == {2}
     assert last == {key: pytest.approx(x, nan_ok=True) for key, x in whole.items() if key[2] == 2}
     assert whole["heldout_psnr", 4, 1] != whole["heldout_psnr", 4, 2], "the first step's views are darker"
@@ -257,16 +257,16 @@ def test_four_judged_steps_are_evenly_spaced_and_end_with_the_last() -> None:
     for count in range(1, 60):
         steps = judged_steps(count, "four")
         assert steps[-1] == count and len(set(steps)) == min(4, count) and steps == sorted(steps)
-    subject, judge = scene_and_judge(steps=5)
-    whole, four = scored(subject, judge=judge), scored(subject, judge=judge, steps="four")
+    trial, judge = scene_and_judge(steps=5)
+    whole, four = scored(trial, judge=judge), scored(trial, judge=judge, steps="four")
     assert {step for name, _, step in four if name == "split_psnr"} == {1, 2, 4, 5}
     assert four == {key: pytest.approx(whole[key], nan_ok=True) for key in four}
 
 
 def test_nothing_is_invented_for_what_a_subject_has_not() -> None:
-    subject, judge = scene_and_judge()
-    assert scored(replace(subject, views=None), judge=judge) == {}
-    whole_ring = replace(subject, truth=subject.truth[RIG], rig=[0, 1, 2, 3])
+    trial, judge = scene_and_judge()
+    assert scored(replace(trial, views=None), judge=judge) == {}
+    whole_ring = replace(trial, truth=trial.truth[RIG], rig=[0, 1, 2, 3])
     assert {name.split("_")[0] for name, _, _ in scored(whole_ring, judge=judge)} == {"heldout"}
 
 
@@ -313,7 +313,7 @@ def test_chamfer_of_known_points() -> None:
 def test_points_are_turned_back_to_the_subjects_frame(azimuth: float) -> None:
     reference = orbit([azimuth], 10.0, distance=3.0, fov_y_deg=39.6, size_px=8).c2w[0]
     scene = cloud("a", 4)
-    # In its own frame a model faces its first camera along -y; in the subject's that camera has an azimuth.
+    # In its own frame a model faces its first camera along -y; in the trial's that camera has an azimuth.
     means = torch.tensor([[0.0, -1, 0.5], [1.0, 0, 0], [0.2, 0.3, 0.4], [9.0, 9, 9]])
     visible = torch.tensor([0.9, 0.01, 1.0, 0.003])
     batch = replace(scene, means=means, opacities=visible)

@@ -1,4 +1,4 @@
-"""The image families of one subject: names, views, steps, means, what is left out."""
+"""The image families of one trial: names, views, steps, means, what is left out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from aligncvc.evaluate import catalogue
 from aligncvc.evaluate.image_scores import ImageTools, draw_scored, image_family, views_family
 from aligncvc.evaluate.records import FINAL_STEP, MEAN_VIEW
-from aligncvc.evaluate.subject import Subject, Value
+from aligncvc.evaluate.trial import Trial, Value
 from aligncvc.metrics.image import (
     dists_metric,
     foreground_psnr,
@@ -56,12 +56,12 @@ def tools() -> ImageTools:
 
 
 @pytest.fixture
-def subject() -> Subject:
+def trial() -> Trial:
     generator = torch.Generator().manual_seed(0)
     rgba = torch.rand(4, 4, 64, 64, generator=generator)
     rgba[:, 3] = 0
     rgba[:3, 3, 20:50, 16:40] = 1  # view 3 shows no object
-    return Subject(
+    return Trial(
         object="box",
         seed=0,
         truth=Views(rgba, CAMERAS),
@@ -85,25 +85,25 @@ def table(values: list[Value]) -> dict[str, dict[tuple[int, int], float]]:
 
 
 def test_image_family_scores_the_clamped_drawing_over_the_background(
-    subject: Subject, tools: ImageTools
+    trial: Trial, tools: ImageTools
 ) -> None:
-    found = table(list(image_family(subject, tools)))
+    found = table(list(image_family(trial, tools)))
     assert found.keys() == {
         "psnr", "psnr_pooled", "ssim", "lpips", "dists", "fg_psnr", "fg_ssim", "fg_lpips", "clip_s",
     }  # fmt: skip
     assert found.keys() <= catalogue.CATALOGUE.keys()
-    drawn = draw_scored(subject)
+    drawn = draw_scored(trial)
     assert float(drawn.max()) == 1 and drawn.shape == (3, 3, 64, 64)
-    target = subject.truth.rgba[1:, :3] * subject.truth.alpha[1:] + 0.5 * (1 - subject.truth.alpha[1:])
-    lpips, fg_lpips = lpips_scores(tools.lpips, drawn, target, subject.truth.alpha[1:])  # type: ignore[arg-type]
+    target = trial.truth.rgba[1:, :3] * trial.truth.alpha[1:] + 0.5 * (1 - trial.truth.alpha[1:])
+    lpips, fg_lpips = lpips_scores(tools.lpips, drawn, target, trial.truth.alpha[1:])  # type: ignore[arg-type]
     for name, values in {
         "psnr": psnr(drawn, target),
         "ssim": ssim(drawn, target),
         "lpips": lpips,
         "fg_lpips": fg_lpips,
         "dists": dists_metric(tools.dists)(drawn, target),  # type: ignore[arg-type]
-        "fg_psnr": foreground_psnr(drawn, target, subject.truth.alpha[1:]),
-        "fg_ssim": foreground_ssim(drawn, target, subject.truth.alpha[1:]),
+        "fg_psnr": foreground_psnr(drawn, target, trial.truth.alpha[1:]),
+        "fg_ssim": foreground_ssim(drawn, target, trial.truth.alpha[1:]),
     }.items():
         assert [found[name][FINAL_STEP, view] for view in SCORED] == pytest.approx(
             values.tolist(), nan_ok=True
@@ -115,49 +115,49 @@ def test_image_family_scores_the_clamped_drawing_over_the_background(
     assert math.isnan(found["clip_s"][FINAL_STEP, MEAN_VIEW])  # no weights, no number
 
 
-def test_dists_may_score_each_second_view(subject: Subject, tools: ImageTools) -> None:
-    every = table(list(image_family(subject, tools)))["dists"]
-    second = table(list(image_family(subject, replace(tools, dists_every=2))))["dists"]
+def test_dists_may_score_each_second_view(trial: Trial, tools: ImageTools) -> None:
+    every = table(list(image_family(trial, tools)))["dists"]
+    second = table(list(image_family(trial, replace(tools, dists_every=2))))["dists"]
     assert second.keys() == {(FINAL_STEP, 1), (FINAL_STEP, 3), (FINAL_STEP, MEAN_VIEW)}
     assert second[FINAL_STEP, 3] == pytest.approx(every[FINAL_STEP, 3], abs=1e-6)
 
 
-def test_images_drawn_before_are_not_drawn_again(subject: Subject, tools: ImageTools) -> None:
-    drawn = draw_scored(subject)
-    once = list(image_family(subject, replace(tools, dists=None)))
-    again = list(image_family(replace(subject, model=None), replace(tools, dists=None), drawn))
+def test_images_drawn_before_are_not_drawn_again(trial: Trial, tools: ImageTools) -> None:
+    drawn = draw_scored(trial)
+    once = list(image_family(trial, replace(tools, dists=None)))
+    again = list(image_family(replace(trial, model=None), replace(tools, dists=None), drawn))
     assert [repr(v) for v in once] == [repr(v) for v in again]
-    assert list(image_family(replace(subject, model=None), tools)) == []
+    assert list(image_family(replace(trial, model=None), tools)) == []
 
 
 def test_views_family_scores_every_step_and_repeats_the_last_means(
-    subject: Subject, tools: ImageTools
+    trial: Trial, tools: ImageTools
 ) -> None:
-    found = table(list(views_family(subject, tools)))
+    found = table(list(views_family(trial, tools)))
     assert found.keys() == {"views_psnr", "views_ssim", "views_lpips", "views_fg_psnr"}
-    target = subject.truth[RIG].on_white()
-    assert subject.views is not None
+    target = trial.truth[RIG].on_white()
+    assert trial.views is not None
     for step in (1, 2, 3):
-        expected = psnr(subject.views[step - 1], target)
+        expected = psnr(trial.views[step - 1], target)
         assert [found["views_psnr"][step, view] for view in RIG] == pytest.approx(expected.tolist())
         assert found["views_psnr"][step, MEAN_VIEW] == pytest.approx(float(expected.mean()))
     for curve in found.values():
         assert curve[FINAL_STEP, MEAN_VIEW] == curve[3, MEAN_VIEW]
         assert {step for step, _ in curve} == {1, 2, 3, FINAL_STEP} and len(curve) == 10
-    assert list(views_family(replace(subject, views=None), tools)) == []
+    assert list(views_family(replace(trial, views=None), tools)) == []
 
 
-def test_small_images_have_no_perceptual_scores(subject: Subject, tools: ImageTools) -> None:
-    rgba = subject.truth.rgba[..., :48, :48]
+def test_small_images_have_no_perceptual_scores(trial: Trial, tools: ImageTools) -> None:
+    rgba = trial.truth.rgba[..., :48, :48]
     drawn = torch.rand(3, 3, 48, 48)
-    small = replace(subject, truth=replace(subject.truth, rgba=rgba), views=torch.rand(1, 2, 3, 48, 48))
+    small = replace(trial, truth=replace(trial.truth, rgba=rgba), views=torch.rand(1, 2, 3, 48, 48))
     found = table([*image_family(small, tools, drawn), *views_family(small, tools)])
     for name in ("lpips", "fg_lpips", "dists", "views_lpips"):
         assert all(math.isnan(value) for value in found[name].values())
     assert math.isfinite(found["ssim"][FINAL_STEP, MEAN_VIEW])
 
 
-def test_optional_networks_add_their_metrics(subject: Subject) -> None:
+def test_optional_networks_add_their_metrics(trial: Trial) -> None:
     torch.manual_seed(0)
     clip = ClipImageEncoder(
         hidden_size=16,
@@ -168,10 +168,10 @@ def test_optional_networks_add_their_metrics(subject: Subject) -> None:
         patch_size=16,
     )
     vgg = load_lpips("vgg")
-    found = table(list(image_family(subject, ImageTools(lpips_vgg=vgg, clip=clip), subject.scored_truth)))
+    found = table(list(image_family(trial, ImageTools(lpips_vgg=vgg, clip=clip), trial.scored_truth)))
     assert found["clip_s"][FINAL_STEP, MEAN_VIEW] == pytest.approx(1, abs=1e-5)  # ground truth against itself
     assert found["lpips_vgg"][FINAL_STEP, MEAN_VIEW] == 0
-    different = table(list(image_family(subject, ImageTools(lpips_vgg=vgg, clip=clip))))
+    different = table(list(image_family(trial, ImageTools(lpips_vgg=vgg, clip=clip))))
     assert different["clip_s"][FINAL_STEP, MEAN_VIEW] < 0.9999
     assert different["lpips_vgg"][FINAL_STEP, 1] > 0.1
 

@@ -351,10 +351,10 @@ def test_missing_and_broken_objects_fail_alone(truth: Truth, posed: PosedObject,
     method, entries = prediction_entries(pred, truth)  # type: ignore[arg-type]
     assert method == "theirs"
     assert [(e.object, e.seed) for e in entries] == [("ball", 0), ("cone", 0), ("cup", 0)]
-    subject = entries[0].load()
-    assert subject.views is not None
-    assert torch.equal(subject.views[0], subject.rig_truth)
-    assert (subject.model, subject.renders, subject.rig) == (None, None, RIG)
+    trial = entries[0].load()
+    assert trial.views is not None
+    assert torch.equal(trial.views[0], trial.rig_truth)
+    assert (trial.model, trial.renders, trial.rig) == (None, None, RIG)
     with pytest.raises(UserError, match="2 of the protocol's 4 poses"):
         entries[1].load()
     with pytest.raises(UserError, match="has no prediction of cup, seed 0"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +16,8 @@ from aligncvc.evaluate.ground_truth import GroundTruth
 from aligncvc.evaluate.networks import load_networks
 from aligncvc.evaluate.predictions import predicted_method
 from aligncvc.evaluate.protocol import require_supported
-from aligncvc.evaluate.records import protocol_file, write_records
 from aligncvc.evaluate.samples import read_manifest
-from aligncvc.evaluate.score import Evaluation, Method, evaluate, sampled_method
-from aligncvc.files import sha256_file, write_json, write_provenance
+from aligncvc.evaluate.score import evaluate, sampled_method
 
 OBJECTS = Path("results/objects/eval/manifest.tsv")
 
