@@ -16,12 +16,15 @@ import pytest
 import torch
 import yaml
 
-from aligncvc.config.protocols import FOLDER, Protocol, load_protocol
-from aligncvc.config.sections import Config
+from aligncvc.config.jobs.evaluate import EvaluateJob
+from aligncvc.config.pairing import judged
+from aligncvc.config.plan import Plan
+from aligncvc.config.protocols import FOLDER, load_protocol
+from aligncvc.config.root import load_config
 from aligncvc.errors import UserError, cli
-from aligncvc.evaluate import Record, concat, read_records
 from aligncvc.evaluate import __main__ as command
-from aligncvc.evaluate.tools import Tools, load_tools
+from aligncvc.evaluate.networks import Networks, load_networks
+from aligncvc.evaluate.records import Record, concat, read_records
 from aligncvc.meshes import mesh_from_gaussians, save_glb
 from aligncvc.scene.cameras import orbit, ring_azimuths_deg
 from aligncvc.scene.gaussians import Gaussians, save_ply
@@ -31,26 +34,26 @@ from aligncvc.streams import torch_stream
 
 RIG = [0, 2, 4, 6]
 OBJECTS = ("ball", "cone")
-NARROW = {"weights": None, "mid_attention": False} | {
-    f"{end}_{what}": [value] * 4
-    for end in ("down", "up")
-    for what, value in (("channels", 8), ("attention", False))
+NARROW = {
+    "network": {"kind": "lgm", "mid_attention": False}
+    | {f"{end}_channels": [8] * 4 for end in ("down", "up")}
+    | {f"{end}_attention": [False] * 4 for end in ("down", "up")}
 }
 """A judge of random weights: its numbers mean nothing, and it is quick."""
 
 
 @pytest.fixture(scope="module", autouse=True)
-def tools_loaded_once() -> Iterator[None]:
-    """The real tools, loaded once for each protocol."""
-    loaded: dict[str, Tools] = {}
+def networks_loaded_once() -> Iterator[None]:
+    """The real networks, loaded once for each protocol."""
+    loaded: dict[str, Networks] = {}
 
-    def load(config: Config, protocol: Protocol, curves: bool) -> Tools:
-        if protocol.hash not in loaded:
-            loaded[protocol.hash] = load_tools(config, protocol, curves)
-        return loaded[protocol.hash]
+    def load(job: EvaluateJob) -> Networks:
+        if job.protocol.hash not in loaded:
+            loaded[job.protocol.hash] = load_networks(job)
+        return loaded[job.protocol.hash]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(command, "load_tools", load)
+        patch.setattr(command, "load_networks", load)
         yield
 
 
@@ -103,12 +106,12 @@ class World:
         data = yaml.safe_load((FOLDER / "smoke.yaml").read_text())
         data["render"] |= {"distance": 3.0, "size_px": self.size_px}
         data["metrics"]["geometry"] |= {"points": 1000, "alignment": ["none", "scale_centre"], "voxel": VOXEL}
-        (self.root / "mine.yaml").write_text(yaml.safe_dump(data | changes))
-        config = {"pair": "A + B", "recon": NARROW, "evaluate": {"protocol": str(self.root / "mine.yaml")}}
+        (self.root / "mine.yaml").write_text(yaml.safe_dump(data | {"judge": NARROW} | changes))
+        config = {"evaluate": {"protocol": str(self.root / "mine.yaml")}, "render": {"size_px": self.size_px}}
         (self.root / "config.yaml").write_text(yaml.safe_dump(config))
 
-    def write_manifest(self, failed: list[dict[str, str]] | None = None, method: str = "ours_3") -> None:
-        content = {"method": method, "entries": self.entries, "failed": failed or []}
+    def write_manifest(self, **changes: Any) -> None:
+        content = {"pair": "A + B", "method": "ours_3", "entries": self.entries, "failed": []} | changes
         (self.sample / "manifest.json").write_text(json.dumps(content))
 
     def _write(self, name: str) -> None:
@@ -249,11 +252,11 @@ def test_every_view_and_every_cost_is_recorded(finished: World) -> None:
     assert finished.value("failed") == 0
     assert {(r.method, r.pair, r.dataset) for r in records} == {("ours_3", "A + B", "eval")}
     assert {(r.seconds, r.peak_mb) for r in records if r.object != "*"} == {(1.25, 100.5)}
-    protocol = load_protocol(finished.root / "mine.yaml")
+    protocol = judged(load_protocol(finished.root / "mine.yaml"))
     assert {r.protocol for r in records} == {protocol.hash}
     facts = json.loads(finished.out.with_suffix(".protocol.json").read_text())
     assert facts["hash"] == protocol.hash and set(facts["ground_truth_sha256"]) == set(OBJECTS)
-    assert facts["judge"]["weights"] is None
+    assert facts["judge_facts"] == protocol.judge_facts and facts["judge_facts"]["weights"] == {}
     keys = [(r.object, r.seed, r.metric, r.view, r.step) for r in records]
     assert len(keys) == len(set(keys))
 

@@ -24,13 +24,13 @@ from aligncvc.bench.evaluation import (
 from aligncvc.config.protocols import load_protocol
 from aligncvc.config.sections import load_config
 from aligncvc.evaluate.lint import lint_views
-from aligncvc.evaluate.trial import Trial, Value
+from aligncvc.evaluate.subject import Subject, Value
 from aligncvc.evaluate.tools import Tools, load_tools
 from aligncvc.metrics.psnr import psnr
 
 
 @pytest.fixture(scope="module")
-def trial() -> Trial:
+def subject() -> Subject:
     return bench_subject(size_px=64, gaussians=2048)
 
 
@@ -40,26 +40,26 @@ def tools() -> Tools:
     return load_tools(config, without_vgg(config.protocol))
 
 
-def test_the_subject_is_a_clean_object_and_a_rough_guess_of_it(trial: Trial) -> None:
-    assert lint_views(trial.truth.rgba, trial.truth.cameras, where="bench", expected=RING) == []
-    assert trial.views is not None
-    assert trial.views.shape == (1, len(RIG), 3, 64, 64)
-    assert trial.model is not None
-    drawn = trial.model.draw(trial.truth.cameras, 1.0).rgb
-    score = float(psnr(drawn, trial.truth.on_white()).mean())
+def test_the_subject_is_a_clean_object_and_a_rough_guess_of_it(subject: Subject) -> None:
+    assert lint_views(subject.truth.rgba, subject.truth.cameras, where="bench", expected=RING) == []
+    assert subject.views is not None
+    assert subject.views.shape == (1, len(RIG), 3, 64, 64)
+    assert subject.model is not None
+    drawn = subject.model.draw(subject.truth.cameras, 1.0).rgb
+    score = float(psnr(drawn, subject.truth.on_white()).mean())
     assert 15 < score < 35
 
 
-def test_the_subject_is_the_same_every_time(trial: Trial) -> None:
+def test_the_subject_is_the_same_every_time(subject: Subject) -> None:
     again = bench_subject(size_px=64, gaussians=2048)
-    assert trial.views is not None
+    assert subject.views is not None
     assert again.views is not None
-    assert torch.equal(again.views, trial.views)
-    assert torch.equal(again.truth.rgba, trial.truth.rgba)
+    assert torch.equal(again.views, subject.views)
+    assert torch.equal(again.truth.rgba, subject.truth.rgba)
 
 
-def test_every_family_has_values(trial: Trial, tools: Tools) -> None:
-    found = {name: run() for name, run in families(trial, tools).items()}
+def test_every_family_has_values(subject: Subject, tools: Tools) -> None:
+    found = {name: run() for name, run in families(subject, tools).items()}
     expected = {
         "image": "psnr",
         "views": "views_psnr",
@@ -102,9 +102,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def test_growth_counts_objects(
-    trial: Trial, tools: Tools, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    subject: Subject, tools: Tools, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def slow(of: Trial, with_tools: Tools) -> dict[str, Callable[[], object]]:
+    def slow(of: Subject, with_tools: Tools) -> dict[str, Callable[[], object]]:
         def views() -> object:
             clock.wait(2.0)
             return real(of, with_tools)["views"]()
@@ -113,7 +113,7 @@ def test_growth_counts_objects(
 
     real = families
     monkeypatch.setattr("aligncvc.bench.evaluation.families", slow)
-    assert growth([trial] * 3, tools, (1, 3)) == {1: 2.0, 3: 6.0}
+    assert growth([subject] * 3, tools, (1, 3)) == {1: 2.0, 3: 6.0}
 
 
 def test_seconds_is_a_median_of_warm_runs(clock: Clock) -> None:

@@ -9,15 +9,19 @@ from typing import Any
 import pytest
 import torch
 
-from aligncvc.config.networks import Recon
-from aligncvc.evaluate.collect import Features
-from aligncvc.evaluate.consistency import ConsistencyTools, consistency_family
-from aligncvc.evaluate.epipolar import EpipolarTools, epipolar_family
-from aligncvc.evaluate.image_scores import ImageTools, views_family
+from aligncvc.config.protocols import Metrics, Tsed
+from aligncvc.evaluate.consistency import consistency_family, image_metrics
+from aligncvc.evaluate.distribution import Features
+from aligncvc.evaluate.families import epipolar_family, views_family
+from aligncvc.evaluate.networks import Networks
+from aligncvc.evaluate.score import without_value
 from aligncvc.evaluate.trial import Trial, Value
-from aligncvc.metrics.image import foreground_psnr, mae, not_available, psnr, ssim
+from aligncvc.metrics.psnr import foreground_psnr, psnr
 from aligncvc.models.encoders.lite0 import load_lite0
-from aligncvc.models.reconstructors import build_reconstructor
+from aligncvc.models.encoders.lpips import load_lpips
+from aligncvc.models.kinds import complete
+from aligncvc.models.pair import build_reconstructor
+from aligncvc.models.specs import ModelSpec
 from aligncvc.scene.cameras import orbit, ring_azimuths_deg
 from aligncvc.scene.gaussians import Gaussians
 from aligncvc.scene.views import Views, reduced
@@ -25,7 +29,7 @@ from aligncvc.splat import rasterise
 from aligncvc.streams import torch_stream
 
 SMALL, LARGE, RING, RIG = 32, 64, 8, [0, 2, 4, 6]
-METRICS = {"psnr": psnr, "ssim": ssim, "lpips": not_available, "mae": mae}
+METRICS = image_metrics(Networks(), Metrics())
 
 
 def scene(count: int = 120) -> Gaussians:
@@ -57,7 +61,7 @@ def found(values: Any) -> dict[tuple[str, int], float]:
 
 
 def test_residual_and_delta_are_those_of_equals(trial: Trial) -> None:
-    scores = found(consistency_family(trial, ConsistencyTools(METRICS)))
+    scores = found(consistency_family(trial, METRICS, None))
     for view in RIG:
         assert scores["residual_mae", view] == pytest.approx(0, abs=1e-7)
         assert scores["delta_psnr", view] == pytest.approx(0, abs=1e-6)
@@ -65,26 +69,36 @@ def test_residual_and_delta_are_those_of_equals(trial: Trial) -> None:
     # renderings with noise that a mean over 2 x 2 pixels halves: compared at the smaller size
     noise = 0.1 * torch.randn(trial.renders.shape, generator=torch_stream(0, "noise"))
     noisy = replace(trial, renders=trial.renders + noise)
-    told = found(consistency_family(noisy, ConsistencyTools({**METRICS})))["residual_psnr", -1]
+    told = found(consistency_family(noisy, METRICS, None))["residual_psnr", -1]
     assert told == pytest.approx(-20 * math.log10(0.05), abs=0.2)
+
+
+def test_views_too_small_for_lpips_have_none_and_the_rest_is_scored(trial: Trial) -> None:
+    """The renderings are large enough for it, the views are not."""
+    scores = found(consistency_family(trial, image_metrics(Networks(load_lpips()), Metrics()), None))
+    assert math.isnan(scores["residual_lpips", -1]) and math.isnan(scores["delta_lpips", -1])
+    assert scores["residual_mae", -1] == pytest.approx(0, abs=1e-7)
+    assert without_value(trial)["residual_lpips"] == "n/a (images below 64 px)"
+    assert "split_lpips" not in without_value(trial)
 
 
 def test_halves_are_judged_from_small_views_and_drawn_large(trial: Trial) -> None:
     narrow = {f"{end}_{what}": [value] * 3 for end in ("down", "up") for what, value in
               (("channels", 8), ("attention", False))}  # fmt: skip
-    judge = build_reconstructor(Recon(weights=None, mid_attention=False, **narrow)).eval()
-    scores = found(consistency_family(trial, ConsistencyTools(METRICS, judge)))
+    kind, network = complete("reconstructors", {"kind": "lgm", "mid_attention": False, **narrow}, "test")
+    judge = build_reconstructor(ModelSpec(kind=kind, network=network)).eval()
+    scores = found(consistency_family(trial, METRICS, judge))
     assert {view for name, view in scores if name == "heldout_psnr"} == {*RIG, -1}
     assert all(math.isfinite(scores[name, -1]) for name in ("heldout_psnr", "split_psnr", "split_depth_mae"))
 
 
 def test_views_are_scored_against_the_truth_at_their_size(trial: Trial) -> None:
     darker = replace(trial, views=trial.views * 0.8)
-    scores = found(views_family(darker, ImageTools(None, None, None)))
+    scores = found(views_family(darker, Networks(), Metrics()))
     truth = reduced(trial.rig_truth, (SMALL, SMALL))
     alpha = reduced(trial.truth[RIG].alpha, (SMALL, SMALL))
-    assert [scores["views_psnr", view] for view in RIG] == pytest.approx(psnr(truth * 0.8, truth).tolist())
-    expected = foreground_psnr(truth * 0.8, truth, alpha).tolist()
+    assert [scores["views_psnr", view] for view in RIG] == pytest.approx(psnr((truth * 0.8).double(), truth.double()).tolist())
+    expected = foreground_psnr((truth * 0.8).double(), truth.double(), alpha).tolist()
     assert [scores["views_fg_psnr", view] for view in RIG] == pytest.approx(expected)
 
 
@@ -108,10 +122,9 @@ def test_epipolar_lines_are_those_of_the_views_size(trial: Trial) -> None:
     dense = replace(trial, rig=ring, views=small, renders=None)
     size = replace(trial.truth, rgba=reduced(trial.truth.rgba, (SMALL, SMALL)),
                    cameras=trial.truth.cameras.resized(SMALL, SMALL))  # fmt: skip
-    tools = EpipolarTools()
 
     def scores(which: Trial) -> dict[str, float]:
-        return {v.metric: v.value for v in epipolar_family(which, tools)}
+        return {v.metric: v.value for v in epipolar_family(which, Tsed())}
 
     told = scores(dense)
     assert told["matches"] > 0 and math.isfinite(told["sed_px"])

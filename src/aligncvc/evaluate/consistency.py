@@ -43,6 +43,8 @@ Metric = Callable[[Tensor, Tensor], Tensor]
 Steps = Literal["all", "four", "last"]
 SHARED = ("psnr", "ssim", "lpips")
 """Metrics of every comparison; residuals have `mae` too."""
+HELD_OUT = tuple(f"heldout_{name}" for name in SHARED)
+SPLIT_HALF = (*(f"split_{name}" for name in SHARED), "split_depth_mae", "split_chamfer_half_sum")
 
 
 def image_metrics(networks: Networks, settings: Metrics) -> dict[str, Metric]:

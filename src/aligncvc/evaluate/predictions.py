@@ -25,6 +25,7 @@ from aligncvc.evaluate.prediction_files import (
 )
 from aligncvc.evaluate.score import Entry, Method
 from aligncvc.evaluate.trial import Trial
+from aligncvc.files import sha256_file
 
 ELSEWHERE = "elsewhere"
 """The pair of predictions that this project's models did not make."""

@@ -17,7 +17,7 @@ from torch import Tensor
 from aligncvc.config.jobs.evaluate import EvaluateJob
 from aligncvc.errors import UserError
 from aligncvc.evaluate.catalogue import SET_OBJECT
-from aligncvc.evaluate.consistency import SHARED, consistency_family, image_metrics
+from aligncvc.evaluate.consistency import HELD_OUT, SPLIT_HALF, consistency_family, image_metrics
 from aligncvc.evaluate.distribution import Features, embed_images, floor_family
 from aligncvc.evaluate.families import epipolar_family, geometry_family, image_family, views_family
 from aligncvc.evaluate.ground_truth import GroundTruth
@@ -27,7 +27,7 @@ from aligncvc.evaluate.samples import SampleManifest, read_cost, read_gaussians,
 from aligncvc.evaluate.shapes import GaussianModel
 from aligncvc.evaluate.trial import Trial, Value
 from aligncvc.files import sha256_file, write_json, write_provenance
-from aligncvc.metrics.halves import LEAST_VIEWS
+from aligncvc.metrics.halves import LEAST_VIEWS, poses_between
 from aligncvc.metrics.perceptual import LEAST_PX
 from aligncvc.scene.views import reduced
 
@@ -201,17 +201,19 @@ def score_trial(trial: Trial, job: EvaluateJob, networks: Networks, drawn: Tenso
 
 def without_value(trial: Trial) -> dict[str, str]:
     """By metric, why it has no value for images and rigs like this trial's ("n/a (...)")."""
-    drawn_px = min(trial.truth.rgba.shape[-2:])
-    views_px = drawn_px if trial.views is None else min(drawn_px, *trial.views.shape[-2:])
-    small = f"n/a (images below {LEAST_PX} px)"
-    reasons = dict.fromkeys(
-        ("lpips", "fg_lpips", "split_lpips", "dists") if drawn_px < LEAST_PX else (), small
-    )
-    if views_px < LEAST_PX:
-        reasons |= dict.fromkeys(("views_lpips", "residual_lpips", "delta_lpips", "heldout_lpips"), small)
-    if trial.views is not None and len(trial.rig) < LEAST_VIEWS:
-        few = f"n/a (a rig of {len(trial.rig)} views has no two halves; {LEAST_VIEWS} or more have)"
-        reasons |= {f"{kind}_{name}": few for kind in ("heldout", "split") for name in SHARED}
+    drawn_px, views, count = min(trial.truth.rgba.shape[-2:]), trial.views, len(trial.rig)
+    small, reasons = f"n/a (images below {LEAST_PX} px)", {}
+    if drawn_px < LEAST_PX:
+        reasons |= dict.fromkeys(("lpips", "fg_lpips", "split_lpips", "dists"), small)
+    if views is None:
+        return reasons
+    if min(drawn_px, *views.shape[-2:]) < LEAST_PX:
+        reasons |= dict.fromkeys((f"{kind}_lpips" for kind in ("views", "residual", "delta", "heldout")), small)
+    if count < LEAST_VIEWS:
+        few = f"n/a (a rig of {count} views has no two halves; {LEAST_VIEWS} or more have)"
+        reasons |= dict.fromkeys((*HELD_OUT, *SPLIT_HALF), few)
+    elif not poses_between(len(trial.truth), trial.rig):
+        reasons |= dict.fromkeys(SPLIT_HALF, "n/a (the ring has no pose between the rig's views)")
     return reasons
 
 
