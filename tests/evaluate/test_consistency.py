@@ -268,7 +268,10 @@ def test_nothing_is_invented_for_what_a_trial_has_not() -> None:
 
 
 def test_a_rig_of_eight_views_is_halved_and_one_of_two_has_no_halves_and_says_so() -> None:
-    scene, cameras = cloud("a"), orbit(ring_azimuths_deg(16), 10.0, distance=3.0, fov_y_deg=39.6, size_px=SIZE)
+    scene, cameras = (
+        cloud("a"),
+        orbit(ring_azimuths_deg(16), 10.0, distance=3.0, fov_y_deg=39.6, size_px=SIZE),
+    )
     truth, rig = drawn(scene, cameras), list(range(0, 16, 2))
     eight = trial_of(truth[rig][None], None, truth, cameras, rig)
     judge = Judge({0: (truth[0], scene), 180: (truth[8], scene)})

@@ -12,8 +12,8 @@ import torch
 import trimesh
 from scipy.spatial.transform import Rotation
 
-from aligncvc.errors import UserError
 from aligncvc.config.protocols import Geometry
+from aligncvc.errors import UserError
 from aligncvc.evaluate.families import geometry_family
 from aligncvc.evaluate.ground_truth import load_truth_surface
 from aligncvc.evaluate.shapes import GaussianModel, MeshModel, Model
@@ -284,9 +284,7 @@ def test_draws_have_the_covariance_of_their_gaussian() -> None:
     """12,000 draws: an entry's deviation is about 1.3 % of the largest variance."""
     turn, scales = Rotation.from_euler("zyx", [40, -25, 70], degrees=True), (0.3, 0.1, 0.02)
     quat, mean = np.roll(turn.as_quat(), 1), np.array([0.1, 0.2, -0.3], np.float32)
-    cloud = gaussian_points(
-        _gaussians(np.tile(mean, (4000, 1)), scales, quat), 16_000, 0, "g"
-    )
+    cloud = gaussian_points(_gaussians(np.tile(mean, (4000, 1)), scales, quat), 16_000, 0, "g")
     draws = cloud[(cloud != mean.astype(np.float64)).any(1)]
     assert (len(cloud), len(draws)) == (16_000, 12_000)  # each centre, and three draws
     expected = turn.as_matrix() @ np.diag(np.square(scales)) @ turn.as_matrix().T

@@ -126,7 +126,9 @@ def test_dists_may_score_each_second_view(trial: Trial, networks: Networks) -> N
 
 def test_the_window_of_ssim_is_the_protocols(trial: Trial, networks: Networks) -> None:
     flat = Metrics.model_validate({"ssim": {"window": "uniform-7"}})
-    values = table([*image_family(trial, networks, flat, trial.draw_scored()), *views_family(trial, networks, flat)])
+    values = table(
+        [*image_family(trial, networks, flat, trial.draw_scored()), *views_family(trial, networks, flat)]
+    )
     drawn, target, alpha = trial.draw_scored(), trial.scored_truth, trial.truth[SCORED].alpha
     assert drawn is not None
     expected = ssim_scores(drawn, target, alpha, "uniform-7")[0]
@@ -139,9 +141,7 @@ def test_without_a_model_there_is_nothing_to_score(trial: Trial, networks: Netwo
     assert scored(replace(trial, model=None), networks) == {}
 
 
-def test_views_family_scores_every_step_and_repeats_the_last_means(
-    trial: Trial, networks: Networks
-) -> None:
+def test_views_family_scores_every_step_and_repeats_the_last_means(trial: Trial, networks: Networks) -> None:
     found = table(list(views_family(trial, networks, Metrics())))
     assert found.keys() == {"views_psnr", "views_ssim", "views_lpips", "views_fg_psnr"}
     target = trial.truth[RIG].on_white()

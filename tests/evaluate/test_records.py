@@ -73,13 +73,20 @@ def test_concat_refuses_other_ground_truth(tmp_path: Path) -> None:
 
 
 def test_pairs_with_a_method_of_one_name_stay_apart_and_nothing_is_given_twice(tmp_path: Path) -> None:
-    for name, change in {"a": {}, "b": {"pair": "C + D"}, "again": {"value": 0.5}, "seed": {"seed": 1}}.items():
+    for name, change in {
+        "a": {},
+        "b": {"pair": "C + D"},
+        "again": {"value": 0.5},
+        "seed": {"seed": 1},
+    }.items():
         write_records(tmp_path / f"{name}.csv", [replace(RECORD, **change)])  # type: ignore[arg-type]
     both = concat([tmp_path / "a.csv", tmp_path / "b.csv", tmp_path / "seed.csv"])
     assert [(r.pair, r.method, r.seed) for r in both] == [
         (RECORD.pair, "ours_4", 0), ("C + D", "ours_4", 0), (RECORD.pair, "ours_4", 1),
     ]  # fmt: skip
-    with pytest.raises(UserError, match=r"a\.csv and .*again\.csv both hold psnr of chair-1 by ours_4 of the pair"):
+    with pytest.raises(
+        UserError, match=r"a\.csv and .*again\.csv both hold psnr of chair-1 by ours_4 of the pair"
+    ):
         concat([tmp_path / "a.csv", tmp_path / "again.csv"])
 
 

@@ -97,7 +97,9 @@ def test_views_are_scored_against_the_truth_at_their_size(trial: Trial) -> None:
     scores = found(views_family(darker, Networks(), Metrics()))
     truth = reduced(trial.rig_truth, (SMALL, SMALL))
     alpha = reduced(trial.truth[RIG].alpha, (SMALL, SMALL))
-    assert [scores["views_psnr", view] for view in RIG] == pytest.approx(psnr((truth * 0.8).double(), truth.double()).tolist())
+    assert [scores["views_psnr", view] for view in RIG] == pytest.approx(
+        psnr((truth * 0.8).double(), truth.double()).tolist()
+    )
     expected = foreground_psnr((truth * 0.8).double(), truth.double(), alpha).tolist()
     assert [scores["views_fg_psnr", view] for view in RIG] == pytest.approx(expected)
 

@@ -39,7 +39,7 @@ class Evaluate:
     objects: Path | None = OBJECTS
     """Manifest of the objects, whose meshes are the truth of geometry; without it there is none."""
     out: Path | None = None
-    """CSV of records (default results/metrics/<protocol>/<pair>/<method>.csv); the protocol is written beside it."""
+    """CSV of records (default results/metrics/<protocol>/<pair>/<method>.csv), its protocol beside it."""
     settings: Path | None = None
     """Settings of this job, as the workflow writes them."""
     config: Path | None = None

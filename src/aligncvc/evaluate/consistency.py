@@ -12,10 +12,10 @@ Which metric the paper calls CVC is not public, so none here is called that. The
 * *split-half* (MVGBench's idea, arXiv 2507.00006): the two halves' reconstructions, drawn at ring poses that
   belong to no view, are compared with each other.
 
-Halves are reconstructed by the *judge*: the protocol's pretrained reconstructor, never an aligned one, the same
-for every pair and method. They are neighbours on the ring ("adjacent"): front and back ("even-odd") share so
-little surface that ground truth could not be told from jittered views (docs/lab-log.md). Blur raises those
-in PSNR and lowers those in LPIPS (docs/metrics.md): read both, beside the scores against ground truth.
+Halves are reconstructed by the *judge*: the protocol's pretrained reconstructor, never an aligned one, the
+same for every pair and method. They are neighbours on the ring ("adjacent"): front and back ("even-odd")
+share so little surface that ground truth could not be told from jittered views (docs/lab-log.md). Blur raises
+those in PSNR and lowers those in LPIPS (docs/metrics.md): read both, beside the scores against ground truth.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ def consistency_family(
         metrics: `image_metrics`.
         judge: the reconstructor of the halves; None leaves their scores out.
         halves: which views make a half.
-        steps: after which the costly scores of halves are measured: all, four evenly spaced ones that end with
-            the last, or the last only.
+        steps: after which halves, the costly part, are scored: all, four evenly spaced ones that end with the
+            last, or the last only.
     """
     if trial.views is None:
         return

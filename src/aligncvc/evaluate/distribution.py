@@ -1,8 +1,8 @@
 """Distances between a method's whole set and the truth, as distributions of images (`metrics.feature_sets`).
 
 AlignCVC claims to bring the distributions of generated views and of renderings to that of real views, and
-so to each other. Both distances compare two sets in the 1280 pooled features of the head of EfficientNet-Lite0
-(the layer before its classifier), taken at the images' own size, without resizing. They are the distances
+so to each other. Both distances compare two sets in the 1280 pooled features of the head of
+EfficientNet-Lite0 (the layer before its classifier), taken at the images' own size. They are the distances
 behind FID and KID in another feature space: their values compare with no published one, and they are never
 called FID or KID. `fid` itself (Heusel et al. 2017, arXiv 1706.08500) is there where its weights are.
 """
@@ -10,7 +10,7 @@ called FID or KID. `fid` itself (Heusel et al. 2017, arXiv 1706.08500) is there 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -42,10 +42,9 @@ Sampled = Mapping[tuple[str, int], Tensor]
 
 @dataclass
 class Features:
-    """A method's set, gathered trial by trial: of generated views, renderings at every kept step, and the truth.
+    """Of a method's set, gathered trial by trial: generated views, renderings at every kept step, the truth.
 
-    fid_drawn, fid_truth: Inception features at the scored views, where its weights are. size: height and width
-    that Lite0 saw.
+    fid_drawn, fid_truth: Inception's, at the scored views. size: height and width that Lite0 saw.
     """
 
     encoder: Lite0
@@ -62,21 +61,20 @@ class Features:
 
         Features depend on the size, so views, renderings and truth are taken at the smallest of theirs.
         """
-        key = trial.object, trial.seed
+        key, name = (trial.object, trial.seed), trial.object
         given = {"views": trial.views, "renders": trial.renders, "truth": trial.rig_truth}
-        there = {name: images for name, images in given.items() if images is not None}
+        there = {side: images for side, images in given.items() if images is not None}
         alike = dict(zip(there, at_common_size(*there.values()), strict=True))
         self.size = alike["truth"].shape[-2], alike["truth"].shape[-1]
-        if trial.object not in self.truth:
-            self.truth[trial.object] = embed_images(self.encoder, alike["truth"])
-        if "views" in alike:
-            self.views[key] = embed_images(self.encoder, alike["views"])
-        if "renders" in alike:
-            self.renders[key] = embed_images(self.encoder, alike["renders"])
+        if name not in self.truth:
+            self.truth[name] = embed_images(self.encoder, alike["truth"])
+        for side, features in (("views", self.views), ("renders", self.renders)):
+            if side in alike:
+                features[key] = embed_images(self.encoder, alike[side])
         if self.fid is not None and drawn is not None:
             self.fid_drawn[key] = self.fid.embed(drawn)
-            if trial.object not in self.fid_truth:
-                self.fid_truth[trial.object] = self.fid.embed(trial.scored_truth)
+            if name not in self.fid_truth:
+                self.fid_truth[name] = self.fid.embed(trial.scored_truth)
 
     def values(self, seed: int) -> list[Value]:
         """The set's distances with their intervals; seed: of the bootstrap."""
@@ -105,25 +103,24 @@ def distribution_family(
 ) -> list[Value]:
     """Both distances, after each kept step, of one method's whole set.
 
-    The values are `<kind>_lite0_<what>`, `..._lo` and `..._hi` with kind `frechet` or `kernel` and what `views`
-    (generated views to ground truth), `renders` (renderings to ground truth), `views_renders` (generated views
-    to renderings: the alignment that the paper claims); step = 1..K. Objects that a side lacks (failed ones)
-    are left out of both. Intervals are NaN for a single object. Raises UserError if an object has no truth or
-    the numbers of steps differ.
+    The values are `<kind>_lite0_<what>`, `..._lo` and `..._hi` with kind `frechet` or `kernel` and what
+    `views` (generated views to ground truth), `renders` (renderings to ground truth), `views_renders`
+    (generated views to renderings: what AlignCVC brings together); step = 1..K. Objects that a side lacks (failed ones)
+    are left out of both. Intervals are NaN for a single object. Raises UserError if an object has no truth
+    or the numbers of steps differ.
 
     Args:
         views, renders: features of generated views and of renderings, empty where a method has none.
         truth: by object, (V, D) at the rig's poses.
-        resamples: of the bootstrap.
-        root_seed: of its stream.
+        resamples, root_seed: of the bootstrap.
     """
     values: list[Value] = []
     both = views.keys() & renders.keys()
-    for what, first, second in (
-        ("views", views, None),
-        ("renders", renders, None),
-        ("views_renders", *({key: side[key] for key in both} for side in (views, renders))),
-    ):
+    generated, drawn = ({key: side[key] for key in both} for side in (views, renders))
+    sides: list[tuple[str, Sampled, Sampled | None]] = [
+        ("views", views, None), ("renders", renders, None), ("views_renders", generated, drawn),
+    ]  # fmt: skip
+    for what, first, second in sides:
         if not first:
             continue
         objects = sorted({name for name, _ in first})
@@ -148,20 +145,14 @@ def fid_family(
     """FID of one method's set, with its interval over objects: `fid`, `fid_lo`, `fid_hi`.
 
     Biased upward for few images (thousands are usual): compare it only between methods with the same number.
-    Without features (weights missing) the one value is NaN. Raises UserError if an object has no truth.
-
-    Args:
-        drawn: by (object, seed), `FidInception.embed` of the model at the scored views, (S, 2048).
-        truth: by object, of ground truth at the same views.
-        resamples: of the bootstrap.
-        root_seed: of its stream.
+    Without features (weights missing) the one value is NaN. drawn, truth: `FidInception.embed` of the model
+    and of ground truth at the scored views, (S, 2048). Otherwise as `distribution_family`.
     """
     if not drawn:
         return [Value("fid", math.nan)]
     objects = sorted({name for name, _ in drawn})
     counts = object_resamples(len(objects), resamples, root_seed)
-    shown = _set_of(truth, objects)
-    return list(_values("fid", frechet_with_interval(gather(drawn, objects), shown, counts)))
+    return _values("fid", frechet_with_interval(gather(drawn, objects), _set_of(truth, objects), counts))
 
 
 def floor_family(ring: Mapping[str, Tensor], rig: Sequence[int]) -> list[Value]:
@@ -171,23 +162,21 @@ def floor_family(ring: Mapping[str, Tensor], rig: Sequence[int]) -> list[Value]:
     a rig spacing on): distances below these say nothing about a method. They belong to the render set, not to
     a method. Nothing where the rig leaves no pose between its own.
     """
-    between = poses_between(len(next(iter(ring.values()))), rig)
-    if not between:
+    poses = poses_between(len(next(iter(ring.values()))), rig)
+    if not poses:
         return []
-    objects = sorted(ring)
-    one, other = (
-        _set_of({name: x[poses] for name, x in ring.items()}, objects) for poses in (list(rig), between)
-    )
-    whole = np.ones((1, len(objects)))
+    one, other = (_set_of({n: x[p] for n, x in ring.items()}, sorted(ring)) for p in (list(rig), poses))
+    distances = {"frechet": frechet_with_interval, "kernel": kernel_with_interval}
+    whole = np.ones((1, len(ring)))
     return [
-        Value("frechet_lite0_floor", frechet_with_interval(one, other, whole)[0]),
-        Value("kernel_lite0_floor", kernel_with_interval(one, other, whole)[0]),
+        Value(f"{kind}_lite0_floor", distance(one, other, whole)[0]) for kind, distance in distances.items()
     ]
 
 
-def _values(name: str, interval: Interval, step: int = FINAL_STEP) -> Iterator[Value]:
-    for end, value in zip(("", "_lo", "_hi"), interval, strict=True):
-        yield Value(f"{name}{end}", value, step=step)
+def _values(name: str, interval: Interval, step: int = FINAL_STEP) -> list[Value]:
+    return [
+        Value(name + end, value, step=step) for end, value in zip(("", "_lo", "_hi"), interval, strict=True)
+    ]
 
 
 def _set_of(truth: Mapping[str, Tensor], objects: Sequence[str]) -> FeatureSet:

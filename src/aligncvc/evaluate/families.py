@@ -113,8 +113,8 @@ def views_family(trial: Trial, networks: Networks, settings: Metrics) -> Iterato
 def epipolar_family(trial: Trial, settings: Tsed) -> Iterator[Value]:
     """`sed_px`, `sampson_px` (mean over pairs of medians), `tsed` (share of consistent pairs), `matches`.
 
-    SIFT finds none of the keypoints that two views a quarter turn apart share. So these are of generated views,
-    after each step, only where neighbours are at most 45 degrees apart; else of the model's renderings at the
+    SIFT finds no keypoints that two views a quarter turn apart share. So these are of generated views, after
+    each step, only where neighbours are at most 45 degrees apart; else of the model's renderings at the
     ring, as FINAL_STEP, which agree by construction as far as the model is opaque. Nothing without either.
     """
 
@@ -151,11 +151,10 @@ def geometry_family(trial: Trial, settings: Geometry, seed: int) -> Iterator[Val
     yield Value("watertight_truth", float(trial.surface.is_watertight))
     yield Value("watertight_model", float(surface is not None and surface.is_watertight))
     if surface is None:
-        nothing = np.zeros((1, 3))
-        names = surface_distances(nothing, nothing, settings.chamfer, settings.thresholds)
-        for rung in settings.alignment:
-            for name in (*names, "volume_iou", "alignment_residual"):
-                yield Value(f"{name}@{rung}", math.nan)
+        point = np.zeros((1, 3))
+        distances = surface_distances(point, point, settings.chamfer, settings.thresholds)
+        names = *distances, "volume_iou", "alignment_residual"
+        yield from (Value(f"{name}@{rung}", math.nan) for rung in settings.alignment for name in names)
         return
     predicted = sample_surface(surface, settings.points, seed, trial.object, "model")
     tree = cKDTree(truth)

@@ -81,7 +81,7 @@ class GroundTruth:
         model: Model | None,
         cost: Mapping[str, float],
     ) -> Trial:
-        """The truth of `posed`, which `load` returned, beside a method's result; arguments as `Trial` has them."""
+        """The truth of `posed`, which `load` returned, beside a result; arguments as `Trial` has them."""
         return Trial(
             object=posed.id,
             seed=seed,

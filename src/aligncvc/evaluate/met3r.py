@@ -1,8 +1,8 @@
 """`python -m aligncvc.evaluate.met3r`: MEt3R of generated views, with the user's own package, on a GPU.
 
-The package (github mohammadasim98/met3r) runs on MASt3R. Its weights are CC BY-NC-SA 4.0, so it is optional and
-asks for their acceptance by name; neither package nor weights come with this project. The package fetches its
-weights itself, unchecked by the ledger. What is measured: `aligncvc.metrics.met3r`.
+The package (github mohammadasim98/met3r) runs on MASt3R. Its weights are CC BY-NC-SA 4.0, so it is optional
+and asks for their acceptance by name; neither package nor weights come with this project. The package fetches
+its weights itself, unchecked by the ledger. What is measured: `aligncvc.metrics.met3r`.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def load_scorer(access: CheckpointAccess) -> Scorer:
 
 
 def met3r_family(trial: Trial, scorer: Scorer) -> Iterator[Value]:
-    """`met3r` of the last generated views: each pair's at the ring index of its first view, and their mean."""
+    """`met3r` of the last generated views: a pair's at the ring index of its first view, and their mean."""
     if trial.views is not None:
         pairs = neighbours(len(trial.rig))
         scores = met3r_scores(scorer, trial.views[-1], pairs)

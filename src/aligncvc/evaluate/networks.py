@@ -24,8 +24,8 @@ OPTIONAL = {"clip_s": "clip-vit-b32", "fid": "fid-inception"}
 class Networks:
     """None: not loaded, and its metrics have no value.
 
-    lpips: of the protocol's first net; lpips_vgg: where it names vgg as another. judge: the reconstructor behind
-    held-out and split-half scores. reasons: by metric of OPTIONAL, "n/a (weights missing): ...".
+    lpips: of the protocol's first net; lpips_vgg: where it names vgg as another. judge: the reconstructor
+    behind held-out and split-half scores. reasons: by metric of OPTIONAL, "n/a (weights missing): ...".
     """
 
     lpips: nn.Module | None = None

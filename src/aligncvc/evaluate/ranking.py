@@ -57,21 +57,17 @@ class Ranking:
     @property
     def cells(self) -> dict[str, str]:
         """Formatted, by column of the table."""
-
-        def number(value: float) -> str:
-            return "n/a" if math.isnan(value) else format(value, f".{self.metric.decimals + 1}f")
-
-        cells = {
+        numbers = {name: self.means.get(name, math.nan) for name in CONTROLS}
+        for gap in GAPS:
+            numbers |= dict(zip((gap, f"{gap}_lo", f"{gap}_hi"), getattr(self, gap), strict=True))
+        names = {
             "metric": self.metric.name,
             "family": self.metric.family,
             "discriminates": self.discriminates,
-            "objects": str(self.objects),
-            **{name: number(self.means.get(name, math.nan)) for name in CONTROLS},
         }
-        for gap in GAPS:
-            ends = zip(("", "_lo", "_hi"), getattr(self, gap), strict=True)
-            cells |= {f"{gap}{end}": number(value) for end, value in ends}
-        return cells
+        digits = f".{self.metric.decimals + 1}f"
+        formatted = {key: "n/a" if math.isnan(x) else format(x, digits) for key, x in numbers.items()}
+        return {**names, "objects": str(self.objects), **formatted}
 
 
 def rank_controls(records: Sequence[Record], seed: int) -> list[Ranking]:

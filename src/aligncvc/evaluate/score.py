@@ -1,4 +1,4 @@
-"""From trials to records: hand each to every family of metrics, count what failed, score the set as a whole."""
+"""From trials to records: hand each to every family of metrics, count what failed, score the whole set."""
 
 from __future__ import annotations
 
@@ -93,8 +93,8 @@ def sampled_method(manifest: SampleManifest, truth: GroundTruth) -> Method:
     if strangers := sorted(set(manifest.entries) - set(wanted)):
         name, seed = strangers[0]
         raise UserError(
-            f"{manifest.folder} holds samples that the protocol {truth.protocol.slug} does not ask for, such as "
-            f"{name} (seed {seed}); sample the method again with this configuration"
+            f"{manifest.folder} holds samples that the protocol {truth.protocol.slug} does not ask for, such "
+            f"as {name} (seed {seed}); sample the method again with this configuration"
         )
     entries = [Entry(name, seed, partial(_read_trial, manifest, truth, name, seed)) for name, seed in wanted]
     inputs = {"sample": sha256_file(manifest.folder / "manifest.json")}
@@ -116,13 +116,9 @@ def _read_trial(manifest: SampleManifest, truth: GroundTruth, name: str, seed: i
 
 
 def evaluate(method: Method, truth: GroundTruth, job: EvaluateJob, networks: Networks) -> Evaluation:
-    """Score every trial, then the set as a whole. Raises UserError if nothing could be scored.
+    """Score every trial, then the set as a whole; networks: `load_networks(job)`.
 
-    Args:
-        method: its trials.
-        truth: what they are measured against.
-        job: the protocol, and how much is measured along the steps.
-        networks: `load_networks(job)`.
+    Raises UserError if nothing could be scored.
     """
     assert networks.lite0 is not None
     features, unavailable = Features(networks.lite0, networks.fid), dict(networks.reasons)
@@ -161,7 +157,7 @@ def score_trials(
         )  # fmt: skip
         try:
             trial = entry.load()
-            row = replace(row, **{name: trial.cost.get(name, nan) for name in ("seconds", "peak_mb")})
+            row = replace(row, seconds=trial.cost.get("seconds", nan), peak_mb=trial.cost.get("peak_mb", nan))
             records += [*as_records(row, list(score(trial))), replace(row, value=0.0)]
         except Exception as error:  # whatever is wrong with one trial, the others are scored
             failures[f"{entry.object}/seed{entry.seed}"] = reason_of(error)
@@ -176,7 +172,7 @@ def reason_of(error: Exception) -> str:
     """One sentence about why a trial failed; what is no `UserError` is shown in full on standard error."""
     if isinstance(error, UserError):
         return str(error)
-    traceback.print_exception(error, file=sys.stderr)
+    traceback.print_exception(error)
     said = " ".join(str(error).split())
     return f"it broke with {type(error).__name__}{f' ({said})' if said else ''}; make the sample again"
 
@@ -185,16 +181,11 @@ def reason_of(error: Exception) -> str:
 def score_trial(trial: Trial, job: EvaluateJob, networks: Networks, drawn: Tensor | None) -> Iterator[Value]:
     """Every value of one trial; families leave out what it has not. drawn: `trial.draw_scored()`."""
     settings = job.protocol.metrics
+    compare, halves = image_metrics(networks, settings), settings.consistency.halves
     yield from (Value(name, value) for name, value in trial.cost.items())
     yield from image_family(trial, networks, settings, drawn)
     yield from views_family(trial, networks, settings)
-    yield from consistency_family(
-        trial,
-        image_metrics(networks, settings),
-        networks.judge,
-        settings.consistency.halves,
-        "four" if job.curves else "last",
-    )
+    yield from consistency_family(trial, compare, networks.judge, halves, "four" if job.curves else "last")
     yield from epipolar_family(trial, settings.consistency.tsed)
     yield from geometry_family(trial, settings.geometry, job.seed)
 
@@ -202,13 +193,15 @@ def score_trial(trial: Trial, job: EvaluateJob, networks: Networks, drawn: Tenso
 def without_value(trial: Trial) -> dict[str, str]:
     """By metric, why it has no value for images and rigs like this trial's ("n/a (...)")."""
     drawn_px, views, count = min(trial.truth.rgba.shape[-2:]), trial.views, len(trial.rig)
-    small, reasons = f"n/a (images below {LEAST_PX} px)", {}
+    small, reasons = f"n/a (images below {LEAST_PX} px)", dict[str, str]()
     if drawn_px < LEAST_PX:
         reasons |= dict.fromkeys(("lpips", "fg_lpips", "split_lpips", "dists"), small)
     if views is None:
         return reasons
     if min(drawn_px, *views.shape[-2:]) < LEAST_PX:
-        reasons |= dict.fromkeys((f"{kind}_lpips" for kind in ("views", "residual", "delta", "heldout")), small)
+        reasons |= dict.fromkeys(
+            (f"{kind}_lpips" for kind in ("views", "residual", "delta", "heldout")), small
+        )
     if count < LEAST_VIEWS:
         few = f"n/a (a rig of {count} views has no two halves; {LEAST_VIEWS} or more have)"
         reasons |= dict.fromkeys((*HELD_OUT, *SPLIT_HALF), few)
@@ -218,14 +211,13 @@ def without_value(trial: Trial) -> dict[str, str]:
 
 
 def _floor(truth: GroundTruth, features: Features) -> list[Value]:
-    """How far ground truth is from ground truth at other poses, of the objects and at the size that were scored."""
-    objects = [truth.load(name) for name in features.truth]
+    """How far ground truth is from itself at other poses, of the objects and at the size that were scored."""
     assert features.size is not None
-    ring = {
-        posed.id: embed_images(features.encoder, reduced(posed.views.on_white(), features.size))
-        for posed in objects
-    }
-    return floor_family(ring, objects[0].rig)
+    ring = {}
+    for name in features.truth:
+        posed = truth.load(name)
+        ring[name] = embed_images(features.encoder, reduced(posed.views.on_white(), features.size))
+    return floor_family(ring, posed.rig)
 
 
 def as_records(row: Record, values: Iterable[Value]) -> list[Record]:

@@ -32,7 +32,7 @@ class Model(Protocol):
 
 @dataclass(frozen=True)
 class GaussianModel:
-    """Unbatched 3D Gaussians. extracted: their surface as sampling wrote it, with cells of `voxel`, if it did."""
+    """Unbatched 3D Gaussians. extracted: their surface as sampling wrote it (cells of `voxel`), if it did."""
 
     gaussians: Gaussians
     voxel: float = VOXEL

@@ -1,4 +1,4 @@
-"""A trial, one object of one method and one seed: its truth beside what the method made of it, and values of it.
+"""A trial, one object of one method and one seed: its truth beside what the method made, and its values.
 
 Every family of metrics is a function `(Trial, ...) -> Iterable[Value]`; where trials are read from is none of
 its business.

@@ -1,4 +1,4 @@
-"""Epipolar consistency of posed images: SED, TSED (Yu et al. 2023, arXiv 2304.10700) and the Sampson distance.
+"""Epipolar consistency of posed images: SED, TSED (Yu et al. 2023, arXiv 2304.10700), Sampson distance.
 
 Keypoints that look alike in two views must lie on each other's epipolar lines, which the known cameras fix;
 how far off they are needs neither ground truth nor a model. SIFT finds few keypoints on small pictures of

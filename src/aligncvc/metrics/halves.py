@@ -1,4 +1,4 @@
-"""Two halves of a rig, each reconstructed on its own by the judge: what split-half and held-out scores compare."""
+"""Two halves of a rig, each reconstructed by the judge: what split-half and held-out scores compare."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LEAST_VIEWS = 4
 
 
 def split(views: int, halves: Halves) -> list[list[int]]:
-    """Members of two disjoint halves of a rig, of equal size or one apart; none for fewer than LEAST_VIEWS."""
+    """Members of two disjoint halves of a rig, equal in size or one apart; none below LEAST_VIEWS."""
     if views < LEAST_VIEWS:
         return []
     if halves == "even-odd":

@@ -1,4 +1,4 @@
-"""MEt3R (Asim et al., arXiv 2501.06336): 1 - cosine of image features that a pair's point maps bring together.
+"""MEt3R (Asim et al., arXiv 2501.06336): 1 - cosine of image features that point maps bring together.
 
 Choices that change numbers: the package scores one direction, here both orders are averaged; white background
 would count as agreement, so only the first image's foreground counts; neighbours of the closed rig are the

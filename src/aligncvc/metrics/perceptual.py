@@ -1,7 +1,7 @@
 """Image metrics that frozen networks make: LPIPS, DISTS, CLIP-S; images in [0, 1], never resized.
 
-Without a network, or below LEAST_PX a side, where the trunks see too few positions, every number is NaN: such a
-metric has no value, and nothing stands in for it.
+Without a network, or below LEAST_PX a side, where the trunks see too few positions, every number is NaN: such
+a metric has no value, and nothing stands in for it.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _lpips_maps(model: Any, images: Tensor, target: Tensor) -> list[Tensor]:
 
 @torch.no_grad()
 def dists(model: Dists | None, images: Tensor, target: Tensor) -> Tensor:
-    """DISTS, (B, 3, H, W) twice -> (B,), at the images' own size; the authors' script makes them 256 px first."""
+    """DISTS, (B, 3, H, W) twice -> (B,), at the images' own size; the authors' script makes them 256 px."""
     require_alike(images, target)
     if model is None or _too_small(images):
         return _no_values(images)

@@ -1,4 +1,4 @@
-"""Errors of images pixel by pixel: PSNR, its foreground form, mean absolute error. Training and tables share them.
+"""Errors of images pixel by pixel: PSNR, its foreground form, mean absolute error; for training and tables.
 
 Every function keeps the type of the numbers that it is given: tables hand it float64.
 """

@@ -1,8 +1,8 @@
 """Structural similarity (Wang et al. 2004) of images in [0, 1], data range 1, whole windows only.
 
 It agrees with scikit-image's `structural_similarity`: gaussian-11 with `gaussian_weights=True, sigma=1.5,
-use_sample_covariance=False`, uniform-7 with its defaults. torchmetrics 1.9 computes the map of gaussian-11 but
-also averages its border of 5 px, where the window sees mirrored pixels.
+use_sample_covariance=False`, uniform-7 with its defaults. torchmetrics 1.9 computes the map of gaussian-11
+but also averages its border of 5 px, where the window sees mirrored pixels.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def ssim(images: Tensor, target: Tensor, window: Window = "gaussian-11") -> Tens
 def ssim_scores(
     images: Tensor, target: Tensor, alpha: Tensor, window: Window = "gaussian-11"
 ) -> tuple[Tensor, Tensor]:
-    """`ssim`, and its mean over the positions whose centre is foreground (alpha (B, 1, H, W) > 0.5), two (B,).
+    """`ssim`, and its mean over positions whose centre is foreground (alpha (B, 1, H, W) > 0.5), two (B,).
 
     Windows at the silhouette still see background: it cannot be cut out without inventing pixels.
     """

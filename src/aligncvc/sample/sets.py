@@ -1,4 +1,4 @@
-"""A sample set on disk: one folder for each object and seed, then `manifest.json`, which says that it is whole."""
+"""A sample set on disk: a folder for each object and seed, then `manifest.json`, which says it is whole."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def write_set(
     voxel: float,
     max_failure_rate: float,
 ) -> None:
-    """Every object times every seed. An object that cannot be read is listed under "failed" and the others go on.
+    """Every object times every seed. One that cannot be read is listed under "failed" and the others go on.
 
     Args:
         out: folder of the set.
