@@ -105,8 +105,8 @@ def distribution_family(
 
     The values are `<kind>_lite0_<what>`, `..._lo` and `..._hi` with kind `frechet` or `kernel` and what
     `views` (generated views to ground truth), `renders` (renderings to ground truth), `views_renders`
-    (generated views to renderings: what AlignCVC brings together); step = 1..K. Objects that a side lacks (failed ones)
-    are left out of both. Intervals are NaN for a single object. Raises UserError if an object has no truth
+    (generated views to renderings: what AlignCVC brings together); step = 1..K. Objects that a side lacks (failed
+    ones) are left out of both. Intervals are NaN for a single object. Raises UserError if an object has no truth
     or the numbers of steps differ.
 
     Args:

@@ -23,7 +23,7 @@ from torch import Tensor
 from aligncvc.errors import UserError
 from aligncvc.evaluate.lint import require_clean
 from aligncvc.evaluate.poses import match_poses, read_cameras
-from aligncvc.evaluate.shapes import VOXEL, GaussianModel, GaussiansWithMesh, MeshModel, Model
+from aligncvc.evaluate.shapes import VOXEL, GaussianModel, MeshModel, Model
 from aligncvc.meshes import load_mesh
 from aligncvc.scene.gaussians import load_ply
 from aligncvc.scene.renderset import PosedObject
@@ -137,19 +137,17 @@ def _resized(images: Tensor, size: torch.Size, resize: str, folder: Path) -> Ten
 
 
 def _load_model(folder: Path, voxel: float) -> Model | None:
+    """The 3D result. Of Gaussians with a mesh beside them the former are drawn, the latter is their surface."""
     meshes = [folder / name for name in MESH_FILES if (folder / name).is_file()]
-    gaussians = None
-    if (folder / GAUSSIAN_FILE).is_file():
-        if is_gaussian_ply(folder / GAUSSIAN_FILE):
-            gaussians = GaussianModel(load_ply(folder / GAUSSIAN_FILE), voxel=voxel)
-        else:
-            meshes.append(folder / GAUSSIAN_FILE)
+    ply = folder / GAUSSIAN_FILE
+    splats = ply.is_file() and is_gaussian_ply(ply)
+    if ply.is_file() and not splats:
+        meshes.append(ply)
     if len(meshes) > 1:
         raise UserError(f"{folder} holds {' and '.join(m.name for m in meshes)}; leave one mesh")
-    surface = MeshModel(load_mesh(meshes[0])) if meshes else None
-    if gaussians is not None and surface is not None:
-        return GaussiansWithMesh(gaussians, surface)
-    return gaussians or surface
+    if splats:
+        return GaussianModel(load_ply(ply), voxel, *meshes)
+    return MeshModel(load_mesh(meshes[0])) if meshes else None
 
 
 def is_gaussian_ply(path: Path) -> bool:

@@ -32,11 +32,15 @@ class Model(Protocol):
 
 @dataclass(frozen=True)
 class GaussianModel:
-    """Unbatched 3D Gaussians. extracted: their surface as sampling wrote it (cells of `voxel`), if it did."""
+    """Unbatched 3D Gaussians.
+
+    surface: file of their surface, from sampling or as another method gives it; None extracts it here, with
+    cells of `voxel`.
+    """
 
     gaussians: Gaussians
     voxel: float = VOXEL
-    extracted: Path | None = None
+    surface: Path | None = None
 
     @torch.no_grad()
     def draw(self, cameras: Cameras, background: float) -> Rendering:
@@ -47,14 +51,14 @@ class GaussianModel:
         return Rendering(drawn.rgb.clamp(0, 1), drawn.alpha, depth)
 
     def mesh(self) -> trimesh.Trimesh | None:
-        """Surface of the Gaussians (`meshes.mesh_from_gaussians`), made once; None if nothing is opaque."""
+        """The surface, made once; None if there is none (`meshes.mesh_from_gaussians`: nothing is opaque)."""
         return self._mesh
 
     @cached_property
     def _mesh(self) -> trimesh.Trimesh | None:
-        if self.extracted is not None:
-            return load_mesh(self.extracted, colours=False)
-        return mesh_from_gaussians(self.gaussians, voxel=self.voxel)
+        if self.surface is None:
+            return mesh_from_gaussians(self.gaussians, voxel=self.voxel)
+        return MeshModel(load_mesh(self.surface, colours=False)).mesh()
 
 
 @dataclass(frozen=True)
@@ -70,17 +74,3 @@ class MeshModel:
     def mesh(self) -> trimesh.Trimesh | None:
         """The mesh itself; None if it has no faces."""
         return self.surface if len(self.surface.faces) else None
-
-
-@dataclass(frozen=True)
-class GaussiansWithMesh:
-    """A method that gives both: its Gaussians are drawn, and its own mesh is its surface."""
-
-    gaussians: Model
-    surface: Model
-
-    def draw(self, cameras: Cameras, background: float) -> Rendering:
-        return self.gaussians.draw(cameras, background)
-
-    def mesh(self) -> trimesh.Trimesh | None:
-        return self.surface.mesh()
