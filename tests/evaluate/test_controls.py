@@ -214,7 +214,7 @@ def test_an_object_that_cannot_be_read_is_listed_and_the_others_go_on(
     found = read_manifest(tmp_path / "out")
     assert {name for name, _ in found.entries} == {"a", "b"} and "cameras.json" in found.failed["c"]
     assert "c is left out" in capsys.readouterr().err
-    with pytest.raises(UserError, match=r"1 of 3 objects of .* cannot be read"):
+    with pytest.raises(UserError, match=r"1 of 3 objects of .* failed, more than"):
         control_set(job_of("gt", max_failure_rate=0.0), manifest, tmp_path / "none")
     assert not (tmp_path / "none/manifest.json").exists()
 

@@ -420,7 +420,7 @@ def test_a_fault_of_any_kind_fails_its_trial_alone(
     assert world.run(monkeypatch) == 0
     assert [(r.metric, r.value) for r in read_records(world.out) if r.object == "cone"] == [("failed", 1.0)]
     assert world.value("psnr") == before and world.value("failed") == 0
-    reason = "failed: cone/seed0: it broke with ZeroDivisionError (a fault of the program)"
+    reason = "failed: cone/seed0: it could not be handled (ZeroDivisionError: a fault of the program, in "
     assert reason in capsys.readouterr().err
 
 

@@ -65,16 +65,23 @@ class Features:
         given = {"views": trial.views, "renders": trial.renders, "truth": trial.rig_truth}
         there = {side: images for side, images in given.items() if images is not None}
         alike = dict(zip(there, at_common_size(*there.values()), strict=True))
-        self.size = alike["truth"].shape[-2], alike["truth"].shape[-1]
-        if name not in self.truth:
-            self.truth[name] = embed_images(self.encoder, alike["truth"])
-        for side, features in (("views", self.views), ("renders", self.renders)):
-            if side in alike:
-                features[key] = embed_images(self.encoder, alike[side])
+        # embedded first and kept afterwards, so that a trial which fails half-way leaves nothing behind
+        found = {
+            side: embed_images(self.encoder, images)
+            for side, images in alike.items()
+            if side != "truth" or name not in self.truth
+        }
         if self.fid is not None and drawn is not None:
-            self.fid_drawn[key] = self.fid.embed(drawn)
+            fid = self.fid.embed(drawn)
             if name not in self.fid_truth:
                 self.fid_truth[name] = self.fid.embed(trial.scored_truth)
+            self.fid_drawn[key] = fid
+        self.size = alike["truth"].shape[-2], alike["truth"].shape[-1]
+        if "truth" in found:
+            self.truth[name] = found["truth"]
+        for side, kept in (("views", self.views), ("renders", self.renders)):
+            if side in found:
+                kept[key] = found[side]
 
     def values(self, seed: int) -> list[Value]:
         """The set's distances with their intervals; seed: of the bootstrap."""
@@ -105,9 +112,9 @@ def distribution_family(
 
     The values are `<kind>_lite0_<what>`, `..._lo` and `..._hi` with kind `frechet` or `kernel` and what
     `views` (generated views to ground truth), `renders` (renderings to ground truth), `views_renders`
-    (generated views to renderings: what AlignCVC brings together); step = 1..K. Objects that a side lacks (failed
-    ones) are left out of both. Intervals are NaN for a single object. Raises UserError if an object has no truth
-    or the numbers of steps differ.
+    (generated views to renderings: what AlignCVC brings together); step = 1..K. Objects that a side lacks
+    (failed ones) are left out of both. Intervals are NaN for a single object. Raises UserError if an object
+    has no truth or the numbers of steps differ.
 
     Args:
         views, renders: features of generated views and of renderings, empty where a method has none.

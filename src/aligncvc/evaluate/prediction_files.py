@@ -25,9 +25,10 @@ from aligncvc.evaluate.lint import require_clean
 from aligncvc.evaluate.poses import match_poses, read_cameras
 from aligncvc.evaluate.shapes import VOXEL, GaussianModel, MeshModel, Model
 from aligncvc.meshes import load_mesh
-from aligncvc.scene.gaussians import load_ply
+from aligncvc.scene.gaussians import load_harmonics, load_ply
 from aligncvc.scene.renderset import PosedObject
 from aligncvc.scene.views import composite, load_png
+from aligncvc.viewer.ply import require_raw
 
 IMAGE_NAME = re.compile(r"\d{3,}\.png")
 MESH_FILES, GAUSSIAN_FILE = ("mesh.glb", "mesh.obj", "mesh.ply"), "model.ply"
@@ -137,7 +138,7 @@ def _resized(images: Tensor, size: torch.Size, resize: str, folder: Path) -> Ten
 
 
 def _load_model(folder: Path, voxel: float) -> Model | None:
-    """The 3D result. Of Gaussians with a mesh beside them the former are drawn, the latter is their surface."""
+    """The 3D result. Gaussians with a mesh beside them are drawn, and the mesh is their surface."""
     meshes = [folder / name for name in MESH_FILES if (folder / name).is_file()]
     ply = folder / GAUSSIAN_FILE
     splats = ply.is_file() and is_gaussian_ply(ply)
@@ -146,7 +147,8 @@ def _load_model(folder: Path, voxel: float) -> Model | None:
     if len(meshes) > 1:
         raise UserError(f"{folder} holds {' and '.join(m.name for m in meshes)}; leave one mesh")
     if splats:
-        return GaussianModel(load_ply(ply), voxel, *meshes)
+        require_raw(ply)
+        return GaussianModel(load_ply(ply), voxel, next(iter(meshes), None), load_harmonics(ply))
     return MeshModel(load_mesh(meshes[0])) if meshes else None
 
 

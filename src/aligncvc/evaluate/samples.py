@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 
 from aligncvc.errors import UserError
-from aligncvc.models.specs import Rig
 from aligncvc.scene.cameras import relative_c2w
 from aligncvc.scene.gaussians import Gaussians, load_ply
 from aligncvc.scene.renderset import PosedObject
+from aligncvc.scene.rigs import Rig
 from aligncvc.scene.views import Views
 from aligncvc.splat import rasterise
+from aligncvc.viewer.ply import require_raw
 
 COST = ("network_calls", "seconds", "peak_mb")
 
@@ -102,6 +103,7 @@ def read_gaussians(path: Path) -> Gaussians:
     """model.ply. Raises UserError if it is missing or cannot be drawn."""
     if not path.is_file():
         raise UserError(f"{path} is missing; sample the object again")
+    require_raw(path)
     try:
         return load_ply(path)
     except (ValueError, IndexError, StopIteration) as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor
 
 from aligncvc.config.jobs.evaluate import EvaluateJob
-from aligncvc.errors import UserError
+from aligncvc.errors import UserError, reason_of
 from aligncvc.evaluate.catalogue import SET_OBJECT
 from aligncvc.evaluate.consistency import HELD_OUT, SPLIT_HALF, consistency_family, image_metrics
 from aligncvc.evaluate.distribution import Features, embed_images, floor_family
@@ -37,7 +36,7 @@ TRUTH = "control:gt"
 
 @dataclass(frozen=True)
 class Entry:
-    """One (object, seed) to score. load raises UserError with the reason if it cannot be."""
+    """One (object, seed) to score. load raises UserError with the reason, or anything, if it cannot be."""
 
     object: str
     seed: int
@@ -166,15 +165,6 @@ def score_trials(
         reason = next(iter(failures.values()), "there is no entry")
         raise UserError(f"nothing of {method.name} could be scored; the first reason: {reason}")
     return records, failures
-
-
-def reason_of(error: Exception) -> str:
-    """One sentence about why a trial failed; what is no `UserError` is shown in full on standard error."""
-    if isinstance(error, UserError):
-        return str(error)
-    traceback.print_exception(error)
-    said = " ".join(str(error).split())
-    return f"it broke with {type(error).__name__}{f' ({said})' if said else ''}; make the sample again"
 
 
 @torch.no_grad()

@@ -21,6 +21,7 @@ import numpy as np
 
 from aligncvc.render import blender_scene
 from aligncvc.render.bproc_adapter import run_child
+from aligncvc.render.workers import kept_in
 
 
 def plain_scene(job: dict[str, Any]) -> None:
@@ -146,7 +147,7 @@ def _once(module: str, job: dict[str, Any]) -> dict[str, float]:
         began = time.perf_counter()
         done = subprocess.run(
             [sys.executable, "-m", module, str(folder / "job.json")], capture_output=True, text=True,
-            env={**os.environ, "PYTHONPATH": source, "TMPDIR": str(folder / "tmp")},
+            env={**os.environ, **kept_in(folder / "tmp"), "PYTHONPATH": source},
         )  # fmt: skip
         seconds = time.perf_counter() - began
         lines = (folder / "progress").read_text().splitlines() if (folder / "progress").exists() else []

@@ -25,9 +25,10 @@ from torch import Tensor, nn
 from aligncvc.config.jobs.sample import ControlJob
 from aligncvc.errors import UserError
 from aligncvc.loop.cost import Stopwatch
+from aligncvc.loop.unroll import Sampled
 from aligncvc.memory import PeakMemory
 from aligncvc.models.pair import load_reconstructor
-from aligncvc.sample.sets import Cost, Sampled, write_set
+from aligncvc.sample.sets import Cost, Origin, write_set
 from aligncvc.scene.cameras import Cameras
 from aligncvc.scene.renderset import PosedObject, RenderSet, batched
 from aligncvc.scene.views import composite, reduced
@@ -138,41 +139,30 @@ def control_set(job: ControlJob, manifest: Path, out: Path) -> None:
     """Every object of the manifest times every seed, in the layout of `python -m aligncvc.sample`.
 
     Views have the generators' size if that is smaller than the renders', so that controls and methods are
-    scored alike. An object that cannot be read is listed under "failed" and the others go on. Raises
-    UserError for missing weights, or more failures than the job allows.
+    scored alike. Raises UserError for missing weights, and as `write_set` does.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    renders = RenderSet(manifest, job.size_px)
+    renders, side = RenderSet(manifest, job.size_px), min(job.views_px, job.size_px)
     objects: dict[str, PosedObject] = {}
     for name in renders.ids:
-        with suppress(UserError):  # said by `write_set`
+        with suppress(Exception):  # `write_set` says what is wrong with it
             objects[name] = renders.load(name)
     judge = load_reconstructor(job.judge, job.seed, job.checkpoints).to(device)
-    side = min(job.views_px, job.size_px)
 
-    def make(posed: PosedObject, seed: int) -> tuple[Sampled, Cost]:
-        views = CONTROLS[job.control](posed.id, objects, job.seed, seed)
+    def through(views: Tensor, posed: PosedObject) -> tuple[Sampled, Cost]:
         return reconstruct(judge, reduced(views, (side, side)).to(device), posed.rig_from(0)[1].to(device))
 
-    for posed in list(objects.values())[:1]:
-        images, cameras = posed.rig_from(0)
-        reconstruct(
-            judge, reduced(images, (side, side)).to(device), cameras.to(device)
-        )  # warm-up, thrown away
-    write_set(
-        out,
-        renders,
-        job.seeds,
-        make,
-        facts={"pair": CONTROL, "method": f"{CONTROL}:{job.control}", "rig": _rig(objects)},
-        voxel=job.voxel,
-        max_failure_rate=job.max_failure_rate,
+    def make(posed: PosedObject, seed: int) -> tuple[Sampled, Cost]:
+        return through(CONTROLS[job.control](posed.id, objects, job.seed, seed), posed)
+
+    rigs = [{"azimuths_deg": azimuths_deg(posed), "elevation_deg": None} for posed in objects.values()]
+    origin = Origin(
+        CONTROL, f"{CONTROL}:{job.control}", 1, rig and {"azimuths_deg": rig, "elevation_deg": None}
     )
+    write_set(job, origin, renders, out, make, warm_up=lambda posed, _: through(posed.rig_from(0)[0], posed))
 
 
-def _rig(objects: Mapping[str, PosedObject]) -> dict[str, object] | None:
-    """The rig that the renders name, as `models.specs.Rig` has it."""
-    for posed in objects.values():
-        turns = [(i - posed.rig[0]) % len(posed.views) for i in posed.rig]
-        return {"azimuths_deg": [360 * turn / len(posed.views) for turn in turns], "elevation_deg": None}
-    return None
+def azimuths_deg(posed: PosedObject) -> list[float]:
+    """Where the views of the object's rig stand, counted from the input view."""
+    ring = len(posed.views)
+    return [360 * ((i - posed.rig[0]) % ring) / ring for i in posed.rig]

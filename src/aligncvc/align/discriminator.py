@@ -1,4 +1,4 @@
-"""Hard alignment: a GAN whose trainable heads read a frozen multi-level image encoder.
+"""Hard alignment: a GAN whose discriminator has trainable heads on a frozen multi-level image encoder.
 
 After vision-aided GAN (Kumari et al., 2022) and projected GANs (Sauer et al., 2021): one spectrally
 normalised head a level, a sigmoid loss at every level, smoothed labels, differentiable augmentation. The
@@ -16,7 +16,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from aligncvc.config.alignment import Adversarial
+from aligncvc.models.encoders.clip import load_clip
+from aligncvc.models.encoders.clip_levels import ClipLevels
 from aligncvc.models.encoders.levels import Level, LevelEncoder
+from aligncvc.models.encoders.lite0 import load_lite0
+from aligncvc.models.specs import CheckpointAccess
 from aligncvc.streams import stream_seed
 
 
@@ -117,13 +122,23 @@ class Discriminator(nn.Module):
         maps = self.encoder.features(images)
         return [unit_rms(maps[level]) for level in self.levels]
 
-    def judge(self, features: Sequence[Tensor]) -> list[Tensor]:
+    def logits(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Features of each level -> logits (N, 1, h_l, w_l)."""
         return [head(f) for head, f in zip(self.heads, features, strict=True)]
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """(N, 3, H, W) in [0, 1] -> logits (N, 1, h_l, w_l) for each level l."""
-        return self.judge(self.features(images))
+        return self.logits(self.features(images))
+
+
+def load_discriminator(settings: Adversarial, seed: int, access: CheckpointAccess) -> Discriminator:
+    """On the CPU, its heads new from the root seed; on Lite0 (bundled) or CLIP ViT-B/32 (from the ledger).
+
+    Raises UserError if the encoder's weights are missing or wrong.
+    """
+    lite0 = settings.encoder == "lite0"
+    encoder = load_lite0(access) if lite0 else ClipLevels(load_clip(access=access))
+    return Discriminator(encoder, settings.hidden, seed, levels=settings.levels)
 
 
 def build_head(level: Level, hidden: int) -> nn.Sequential:
@@ -169,7 +184,7 @@ def generator_loss(
 
 
 @dataclass(frozen=True)
-class Judged:
+class HeadsLoss:
     """The heads' loss, and the mean logit over levels and positions of real and of fake images."""
 
     loss: Tensor
@@ -184,7 +199,7 @@ def discriminator_loss(
     target: float,
     augmentation: Augmentation | None,
     r1: float = 0.0,
-) -> Judged:
+) -> HeadsLoss:
     """Loss of the heads: reals towards the smoothed label, detached fakes towards 0 (halved sum).
 
     reals and fakes: (B, V, 3, H, W) at the same cameras; both see the same augmentation. r1 weighs the
@@ -198,13 +213,13 @@ def discriminator_loss(
         features = discriminator.features(torch.cat([real, fake]))
     if r1:
         features = [f.requires_grad_(True) for f in features]
-    logits = discriminator.judge(features)
+    logits = discriminator.logits(features)
     count = len(real)
     on_real, on_fake = [x[:count] for x in logits], [x[count:] for x in logits]
     loss = 0.5 * (multilevel_bce(on_real, target) + multilevel_bce(on_fake, 0.0))
     if r1:
         loss = loss + r1 * r1_penalty(on_real, features, count)
-    return Judged(loss, _mean_logit(on_real), _mean_logit(on_fake))
+    return HeadsLoss(loss, _mean_logit(on_real), _mean_logit(on_fake))
 
 
 def r1_penalty(logits: Sequence[Tensor], features: Sequence[Tensor], count: int) -> Tensor:
