@@ -383,7 +383,7 @@ def test_one_seed_of_a_protocol_of_several_is_complete(posed: PosedObject, tmp_p
 
 
 def test_a_model_made_for_viewers_is_refused(posed: PosedObject, tmp_path: Path) -> None:
-    save_viewer_ply(tmp_path / "model.ply", cloud("ball"), Config().render)
+    save_viewer_ply(tmp_path / "model.ply", cloud("ball"), 64, Config().render)
     with pytest.raises(UserError, match=r"model\.ply was written for viewers .* with --raw"):
         load_prediction(tmp_path, posed)
     with pytest.raises(UserError, match="written for viewers"):

@@ -16,6 +16,7 @@ import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -155,10 +156,10 @@ def control_set(job: ControlJob, manifest: Path, out: Path) -> None:
     def make(posed: PosedObject, seed: int) -> tuple[Sampled, Cost]:
         return through(CONTROLS[job.control](posed.id, objects, job.seed, seed), posed)
 
-    rigs = [{"azimuths_deg": azimuths_deg(posed), "elevation_deg": None} for posed in objects.values()]
-    origin = Origin(
-        CONTROL, f"{CONTROL}:{job.control}", 1, rig and {"azimuths_deg": rig, "elevation_deg": None}
-    )
+    rigs: list[dict[str, Any]] = [
+        {"azimuths_deg": azimuths_deg(posed), "elevation_deg": None} for posed in objects.values()
+    ]
+    origin = Origin(CONTROL, f"{CONTROL}:{job.control}", 1, next(iter(rigs), None))
     write_set(job, origin, renders, out, make, warm_up=lambda posed, _: through(posed.rig_from(0)[0], posed))
 
 
