@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from aligncvc.evaluate.subject import Subject, Value
+from aligncvc.evaluate.tools import Tools, load_tools
 
 from aligncvc.bench.evaluation import (
     DEMO_GOAL_SECONDS,
@@ -24,8 +26,6 @@ from aligncvc.bench.evaluation import (
 from aligncvc.config.protocols import load_protocol
 from aligncvc.config.sections import load_config
 from aligncvc.evaluate.lint import lint_views
-from aligncvc.evaluate.subject import Subject, Value
-from aligncvc.evaluate.tools import Tools, load_tools
 from aligncvc.metrics.psnr import psnr
 
 

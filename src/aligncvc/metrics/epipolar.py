@@ -1,24 +1,20 @@
-"""Epipolar consistency: SED and TSED (Yu et al. 2023, arXiv 2304.10700) of posed images.
+"""Epipolar consistency of posed images: SED, TSED (Yu et al. 2023, arXiv 2304.10700), Sampson distance.
 
 Keypoints that look alike in two views must lie on each other's epipolar lines, which the known cameras fix;
 how far off they are needs neither ground truth nor a model. SIFT finds few keypoints on small pictures of
-furniture, and none that two views a quarter turn apart share. So generated views are measured only where
-neighbours are at most 45 degrees apart; else renderings of the model at the ring's poses are, which agree by
-construction as far as the model is opaque. The number of matches stands beside it, and the controls say
-whether it means anything.
+furniture, so images are enlarged first and the number of matches stands beside the distances.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
-from aligncvc.evaluate.subject import Subject, Value
 from aligncvc.scene.cameras import Cameras
 
 RATIO = 0.8
@@ -27,26 +23,14 @@ CONTRAST_THRESHOLD, EDGE_THRESHOLD = 0.02, 30
 """SIFT's; the edge threshold is that of the paper's code, the contrast is halved for smooth objects."""
 MOST_KEYPOINTS = 300
 """An image's strongest keypoints that are kept."""
-DENSE_RIG = 8
-"""A rig with so many views has neighbours at most 45 degrees apart."""
 WHITE = 0.98
 """Generated views have no alpha: a pixel with a channel below this shows the object."""
 
-
-@dataclass(frozen=True)
-class EpipolarTools:
-    """A pair is consistent with at least min_matches (T_m) matches and a median SED below max_px (T_e).
-
-    px are those of an image of image_px: images of another size are brought to it before SIFT.
-    """
-
-    min_matches: int = 10
-    max_px: float = 2.0
-    image_px: int = 256
+Keypoints = tuple[np.ndarray, np.ndarray]
+"""Pixel positions (n, 2), centres at half-integers, and descriptors (n, 128)."""
 
 
-@dataclass(frozen=True)
-class PairScore:
+class PairScore(NamedTuple):
     """One pair of views: matches, and the medians of SED and Sampson distance in px (NaN without)."""
 
     matches: int
@@ -54,65 +38,49 @@ class PairScore:
     sampson_px: float
 
 
-def epipolar_family(subject: Subject, tools: EpipolarTools) -> Iterator[Value]:
-    """`sed_px`, `sampson_px` (mean over pairs of medians), `tsed` (share of consistent pairs), `matches`.
+def ring_summary(scores: Sequence[PairScore], min_matches: int, max_px: float) -> dict[str, float]:
+    """Over all pairs: means of the medians, `tsed` (share of consistent pairs) and mean number of matches.
 
-    Of generated views after each step where the rig is dense; else of the model's renderings at the ring,
-    as FINAL_STEP. Pairs are neighbours of the closed ring. Nothing without either.
+    A pair is consistent with at least min_matches (T_m) matches and a median SED below max_px (T_e); one
+    without matches is inconsistent and has no distance.
     """
-    if subject.views is not None and len(subject.rig) >= DENSE_RIG:
-        cameras = subject.truth.cameras[subject.rig].resized(*reversed(subject.views.shape[-2:]))
-        for step, views in enumerate(subject.views, start=1):
-            seen = (views.min(1, keepdim=True).values < WHITE).to(views.dtype)
-            scores = ring_scores(torch.cat([views, seen], 1), cameras, tools)
-            yield from (replace(value, step=step) for value in summarise(scores, tools))
-    elif subject.model is not None:
-        with torch.no_grad():
-            drawing = subject.model.draw(subject.truth.cameras, 1.0)
-        rgba = torch.cat([drawing.rgb.clamp(0, 1), drawing.alpha.clamp(0, 1)], 1)
-        yield from summarise(ring_scores(rgba, subject.truth.cameras, tools), tools)
-
-
-def summarise(scores: Sequence[PairScore], tools: EpipolarTools) -> Iterator[Value]:
-    """The pairs' numbers as the family's values; a pair without matches is inconsistent, without distance."""
-    sed = np.array([s.sed_px for s in scores])
-    sampson = np.array([s.sampson_px for s in scores])
-    matches = np.array([s.matches for s in scores])
+    matches, sed, sampson = np.array(scores, float).T
     with np.errstate(invalid="ignore"):
-        consistent = (matches >= tools.min_matches) & (sed < tools.max_px)
+        consistent = (matches >= min_matches) & (sed < max_px)
     known = ~np.isnan(sed)
-    yield Value("sed_px", float(sed[known].mean()) if known.any() else float("nan"))
-    yield Value("sampson_px", float(sampson[known].mean()) if known.any() else float("nan"))
-    yield Value("tsed", float(consistent.mean()))
-    yield Value("matches", float(matches.mean()))
+    distances = {"sed_px": sed, "sampson_px": sampson}
+    return {
+        name: float(x[known].mean()) if known.any() else float("nan") for name, x in distances.items()
+    } | {
+        "tsed": float(consistent.mean()),
+        "matches": float(matches.mean()),
+    }
 
 
-def ring_scores(rgba: Tensor, cameras: Cameras, tools: EpipolarTools) -> list[PairScore]:
-    """Neighbouring pairs of a closed ring. rgba: (V, 4, H, W), colours on white; alpha masks keypoints."""
-    factor = tools.image_px / rgba.shape[-1]
+def ring_scores(rgba: Tensor, cameras: Cameras, image_px: int) -> list[PairScore]:
+    """Neighbouring pairs of a closed ring, each view with the next.
+
+    Args:
+        rgba: (V, 4, H, W), colours on white; alpha masks keypoints.
+        cameras: (V, 4, 4), of that size.
+        image_px: width that images are brought to before SIFT; distances are in its pixels.
+    """
+    factor = image_px / rgba.shape[-1]
     features = [keypoints(image, factor) for image in rgba]
     big = cameras.resized(round(cameras.width * factor), round(cameras.height * factor))
-    count = len(features)
     scores = []
-    for i in range(count):
-        j = (i + 1) % count
+    for i, j in zip(range(len(features)), [*range(1, len(features)), 0], strict=True):
         p, q = match(features[i], features[j])
         matrix = fundamental(big, i, j)
-        if len(p):
-            scores.append(
-                PairScore(
-                    len(p),
-                    float(np.median(symmetric_epipolar_distance(p, q, matrix))),
-                    float(np.median(sampson_distance(p, q, matrix))),
-                )
-            )
-        else:
-            scores.append(PairScore(0, float("nan"), float("nan")))
+        distances = [f(p, q, matrix) for f in (symmetric_epipolar_distance, sampson_distance)]
+        medians = [float(np.median(x)) if len(p) else float("nan") for x in distances]
+        scores.append(PairScore(len(p), *medians))
     return scores
 
 
-Keypoints = tuple[np.ndarray, np.ndarray]
-"""Pixel positions (n, 2), centres at half-integers, and descriptors (n, 128)."""
+def shown(views: Tensor) -> Tensor:
+    """(V, 3, H, W) on white -> (V, 1, H, W): 1 where a view shows the object, else 0."""
+    return (views.amin(1, keepdim=True) < WHITE).to(views.dtype)
 
 
 def keypoints(rgba: Tensor, factor: float) -> Keypoints:
@@ -161,17 +129,17 @@ def fundamental(cameras: Cameras, i: int, j: int) -> np.ndarray:
 
 def symmetric_epipolar_distance(p: np.ndarray, q: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """SED (n,) in px: mean of the distances of q to the line of p and of p to the line of q. p, q: (n, 2)."""
-    p, q = _homogeneous(p), _homogeneous(q)
-    error, in_q, in_p = np.abs(np.einsum("ni,ij,nj->n", q, matrix, p)), p @ matrix.T, q @ matrix
+    error, in_q, in_p = _lines(p, q, matrix)
     return error * (1 / np.hypot(in_q[:, 0], in_q[:, 1]) + 1 / np.hypot(in_p[:, 0], in_p[:, 1])) / 2
 
 
 def sampson_distance(p: np.ndarray, q: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """First-order distance (n,) in px of a match to the nearest pair of points that fits exactly."""
-    p, q = _homogeneous(p), _homogeneous(q)
-    error, in_q, in_p = np.abs(np.einsum("ni,ij,nj->n", q, matrix, p)), p @ matrix.T, q @ matrix
+    error, in_q, in_p = _lines(p, q, matrix)
     return error / np.sqrt((in_q[:, :2] ** 2).sum(1) + (in_p[:, :2] ** 2).sum(1))
 
 
-def _homogeneous(points: np.ndarray) -> np.ndarray:
-    return np.concatenate([points, np.ones((len(points), 1))], 1)
+def _lines(p: np.ndarray, q: np.ndarray, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """|q^T F p| (n,), and the epipolar lines (n, 3) of p in the second view and of q in the first."""
+    p, q = (np.concatenate([x, np.ones((len(x), 1))], 1) for x in (p, q))
+    return np.abs(np.einsum("ni,ij,nj->n", q, matrix, p)), p @ matrix.T, q @ matrix

@@ -12,20 +12,9 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
 from aligncvc.errors import UserError
-from aligncvc.metrics.image import (
-    dists_metric,
-    foreground_psnr,
-    foreground_ssim,
-    lpips_metric,
-    lpips_scores,
-    mae,
-    pooled_psnr,
-    psnr,
-    ssim,
-    ssim_map,
-    ssim_scores,
-)
-from aligncvc.metrics.psnr import PSNR_CAP_DB
+from aligncvc.metrics.perceptual import LEAST_PX, dists, lpips, lpips_scores
+from aligncvc.metrics.psnr import PSNR_CAP_DB, foreground_psnr, mae, pooled_psnr, psnr
+from aligncvc.metrics.ssim import ssim, ssim_map, ssim_scores
 from aligncvc.models.encoders.dists import load_dists
 from aligncvc.models.encoders.lpips import load_lpips
 
@@ -90,8 +79,8 @@ def test_identical_images() -> None:
     assert float(psnr(image, image)) == PSNR_CAP_DB
     assert float(ssim(image, image)) == pytest.approx(1, abs=1e-12)
     assert float(ssim(image, image, "uniform-7")) == pytest.approx(1, abs=1e-12)
-    assert float(dists_metric(load_dists())(image, image)) == pytest.approx(0, abs=1e-6)
-    assert float(lpips_metric(load_lpips("alex"))(image, image)) == 0
+    assert float(dists(load_dists(), image, image)) == pytest.approx(0, abs=1e-6)
+    assert float(lpips(load_lpips("alex"), image, image)) == 0
 
 
 def test_ssim_of_constant_images_is_the_luminance_term() -> None:
@@ -114,7 +103,8 @@ def test_foreground_psnr_ignores_the_background_and_is_not_diluted() -> None:
 def test_psnr_and_ssim_agree_with_scikit_image(pair: tuple[Tensor, Tensor]) -> None:
     images, target = numpy_images(pair[0]), numpy_images(pair[1])
     expected = [peak_signal_noise_ratio(t, i, data_range=1) for i, t in zip(images, target, strict=True)]
-    assert psnr(*pair).tolist() == pytest.approx(expected, abs=1e-9)
+    exact = [images.double() for images in pair]
+    assert psnr(*exact).tolist() == pytest.approx(expected, abs=1e-9)
     expected = [
         structural_similarity(
             i, t, data_range=1, channel_axis=2, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
@@ -138,7 +128,7 @@ def test_foreground_ssim_is_the_map_of_scikit_image_where_the_centre_is_foregrou
         ("gaussian-11", 5, {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}),
         ("uniform-7", 3, {}),
     ):
-        found = foreground_ssim(*pair, alpha, window)  # type: ignore[arg-type]
+        found = ssim_scores(*pair, alpha, window)[1]  # type: ignore[arg-type]
         for k, (image, target) in enumerate(zip(*(numpy_images(side[:2]) for side in pair), strict=True)):
             full = structural_similarity(image, target, data_range=1, channel_axis=2, full=True, **settings)[
                 1
@@ -148,10 +138,9 @@ def test_foreground_ssim_is_the_map_of_scikit_image_where_the_centre_is_foregrou
             here = inside & (alpha[k, 0].numpy() > 0.5)
             assert float(found[k]) == pytest.approx(float(full.mean(2)[here].mean()), abs=1e-9)
         assert math.isnan(float(found[2]))
-    whole = foreground_ssim(*pair, torch.ones(3, 1, 96, 80))
+    whole = ssim_scores(*pair, torch.ones(3, 1, 96, 80))[1]
     assert whole.tolist() == pytest.approx(ssim(*pair).tolist(), abs=1e-12)
-    both = ssim_scores(*pair, alpha)
-    assert torch.equal(both[0], ssim(*pair)) and torch.equal(both[1][:2], foreground_ssim(*pair, alpha)[:2])
+    assert torch.equal(ssim_scores(*pair, alpha)[0], ssim(*pair))
 
 
 def test_ssim_window_moves_the_number_and_others_are_refused(pair: tuple[Tensor, Tensor]) -> None:
@@ -178,7 +167,7 @@ def test_ssim_and_psnr_agree_with_torchmetrics(pair: tuple[Tensor, Tensor]) -> N
 def test_lpips_is_fed_minus_one_to_one_in_batches(pair: tuple[Tensor, Tensor]) -> None:
     model = load_lpips("alex")
     a, b = (images.repeat(12, 1, 1, 1) for images in pair)  # 36 images: more than one batch
-    found = lpips_metric(model)(a, b)
+    found = lpips(model, a, b)
     assert found.shape == (36,)
     one = [float(model(x[None] * 2 - 1, y[None] * 2 - 1)) for x, y in zip(*pair, strict=True)]
     assert found.tolist() == pytest.approx(one * 12, abs=1e-5)
@@ -214,20 +203,20 @@ def test_foreground_scores_do_not_see_a_far_background() -> None:
     whole, foreground = lpips_scores(load_lpips("alex"), images, target, alpha)
     assert float(whole) > 0.01 and float(foreground) < 0.02 * float(whole)
     assert float(foreground_psnr(images, target, alpha)) == PSNR_CAP_DB > float(psnr(images, target))
-    assert float(foreground_ssim(images, target, alpha)) == pytest.approx(1)
+    assert float(ssim_scores(images, target, alpha)[1]) == pytest.approx(1)
     assert float(ssim(images, target)) < 0.99
 
 
 def test_scores_do_not_depend_on_the_order_of_views(pair: tuple[Tensor, Tensor]) -> None:
     order = [2, 0, 1]
     alpha = (torch.rand(3, 1, 96, 80, generator=torch.Generator().manual_seed(3)) > 0.5).float()
-    lpips, dists = load_lpips("alex"), load_dists()
+    alex, stages = load_lpips("alex"), load_dists()
     for metric in (
         lambda a, b, _m: psnr(a, b),
         lambda a, b, _m: ssim(a, b),
-        lambda a, b, _m: dists_metric(dists)(a, b),
-        lambda a, b, m: lpips_scores(lpips, a, b, m)[1],
-        foreground_ssim,
+        lambda a, b, _m: dists(stages, a, b),
+        lambda a, b, m: lpips_scores(alex, a, b, m)[1],
+        lambda a, b, m: ssim_scores(a, b, m)[1],
         foreground_psnr,
     ):
         straight, turned = metric(*pair, alpha), metric(*(x[order] for x in pair), alpha[order])
@@ -239,31 +228,21 @@ def test_metrics_rank_a_small_change_above_a_large_one(pair: tuple[Tensor, Tenso
     image = pair[0][:1]
     noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(1))
     small, large = (image + 0.02 * noise).clamp(0, 1), (image + 0.2 * noise).clamp(0, 1)
-    lpips = lpips_metric(load_lpips("alex"))
+    alex, stages = load_lpips("alex"), load_dists()
     assert psnr(small, image) > psnr(large, image)
     assert ssim(small, image) > ssim(large, image)
-    assert lpips(small, image) < lpips(large, image)
-    dists = dists_metric(load_dists())
-    assert dists(small, image) < dists(large, image)
+    assert lpips(alex, small, image) < lpips(alex, large, image)
+    assert dists(stages, small, image) < dists(stages, large, image)
 
 
-@pytest.mark.parametrize(
-    ("metric", "size", "message"),
-    [
-        ("lpips", 63, "at least 64 px"),
-        ("dists", 63, "DISTS needs images of at least 64 px"),
-        ("ssim", 10, "at least 11 px"),
-    ],
-)
-def test_images_too_small_are_refused(metric: str, size: int, message: str) -> None:
-    image = torch.rand(1, 3, size, 80)
-    functions = {
-        "ssim": lambda: ssim,
-        "lpips": lambda: lpips_metric(load_lpips("alex")),
-        "dists": lambda: dists_metric(load_dists()),
-    }
-    with pytest.raises(UserError, match=message):
-        functions[metric]()(image, image)
+def test_images_too_small_have_no_perceptual_score_and_no_ssim() -> None:
+    image = torch.rand(2, 3, LEAST_PX - 1, 80)
+    alpha = torch.ones(2, 1, LEAST_PX - 1, 80)
+    for values in (*lpips_scores(load_lpips("alex"), image, image, alpha), dists(load_dists(), image, image)):
+        assert values.shape == (2,) and bool(values.isnan().all())
+    assert bool(lpips(None, torch.rand(2, 3, 80, 80), torch.rand(2, 3, 80, 80)).isnan().all()), "no network"
+    with pytest.raises(UserError, match="at least 11 px"):
+        ssim(image[..., :10, :], image[..., :10, :])
 
 
 @pytest.mark.parametrize("metric", [psnr, ssim, mae, pooled_psnr])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 import torch
 import trimesh
@@ -21,18 +22,28 @@ VOXEL = 0.03
 """Edge of the cells that a surface is extracted with, unless asked for another."""
 
 
+class Model(Protocol):
+    """A 3D result, in the frame of the input view (input view at azimuth 0, object in the unit sphere)."""
+
+    def draw(self, cameras: Cameras, background: float) -> Rendering:
+        """rgb (V, 3, H, W) in [0, 1]; alpha, depth (V, 1, H, W); depth is z in the camera, 0 = nothing."""
+
+    def mesh(self) -> trimesh.Trimesh | None:
+        """The surface, in the same frame; None if the model has none (nothing opaque)."""
+
+
 @dataclass(frozen=True)
 class GaussianModel:
-    """Unbatched 3D Gaussians in the input view's frame. Satisfies `subject.Model`.
+    """Unbatched 3D Gaussians.
 
-    extracted: the surface as sampling wrote it, with cells of `voxel`; None extracts it here. harmonics:
-    (N, K, 3) coefficients (`gaussians.load_harmonics`), which then replace the colours; None: they are the
-    same from everywhere.
+    surface: file of their surface, from sampling or as another method gives it; None extracts it here, with
+    cells of `voxel`. harmonics: (N, K, 3) coefficients (`gaussians.load_harmonics`), which then replace the
+    colours; None: they are the same from everywhere.
     """
 
     gaussians: Gaussians
     voxel: float = VOXEL
-    extracted: Path | None = None
+    surface: Path | None = None
     harmonics: Tensor | None = None
 
     @torch.no_grad()
@@ -55,19 +66,19 @@ class GaussianModel:
         return Rendering(drawn.rgb[:, 0], drawn.alpha[:, 0], drawn.depth[:, 0])
 
     def mesh(self) -> trimesh.Trimesh | None:
-        """Surface of the Gaussians (`meshes.mesh_from_gaussians`), made once; None if nothing is opaque."""
+        """The surface, made once; None if there is none (`meshes.mesh_from_gaussians`: nothing is opaque)."""
         return self._mesh
 
     @cached_property
     def _mesh(self) -> trimesh.Trimesh | None:
-        if self.extracted is not None:
-            return load_mesh(self.extracted, colours=False)
-        return mesh_from_gaussians(self.gaussians, voxel=self.voxel)
+        if self.surface is None:
+            return mesh_from_gaussians(self.gaussians, voxel=self.voxel)
+        return MeshModel(load_mesh(self.surface, colours=False)).mesh()
 
 
 @dataclass(frozen=True)
 class MeshModel:
-    """A triangle mesh in the input view's frame, unlit. Satisfies `subject.Model`."""
+    """A triangle mesh, unlit."""
 
     surface: trimesh.Trimesh
 

@@ -1,28 +1,26 @@
-"""What is scored: one object of one method, its truth beside what the method made of it.
+"""A trial, one object of one method and one seed: its truth beside what the method made, and its values.
 
-Every family of metrics is a function `(Subject, tools) -> Iterable[Value]` over these types; how samples are
-read from disk (`score.py`) and where predictions of others come from (`predictions.py`) is none of its
-business.
+Every family of metrics is a function `(Trial, ...) -> Iterable[Value]`; where trials are read from is none of
+its business.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
+import torch
 import trimesh
 from torch import Tensor
 
 from aligncvc.evaluate.records import FINAL_STEP, MEAN_VIEW
-from aligncvc.scene.cameras import Cameras
+from aligncvc.evaluate.shapes import Model
 from aligncvc.scene.views import Views, composite
-from aligncvc.splat import Rendering
 
 
 @dataclass(frozen=True)
 class Value:
-    """One measured number of a subject. view: ring index, or MEAN_VIEW; step: 1..K, or FINAL_STEP."""
+    """One measured number of a trial. view: ring index, or MEAN_VIEW; step: 1..K, or FINAL_STEP."""
 
     metric: str
     value: float
@@ -30,18 +28,8 @@ class Value:
     step: int = FINAL_STEP
 
 
-class Model(Protocol):
-    """A 3D result, in the frame of the input view (input view at azimuth 0, object in the unit sphere)."""
-
-    def draw(self, cameras: Cameras, background: float) -> Rendering:
-        """rgb (V, 3, H, W) in [0, 1]; alpha, depth (V, 1, H, W); depth is z in the camera, 0 = nothing."""
-
-    def mesh(self) -> trimesh.Trimesh | None:
-        """The surface, in the same frame; None if the model has none (nothing opaque)."""
-
-
 @dataclass(frozen=True)
-class Subject:
+class Trial:
     """One object, one seed, one method.
 
     truth: the ground-truth ring; its cameras stand in the frame of the input view. rig: ring indices of the
@@ -73,3 +61,17 @@ class Subject:
     def scored_truth(self) -> Tensor:
         """Ground truth at the scored poses over `background`, (S, 3, H, W)."""
         return composite(self.truth[self.scored].rgba, self.background)
+
+    def draw_scored(self) -> Tensor | None:
+        """The model at the scored views over `background`, (S, 3, H, W) in [0, 1]; None without a model."""
+        if self.model is None:
+            return None
+        with torch.no_grad():
+            return self.model.draw(self.truth.cameras[self.scored], self.background).rgb.clamp(0, 1)
+
+
+def per_view(metric: str, values: Tensor, views: Sequence[int], step: int = FINAL_STEP) -> Iterator[Value]:
+    """One value a view, then their mean; views without a value (NaN) are left out of the mean."""
+    for view, value in zip(views, values.tolist(), strict=True):
+        yield Value(metric, value, view, step)
+    yield Value(metric, float(values.nanmean()), MEAN_VIEW, step)
