@@ -23,8 +23,7 @@ from aligncvc.bench.training_memory import hold_teacher_twice, size_mb
 from aligncvc.config.sections import Config, load_config
 from aligncvc.errors import UserError, cli
 from aligncvc.files import write_text
-from aligncvc.hardware import hardware
-from aligncvc.memory import PeakMemory
+from aligncvc.hardware import PeakMemory, hardware
 from aligncvc.models.ledger import settled
 from aligncvc.models.pair import from_ledger
 from aligncvc.scene.cameras import orbit, ring_azimuths_deg

@@ -21,9 +21,9 @@ from aligncvc.bench.weights import (
     rig,
 )
 from aligncvc.config.sections import Config, Method
+from aligncvc.hardware import PeakMemory
 from aligncvc.loop.cost import Stopwatch, counted_calls
 from aligncvc.loop.rollout import aware_step, renoise, timesteps_for, view_noise
-from aligncvc.memory import PeakMemory
 from aligncvc.models.generators import MultiViewGenerator
 from aligncvc.sample.batch import sample_one
 from aligncvc.scene.renderset import batched

@@ -29,9 +29,8 @@ from aligncvc.config.align import AlignRun
 from aligncvc.config.sections import Config, load_config
 from aligncvc.errors import UserError, cli
 from aligncvc.files import write_text
-from aligncvc.hardware import hardware
+from aligncvc.hardware import PeakMemory, hardware
 from aligncvc.loop.rollout import lift
-from aligncvc.memory import PeakMemory
 from aligncvc.models.encoders import load_lpips
 from aligncvc.models.ledger import settled
 from aligncvc.models.pair import load_base, load_pretrained

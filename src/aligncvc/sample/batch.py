@@ -14,12 +14,11 @@ from torch import Tensor, nn
 from aligncvc.config.sections import Config, Method
 from aligncvc.errors import UserError
 from aligncvc.files import atomic_path, write_json
-from aligncvc.hardware import hardware
+from aligncvc.hardware import PeakMemory, hardware
 from aligncvc.loop.aligncvc import Sampled, sample_aligncvc
 from aligncvc.loop.cost import Stopwatch, counted_calls
 from aligncvc.loop.rollout import timesteps_for
 from aligncvc.loop.two_stage import sample_two_stage
-from aligncvc.memory import PeakMemory
 from aligncvc.meshes import mesh_from_gaussians, save_glb
 from aligncvc.models.generators import MultiViewGenerator
 from aligncvc.models.pair import load_pair

@@ -28,10 +28,9 @@ from aligncvc.config.sections import Config, load_config
 from aligncvc.errors import UserError, cli
 from aligncvc.evaluate.catalogue import CONTROL_PREFIX
 from aligncvc.files import write_json
-from aligncvc.hardware import hardware
+from aligncvc.hardware import PeakMemory, hardware
 from aligncvc.loop.aligncvc import Sampled
 from aligncvc.loop.cost import Stopwatch
-from aligncvc.memory import PeakMemory
 from aligncvc.models.judge import load_judge
 from aligncvc.sample.batch import Cost, save_sampled
 from aligncvc.scene.cameras import Cameras
