@@ -15,7 +15,7 @@ from aligncvc.align.adversarial import (
     generator_loss,
     multilevel_bce,
 )
-from aligncvc.models.encoders import load_lite0
+from aligncvc.models.encoders.lite0 import load_lite0
 from aligncvc.streams import torch_stream
 
 SHAPE = (2, 2, 3, 32, 32)

@@ -17,7 +17,7 @@ from aligncvc.align.diagnostics import gradient_magnitude, saturation
 from aligncvc.align.losses import rate_factor
 from aligncvc.align.train import train
 from aligncvc.align.trainer import Trainer
-from aligncvc.models.encoders import load_lite0
+from aligncvc.models.encoders.lite0 import load_lite0
 from aligncvc.scene.renderset import RenderSet
 from aligncvc.streams import torch_stream
 

@@ -22,7 +22,7 @@ from aligncvc.config.sections import Config, parse_config
 from aligncvc.errors import UserError
 from aligncvc.loop.rollout import aware_step, renoise, view_noise
 from aligncvc.metrics.psnr import psnr
-from aligncvc.models.encoders import load_lite0
+from aligncvc.models.encoders.lite0 import load_lite0
 from aligncvc.models.pair import load_pretrained
 from aligncvc.models.reconstructors.base import checkpoint_gradients
 from aligncvc.models.reconstructors.lgm.network import DownBlock

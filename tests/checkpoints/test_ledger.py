@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from aligncvc.errors import UserError
-from aligncvc.models.ledger import load_ledger, record
+from aligncvc.models.ledger.ledger import load_ledger, record
 from aligncvc.models.ledger.licences import PERMISSIVE_LICENCES, meaning
 
 TEXT = """\

@@ -7,19 +7,20 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from aligncvc.config.align import AlignRun
+from aligncvc.models.judge import load_judge
+from aligncvc.models.ledger.quirks import BACKGROUND, MVG, RECON, Quirks
 from safetensors.torch import save_file
 
-from aligncvc.config.align import AlignRun
 from aligncvc.config.networks import Mvg, Recon
 from aligncvc.config.sections import Config, parse_config
 from aligncvc.errors import UserError
 from aligncvc.files import sha256_file
 from aligncvc.loop import rollout
 from aligncvc.models.encoders.clip import ClipImageEncoder
-from aligncvc.models.judge import load_judge
-from aligncvc.models.ledger import load_ledger, settled
+from aligncvc.models.ledger import settled
 from aligncvc.models.ledger.facts import stamp
-from aligncvc.models.ledger.quirks import BACKGROUND, MVG, RECON, Quirks
+from aligncvc.models.ledger.ledger import load_ledger
 from aligncvc.models.pair import attach_lora, load_pair, load_pretrained, lora_parameters
 from aligncvc.models.reconstructors import build_reconstructor
 

@@ -14,8 +14,8 @@ import yaml
 
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT
-from aligncvc.models.ledger import resolve
 from aligncvc.models.ledger.licences import meaning
+from aligncvc.models.ledger.resolve import resolve
 
 CONTENT = b"weights"
 REVISION = "0123456789" * 4

@@ -7,7 +7,7 @@ import torch
 from skimage import data
 
 from aligncvc.errors import UserError
-from aligncvc.models.encoders import remove_background
+from aligncvc.models.encoders.background import remove_background
 
 
 def test_a_cup_is_cut_out_of_its_table() -> None:

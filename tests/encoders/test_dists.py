@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torchmetrics.functional.image import dists as reference
 
 from aligncvc.errors import UserError
-from aligncvc.models.encoders import Dists, load_dists
+from aligncvc.models.encoders.dists import Dists, load_dists
 from aligncvc.models.encoders.lpips import _vgg16, fill_trunk
-from aligncvc.models.ledger import resolve
+from aligncvc.models.ledger.resolve import resolve
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,7 @@ import torch.nn.functional as F
 from skimage import data
 from torch import Tensor, nn
 
-from aligncvc.models.encoders import Lite0, load_lite0
-from aligncvc.models.encoders.lite0 import FEATURE_CHANNELS, FEATURE_STRIDES, SameConv2d
+from aligncvc.models.encoders.lite0 import FEATURE_CHANNELS, FEATURE_STRIDES, Lite0, SameConv2d, load_lite0
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from aligncvc.errors import UserError
-from aligncvc.models.encoders import load_lpips
-from aligncvc.models.ledger import load_numpy_pickle, resolve
+from aligncvc.models.encoders.lpips import load_lpips
+from aligncvc.models.ledger.pickles import load_numpy_pickle
+from aligncvc.models.ledger.resolve import resolve
 from aligncvc.scene.views import load_png
 
 DATA = Path(__file__).parent / "data"
@@ -65,7 +66,7 @@ def test_it_is_the_genuine_class_and_the_stub_is_gone() -> None:
     code = """
 import importlib.util, sys
 genuine = importlib.util.find_spec("torchvision") is not None
-from aligncvc.models.encoders import load_lpips
+from aligncvc.models.encoders.lpips import load_lpips
 model = load_lpips("alex")
 import lpips
 assert isinstance(model, lpips.LPIPS)

@@ -24,7 +24,7 @@ from aligncvc.evaluate.distribution import (
 )
 from aligncvc.evaluate.fid import fid_family, load_fid
 from aligncvc.metrics.frechet import frechet_distance, frechet_distances
-from aligncvc.models.encoders import load_lite0
+from aligncvc.models.encoders.lite0 import load_lite0
 
 V, D = 4, 12
 

@@ -26,7 +26,8 @@ from aligncvc.metrics.image import (
     ssim_scores,
 )
 from aligncvc.metrics.psnr import PSNR_CAP_DB
-from aligncvc.models.encoders import load_dists, load_lpips
+from aligncvc.models.encoders.dists import load_dists
+from aligncvc.models.encoders.lpips import load_lpips
 
 
 @pytest.fixture(scope="module")

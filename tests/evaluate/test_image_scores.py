@@ -24,8 +24,9 @@ from aligncvc.metrics.image import (
     psnr,
     ssim,
 )
-from aligncvc.models.encoders import load_dists, load_lpips
 from aligncvc.models.encoders.clip import ClipImageEncoder
+from aligncvc.models.encoders.dists import load_dists
+from aligncvc.models.encoders.lpips import load_lpips
 from aligncvc.scene.cameras import Cameras, orbit, ring_azimuths_deg
 from aligncvc.scene.views import Views
 from aligncvc.splat import Rendering

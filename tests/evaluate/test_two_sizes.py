@@ -16,7 +16,7 @@ from aligncvc.evaluate.epipolar import EpipolarTools, epipolar_family
 from aligncvc.evaluate.image_scores import ImageTools, views_family
 from aligncvc.evaluate.subject import Subject, Value
 from aligncvc.metrics.image import foreground_psnr, mae, not_available, psnr, ssim
-from aligncvc.models.encoders import load_lite0
+from aligncvc.models.encoders.lite0 import load_lite0
 from aligncvc.models.reconstructors import build_reconstructor
 from aligncvc.scene.cameras import orbit, ring_azimuths_deg
 from aligncvc.scene.gaussians import Gaussians

@@ -9,7 +9,8 @@ import torch
 
 from aligncvc.config.networks import Recon
 from aligncvc.errors import UserError
-from aligncvc.models.ledger import load_strict, resolve
+from aligncvc.models.ledger.resolve import resolve
+from aligncvc.models.ledger.strict import load_strict
 from aligncvc.models.reconstructors import build_reconstructor
 from aligncvc.models.reconstructors.lgm.network import LGM
 from aligncvc.scene.cameras import Cameras, orbit, ring_azimuths_deg

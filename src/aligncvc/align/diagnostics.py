@@ -11,7 +11,7 @@ from aligncvc.align.batches import draw_batch
 from aligncvc.loop.rollout import StepResult, clamp_straight_through
 from aligncvc.metrics.frechet import frechet_distance
 from aligncvc.metrics.psnr import psnr
-from aligncvc.models.encoders import Lite0
+from aligncvc.models.encoders.lite0 import Lite0
 from aligncvc.models.generators import MultiViewGenerator
 from aligncvc.scene.renderset import RenderSet
 from aligncvc.scene.views import at_common_size

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from aligncvc.align.adversarial import Discriminator
 from aligncvc.config.sections import Config
-from aligncvc.models.encoders import load_lite0
 from aligncvc.models.encoders.clip import load_clip
 from aligncvc.models.encoders.clip_levels import ClipLevels
 from aligncvc.models.encoders.levels import LevelEncoder
+from aligncvc.models.encoders.lite0 import load_lite0
 
 
 def load_discriminator(config: Config) -> Discriminator:

@@ -28,7 +28,8 @@ from aligncvc.config.align import Align, AlignRun
 from aligncvc.config.sections import Config
 from aligncvc.errors import UserError
 from aligncvc.loop.rollout import BACKGROUND, StepResult, aware_step, renoise, timesteps_for
-from aligncvc.models.encoders import load_lite0, load_lpips
+from aligncvc.models.encoders.lite0 import load_lite0
+from aligncvc.models.encoders.lpips import load_lpips
 from aligncvc.models.generators import Condition
 from aligncvc.models.pair import attach_lora, load_pretrained
 from aligncvc.models.reconstructors.base import checkpoint_gradients

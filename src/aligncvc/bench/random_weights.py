@@ -8,19 +8,14 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from aligncvc.bench.dry_step import random_weights
-from aligncvc.config.sections import Config
-from aligncvc.models.generators import MultiViewGenerator, build_generator
-from aligncvc.models.pair import load_pretrained
-from aligncvc.models.reconstructors import build_reconstructor
-from aligncvc.scene.cameras import Cameras, orbit
+from aligncvc.models.pair import PairOfModels, build_generator, build_reconstructor, load_pretrained
+from aligncvc.models.specs import PairSpec
 
 Precision = Literal["float32", "bf16"]
-
-GIB = 2**30
+DTYPES: dict[Precision, torch.dtype] = {"float32": torch.float32, "bf16": torch.bfloat16}
 
 
 class QuickInit(TorchDispatchMode):
@@ -54,16 +49,13 @@ class QuickInit(TorchDispatchMode):
         return target
 
 
-def random_pair(
-    config: Config, device: torch.device, precision: Precision
-) -> tuple[MultiViewGenerator, nn.Module]:
-    """Generator and reconstructor for sampling, with random weights held in `precision`, on the device."""
+def random_pair(spec: PairSpec, device: torch.device, precision: Precision) -> PairOfModels:
+    """A pair for sampling, with random weights held in `precision`, on the device."""
     with QuickInit():
-        generator, reconstructor = load_pretrained(random_weights(config))
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    for network in (generator, reconstructor):
-        network.requires_grad_(False).to(device=device, dtype=dtype)
-    return generator, reconstructor
+        pair = load_pretrained(spec.without_weights())
+    for network in (pair.generator, pair.reconstructor):
+        network.to(device=device, dtype=DTYPES[precision])
+    return pair
 
 
 def computing(device: torch.device, precision: Precision) -> AbstractContextManager[Any]:
@@ -71,35 +63,16 @@ def computing(device: torch.device, precision: Precision) -> AbstractContextMana
     return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
-def meta_pair(config: Config) -> tuple[MultiViewGenerator, nn.Module]:
-    """Generator and reconstructor without memory: shapes only."""
-    config = random_weights(config)
+def meta_pair(spec: PairSpec) -> PairOfModels:
+    """A pair without memory: shapes only."""
     with torch.device("meta"), warnings.catch_warnings():
         # a bundled encoder's weights cannot be copied to where there is no memory
         warnings.filterwarnings("ignore", message=".*copying from a non-meta parameter.*")
-        generator = build_generator(config.mvg, config.render.size_px)
-        reconstructor = build_reconstructor(config.recon)
-    return generator.eval(), reconstructor.eval()
+        generator = build_generator(spec.generator, spec.renderings_px)
+        reconstructor = build_reconstructor(spec.reconstructor)
+    return PairOfModels(spec, generator.eval(), reconstructor.eval())
 
 
 def numbers_of(network: nn.Module) -> int:
     """How many numbers the network's parameters hold, each once."""
     return sum(p.numel() for p in network.parameters())
-
-
-def rig(config: Config) -> Cameras:
-    """The cameras of the configuration's rig round one object, input view first."""
-    render = config.render
-    return orbit(
-        [360.0 * i / render.ring_views for i in render.rig_indices],
-        render.elevation_deg,
-        distance=render.distance,
-        fov_y_deg=render.fov_y_deg,
-        size_px=render.size_px,
-    )
-
-
-def input_image(config: Config) -> Tensor:
-    """(3, H, W): noise in [0, 1], the same each time."""
-    side = config.render.size_px
-    return torch.rand(3, side, side, generator=torch.Generator().manual_seed(0))

@@ -1,67 +1,55 @@
-"""One step of post-training at full size: as it is here, and plain."""
+"""Trainers that are measured: with random weights or not, the teacher's denoiser shared or held twice."""
 
 from __future__ import annotations
 
-import statistics
-from typing import Any, Literal
-
 import torch
+from accelerate import Accelerator
+from torch import nn
 
-from aligncvc.bench.activations import step_activations
-from aligncvc.bench.dry_step import dry_step
-from aligncvc.bench.sampling import HEADROOM
-from aligncvc.bench.weights import Precision, meta_pair, numbers_of
-from aligncvc.config.sections import Config
-
-Variant = Literal["ours", "plain"]
-"""ours: one denoiser for student and teacher, gradient checkpointing, bfloat16 where that is faster.
-plain: in float32 without checkpointing, the teacher's denoiser a second copy."""
-
-RUN = "both"
-TRAINED_COPIES = 5
-"""The reconstructor's weights, gradients, two moments and average, in float32."""
+from aligncvc.align.trainer import Trainer
+from aligncvc.bench.jobs import changed
+from aligncvc.config.jobs.align import AlignJob
+from aligncvc.config.plan import CLIP_HEADS
+from aligncvc.errors import UserError
+from aligncvc.models.ledger.resolve import resolve
+from aligncvc.models.pair import load_pretrained
+from aligncvc.scene.renderset import RenderSet
 
 
-def variant_config(config: Config, variant: Variant, precision: Precision) -> Config:
-    """The configuration of a step at batch 1."""
-    ours = variant == "ours"
-    changes = {"batch": 1, "bf16": ours and precision == "bf16", "gradient_checkpointing": ours}
-    return config.model_copy(update={"align": config.align.model_copy(update=changes)})
+def accelerator_for(job: AlignJob) -> Accelerator:
+    """The device that is there, in the job's precision."""
+    cpu = not torch.cuda.is_available()
+    return Accelerator(cpu=cpu, mixed_precision="bf16" if job.training.bf16 else None)
 
 
-def memory_needed(config: Config, variant: Variant) -> int:
-    """Bytes that one step takes, an estimate: weights and their training state, activations in float32."""
-    generator, reconstructor = meta_pair(config)
-    numbers = numbers_of(generator) + TRAINED_COPIES * numbers_of(reconstructor)
-    kept, largest_block = step_activations(config)
-    if variant == "ours":
-        return 4 * numbers + largest_block + HEADROOM
-    return 4 * (numbers + numbers_of(generator.unet)) + kept + HEADROOM
+def set_up(
+    job: AlignJob, renders: RenderSet, accelerator: Accelerator, teacher_copy: bool = False
+) -> tuple[Trainer, list[nn.Module | None]]:
+    """A trainer without distances on a fixed batch, which are no part of a step, and its networks."""
+    trainer = Trainer(changed(job, monitor_every=0), renders, accelerator)
+    networks = [trainer.generator, trainer.reconstructor, trainer.discriminator, trainer.lpips]
+    if teacher_copy:
+        hold_teacher_twice(trainer)
+        networks.append(trainer.teacher)
+    return trainer, networks
 
 
-def measure_step(config: Config, variant: Variant, precision: Precision) -> dict[str, Any]:
-    """seconds, peak_mb, weights_mb, finite and a note of one step of the run `both` on a synthetic object.
+def hold_teacher_twice(trainer: Trainer) -> None:
+    """Give the trainer's teacher a denoiser of its own, which shows what sharing one saves."""
+    trainer.teacher = load_pretrained(trainer.job.pair, trainer.job.checkpoints).generator.to(trainer.device)
+    for name, part in trainer.generator.named_children():
+        if part is not trainer.generator.denoiser:  # the others do not differ: only this is needed twice
+            setattr(trainer.teacher, name, part)
 
-    On CUDA the mean over the unrolled steps k = 1..4, each after a step that warms up; on a CPU k = 1, the
-    shortest, once.
-    """
-    cuda = torch.cuda.is_available()
-    settings, unrolled = variant_config(config, variant, precision), range(1, 5 if cuda else 2)
-    found = [
-        dry_step(settings, RUN, k=k, steps=2 if cuda else 1, teacher_copy=variant == "plain")
-        for k in unrolled
-    ]
-    facts = [
-        "mean of k = 1 to 4" if cuda else "k = 1",
-        "bf16" if settings.align.bf16 else "float32",
-        "gradient checkpointing" if settings.align.gradient_checkpointing else "no gradient checkpointing",
-        "teacher's denoiser twice" if variant == "plain" else "one denoiser",
-        f"discriminator on {found[0]['discriminator']}",
-    ]
-    return {
-        "seconds": statistics.mean(f["seconds"] for f in found),
-        "peak_mb": max(f["peak_mb"] for f in found),
-        "weights_mb": found[0]["weights_mb"],
-        "finite": all(f["finite"] for f in found),
-        "note": "; ".join(facts),
-    }
+
+def without_weights(job: AlignJob) -> AlignJob:
+    """The same job with random weights; nothing is fetched, and a missing CLIP is replaced by the bundled Lite0."""
+    offline = job.checkpoints.model_copy(update={"offline": True})
+    job = job.model_copy(update={"pair": job.pair.without_weights(), "checkpoints": offline})
+    if job.training.gan.encoder == "clip":
+        try:
+            resolve(CLIP_HEADS, offline)
+        except UserError:
+            lite0 = job.training.gan.model_copy(update={"encoder": "lite0", "levels": None})
+            return changed(job, gan=lite0)
+    return job

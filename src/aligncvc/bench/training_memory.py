@@ -7,37 +7,32 @@ activations; on CUDA the peak of allocated device memory.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import subprocess
-import sys
-from collections.abc import Callable, Iterable
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+import pandas as pd
 import torch
 import tyro
-from accelerate import Accelerator
 from torch import nn
 
 from aligncvc.align.batches import draw_batch
 from aligncvc.align.losses import reconstruction_loss
 from aligncvc.align.state import Ema
-from aligncvc.align.trainer import Trainer
-from aligncvc.config.align import AlignRun
-from aligncvc.config.sections import Config, load_config
+from aligncvc.bench.jobs import BOTH, align_job, plan_of
+from aligncvc.bench.measure import Row, measured_apart, size_mb
+from aligncvc.bench.training import accelerator_for, set_up
+from aligncvc.config.alignment import AlignRun
+from aligncvc.config.jobs.align import AlignJob
 from aligncvc.errors import UserError, cli
 from aligncvc.files import write_text
 from aligncvc.hardware import PeakMemory, hardware
 from aligncvc.loop.rollout import lift
-from aligncvc.models.encoders import load_lpips
-from aligncvc.models.ledger import settled
-from aligncvc.models.pair import load_base, load_pretrained
-from aligncvc.models.reconstructors import build_reconstructor
+from aligncvc.models.encoders.lpips import load_lpips
+from aligncvc.models.pair import load_reconstructor
 from aligncvc.scene.renderset import RenderSet
 
-BOTH = AlignRun()
 RUNS = {
     "regression": AlignRun(soft=False, hard=False, regression=True),
     "soft": AlignRun(hard=False),
@@ -51,28 +46,24 @@ VARIANTS = ("reconstructor", *RUNS)
 STEPS = 3
 """Training steps that are looked at, after one that sets up the optimisers."""
 
-Row = dict[str, Any]
 Step = Callable[[int], object]
 
 
 def reconstructor_alone(
-    config: Config, renders: RenderSet, device: torch.device
-) -> tuple[Step, list[nn.Module]]:
+    job: AlignJob, renders: RenderSet, device: torch.device
+) -> tuple[Step, list[nn.Module | None]]:
     """(a training step, its networks): MSE + LPIPS of renderings from ground-truth views; no generator."""
-    config = settled(config, ["recon"])
-    model = build_reconstructor(config.recon)
-    if config.recon.weights is not None:
-        load_base(model, config, "recon")
-    model.to(device)
-    perceptual = load_lpips("alex").to(device)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=config.align.lr_recon, weight_decay=0.0)
-    ema = Ema(dict(model.named_parameters()), config.align.ema_decay)
+    training, access = job.training, job.checkpoints
+    model = load_reconstructor(job.pair.reconstructor, job.pair.seed, access).to(device).requires_grad_(True)
+    perceptual = load_lpips("alex", access).to(device)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=training.lr_recon, weight_decay=0.0)
+    ema = Ema(dict(model.named_parameters()), training.ema_decay)
 
     def step(index: int) -> None:
-        batch = draw_batch(renders, config.seed, index, range(config.align.batch), device)
+        batch = draw_batch(renders, job.seed, index, range(training.batch), device)
         renderings = lift(model, batch.views, batch.cameras)[1]
         optimiser.zero_grad(set_to_none=True)
-        weights = config.align.mse_weight, config.align.foreground_weight
+        weights = training.mse_weight, training.foreground_weight
         reconstruction_loss(perceptual, renderings, batch.rgba, *weights).backward()
         optimiser.step()
         ema.update()
@@ -80,43 +71,17 @@ def reconstructor_alone(
     return step, [model, perceptual]
 
 
-def post_training(
-    config: Config, variant: str, renders: RenderSet, accelerator: Accelerator
-) -> tuple[Step, list[nn.Module]]:
-    """(a training step, its networks) of an alignment run."""
-    align = config.align.model_copy(update={"runs": {variant: RUNS[variant]}, "monitor_every": 0})
-    trainer = Trainer(config.model_copy(update={"align": align}), variant, renders, accelerator)
-    networks: list[nn.Module] = [trainer.generator, trainer.reconstructor]
-    networks += [n for n in (trainer.discriminator, trainer.lpips) if n is not None]
-    if variant.endswith("teacher_copy"):
-        hold_teacher_twice(trainer)
-        networks.append(trainer.teacher)
-    return trainer.step, networks
-
-
-def hold_teacher_twice(trainer: Trainer) -> None:
-    """Give the trainer's teacher a denoiser of its own, which shows what sharing one saves."""
-    trainer.teacher = load_pretrained(trainer.config)[0].to(trainer.device)
-    for name, part in trainer.generator.named_children():
-        if name != "unet":  # the VAE and the image encoder do not differ: only the denoiser is needed twice
-            setattr(trainer.teacher, name, part)
-
-
-def size_mb(networks: Iterable[nn.Module]) -> float:
-    """Parameters and buffers of the networks in MB (2^20 bytes), each once."""
-    tensors = {id(t): t for n in networks for t in [*n.parameters(), *n.buffers()]}
-    return sum(t.numel() * t.element_size() for t in tensors.values()) / 2**20
-
-
-def measure(config: Config, variant: str, manifest: Path) -> Row:
+def measure(job: AlignJob, variant: str, manifest: Path) -> Row:
     """variant, peak_mb (of STEPS steps, above this process without networks), weights_mb, hardware."""
-    accelerator = Accelerator(cpu=not torch.cuda.is_available())
-    renders = RenderSet(manifest, config.render.size_px)
-    before = PeakMemory(accelerator.device).read()
+    accelerator = accelerator_for(job)
+    renders, before = RenderSet(manifest, job.pair.renderings_px), PeakMemory(accelerator.device).read()
+    step: Step
     if variant == "reconstructor":
-        step, networks = reconstructor_alone(config, renders, accelerator.device)
+        step, networks = reconstructor_alone(job, renders, accelerator.device)
     else:
-        step, networks = post_training(config, variant, renders, accelerator)
+        run = job.model_copy(update={"run": variant, "losses": RUNS[variant]})
+        trainer, networks = set_up(run, renders, accelerator, variant.endswith("teacher_copy"))
+        step = trainer.step
     step(0)
     memory = PeakMemory(accelerator.device)
     for index in range(1, 1 + STEPS):
@@ -129,30 +94,28 @@ def measure(config: Config, variant: str, manifest: Path) -> Row:
     }
 
 
-def measured_apart(config: Path | None, variant: str, manifest: Path) -> Row:
-    """`measure` in a new process. Raises UserError with its last line if it fails."""
-    command = [
-        sys.executable,
-        "-m",
-        "aligncvc.bench.training_memory",
-        "--variant",
-        variant,
-        "--renders",
-        str(manifest),
-    ]
-    command += ["--config", str(config)] if config else []
-    done = subprocess.run(command, text=True, capture_output=True, check=False)
-    lines = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines() or ["it said nothing"]
-    if done.returncode:
-        raise UserError(f"the memory of {variant} could not be measured: {lines[-1].removeprefix('error: ')}")
-    row: Row = json.loads(lines[-1])
-    return row
+def table(job: AlignJob, manifest: Path) -> pd.DataFrame:
+    """A row of each variant. Raises UserError for one whose process fails."""
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory(prefix="aligncvc-memory-") as folder:
+        settings = Path(folder, "settings.json")
+        job.write(settings)
+        for variant in VARIANTS:
+            arguments = {"settings": settings, "variant": variant, "renders": manifest}
+            words = [word for key, value in arguments.items() for word in (f"--{key}", str(value))]
+            try:
+                rows.append(measured_apart("aligncvc.bench.training_memory", *words))
+            except UserError as error:
+                raise UserError(f"the memory of {variant} could not be measured: {error}") from None
+    return pd.DataFrame(rows)
 
 
 def memory(
     renders: Path,
     out: Path = Path("results/memory.csv"),
+    settings: Path | None = None,
     config: Path | None = None,
+    pair: str | None = None,
     variant: str | None = None,
 ) -> None:
     """Measure all variants, one after the other, and write them as CSV.
@@ -160,21 +123,20 @@ def memory(
     Args:
         renders: manifest of the training renders.
         out: the CSV: variant, peak_mb, weights_mb, hardware.
-        config: configuration file; config/config.yaml if left out.
+        settings: an alignment job as the workflow writes it; its pair and knobs are used with all losses.
+        config: configuration file in its place; config/config.yaml if both are left out.
+        pair: which of its pairs; the first if left out.
         variant: measure only this one, in this process, and print it as JSON.
     """
-    if variant is not None:
-        if variant not in VARIANTS:
-            raise UserError(f"there is no variant {variant!r}; choose one of {', '.join(VARIANTS)}")
-        print(json.dumps(measure(load_config(config), variant, renders)))
-        return
-    rows = [measured_apart(config, name, renders) for name in VARIANTS]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(out, text.getvalue())
-    print(text.getvalue(), end="")
+    job = AlignJob.read(settings) if settings else align_job(plan_of(config), pair)
+    if variant is None:
+        text = table(job, renders).to_csv(index=False, lineterminator="\n")
+        write_text(out, text)
+        print(text, end="")
+    elif variant in VARIANTS:
+        print(json.dumps(measure(job, variant, renders)))
+    else:
+        raise UserError(f"there is no variant {variant!r}; choose one of {', '.join(VARIANTS)}")
 
 
 if __name__ == "__main__":

@@ -1,25 +1,22 @@
-"""`python -m aligncvc.checkpoints {list,describe,verify,fetch,record,stamp,release}`."""
+"""`python -m aligncvc.checkpoints {list,describe,verify,fetch,record,release}`."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from tyro.conf import Positional
 
-from aligncvc.config.sections import load_config
 from aligncvc.errors import UserError, cli
 from aligncvc.files import sha256_file
-from aligncvc.models.ledger.facts import Part, stamp
-from aligncvc.models.ledger.ledger import Entry, Ledger, load_ledger, record
+from aligncvc.models.ledger.ledger import Entry, Ledger, Model, load_ledger, record
 from aligncvc.models.ledger.licences import PERMISSIVE_LICENCES, meaning
-from aligncvc.models.ledger.quirks import settled
 from aligncvc.models.ledger.release import convert_release
 from aligncvc.models.ledger.resolve import locate, resolve
+from aligncvc.models.specs import CheckpointAccess
 
 
 @dataclass
@@ -33,6 +30,10 @@ class _Common:
 
     def load(self) -> Ledger:
         return load_ledger(self.path)
+
+    def access(self, **terms: Any) -> CheckpointAccess:
+        """This ledger on these terms."""
+        return CheckpointAccess(**({"ledger": str(self.path)} if self.path else {}), **terms)
 
 
 @dataclass
@@ -63,7 +64,7 @@ class Describe(_Choice):
 
     def run(self) -> None:
         ledger = self.load()
-        for name in self.ids or (*ledger.groups, *ledger.checkpoints):
+        for name in self.ids or (*ledger.models, *ledger.groups, *ledger.checkpoints):
             print("\n".join(describe(ledger, name)))
 
 
@@ -76,7 +77,7 @@ class Verify(_Choice):
             if not self.ids and _state(name, entry) != "here":
                 print(f"{name}: skipped ({_state(name, entry)})")
                 continue
-            resolve(name, ledger=self.path, accept_licences=[entry.licence])
+            resolve(name, self.access(accept_licences=[entry.licence]))
             print(f"{name}: ok")
 
 
@@ -93,7 +94,8 @@ class Fetch(_Choice):
         if not self.ids:
             raise UserError("say which checkpoints to fetch; `... checkpoints list` names them")
         for name in self.chosen():
-            print(resolve(name, ledger=self.path, offline=self.offline, accept_licences=self.accept_licence))
+            access = self.access(offline=self.offline, accept_licences=self.accept_licence)
+            print(resolve(name, access))
 
 
 @dataclass
@@ -116,24 +118,6 @@ class Record(_Common):
 
 
 @dataclass
-class Stamp:
-    """Note in a weight file's header the settings of its network that shapes do not show."""
-
-    file: Positional[Path] = tyro.MISSING
-    """A safetensors file of this project; it is replaced, so its sha256 changes."""
-    part: Part = tyro.MISSING
-    """What it holds."""
-    config: Path | None = None
-    """The configuration that it was made with; config/config.yaml if left out."""
-    half: bool = False
-    """Also store it in float16, half the size."""
-
-    def run(self) -> None:
-        facts = stamp(self.file, settled(load_config(self.config)), self.part, half=self.half)
-        print(f"{self.file}: {json.dumps(facts, sort_keys=True)}")
-
-
-@dataclass
 class Release:
     """Convert AlignCVC's released checkpoints into the files of an alignment run."""
 
@@ -145,20 +129,19 @@ class Release:
     def run(self) -> None:
         for line in convert_release(self.folder, self.out):
             print(line)
-        for name in RELEASED:
-            print(f"what {name} needs in the configuration: {load_ledger().entry(name).quirks.given()}")
-
-
-RELEASED = ("aligncvc-lora", "aligncvc-system")
+        print("use them in a pair of the ledger's models wonder3d-aligncvc and lgm-aligncvc")
 
 
 def describe(ledger: Ledger, name: str) -> list[str]:
-    """Lines about a checkpoint, or about a group and each of its members. UserError for an unknown id."""
-    group = ledger.groups.get(name)
-    if group is not None:
-        lines = [name, f"  what: {group.what}", *_network(group.network), *_facts(group.notes)]
-        lines.append(f"  files: {', '.join(group.members)}")
-        return [*lines, *(line for member in group.members for line in describe(ledger, member))]
+    """Lines about a checkpoint, or about a model or group and each of its files. UserError for an unknown id."""
+    whole = ledger.models.get(name) or ledger.groups.get(name)
+    if whole is not None:
+        files = ledger.members(name)
+        lines = [name, f"  what: {whole.what}", *_facts(whole.notes), f"  files: {', '.join(files)}"]
+        if isinstance(whole, Model):
+            lines.append(f"  network: {dict(whole.network)}")
+            lines += [f"    {part}" for part in _model_parts(whole)]
+        return [*lines, *(line for member in files for line in describe(ledger, member))]
     entry = ledger.entry(name)
     permissive = entry.licence in PERMISSIVE_LICENCES
     terms = "used without asking" if permissive else f"must be accepted by name: {meaning(entry.licence)}"
@@ -173,19 +156,25 @@ def describe(ledger: Ledger, name: str) -> list[str]:
         f"  licence: {entry.licence} ({terms})",
         *made,
         *_network(entry.network),
-        "  quirks:" if entry.quirks.given() else "  quirks: none",
-        *(f"    {key}: {value}" for key, value in entry.quirks.given().items()),
+        *([f"  timesteps: {entry.timesteps}"] if entry.timesteps else []),
+        *(f"  stored: {key}: {value}" for key, value in entry.stored.model_dump().items() if value),
         *_facts(entry.notes),
         f"  state: {_state(name, entry)}",
     ]
 
 
-def _network(name: str | None) -> list[str]:
-    if name is None:
-        return ["  network: none of this project's"]
-    from aligncvc.models.outline import outline  # the only command that needs the networks
+def _network(network: Mapping[str, Any] | None) -> list[str]:
+    if network is None:
+        return []
+    from aligncvc.models.outline import encoder_outline  # torch loads only where networks are built
 
-    return [f"  network: {name}", *(f"    {part}" for part in outline(name))]
+    return [f"  network: {dict(network)}", *(f"    {part}" for part in encoder_outline(network))]
+
+
+def _model_parts(model: Model) -> list[object]:
+    from aligncvc.models.outline import model_modules, outline
+
+    return list(outline(lambda: model_modules(model)))
 
 
 def _facts(notes: Mapping[str, object]) -> list[str]:
@@ -209,7 +198,6 @@ Command = (
     | Annotated[Verify, tyro.conf.subcommand("verify")]
     | Annotated[Fetch, tyro.conf.subcommand("fetch")]
     | Annotated[Record, tyro.conf.subcommand("record")]
-    | Annotated[Stamp, tyro.conf.subcommand("stamp")]
     | Annotated[Release, tyro.conf.subcommand("release")]
 )
 

@@ -104,6 +104,11 @@ class AlignRun(Section):
             return "official"
         return "both" if self.soft and self.hard else "soft" if self.soft else "hard"
 
+    @property
+    def losses(self) -> tuple[bool, bool, bool, str | None]:
+        """What tells runs apart, whatever their length: soft, hard, regression, ASD's mode."""
+        return self.soft, self.hard, self.regression, self.asd_mode
+
 
 class Training(Section):
     """The knobs of post-training: the unrolled loop and its losses."""

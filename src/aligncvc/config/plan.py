@@ -68,7 +68,10 @@ class Plan:
         """The protocol, with what its judge is."""
         protocol = self.config.protocol
         judge = self._model("reconstructors", protocol.judge, f"protocol {protocol.name}: judge")
-        facts = {**judge.model_dump(exclude={"id", "weights"}), "weights": self._hashes(judge.weights.values())}
+        facts = {
+            **judge.model_dump(exclude={"id", "weights"}),
+            "weights": self._hashes(judge.weights.values()),
+        }
         return protocol.model_copy(update={"judge_facts": facts})
 
     @cached_property
@@ -227,7 +230,9 @@ class Plan:
         """Judging the metrics by the controls."""
         evaluate = self.config.evaluate
         return DiscriminationJob(
-            seed=self.config.seed, controls=list(evaluate.controls), must_discriminate=evaluate.must_discriminate
+            seed=self.config.seed,
+            controls=list(evaluate.controls),
+            must_discriminate=evaluate.must_discriminate,
         )
 
     def paper(self) -> PaperJob:

@@ -6,6 +6,8 @@ Unknown keys are errors. Threads and memory are not here: they belong to `profil
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -77,21 +79,23 @@ class Config(Section):
             if pair.rig not in self.rigs:
                 raise ValueError(f"pairs.{name}.rig names {pair.rig!r}, which rigs does not define")
             if strangers := sorted(set(pair.aligned) - set(self.align.runs)):
-                raise ValueError(f"pairs.{name}.aligned names {strangers[0]!r}, which align.runs does not define")
+                raise ValueError(
+                    f"pairs.{name}.aligned names {strangers[0]!r}, which align.runs does not define"
+                )
         for name, method in self.sample.methods.items():
             if method.run is not None and method.run not in self.align.runs:
                 raise ValueError(
                     f"sample.methods.{name}.run names {method.run!r}, which align.runs does not define"
                 )
             if strangers := sorted(set(method.pairs or ()) - set(self.pairs)):
-                raise ValueError(f"sample.methods.{name}.pairs names {strangers[0]!r}, which pairs does not define")
+                raise ValueError(
+                    f"sample.methods.{name}.pairs names {strangers[0]!r}, which pairs does not define"
+                )
         return self
 
     @model_validator(mode="after")
     def _names_are_safe(self) -> Config:
-        import re
-
-        groups = {
+        groups: dict[str, Mapping[str, object]] = {
             "objects.sets": self.objects.sets,
             "pairs": self.pairs,
             "align.runs": self.align.runs,

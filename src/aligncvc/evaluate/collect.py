@@ -9,8 +9,8 @@ from torch import Tensor
 from aligncvc.evaluate.distribution import distribution_family, embed_images
 from aligncvc.evaluate.fid import fid_family
 from aligncvc.evaluate.subject import Subject, Value
-from aligncvc.models.encoders import Lite0
 from aligncvc.models.encoders.inception import FidInception
+from aligncvc.models.encoders.lite0 import Lite0
 from aligncvc.scene.views import at_common_size
 
 

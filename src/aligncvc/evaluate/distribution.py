@@ -31,7 +31,7 @@ from torch import Tensor
 from aligncvc.errors import UserError
 from aligncvc.evaluate.subject import Value
 from aligncvc.metrics.frechet import frechet_distances, interval_resamples
-from aligncvc.models.encoders import Lite0
+from aligncvc.models.encoders.lite0 import Lite0
 from aligncvc.streams import numpy_stream
 
 RESAMPLES = 1000

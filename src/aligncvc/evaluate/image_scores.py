@@ -24,8 +24,9 @@ from aligncvc.metrics.image import (
     ssim,
     ssim_scores,
 )
-from aligncvc.models.encoders import Dists, Net, load_dists, load_lpips
 from aligncvc.models.encoders.clip import ClipImageEncoder, load_clip
+from aligncvc.models.encoders.dists import Dists, load_dists
+from aligncvc.models.encoders.lpips import Net, load_lpips
 from aligncvc.models.encoders.optional import missing
 from aligncvc.scene.views import at_common_size
 

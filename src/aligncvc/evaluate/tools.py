@@ -14,8 +14,8 @@ from aligncvc.evaluate.fid import load_fid
 from aligncvc.evaluate.geometry import GeometrySettings
 from aligncvc.evaluate.image_scores import ImageTools
 from aligncvc.metrics.image import LPIPS_MIN_PX, lpips_metric, mae, not_available, psnr, ssim
-from aligncvc.models.encoders import Lite0, load_lite0
 from aligncvc.models.encoders.inception import FidInception
+from aligncvc.models.encoders.lite0 import Lite0, load_lite0
 from aligncvc.models.judge import load_judge
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from aligncvc.errors import UserError
 from aligncvc.metrics import psnr as ratios
-from aligncvc.models.encoders import Dists
+from aligncvc.models.encoders.dists import Dists
 
 SSIM_WINDOW, SSIM_SIGMA = 11, 1.5
 LPIPS_MIN_PX = 64

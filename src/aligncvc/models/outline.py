@@ -1,31 +1,29 @@
-"""The networks that ledger entries are the weights of, built on the meta device: sizes without memory.
+"""Parameters and keys of the ledger's networks, built on the meta device: sizes without memory.
 
-A name here is what `network:` in config/checkpoints.yaml says. Nothing is allocated, read or downloaded.
+Nothing is allocated, read or downloaded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import nn
 
-from aligncvc.config.networks import Mvg, Recon
 from aligncvc.errors import UserError
 from aligncvc.models.encoders.clip import ClipImageEncoder
 from aligncvc.models.encoders.dists import Dists
 from aligncvc.models.encoders.inception import FidInception
 from aligncvc.models.encoders.lite0 import Lite0
 from aligncvc.models.encoders.lpips import architecture as lpips_architecture
-from aligncvc.models.generators import build_generator
-from aligncvc.models.reconstructors import build_reconstructor
+from aligncvc.models.kinds import Role, complete, kind_module
+from aligncvc.models.ledger.ledger import Model
 
-CLIP_L14 = {
-    "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16,
-    "patch_size": 14, "projection_dim": 768,
-}  # fmt: skip
-"""ViT-L/14's difference from transformers' CLIPVisionConfig (ViT-B/32)."""
+SIZE_PX = 256
+"""Side of the views where a generator's settings name none; it changes no weight."""
 
 
 @dataclass(frozen=True)
@@ -42,45 +40,42 @@ class Part:
         return f"{self.name}: {count} parameters in {self.keys} keys"
 
 
-def _recon(kind: str | None = None) -> dict[str, nn.Module]:
-    model = build_reconstructor(Recon(kind=kind) if kind else Recon())
-    return {name: child for name, child in model.named_children() if len(child.state_dict())}
-
-
-def _mvg(part: str, kind: str | None = None, size_px: int = 256) -> dict[str, nn.Module]:
-    generator = build_generator(Mvg(kind=kind) if kind else Mvg(), size_px)
-    return {part: getattr(generator, part)}
-
-
-NETWORKS: dict[str, Callable[[], dict[str, nn.Module]]] = {
-    "demo-unet": lambda: _mvg("unet", size_px=64),
-    "demo-vae": lambda: _mvg("vae", size_px=64),
-    "demo-recon": lambda: _recon(),
-    "wonder3d-v1": lambda: _mvg("unet", "wonder3d-v1"),
-    "wonder3d-plus": lambda: _mvg("unet", "wonder3d-plus"),
-    "sd-vae": lambda: _mvg("vae", "wonder3d-v1"),
-    "lgm-big": lambda: _recon("lgm-big"),
-    "lgm-official-small": lambda: _recon("lgm-official-small"),
-    "clip-vit-l14": lambda: {"image tower": ClipImageEncoder(**CLIP_L14).tower},
-    "clip-vit-b32": lambda: {"image tower": ClipImageEncoder().tower},
+ENCODERS: dict[str, Callable[..., dict[str, nn.Module]]] = {
+    "clip": lambda **vision: {"image tower": ClipImageEncoder(**vision).tower},
     "lite0": lambda: {"network": Lite0()},
-    "lpips-alex": lambda: lpips_architecture("alex"),
-    "lpips-vgg": lambda: lpips_architecture("vgg"),
+    "lpips": lambda net: lpips_architecture(net),
     "dists": lambda: {"network": Dists()},
-    "fid-inception": lambda: {"network": FidInception()},
+    "inception": lambda: {"network": FidInception()},
 }
-"""Network name -> its modules by part, the largest first."""
+"""Kind of a frozen encoder -> its modules by part, from the rest of its ledger entry's `network`."""
 
 
-def outline(name: str) -> list[Part]:
-    """Parameters and keys of a network's parts. Raises UserError for a name that is not in NETWORKS."""
-    if name not in NETWORKS:
-        raise UserError(
-            f"the ledger names a network {name!r} that is not built here; known: {sorted(NETWORKS)}"
-        )
-    with torch.device("meta"):
-        parts = NETWORKS[name]()
+def model_modules(model: Model) -> dict[str, nn.Module]:
+    """The modules of a generator's or reconstructor's parts, with random weights on the present device."""
+    kind, network = complete(cast(Role, model.role), model.network, f"the network of {model.what}")
+    build = kind_module(cast(Role, model.role), kind, "network").build
+    if model.role == "reconstructors":
+        return {name: child for name, child in build(network).named_children() if len(child.state_dict())}
+    return build(network, SIZE_PX).parts()
+
+
+def outline(modules: Callable[[], Mapping[str, nn.Module]]) -> list[Part]:
+    """Parameters and keys of a network's parts."""
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # frozen encoders load weights that nothing can hold here
+        parts = modules()
     return [
         Part(part, sum(p.numel() for p in module.parameters()), len(module.state_dict()))
         for part, module in parts.items()
     ]
+
+
+def encoder_outline(network: Mapping[str, Any]) -> list[Part]:
+    """Of a frozen encoder's `network`. Raises UserError for a kind that is not built here."""
+    given = dict(network)
+    kind = given.pop("kind", None)
+    if kind not in ENCODERS:
+        raise UserError(
+            f"the ledger names an encoder {kind!r} that is not built here; known: {sorted(ENCODERS)}"
+        )
+    return outline(lambda: ENCODERS[kind](**given))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 from pydantic import Field
 
@@ -76,3 +76,12 @@ class PairSpec(Section):
     renderings_px: int
     guidance: float
     seed: int
+
+    def without_weights(self) -> Self:
+        """The same networks with random weights."""
+        return self.model_copy(
+            update={
+                "generator": self.generator.model_copy(update={"weights": {}}),
+                "reconstructor": self.reconstructor.model_copy(update={"weights": {}}),
+            }
+        )

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from aligncvc.config.sections import Config
 from aligncvc.metrics.psnr import foreground_psnr, psnr
-from aligncvc.models.encoders import load_lpips
+from aligncvc.models.encoders.lpips import load_lpips
 from aligncvc.models.ledger import network_settings
 from aligncvc.models.pair import seeded
 from aligncvc.models.reconstructors import build_reconstructor

@@ -14,7 +14,8 @@ from aligncvc.files import sha256_file
 from aligncvc.metrics.psnr import foreground_psnr, psnr
 from aligncvc.models.generators import MultiViewGenerator, build_generator
 from aligncvc.models.generators.base import Condition
-from aligncvc.models.ledger import check_settings, load_strict, network_settings
+from aligncvc.models.ledger import check_settings, network_settings
+from aligncvc.models.ledger.strict import load_strict
 from aligncvc.models.pair import seeded
 from aligncvc.pretrain.data import Rings
 from aligncvc.pretrain.fit import Run, fit, write_half

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from aligncvc.config.sections import Config
 from aligncvc.metrics.psnr import foreground_psnr, psnr
-from aligncvc.models.encoders import load_lpips
+from aligncvc.models.encoders.lpips import load_lpips
 from aligncvc.models.generators import build_generator
 from aligncvc.models.ledger import network_settings
 from aligncvc.models.pair import seeded

@@ -10,7 +10,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from aligncvc.errors import UserError
-from aligncvc.models.encoders import remove_background
+from aligncvc.models.encoders.background import remove_background
 from aligncvc.scene.views import composite
 
 MIN_SIDE_PX = 32

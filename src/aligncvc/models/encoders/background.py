@@ -12,14 +12,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from aligncvc.errors import UserError
-from aligncvc.models.ledger import resolve
+from aligncvc.models.ledger.resolve import resolve
+from aligncvc.models.specs import CheckpointAccess
 
 _SIZE_PX = 320
 _MEAN = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
 _STD = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
 
 
-def remove_background(image: Tensor, *, ledger: Path | str | None = None) -> Tensor:
+def remove_background(image: Tensor, access: CheckpointAccess = CheckpointAccess()) -> Tensor:
     """(3, H, W) in [0, 1] -> (4, H, W): the same colours and a soft alpha of the salient object.
 
     Raises UserError for another shape, for an image of one colour, and where no object stands out.
@@ -30,7 +31,7 @@ def remove_background(image: Tensor, *, ledger: Path | str | None = None) -> Ten
         )
     if float(image.max() - image.min()) < 1e-3:
         raise UserError("the picture has one single colour, so there is no object to cut out; choose another")
-    session = _session(resolve("u2netp", ledger=ledger))
+    session = _session(resolve("u2netp", access))
     logits = session.run([session.get_outputs()[0].name], {session.get_inputs()[0].name: _prepare(image)})[0]
     saliency = torch.from_numpy(np.asarray(logits, np.float32)[:, :1])
     low, high = saliency.min(), saliency.max()

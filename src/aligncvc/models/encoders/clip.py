@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aligncvc.models.ledger import load_ledger, load_strict, read_state, resolve
+from aligncvc.models.ledger.ledger import load_ledger
+from aligncvc.models.ledger.resolve import resolve
+from aligncvc.models.ledger.strict import load_strict, read_state
+from aligncvc.models.specs import CheckpointAccess
 
 _MEAN = (0.48145466, 0.4578275, 0.40821073)
 _STD = (0.26862954, 0.26130258, 0.27577711)
@@ -58,19 +59,16 @@ class ClipImageEncoder(nn.Module):
 
 def load_clip(
     checkpoint_id: str = "clip-vit-b32",
-    *,
-    ledger: Path | str | None = None,
-    offline: bool = True,
-    accept_licences: Sequence[str] = (),
+    access: CheckpointAccess = CheckpointAccess(),
 ) -> ClipImageEncoder:
     """The image tower of a CLIP in the ledger: a file with the names of `transformers`.
 
-    The entry's quirk `vision` says what differs from ViT-B/32. Text weights are left alone; every tensor of
+    The entry's `network` says what differs from ViT-B/32. Text weights are left alone; every tensor of
     the image tower must match. Raises UserError if the file is missing or holds anything else.
     """
-    path = resolve(checkpoint_id, ledger=ledger, offline=offline, accept_licences=accept_licences)
-    architecture = load_ledger(ledger).entry(checkpoint_id).quirks.vision
-    model = ClipImageEncoder(**architecture)
+    path = resolve(checkpoint_id, access)
+    architecture = load_ledger(access.ledger).entry(checkpoint_id).network or {}
+    model = ClipImageEncoder(**{k: v for k, v in architecture.items() if k != "kind"})
     state = {
         key: value.float()
         for key, value in read_state(path).items()

@@ -9,14 +9,14 @@ two convolutions can be shared with LPIPS.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aligncvc.models.encoders.lpips import fill_trunk
-from aligncvc.models.ledger import load_strict, resolve
+from aligncvc.models.ledger.resolve import resolve
+from aligncvc.models.ledger.strict import load_strict
+from aligncvc.models.specs import CheckpointAccess
 
 # VGG16 up to relu5_3, configuration D: (channels, convolutions) of each stage.
 _STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
@@ -88,13 +88,13 @@ def _compare(maps: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
     return (alpha.flatten().double() * texture + beta.flatten().double() * structure).sum(1)
 
 
-def load_dists(*, ledger: Path | str | None = None) -> Dists:
+def load_dists(access: CheckpointAccess = CheckpointAccess()) -> Dists:
     """DISTS with genuine weights (ledger ids `dists-weights`, `lpips-vgg-trunk`), frozen.
 
     Raises UserError if a file is missing or holds anything else.
     """
-    state = torch.load(resolve("dists-weights", ledger=ledger), map_location="cpu", weights_only=True)
+    state = torch.load(resolve("dists-weights", access), map_location="cpu", weights_only=True)
     model = Dists()
-    fill_trunk(model.stages, "vgg", ledger=ledger)
+    fill_trunk(model.stages, "vgg", access)
     load_strict(model, {f"stages.{key}": value for key, value in model.stages.state_dict().items()} | state)
     return model

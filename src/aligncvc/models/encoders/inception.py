@@ -8,14 +8,15 @@ weight file (ledger id `fid-inception`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aligncvc.models.ledger import load_strict, resolve
+from aligncvc.models.ledger.resolve import resolve
+from aligncvc.models.ledger.strict import load_strict
+from aligncvc.models.specs import CheckpointAccess
 
 FEATURES = 2048
 SIZE_PX = 299
@@ -191,12 +192,12 @@ class FidInception(nn.Module):
         return features.double().view(*images.shape[:-3], FEATURES)
 
 
-def load_fid_inception(*, ledger: Path | str | None = None) -> FidInception:
+def load_fid_inception(access: CheckpointAccess = CheckpointAccess()) -> FidInception:
     """The network with its published weights (ledger id `fid-inception`).
 
     Raises UserError if the file is missing or holds anything else.
     """
-    state = torch.load(resolve("fid-inception", ledger=ledger), map_location="cpu", weights_only=True)
+    state = torch.load(resolve("fid-inception", access), map_location="cpu", weights_only=True)
     model = FidInception()
     load_strict(model, convert_state(state, model))
     return model

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aligncvc.models.encoders.levels import Level, LevelEncoder
-from aligncvc.models.ledger import load_strict, resolve
+from aligncvc.models.ledger.resolve import resolve
+from aligncvc.models.ledger.strict import load_strict
+from aligncvc.models.specs import CheckpointAccess
 
 # (expansion, output channels, kernel, stride of the first block, number of blocks)
 _STAGES = [
@@ -112,9 +113,9 @@ class Lite0(LevelEncoder):
         return self.classifier(self.embed(images))
 
 
-def load_lite0(*, ledger: Path | str | None = None) -> Lite0:
+def load_lite0(access: CheckpointAccess = CheckpointAccess()) -> Lite0:
     """Lite0 with its ImageNet weights (ledger id `lite0`). Raises UserError if they are missing or wrong."""
-    state = torch.load(resolve("lite0", ledger=ledger), map_location="cpu", weights_only=True)
+    state = torch.load(resolve("lite0", access), map_location="cpu", weights_only=True)
     model = Lite0()
     load_strict(model, convert_state(state))
     return model

@@ -11,7 +11,6 @@ import importlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, Literal
 
@@ -19,14 +18,17 @@ import torch
 from torch import Tensor, nn
 
 from aligncvc.errors import UserError
-from aligncvc.models.ledger import load_numpy_pickle, load_strict, resolve
+from aligncvc.models.ledger.pickles import load_numpy_pickle
+from aligncvc.models.ledger.resolve import resolve
+from aligncvc.models.ledger.strict import load_strict
+from aligncvc.models.specs import CheckpointAccess
 
 Net = Literal["alex", "vgg"]
 _TRUNK_KEY = {"alex": "AlexNet_0", "vgg": "VGG16_0"}
 _STUBBED = ("torchvision", "torchvision.models")
 
 
-def load_lpips(net: Net = "alex", *, ledger: Path | str | None = None) -> nn.Module:
+def load_lpips(net: Net = "alex", access: CheckpointAccess = CheckpointAccess()) -> nn.Module:
     """`lpips.LPIPS(net=net, version="0.1")` with genuine weights, frozen, in evaluation mode.
 
     Called with two (B, 3, H, W) batches in [-1, 1] it returns (B, 1, 1, 1) distances. It is
@@ -34,9 +36,9 @@ def load_lpips(net: Net = "alex", *, ledger: Path | str | None = None) -> nn.Mod
     """
     if net not in _TRUNK_KEY:
         raise UserError(f"LPIPS weights exist here for alex and vgg, not for {net!r}; choose one of them")
-    heads = torch.load(resolve(f"lpips-{net}-heads", ledger=ledger), map_location="cpu", weights_only=True)
+    heads = torch.load(resolve(f"lpips-{net}-heads", access), map_location="cpu", weights_only=True)
     model = _random(net)
-    fill_trunk(model.net, net, ledger=ledger)
+    fill_trunk(model.net, net, access)
     for i, head in enumerate(model.lins):
         load_strict(head, heads, prefix=f"lin{i}.")
     return model.requires_grad_(False).eval()
@@ -54,13 +56,13 @@ def _random(net: Net) -> Any:
         return package.LPIPS(net=net, version="0.1", pretrained=False, pnet_rand=True, verbose=False)
 
 
-def fill_trunk(trunk: nn.Module, net: Net, *, ledger: Path | str | None = None) -> None:
+def fill_trunk(trunk: nn.Module, net: Net, access: CheckpointAccess = CheckpointAccess()) -> None:
     """Load the ImageNet weights of AlexNet or VGG16 into the convolutions of `trunk`, in their order.
 
     Raises UserError if the weights are missing or of another shape, or the trunk has more or fewer
     convolutions than the file.
     """
-    arrays = load_numpy_pickle(resolve(f"lpips-{net}-trunk", ledger=ledger))[_TRUNK_KEY[net]]
+    arrays = load_numpy_pickle(resolve(f"lpips-{net}-trunk", access))[_TRUNK_KEY[net]]
     convolutions = [m for m in trunk.modules() if isinstance(m, nn.Conv2d)]
     if len(convolutions) != len(arrays):
         raise UserError(

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-
 from aligncvc.errors import UserError
-from aligncvc.models.ledger import resolve
+from aligncvc.models.ledger.resolve import resolve
+from aligncvc.models.specs import CheckpointAccess
 
 
-def missing(
-    checkpoint_id: str, *, ledger: Path | str | None = None, accept_licences: Sequence[str] = ()
-) -> str | None:
+def missing(checkpoint_id: str, access: CheckpointAccess = CheckpointAccess()) -> str | None:
     """None if the ledger finds the checkpoint on this machine, else "n/a (weights missing): " and why."""
     try:
-        resolve(checkpoint_id, ledger=ledger, accept_licences=accept_licences)
+        resolve(checkpoint_id, access)
     except UserError as error:
         return f"n/a (weights missing): {error}"
     return None

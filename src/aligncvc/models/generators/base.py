@@ -48,6 +48,15 @@ class MultiViewGenerator(nn.Module, ABC):
     vae: Any
     scheduler: Any
 
+    @property
+    def denoiser(self) -> Any:
+        """The network that is aligned: LoRA sits on it, and its calls are counted."""
+        return self.unet
+
+    def parts(self) -> dict[str, nn.Module]:
+        """Modules that have weights of their own in the ledger, by part."""
+        return {"unet": self.unet, "vae": self.vae}
+
     @abstractmethod
     def encode_condition(self, image: Tensor, cameras: Tensor) -> Condition:
         """image (B, 3, H, W) in [0, 1]; cameras (B, V, 4, 4) c2w, input view at azimuth 0."""

@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT, write_text
-from aligncvc.models.ledger.quirks import Quirks
 
 DEFAULT_LEDGER = PROJECT_ROOT / "config/checkpoints.yaml"
 
@@ -22,6 +21,19 @@ _SOURCE = re.compile(
     r"|package:(?P<package>[A-Za-z_]\w*)/(?P<inside>.+)"
     r"|hub:(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w.-]+))?:(?P<path>.+)"
 )
+
+
+class Stored(BaseModel):
+    """How the tensors of a file are named, where that differs from the network's own names."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    prefix: str = ""
+    """Only keys that start with it are meant, and it is cut off."""
+    constants: list[str] = Field(default_factory=list)
+    """Last parts of key names that hold no weights: constants that older libraries stored."""
+    renames: Mapping[str, str] = Field(default_factory=dict)
+    """Old part of a key name -> new one, whole parts between dots."""
 
 
 class Entry(BaseModel):
@@ -35,8 +47,9 @@ class Entry(BaseModel):
     bytes: int | None = Field(None, gt=0)
     licence: str
     made_by: str | None = None
-    network: str | None = None
-    quirks: Quirks = Quirks()
+    network: Mapping[str, Any] | None = None
+    timesteps: list[int] | None = None
+    stored: Stored = Stored()
     notes: Mapping[str, Any] = Field(default_factory=dict)
 
     @property
@@ -64,7 +77,6 @@ class Group(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     what: str
-    network: str | None = None
     members: list[str] = Field(min_length=1)
     notes: Mapping[str, Any] = Field(default_factory=dict)
 
@@ -97,6 +109,9 @@ class Ledger(BaseModel):
             strangers = [member for member in group.members if member not in self.checkpoints]
             if strangers or name in self.checkpoints:
                 raise ValueError(f"group {name}: {strangers or 'its id'} must be checkpoints of their own")
+        for name, model in self.models.items():
+            if strangers := [i for i in model.weights.values() if i not in self.checkpoints]:
+                raise ValueError(f"model {name}: {', '.join(strangers)} must be checkpoints of their own")
         return self
 
     def entry(self, checkpoint_id: str) -> Entry:
@@ -121,9 +136,11 @@ class Ledger(BaseModel):
         return self.models[name]
 
     def members(self, name: str) -> list[str]:
-        """The checkpoints that an id stands for: a group's members, or itself. UserError if unknown."""
+        """The checkpoints that an id stands for: a group's or a model's files, or itself. UserError if unknown."""
         if name in self.groups:
             return list(self.groups[name].members)
+        if name in self.models:
+            return list(self.models[name].weights.values())
         self.entry(name)
         return [name]
 

@@ -12,27 +12,20 @@ from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT, sha256_file
 from aligncvc.models.ledger.ledger import Entry, load_ledger
 from aligncvc.models.ledger.licences import PERMISSIVE_LICENCES, meaning
+from aligncvc.models.specs import CheckpointAccess
 
 _RECORD = "python -m aligncvc.checkpoints record"
 
 
-def resolve(
-    checkpoint_id: str,
-    *,
-    ledger: Path | str | None = None,
-    offline: bool = True,
-    accept_licences: Sequence[str] = (),
-) -> Path:
+def resolve(checkpoint_id: str, access: CheckpointAccess = CheckpointAccess()) -> Path:
     """Path of the checkpoint's file, with the size and sha256 that the ledger demands.
 
-    ledger: another ledger than config/checkpoints.yaml (relative paths count from the project root).
-    offline: never touch the network; ALIGNCVC_OFFLINE=1 in the environment has the last word.
-    accept_licences: names of non-permissive licences the user accepts.
-    Raises UserError: unknown id, licence not accepted, nothing recorded, missing, offline, wrong bytes.
+    ALIGNCVC_OFFLINE=1 in the environment forbids the network whatever `access` says. Raises UserError:
+    unknown id, licence not accepted, nothing recorded, missing, offline, wrong bytes.
     """
-    entry = load_ledger(ledger).entry(checkpoint_id)
-    check_licence(checkpoint_id, entry, accept_licences)
-    path = locate(checkpoint_id, entry, offline=offline or offline_by_environment())
+    entry = load_ledger(access.ledger).entry(checkpoint_id)
+    check_licence(checkpoint_id, entry, access.accept_licences)
+    path = locate(checkpoint_id, entry, offline=access.offline or offline_by_environment())
     try:
         return verify(checkpoint_id, entry, path)
     except UserError:

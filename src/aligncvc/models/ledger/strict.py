@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +13,22 @@ from torch import Tensor, nn
 from aligncvc.errors import UserError
 from aligncvc.models.ledger.ledger import load_ledger
 from aligncvc.models.ledger.resolve import resolve
+from aligncvc.models.specs import CheckpointAccess
 
 _SHOWN = 5
 
 
 def load_checkpoint(
-    module: nn.Module,
-    checkpoint_id: str,
-    *,
-    ledger: Path | str | None = None,
-    offline: bool = True,
-    accept_licences: Sequence[str] = (),
+    module: nn.Module, checkpoint_id: str, access: CheckpointAccess = CheckpointAccess()
 ) -> None:
-    """Load a ledger entry's verified file into a module, strictly, as the quirks of how it is stored say.
+    """Load a ledger entry's verified file into a module, strictly, as the ledger says that it is stored.
 
     Numbers take the module's dtype. Raises UserError as `resolve` and `load_strict` do.
     """
-    path = resolve(checkpoint_id, ledger=ledger, offline=offline, accept_licences=accept_licences)
-    quirks = load_ledger(ledger).entry(checkpoint_id).quirks
-    state = {k: v for k, v in read_state(path).items() if k.rpartition(".")[2] not in quirks.constants}
-    state = renamed(state, quirks.renames)
-    load_strict(module, state, prefix=quirks.prefix, where=str(path))
+    path = resolve(checkpoint_id, access)
+    stored = load_ledger(access.ledger).entry(checkpoint_id).stored
+    state = {k: v for k, v in read_state(path).items() if k.rpartition(".")[2] not in stored.constants}
+    load_strict(module, renamed(state, stored.renames), prefix=stored.prefix, where=str(path))
 
 
 def renamed(state: Mapping[str, Tensor], renames: Mapping[str, str]) -> dict[str, Tensor]:

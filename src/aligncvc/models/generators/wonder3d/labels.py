@@ -63,7 +63,7 @@ def rig_azimuths_deg(views: int) -> list[float]:
     """Azimuths of Wonder3D's rig of 4, 5 or 6 views. Raises UserError for another number."""
     if views not in RIGS:
         raise UserError(
-            f"Wonder3D has rigs of 4, 5 and 6 views, not of {views}; set render.rig_views to one of them"
+            f"Wonder3D has rigs of 4, 5 and 6 views, not of {views}; choose a rig with one of them"
         )
     return [VIEWS[name] for name in RIGS[views]]
 
@@ -120,7 +120,7 @@ def _labelled(cameras: Tensor, labels: Tensor) -> Tensor:
         raise UserError(
             f"Wonder3D's labels are of views at azimuths {', '.join(f'{a:g}' for a in VIEWS.values())} "
             f"degrees and a camera stands at {float(azimuth[far][0]):.1f}; choose such a rig, or "
-            "mvg.camera_table: computed"
+            "camera_table: computed in the network's settings"
         )
     table = labels.to(azimuth)[nearest]
     return torch.cat([torch.zeros_like(table[..., :1]), table], -1)

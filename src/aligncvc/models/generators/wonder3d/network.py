@@ -9,15 +9,17 @@ official code.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 
-from aligncvc.config.networks import Mvg, Vae
 from aligncvc.errors import UserError
-from aligncvc.models.encoders import Lite0, load_lite0
 from aligncvc.models.encoders.clip import ClipImageEncoder
+from aligncvc.models.encoders.lite0 import Lite0, load_lite0
 from aligncvc.models.generators.base import Condition, MultiViewGenerator
 from aligncvc.models.generators.wonder3d.attention import (
     add_cross_domain_attention,
@@ -27,6 +29,8 @@ from aligncvc.models.generators.wonder3d.attention import (
     set_processors,
 )
 from aligncvc.models.generators.wonder3d.labels import CAMERA_DIM, camera_embedding
+from aligncvc.models.generators.wonder3d.settings import Settings, Vae
+from aligncvc.models.specs import CheckpointAccess
 
 __all__ = ["CAMERA_DIM", "Wonder3D", "build_unet", "build_vae", "camera_embedding"]
 
@@ -47,7 +51,7 @@ def build_vae(config: Vae, size_px: int) -> AutoencoderKL:
     )
 
 
-def build_unet(config: Mvg, side: int) -> UNet2DConditionModel:
+def build_unet(config: Settings, side: int) -> UNet2DConditionModel:
     """The denoiser with random weights; side (of the latents) is a note for diffusers only."""
     unet, channels = config.unet, config.vae.latent_channels
     attention = unet.attention or [True] * len(unet.channels)
@@ -80,11 +84,11 @@ class Wonder3D(MultiViewGenerator):
     unconditional objects followed by the conditional ones.
     """
 
-    def __init__(self, config: Mvg, size_px: int, image_encoder: nn.Module | None = None) -> None:
+    def __init__(self, config: Settings, size_px: int, access: CheckpointAccess = CheckpointAccess()) -> None:
         """size_px: height and width of the views, unless the configuration names the generator's own.
 
-        image_encoder: a Lite0 or ClipImageEncoder; None builds the configured one (Lite0 is bundled, CLIP's
-        tower has random weights). Raises UserError if the views do not divide into latents.
+        access: where Lite0's weights come from (CLIP's tower starts random). Raises UserError if the views do
+        not divide into latents.
         """
         super().__init__()
         self.config = config
@@ -96,14 +100,12 @@ class Wonder3D(MultiViewGenerator):
         if self.size_px % self.factor:
             raise UserError(
                 f"views of {self.size_px} pixels do not divide into latents {self.factor} times smaller; "
-                "choose a multiple of it for mvg.size_px or render.size_px"
+                "choose a multiple of it for the network's size_px or render.size_px"
             )
         self.vae = build_vae(config.vae, self.size_px)
         self.unet = build_unet(config, self.size_px // self.factor)
-        if image_encoder is None:
-            lite = config.image_encoder == "lite0"
-            image_encoder = load_lite0() if lite else ClipImageEncoder(**config.clip.model_dump())
-        self.image_encoder = image_encoder
+        lite = config.image_encoder == "lite0"
+        self.image_encoder = load_lite0(access) if lite else ClipImageEncoder(**config.clip.model_dump())
         self.scheduler = DDPMScheduler(
             beta_schedule="scaled_linear",
             beta_start=0.00085,
@@ -113,6 +115,11 @@ class Wonder3D(MultiViewGenerator):
         )
         self.vae.requires_grad_(False)
         self.image_encoder.requires_grad_(False)
+
+    def parts(self) -> dict[str, nn.Module]:
+        encoder = self.image_encoder
+        clip = {"image_encoder": encoder.tower} if isinstance(encoder, ClipImageEncoder) else {}
+        return {**super().parts(), **clip}
 
     def latent_shape(self, views: int) -> tuple[int, int, int, int]:
         side = self.size_px // self.factor
@@ -125,9 +132,9 @@ class Wonder3D(MultiViewGenerator):
         """
         if images.shape[2] != 3 * len(self.domains):
             raise UserError(
-                f"mvg.domains is {self.config.domains!r} and views with {images.shape[2]} channels were "
+                f"domains is {self.config.domains!r} and views with {images.shape[2]} channels were "
                 "given: renderings have no normals to encode; give the latents that they were made from "
-                "too (encode_renderings), or set mvg.domains: colours"
+                "too (encode_renderings), or set domains: colours"
             )
         return self._encode(images)
 
@@ -163,8 +170,8 @@ class Wonder3D(MultiViewGenerator):
         vector = camera_embedding(
             cameras,
             dim=self.config.camera_dim,
-            camera_type=self.config.camera_type or "perspective",
-            table=self.config.camera_table or "computed",
+            camera_type=self.config.camera_type,
+            table=self.config.camera_table,
             domains=self.domains,
         )
         latents = self.vae.encode(image * 2 - 1).latent_dist.mode() * self.scaling_factor
@@ -192,8 +199,8 @@ class Wonder3D(MultiViewGenerator):
             return 0
         if views % 2:
             raise UserError(
-                f"mvg.colours_alone: view_pairs needs an even number of views, not {views}; change "
-                "render.rig_views"
+                f"colours_alone: view_pairs needs an even number of views, not {views}; change "
+                "the rig of the pair"
             )
         return views // 2
 
@@ -223,3 +230,10 @@ def resized(images: Tensor, side: int) -> Tensor:
     if min(images.shape[-2:]) >= side:
         return F.interpolate(images, (side, side), mode="area")
     return F.interpolate(images, (side, side), mode="bilinear", align_corners=False)
+
+
+def build(
+    network: Mapping[str, Any], size_px: int, access: CheckpointAccess = CheckpointAccess()
+) -> Wonder3D:
+    """With random weights. network: all settings; size_px: side of the views if they name none."""
+    return Wonder3D(Settings.model_validate(network), size_px, access)

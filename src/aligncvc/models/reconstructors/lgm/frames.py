@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from aligncvc.config.networks import Recon
+from aligncvc.models.reconstructors.lgm.settings import Settings
 from aligncvc.scene.camera_formats import from_opengl, invert_rigid, to_lgm, z_up_to_y_up
 from aligncvc.scene.cameras import Cameras
 from aligncvc.scene.gaussians import Gaussians
@@ -44,14 +44,14 @@ class Frame:
         return replace(moved, scales=self.size_scale[:, None, None] * gaussians.scales)
 
 
-def to_frame(cameras: Cameras, config: Recon) -> Frame | None:
+def to_frame(cameras: Cameras, config: Settings) -> Frame | None:
     """Cameras (B, V, 4, 4), input view first, in the world that the configuration names; None: ours already.
 
     A similarity keeps every projection, so rays of the cameras' own field of view describe the images
     exactly. Where the network wants another field of view (`ray_fov_y_deg`), Gaussians come back at the size
     at which they cover as many pixels at the object's centre; other parts then keep a perspective error.
     """
-    if config.world in (None, "ours"):
+    if config.world == "ours":
         return None
     lgm = to_lgm(cameras.c2w)  # y up, OpenGL camera axes
     distance = cameras.c2w[:, 0, :3, 3].norm(dim=-1)
@@ -63,7 +63,7 @@ def to_frame(cameras: Cameras, config: Recon) -> Frame | None:
         ahead[:, 2, 3] = scale * distance
         to_network = ahead @ invert_rigid(lgm[:, 0])
         lgm = to_network[:, None] @ lgm
-    ray_fov = cameras.fov_y_deg if config.ray_fov_y_deg in (None, "cameras") else float(config.ray_fov_y_deg)
+    ray_fov = cameras.fov_y_deg if config.ray_fov_y_deg == "cameras" else float(config.ray_fov_y_deg)
     drawn = ray_fov if config.projection_fov_y_deg is None else config.projection_fov_y_deg
     drawn_fov = cameras.fov_y_deg if drawn == "cameras" else float(drawn)
     turn = z_up_to_y_up(lgm)[:3, :3]

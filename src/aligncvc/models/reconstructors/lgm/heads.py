@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aligncvc.config.networks import Recon
+from aligncvc.models.reconstructors.lgm.settings import Settings
 from aligncvc.scene.cameras import Cameras
 from aligncvc.scene.gaussians import Gaussians
 
@@ -123,7 +123,7 @@ class RayHead:
         )
 
 
-HEADS: dict[str, Callable[[Recon], Head]] = {
-    "lgm": lambda config: LgmHead(config.rot_norm_dim or -1),
+HEADS: dict[str, Callable[[Settings], Head]] = {
+    "lgm": lambda config: LgmHead(config.rot_norm_dim),
     "ray": lambda config: RayHead(),
 }

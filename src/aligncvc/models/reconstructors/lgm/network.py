@@ -8,6 +8,7 @@ levels, and a 1x1 convolution to 14 channels a Gaussian. The key names are those
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -15,9 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from aligncvc.config.networks import Recon
 from aligncvc.models.reconstructors.lgm.frames import to_frame
 from aligncvc.models.reconstructors.lgm.heads import HEADS
+from aligncvc.models.reconstructors.lgm.settings import Settings
 from aligncvc.scene.cameras import Cameras
 from aligncvc.scene.gaussians import Gaussians
 
@@ -26,18 +27,18 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-def _norm(channels: int) -> nn.GroupNorm:
-    """LGM's 32 groups, fewer where a narrow layer would have less than two channels in each."""
-    return nn.GroupNorm(math.gcd(32, channels // 2), channels, eps=1e-5)
+def _norm(channels: int, groups: int | None) -> nn.GroupNorm:
+    """groups: LGM has 32 at every width; None: at most 32, with two channels or more in each."""
+    return nn.GroupNorm(groups or math.gcd(32, channels // 2), channels, eps=1e-5)
 
 
 class ResnetBlock(nn.Module):
     """norm-SiLU-conv twice, with a 1x1 shortcut where the width changes."""
 
-    def __init__(self, c_in: int, c_out: int) -> None:
+    def __init__(self, c_in: int, c_out: int, groups: int | None = None) -> None:
         super().__init__()
-        self.norm1, self.conv1 = _norm(c_in), nn.Conv2d(c_in, c_out, 3, padding=1)
-        self.norm2, self.conv2 = _norm(c_out), nn.Conv2d(c_out, c_out, 3, padding=1)
+        self.norm1, self.conv1 = _norm(c_in, groups), nn.Conv2d(c_in, c_out, 3, padding=1)
+        self.norm2, self.conv2 = _norm(c_out, groups), nn.Conv2d(c_out, c_out, 3, padding=1)
         self.shortcut = nn.Conv2d(c_in, c_out, 1) if c_in != c_out else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -64,9 +65,9 @@ class SelfAttention(nn.Module):
 class MultiViewAttention(nn.Module):
     """Attention over all pixels of all views of an object."""
 
-    def __init__(self, channels: int, heads: int) -> None:
+    def __init__(self, channels: int, heads: int, groups: int | None = None) -> None:
         super().__init__()
-        self.norm = _norm(channels)
+        self.norm = _norm(channels, groups)
         self.attn = SelfAttention(channels, heads)
 
     def forward(self, x: Tensor, views: int) -> Tensor:
@@ -82,10 +83,14 @@ class MultiViewAttention(nn.Module):
 class Stage(nn.Module):
     """A run of residual blocks, each followed by attention where asked."""
 
-    def __init__(self, widths: list[tuple[int, int]], attention: bool, heads: int) -> None:
+    def __init__(
+        self, widths: list[tuple[int, int]], attention: bool, heads: int, groups: int | None
+    ) -> None:
         super().__init__()
-        self.nets = nn.ModuleList(ResnetBlock(a, b) for a, b in widths)
-        self.attns = nn.ModuleList(MultiViewAttention(b, heads) for _, b in widths) if attention else None
+        self.nets = nn.ModuleList(ResnetBlock(a, b, groups) for a, b in widths)
+        self.attns = (
+            nn.ModuleList(MultiViewAttention(b, heads, groups) for _, b in widths) if attention else None
+        )
 
     def block(self, i: int, x: Tensor, views: int) -> Tensor:
         x = self.nets[i](x)
@@ -94,9 +99,17 @@ class Stage(nn.Module):
 
 class DownBlock(Stage):
     def __init__(
-        self, c_in: int, c_out: int, layers: int, attention: bool, heads: int, downsample: bool
+        self,
+        c_in: int,
+        c_out: int,
+        layers: int,
+        attention: bool,
+        heads: int,
+        groups: int | None,
+        downsample: bool,
     ) -> None:
-        super().__init__([(c_in if i == 0 else c_out, c_out) for i in range(layers)], attention, heads)
+        widths = [(c_in if i == 0 else c_out, c_out) for i in range(layers)]
+        super().__init__(widths, attention, heads, groups)
         self.downsample = nn.Conv2d(c_out, c_out, 3, stride=2, padding=1) if downsample else None
 
     def forward(self, x: Tensor, views: int) -> tuple[Tensor, list[Tensor]]:
@@ -113,10 +126,10 @@ class DownBlock(Stage):
 class MidBlock(nn.Module):
     """Residual block, then (attention, residual block)."""
 
-    def __init__(self, channels: int, attention: bool, heads: int) -> None:
+    def __init__(self, channels: int, attention: bool, heads: int, groups: int | None) -> None:
         super().__init__()
-        self.nets = nn.ModuleList(ResnetBlock(channels, channels) for _ in range(2))
-        self.attns = nn.ModuleList([MultiViewAttention(channels, heads)]) if attention else None
+        self.nets = nn.ModuleList(ResnetBlock(channels, channels, groups) for _ in range(2))
+        self.attns = nn.ModuleList([MultiViewAttention(channels, heads, groups)]) if attention else None
 
     def forward(self, x: Tensor, views: int) -> Tensor:
         x = self.nets[0](x)
@@ -127,10 +140,17 @@ class MidBlock(nn.Module):
 
 class UpBlock(Stage):
     def __init__(
-        self, c_in: int, skips: list[int], c_out: int, attention: bool, heads: int, upsample: bool
+        self,
+        c_in: int,
+        skips: list[int],
+        c_out: int,
+        attention: bool,
+        heads: int,
+        groups: int | None,
+        upsample: bool,
     ) -> None:
         widths = [((c_in if i == 0 else c_out) + skip, c_out) for i, skip in enumerate(skips)]
-        super().__init__(widths, attention, heads)
+        super().__init__(widths, attention, heads, groups)
         self.upsample = nn.Conv2d(c_out, c_out, 3, padding=1) if upsample else None
 
     def forward(self, x: Tensor, skips: list[Tensor], views: int) -> Tensor:
@@ -145,7 +165,7 @@ class UpBlock(Stage):
 class MultiViewUNet(nn.Module):
     """(B V, 9, H, W) -> (B V, 14, H', W'); H' = H / 2^(levels down - levels up)."""
 
-    def __init__(self, config: Recon, c_in: int = 9, c_out: int = 14) -> None:
+    def __init__(self, config: Settings, c_in: int = 9, c_out: int = 14) -> None:
         super().__init__()
         down, up = config.down_channels, config.up_channels
         self.conv_in = nn.Conv2d(c_in, down[0], 3, padding=1)
@@ -160,23 +180,30 @@ class MultiViewUNet(nn.Module):
                     config.layers,
                     config.down_attention[i],
                     config.heads,
+                    config.norm_groups,
                     downsample=not last,
                 )
             )
             widths += [channels] * (config.layers + (not last))
         self.down_blocks = nn.ModuleList(blocks)
-        self.mid_block = MidBlock(down[-1], config.mid_attention, config.heads)
+        self.mid_block = MidBlock(down[-1], config.mid_attention, config.heads, config.norm_groups)
         blocks, current = [], down[-1]
         for i, channels in enumerate(up):
             skips = [widths.pop() for _ in range(config.layers + 1)]
             blocks.append(
                 UpBlock(
-                    current, skips, channels, config.up_attention[i], config.heads, upsample=i != len(up) - 1
+                    current,
+                    skips,
+                    channels,
+                    config.up_attention[i],
+                    config.heads,
+                    config.norm_groups,
+                    upsample=i != len(up) - 1,
                 )
             )
             current = channels
         self.up_blocks = nn.ModuleList(blocks)
-        self.norm_out = _norm(current)
+        self.norm_out = _norm(current, config.norm_groups)
         self.conv_out = nn.Conv2d(current, c_out, 3, padding=1)
         self.gradient_checkpointing = False
         """Recompute the blocks' activations in the backward pass: less memory, one more forward pass."""
@@ -207,7 +234,7 @@ class LGM(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, config: Recon) -> None:
+    def __init__(self, config: Settings) -> None:
         super().__init__()
         self.config = config
         self.unet = MultiViewUNet(config)
@@ -247,3 +274,8 @@ def _resized(images: Tensor, side: int | None) -> Tensor:
         return images
     small = F.interpolate(images.flatten(0, 1), (side, side), mode="bilinear", align_corners=False)
     return small.unflatten(0, images.shape[:2])
+
+
+def build(network: Mapping[str, Any]) -> LGM:
+    """The reconstructor with random weights. network: all settings."""
+    return LGM(Settings.model_validate(network))

@@ -19,6 +19,9 @@ class Settings(Section):
     up_attention: list[bool] = [True, True, False, False]
     layers: int = 1
     heads: int = 2
+    norm_groups: int | None = Field(
+        None, ge=1, description="of every group norm; null: at most 32, with two channels or more in each"
+    )
     head: Literal["ray", "lgm"] = Field(
         "ray", description="how channels become Gaussians; lgm for its checkpoints"
     )
@@ -52,6 +55,7 @@ _LGM: dict[str, Any] = {
     "mid_attention": True,
     "layers": 2,
     "heads": 16,
+    "norm_groups": 32,
     "head": "lgm",
     "size_px": 256,
 }
