@@ -24,6 +24,15 @@ if TYPE_CHECKING:
     from aligncvc.bench.measure import Row
 
 Name = Literal["splat", "sampling", "metrics", "blender", "demo", "full_size"]
+PREFIXES: dict[Name, tuple[str, ...]] = {
+    "splat": ("splat_",),
+    "sampling": ("image_to_gaussians_", "network_calls_"),
+    "metrics": ("metrics_", "ssim_", "lpips_"),
+    "blender": ("blenderproc_",),
+    "demo": ("demo_",),
+    "full_size": ("full_size_",),
+}
+"""How the rows of each bench begin."""
 
 
 @dataclass
@@ -53,15 +62,16 @@ def benches(args: Args) -> dict[Name, Callable[[], list[Row]]]:
     from aligncvc.bench.demo import bench_demo, demo_evaluation
     from aligncvc.bench.evaluation import bench_metrics
     from aligncvc.bench.full_size import bench_full_size
+    from aligncvc.bench.jobs import plan_of, sampling_jobs
     from aligncvc.bench.measure import CLOCKS
     from aligncvc.bench.rasteriser import bench_rasteriser
     from aligncvc.bench.sampling import bench_sampling
 
-    clock = CLOCKS[args.clock]
+    clock, plan = CLOCKS[args.clock], plan_of(args.config)
     return {
         "splat": lambda: bench_rasteriser(clock),
-        "sampling": lambda: bench_sampling(args.config),
-        "metrics": lambda: bench_metrics(args.config, clock),
+        "sampling": lambda: bench_sampling(sampling_jobs(plan)),
+        "metrics": lambda: bench_metrics(plan.evaluate(), clock),
         "blender": bench_blender,
         "demo": lambda: bench_demo(clock) if args.demo else demo_evaluation(PROJECT_ROOT / "results"),
         "full_size": lambda: bench_full_size(mode=args.full_size),
@@ -71,7 +81,8 @@ def benches(args: Args) -> dict[Name, Callable[[], list[Row]]]:
 def kept_rows(path: Path, measured: tuple[Name, ...]) -> list[Row]:
     """Rows of an earlier file that belong to other benches than those measured."""
     earlier: list[Row] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    return [row for row in earlier if row.get("bench") not in measured]
+    begin = tuple(prefix for name in measured for prefix in PREFIXES[name])
+    return [row for row in earlier if not row["name"].startswith(begin)]
 
 
 def main() -> None:
@@ -79,12 +90,12 @@ def main() -> None:
     from aligncvc.hardware import hardware
 
     console = Console()
-    rows: list[Row] = []
+    rows = kept_rows(args.out, args.only) if args.only else []
     for name, bench in benches(args).items():
         if not args.only or name in args.only:
             console.print(f"{name} ...")
-            rows += [{**row, "bench": name, "hardware": hardware()} for row in bench()]
-    write_json(args.out, (kept_rows(args.out, args.only) if args.only else []) + rows)
+            rows += [{**row, "hardware": hardware()} for row in bench()]
+    write_json(args.out, rows)
     columns = ("name", "value", "unit", "reference", "ratio", "note")
     table = Table(*columns, title=hardware())
     for row in rows:

@@ -40,9 +40,7 @@ def bench_demo(clock: Clock) -> list[Row]:
 def _snakemake(folder: str) -> None:
     command = [sys.executable, "-m", "snakemake", "--cores", "all", "--quiet", "all"]
     environment = os.environ | {"PYTHONPATH": str(Path(folder, "src"))}
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise UserError(f"the demo workflow failed while it was timed: {done.stderr.strip()[-600:]}")
 

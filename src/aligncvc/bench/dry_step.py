@@ -7,25 +7,43 @@ do not depend on them), and the Trainer itself makes a step: the losses, optimis
 from __future__ import annotations
 
 import json
-import statistics
 from pathlib import Path
 from typing import Any
 
 import torch
 import tyro
+from accelerate import Accelerator
 
 from aligncvc.align.batches import unrolled_steps
-from aligncvc.bench.jobs import RUN, align_job, changed, plan_of
+from aligncvc.align.trainer import Trainer
+from aligncvc.bench.jobs import align_job, changed, plan_of
 from aligncvc.bench.measure import size_mb
-from aligncvc.bench.random_weights import Precision
 from aligncvc.bench.synthetic import synthetic_renders
-from aligncvc.bench.training import accelerator_for, set_up, without_weights
 from aligncvc.config.jobs.align import AlignJob
-from aligncvc.config.plan import chosen
+from aligncvc.config.plan import CLIP_HEADS, chosen
 from aligncvc.errors import UserError, cli
 from aligncvc.hardware import PeakMemory, hardware
+from aligncvc.models.ledger.resolve import resolve
+from aligncvc.models.pair import load_pretrained
 
 Facts = dict[str, Any]
+
+
+def without_weights(job: AlignJob) -> AlignJob:
+    """The job with random weights and nothing to fetch: Lite0 stands in for a CLIP whose file is missing.
+
+    It is without distances on a fixed batch, too, which are no part of a step.
+    """
+    offline = job.checkpoints.model_copy(update={"offline": True})
+    job = changed(job, monitor_every=0)
+    job = job.model_copy(update={"pair": job.pair.without_weights(), "checkpoints": offline})
+    if job.training.gan.encoder == "clip":
+        try:
+            resolve(CLIP_HEADS, offline)
+        except UserError:
+            lite0 = job.training.gan.model_copy(update={"encoder": "lite0", "levels": None})
+            return changed(job, gan=lite0)
+    return job
 
 
 def step_with(k: int, job: AlignJob) -> int:
@@ -36,21 +54,36 @@ def step_with(k: int, job: AlignJob) -> int:
     return next(i for i in range(10_000) if unrolled_steps(job.seed, i, total) == k)
 
 
+def hold_teacher_twice(trainer: Trainer) -> None:
+    """Give the trainer's teacher a denoiser of its own, which shows what sharing one saves."""
+    trainer.teacher = load_pretrained(trainer.job.pair, trainer.job.checkpoints).generator.to(trainer.device)
+    for name, part in trainer.generator.named_children():
+        if part is not trainer.generator.denoiser:  # the others do not differ: only this is needed twice
+            setattr(trainer.teacher, name, part)
+
+
 def dry_step(job: AlignJob, *, k: int = 1, steps: int = 1, teacher_copy: bool = False) -> Facts:
     """Make `steps` training steps of a run on a synthetic object, with random weights; report the last one.
 
     k: the unrolled sampling step that receives the gradient; the k - 1 before it add time. steps: 1 includes
     the optimisers' first allocation; more leave warming up out of `seconds`. teacher_copy: hold the teacher's
     denoiser twice, as the release does. Precision, checkpointing and batch are the job's.
-    Returns seconds and peak_mb (of the last step; on a CPU of the whole process), weights_mb (networks),
-    record (what metrics.jsonl would hold), finite (every trained parameter after the step), sizes in pixels,
-    discriminator (`lite0` where CLIP's file is missing), precision, gradient_checkpointing, hardware. Raises
-    UserError if the run cannot be trained or the loss is not finite.
+    Returns seconds and peak_mb (of the last step; on a CPU of the whole process), added_mb (the same above
+    this process without networks), weights_mb (networks), record (what metrics.jsonl would hold), finite
+    (every trained parameter after the step), sizes in pixels, discriminator (`lite0` where CLIP's file is
+    missing), precision, gradient_checkpointing, hardware. Raises UserError if the run cannot be trained or
+    the loss is not finite.
     """
     job, index = without_weights(job), step_with(k, job)
-    spec, accelerator = job.pair, accelerator_for(job)
+    spec, training, cpu = job.pair, job.training, not torch.cuda.is_available()
+    accelerator = Accelerator(cpu=cpu, mixed_precision="bf16" if training.bf16 else None)
+    before = PeakMemory(accelerator.device).read()
     with synthetic_renders(spec.rig.azimuths_deg, spec.renderings_px) as renders:
-        trainer, networks = set_up(job, renders, accelerator, teacher_copy)
+        trainer = Trainer(job, renders, accelerator)
+        networks = [trainer.generator, trainer.reconstructor, trainer.discriminator, trainer.lpips]
+        if teacher_copy:
+            hold_teacher_twice(trainer)
+            networks.append(trainer.teacher)
         for _ in range(steps):
             memory = PeakMemory(accelerator.device)
             record = trainer.step(index)
@@ -60,50 +93,23 @@ def dry_step(job: AlignJob, *, k: int = 1, steps: int = 1, teacher_copy: bool = 
         "run": job.run,
         "seconds": record["seconds"],
         "peak_mb": round(peak, 1),
+        "added_mb": round(peak - before, 1),
         "weights_mb": round(size_mb(networks), 1),
         "record": record,
         "finite": all(bool(p.isfinite().all()) for p in trained),
         "views_px": spec.views_px,
         "renderings_px": spec.renderings_px,
         "domains": spec.generator.network.get("domains"),
-        "discriminator": job.training.gan.encoder if trainer.discriminator is not None else None,
+        "discriminator": training.gan.encoder if trainer.discriminator is not None else None,
         "precision": accelerator.mixed_precision,
-        "gradient_checkpointing": job.training.gradient_checkpointing,
+        "gradient_checkpointing": training.gradient_checkpointing,
         "hardware": hardware(),
-    }
-
-
-def measure_step(job: AlignJob, precision: Precision, plain: bool) -> Facts:
-    """seconds, peak_mb, weights_mb, finite and a note of one step at batch 1 on a synthetic object.
-
-    Ours: one denoiser for student and teacher, gradient checkpointing, bfloat16 if that is `precision`; plain:
-    in float32 without checkpointing, the teacher's denoiser a second copy. On CUDA the mean over the unrolled
-    steps k, each after a step that warms up; on a CPU k = 1, the shortest, once.
-    """
-    cuda, bf16 = torch.cuda.is_available(), not plain and precision == "bf16"
-    job = changed(job, batch=1, bf16=bf16, gradient_checkpointing=not plain)
-    unrolled = range(1, 1 + (len(job.timesteps) if cuda else 1))
-    found = [dry_step(job, k=k, steps=2 if cuda else 1, teacher_copy=plain) for k in unrolled]
-    facts = [
-        f"mean of k = 1 to {unrolled[-1]}" if cuda else "k = 1",
-        "bf16" if bf16 else "float32",
-        "no gradient checkpointing" if plain else "gradient checkpointing",
-        "teacher's denoiser twice" if plain else "one denoiser",
-        f"discriminator on {found[0]['discriminator']}",
-    ]
-    return {
-        "seconds": statistics.mean(f["seconds"] for f in found),
-        "peak_mb": max(f["peak_mb"] for f in found),
-        "weights_mb": found[0]["weights_mb"],
-        "finite": all(f["finite"] for f in found),
-        "note": "; ".join(facts),
     }
 
 
 def command(
     config: Path = Path("config/paper.yaml"),
-    pair: str | None = None,
-    run: str = RUN,
+    run: str = "both",
     k: int = 1,
     steps: int = 1,
     bf16: bool | None = None,
@@ -113,8 +119,7 @@ def command(
     """One training step on a synthetic object with random weights, printed as JSON.
 
     Args:
-        config: configuration file whose networks and sizes are built.
-        pair: which of its pairs; the first if left out.
+        config: configuration file whose first pair is built.
         run: alignment run whose losses are computed.
         k: the unrolled sampling step that receives the gradient, 1 to 4.
         steps: training steps; the last one is reported.
@@ -123,7 +128,7 @@ def command(
         teacher_copy: hold the teacher's denoiser twice.
     """
     plan, asked = plan_of(config), {"bf16": bf16, "gradient_checkpointing": checkpointing}
-    job = align_job(plan, pair, run, chosen(plan.config.align.runs, run, "align.runs"))
+    job = align_job(plan, run, chosen(plan.config.align.runs, run, "align.runs"))
     job = changed(job, **{name: value for name, value in asked.items() if value is not None})
     print(json.dumps(dry_step(job, k=k, steps=steps, teacher_copy=teacher_copy), indent=1))
 

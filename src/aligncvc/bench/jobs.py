@@ -1,4 +1,4 @@
-"""The jobs that benches run: one pair of a configuration, whatever methods and runs it defines."""
+"""The jobs that benches run: a configuration's first pair, whatever methods and runs there are."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from pathlib import Path
 from aligncvc.config.alignment import AlignRun, Training
 from aligncvc.config.jobs.align import AlignJob
 from aligncvc.config.jobs.sample import SampleJob
-from aligncvc.config.plan import UNROLLED_STEPS, Plan, chosen
+from aligncvc.config.plan import UNROLLED_STEPS, Plan
 from aligncvc.config.root import load_config
-from aligncvc.models.specs import PairSpec
 
-RUN = "both"
 BOTH = AlignRun()
 """Soft and hard alignment, the paper's run."""
 
@@ -21,15 +19,9 @@ def plan_of(config: Path | None) -> Plan:
     return Plan(load_config(config))
 
 
-def pair_of(plan: Plan, pair: str | None = None) -> PairSpec:
-    """A pair of the configuration; None: its first. Raises UserError for one that it does not define."""
-    spec: PairSpec = chosen(plan.pairs, pair or next(iter(plan.pairs)), "pairs")
-    return spec
-
-
-def sampling_jobs(plan: Plan, pair: str | None = None) -> dict[str, SampleJob]:
+def sampling_jobs(plan: Plan) -> dict[str, SampleJob]:
     """By their number of steps: the two-stage baseline, and the sampler with feedback at every step."""
-    spec, four = pair_of(plan, pair), plan.timesteps(4)
+    spec = next(iter(plan.pairs.values()))
     baseline = SampleJob(
         seed=plan.config.seed,
         pair=spec,
@@ -39,15 +31,15 @@ def sampling_jobs(plan: Plan, pair: str | None = None) -> dict[str, SampleJob]:
         guidance=spec.guidance,
         checkpoints=plan.config.checkpoints,
     )
-    aware = baseline.model_copy(update={"feedback": "aligncvc", "steps": 4, "timesteps": four})
-    return {"50": baseline, "4": aware}
+    aware = {"feedback": "aligncvc", "steps": 4, "timesteps": plan.timesteps(4)}
+    return {"50": baseline, "4": baseline.model_copy(update=aware)}
 
 
-def align_job(plan: Plan, pair: str | None = None, run: str = RUN, losses: AlignRun = BOTH) -> AlignJob:
-    """Training a pair with any losses, under any name: nothing is kept."""
+def align_job(plan: Plan, run: str = "both", losses: AlignRun = BOTH) -> AlignJob:
+    """A training run with any losses and name; nothing of it is kept."""
     return AlignJob(
         seed=plan.config.seed,
-        pair=pair_of(plan, pair),
+        pair=next(iter(plan.pairs.values())),
         run=run,
         losses=losses,
         training=Training(**plan.config.align.model_dump(exclude={"runs"})),

@@ -60,7 +60,7 @@ def timed(run: Callable[[], object], clock: Clock = time.perf_counter) -> Callab
 
 
 def medians(runs: Mapping[str, Callable[[], float]], repeats: int, warm_up: bool = True) -> dict[str, float]:
-    """The median of what each run returns. They take turns, and a first round does not count if it warms up."""
+    """The median of what each run returns. They take turns; a first round may warm up and does not count."""
     rounds = [{name: run() for name, run in runs.items()} for _ in range(repeats + warm_up)][warm_up:]
     return {name: statistics.median(found[name] for found in rounds) for name in runs}
 

@@ -1,6 +1,6 @@
 """The render stage's scene once more with Blender's own interface, to show what BlenderProc adds (`blender`).
 
-A child process, `python -m aligncvc.bench.plain_scene job.json`: it imports nothing that would add to its start.
+A child process, `python -m aligncvc.bench.plain_scene job.json`: it imports nothing that adds to its start.
 """
 
 from __future__ import annotations

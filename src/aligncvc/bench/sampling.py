@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from aligncvc.bench.measure import Meter, Row, medians, row
-from aligncvc.bench.random_weights import DTYPES, Precision, computing, random_pair
 from aligncvc.bench.synthetic import cameras_at, noise_image
 from aligncvc.config.jobs.sample import SampleJob
 from aligncvc.loop.cost import Stopwatch, counted_calls
@@ -21,6 +21,9 @@ from aligncvc.models.specs import PairSpec
 from aligncvc.sample.sets import Cost, sample_one
 from aligncvc.scene.cameras import Cameras
 from aligncvc.scene.renderset import batched
+
+Precision = Literal["float32", "bf16"]
+DTYPES: dict[Precision, torch.dtype] = {"float32": torch.float32, "bf16": torch.bfloat16}
 
 PARTS = ("condition", "generator", "decode", "reconstruct", "render", "encode")
 """condition: VAE and image tower of the input image; generator: one guided call of the U-Net; the others:
@@ -57,10 +60,23 @@ def bench_sampling(jobs: dict[str, SampleJob]) -> list[Row]:
     ]
 
 
-def part_calls(job: SampleJob) -> dict[str, int]:
+def random_pair(spec: PairSpec, device: torch.device, precision: Precision) -> PairOfModels:
+    """A pair with random weights held in `precision`: time and memory do not depend on the numbers."""
+    pair = load_pretrained(spec.without_weights())
+    for network in (pair.generator, pair.reconstructor):
+        network.to(device=device, dtype=DTYPES[precision])
+    return pair
+
+
+def computing(device: torch.device, precision: Precision) -> AbstractContextManager[Any]:
+    """What a network of `precision` runs in: bfloat16 where torch's autocast allows it, or nothing."""
+    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
+
+
+def part_calls(feedback: str, steps: int) -> dict[str, int]:
     """How often one object goes through each of PARTS."""
-    lifts = 1 if job.feedback == "two_stage" else job.steps
-    return dict(zip(PARTS, (1, job.steps, lifts, lifts, lifts, lifts - 1), strict=True))
+    lifts = 1 if feedback == "two_stage" else steps
+    return dict(zip(PARTS, (1, steps, lifts, lifts, lifts, lifts - 1), strict=True))
 
 
 def repeated(run: Callable[[], Any], device: torch.device) -> list[Any]:

@@ -2,27 +2,26 @@
 
 Each variant runs in a process of its own, so that none finds memory that another has left. Counted is what
 the variant adds to a process with everything imported: networks, gradients, optimiser states, averages and
-activations; on CUDA the peak of allocated device memory.
+activations; on CUDA the peak of allocated device memory. Weights are random and the object is synthetic.
 """
 
 from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import torch
 import tyro
-from torch import nn
 
 from aligncvc.align.batches import draw_batch
 from aligncvc.align.losses import reconstruction_loss
 from aligncvc.align.state import Ema
+from aligncvc.bench.dry_step import Facts, dry_step, without_weights
 from aligncvc.bench.jobs import BOTH, align_job, plan_of
-from aligncvc.bench.measure import Row, measured_apart, size_mb
-from aligncvc.bench.training import accelerator_for, set_up
+from aligncvc.bench.measure import measured_apart, size_mb
+from aligncvc.bench.synthetic import synthetic_renders
 from aligncvc.config.alignment import AlignRun
 from aligncvc.config.jobs.align import AlignJob
 from aligncvc.errors import UserError, cli
@@ -31,7 +30,6 @@ from aligncvc.hardware import PeakMemory, hardware
 from aligncvc.loop.rollout import lift
 from aligncvc.models.encoders.lpips import load_lpips
 from aligncvc.models.pair import load_reconstructor
-from aligncvc.scene.renderset import RenderSet
 
 RUNS = {
     "regression": AlignRun(soft=False, hard=False, regression=True),
@@ -43,101 +41,82 @@ RUNS = {
 VARIANTS = ("reconstructor", *RUNS)
 """The reconstructor alone on ground-truth views; the losses; both with the teacher's denoiser held twice."""
 
-STEPS = 3
-"""Training steps that are looked at, after one that sets up the optimisers."""
 
-Step = Callable[[int], object]
-
-
-def reconstructor_alone(
-    job: AlignJob, renders: RenderSet, device: torch.device
-) -> tuple[Step, list[nn.Module | None]]:
-    """(a training step, its networks): MSE + LPIPS of renderings from ground-truth views; no generator."""
-    training, access = job.training, job.checkpoints
-    model = load_reconstructor(job.pair.reconstructor, job.pair.seed, access).to(device).requires_grad_(True)
-    perceptual = load_lpips("alex", access).to(device)
+def reconstructor_alone(job: AlignJob, steps: int) -> Facts:
+    """added_mb, weights_mb of training by MSE + LPIPS of renderings from ground-truth views; no generator."""
+    job, device = without_weights(job), torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    spec, training = job.pair, job.training
+    before = PeakMemory(device).read()
+    model = load_reconstructor(spec.reconstructor, spec.seed).to(device).requires_grad_(True)
+    perceptual = load_lpips("alex", job.checkpoints).to(device)
     optimiser = torch.optim.AdamW(model.parameters(), lr=training.lr_recon, weight_decay=0.0)
     ema = Ema(dict(model.named_parameters()), training.ema_decay)
-
-    def step(index: int) -> None:
-        batch = draw_batch(renders, job.seed, index, range(training.batch), device)
-        renderings = lift(model, batch.views, batch.cameras)[1]
-        optimiser.zero_grad(set_to_none=True)
-        weights = training.mse_weight, training.foreground_weight
-        reconstruction_loss(perceptual, renderings, batch.rgba, *weights).backward()
-        optimiser.step()
-        ema.update()
-
-    return step, [model, perceptual]
-
-
-def measure(job: AlignJob, variant: str, manifest: Path) -> Row:
-    """variant, peak_mb (of STEPS steps, above this process without networks), weights_mb, hardware."""
-    accelerator = accelerator_for(job)
-    renders, before = RenderSet(manifest, job.pair.renderings_px), PeakMemory(accelerator.device).read()
-    step: Step
-    if variant == "reconstructor":
-        step, networks = reconstructor_alone(job, renders, accelerator.device)
-    else:
-        run = job.model_copy(update={"run": variant, "losses": RUNS[variant]})
-        trainer, networks = set_up(run, renders, accelerator, variant.endswith("teacher_copy"))
-        step = trainer.step
-    step(0)
-    memory = PeakMemory(accelerator.device)
-    for index in range(1, 1 + STEPS):
-        step(index)
+    with synthetic_renders(spec.rig.azimuths_deg, spec.renderings_px) as renders:
+        for index in range(steps):
+            memory = PeakMemory(device)
+            batch = draw_batch(renders, job.seed, index, range(training.batch), device)
+            renderings = lift(model, batch.views, batch.cameras)[1]
+            optimiser.zero_grad(set_to_none=True)
+            weights = training.mse_weight, training.foreground_weight
+            reconstruction_loss(perceptual, renderings, batch.rgba, *weights).backward()
+            optimiser.step()
+            ema.update()
     return {
-        "variant": variant,
-        "peak_mb": round(memory.read() - before, 1),
-        "weights_mb": round(size_mb(networks), 1),
-        "hardware": hardware(),
+        "added_mb": round(memory.read() - before, 1),
+        "weights_mb": round(size_mb([model, perceptual]), 1),
     }
 
 
-def table(job: AlignJob, manifest: Path) -> pd.DataFrame:
+def measure(job: AlignJob, variant: str) -> Facts:
+    """variant, peak_mb, weights_mb, hardware: of the second step, the first having set up the optimisers."""
+    if variant == "reconstructor":
+        found = reconstructor_alone(job, 2)
+    else:
+        run = job.model_copy(update={"run": variant, "losses": RUNS[variant]})
+        found = dry_step(run, k=2, steps=2, teacher_copy=variant.endswith("teacher_copy"))
+    sizes = {"peak_mb": found["added_mb"], "weights_mb": found["weights_mb"]}
+    return {"variant": variant, **sizes, "hardware": hardware()}
+
+
+def table(job: AlignJob) -> pd.DataFrame:
     """A row of each variant. Raises UserError for one whose process fails."""
-    rows: list[Row] = []
+    rows: list[Facts] = []
     with tempfile.TemporaryDirectory(prefix="aligncvc-memory-") as folder:
         settings = Path(folder, "settings.json")
         job.write(settings)
-        for variant in VARIANTS:
-            arguments = {"settings": settings, "variant": variant, "renders": manifest}
-            words = [word for key, value in arguments.items() for word in (f"--{key}", str(value))]
+        for name in VARIANTS:
             try:
+                words = ("--settings", str(settings), "--variant", name)
                 rows.append(measured_apart("aligncvc.bench.training_memory", *words))
             except UserError as error:
-                raise UserError(f"the memory of {variant} could not be measured: {error}") from None
+                raise UserError(f"the memory of {name} could not be measured: {error}") from None
     return pd.DataFrame(rows)
 
 
-def memory(
-    renders: Path,
+def command(
     out: Path = Path("results/memory.csv"),
     settings: Path | None = None,
     config: Path | None = None,
-    pair: str | None = None,
     variant: str | None = None,
 ) -> None:
     """Measure all variants, one after the other, and write them as CSV.
 
     Args:
-        renders: manifest of the training renders.
         out: the CSV: variant, peak_mb, weights_mb, hardware.
-        settings: an alignment job as the workflow writes it; its pair and knobs are used with all losses.
+        settings: an alignment job as the workflow writes it, whose pair and knobs are used with all losses.
         config: configuration file in its place; config/config.yaml if both are left out.
-        pair: which of its pairs; the first if left out.
         variant: measure only this one, in this process, and print it as JSON.
     """
-    job = AlignJob.read(settings) if settings else align_job(plan_of(config), pair)
+    job = AlignJob.read(settings) if settings else align_job(plan_of(config))
     if variant is None:
-        text = table(job, renders).to_csv(index=False, lineterminator="\n")
+        text = table(job).to_csv(index=False, lineterminator="\n")
         write_text(out, text)
         print(text, end="")
     elif variant in VARIANTS:
-        print(json.dumps(measure(job, variant, renders)))
+        print(json.dumps(measure(job, variant)))
     else:
         raise UserError(f"there is no variant {variant!r}; choose one of {', '.join(VARIANTS)}")
 
 
 if __name__ == "__main__":
-    cli(lambda: tyro.cli(memory))
+    cli(lambda: tyro.cli(command))
