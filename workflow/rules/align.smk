@@ -1,24 +1,24 @@
 """Alignment post-training.
 
-In:  results/renders/train/manifest.tsv and the verified weights
-Out: results/align/{run}/{student,recon}.safetensors and metrics.jsonl. state/ beside them is not declared: it
+In:  renders/train/manifest.tsv and the verified weights
+Out: align/{pair}/{run}/{student,recon}.safetensors and metrics.jsonl. state/ beside them is not declared: it
      outlives a crash, and the next start goes on from it.
 """
 
 
 rule align:
-    """Post-train the generator and the reconstructor: soft (ASD), hard (GAN), or both."""
+    """Post-train the generator and the reconstructor of a pair: soft (ASD), hard (GAN), or both."""
     input:
-        renders="results/renders/train/manifest.tsv",
-        weights="results/checkpoints.txt",
+        renders=f"{R}/renders/train/manifest.tsv",
+        weights=ancient(f"{R}/checkpoints.txt"),
     output:
-        student="results/align/{run}/student.safetensors",
-        recon="results/align/{run}/recon.safetensors",
-        metrics="results/align/{run}/metrics.jsonl",
+        student=f"{R}/align/{{pair}}/{{run}}/student.safetensors",
+        recon=f"{R}/align/{{pair}}/{{run}}/recon.safetensors",
+        metrics=f"{R}/align/{{pair}}/{{run}}/metrics.jsonl",
     log:
-        "results/logs/align/{run}.log",
+        f"{R}/logs/align/{{pair}}/{{run}}.log",
     benchmark:
-        "results/benchmarks/align/{run}.jsonl"
+        f"{R}/benchmarks/align/{{pair}}/{{run}}.jsonl"
     conda:
         "../../envs/torch.yaml"
     threads: 16
@@ -27,11 +27,10 @@ rule align:
         runtime=2880,
         gpu=1,
     params:
-        config=RESOLVED,
-        code=code("aligncvc.align"),
-        settings=PLAN.reads(*ALIGN_READS),
-        ledger=LEDGER_HASH,
+        settings=JOBS.settings("align", "{pair}", "{run}"),
+        reads=JOBS.reads("align", "{pair}", "{run}"),
+        code=JOBS.code("aligncvc.align.train", "align", "{pair}", "{run}"),
         folder=subpath(output.student, parent=True),
     shell:
-        "python -m aligncvc.align --config {params.config} --run {wildcards.run} --renders {input.renders}"
-        " --out {params.folder} > {log} 2>&1"
+        "python -m aligncvc.align --settings {params.settings:q} --code {params.code} --renders {input.renders:q}"
+        " --out {params.folder:q} > {log:q} 2>&1"

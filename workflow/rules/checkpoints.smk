@@ -1,25 +1,27 @@
 """Weights.
 
 In:  config/checkpoints.yaml, the ledger.
-Out: results/checkpoints.txt, written only if every file that the configuration uses has the right bytes.
+Out: checkpoints.txt, written only if every file that the configuration uses has the right bytes.
 """
 
 
 rule checkpoints:
     """Compare the weights in use with the ledger's sha256; a wrong or missing file stops the workflow here."""
     input:
-        ledger=PLAN.ledger,
+        # Hashes of the entries in use are among each job's settings: other lines of the ledger rerun nothing.
+        ledger=ancient(JOBS.ledger),
     output:
-        "results/checkpoints.txt",
+        f"{R}/checkpoints.txt",
     log:
-        "results/logs/checkpoints.log",
+        f"{R}/logs/checkpoints.log",
     conda:
         "../../envs/torch.yaml"
     resources:
         mem_mb=1000,
         runtime=10,
     params:
-        code=code("aligncvc.checkpoints"),
-        weights=PLAN.weights,
+        code=JOBS.code("aligncvc.models.ledger.resolve"),
+        weights=JOBS.plan.weights,
+        hashes=[JOBS.plan.ledger.entry(name).sha256 for name in JOBS.plan.weights],
     shell:
-        "python -m aligncvc.checkpoints verify --ledger {input.ledger} {params.weights} > {output} 2> {log}"
+        "python -m aligncvc.checkpoints verify --ledger {input.ledger:q} {params.weights:q} > {output:q} 2> {log:q}"

@@ -1,7 +1,7 @@
 """Configuration and helpers of all rules.
 
 In:  config/config.yaml, or what --configfile and --config give.
-Out: results/config.yaml, the complete validated configuration that every stage reads.
+Out: settings/**.json below the results, one small file a job: all that its stage is told of the configuration.
 """
 
 import sys
@@ -15,54 +15,32 @@ sys.path.insert(0, str(Path(str(workflow.current_basedir)).resolve().parents[1] 
 
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT
-from aligncvc.workflow.plan import Plan, code, here, shell_prefix, use_this_python
+from aligncvc.workflow.jobs import JobTable, any_of, here, shell_prefix, use_this_python
 
 try:
     use_this_python()
-    PLAN = Plan(config, ", ".join(map(str, workflow.configfiles)))
-    LEDGER_HASH = PLAN.ledger_hash()
+    JOBS = JobTable(config, ", ".join(map(str, workflow.configfiles)))
+    # Now and not in `onstart`, which does not run where this workflow is a module of another.
+    JOBS.write()
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
-validate(PLAN.data, schema="../../config/config.schema.json")
+validate(JOBS.config.model_dump(mode="json"), schema="../../config/config.schema.json")
 shell.prefix(shell_prefix())
 
-
-# What a stage reads of the configuration: a change elsewhere does not rerun it.
-MODEL_SECTIONS = ("seed", "render", "mvg", "recon", "checkpoints")
-
-ALIGN_READS = (
-    *MODEL_SECTIONS,
-    "align.runs.{run}",
-    *(f"align.{key}" for key in PLAN.section("align") if key != "runs"),
-)
-SAMPLE_READS = (
-    *MODEL_SECTIONS,
-    "align.lora_rank",
-    *(f"sample.methods.{{method}}.{key}" for key in ("sampler", "steps", "run")),
-    "sample.timesteps",
-    "protocol.seeds",
-    "protocol.metrics.geometry.voxel",
-)
-PAPER_READS = ("seed", "pair", "render", "sample", "evaluate", "protocol", "paper")
+# Where everything goes: results, or results/NAME with `experiment: NAME`.
+R = JOBS.root
 TABLES = ("table1", "table2")
 
 # Numbers that papers print, one file a paper.
 REPORTED = sorted(here(path.relative_to(PROJECT_ROOT)) for path in PROJECT_ROOT.glob("config/reported/*.csv"))
 
 
-# Not a rule's output: each stage reruns for the sections that it reads (params: settings), not for the file.
-RESOLVED = "results/config.yaml"
-
-
-onstart:
-    PLAN.write(RESOLVED)
-
-
 wildcard_constraints:
     table="|".join(TABLES),
     network="vae|unet|recon",
-    set="|".join(PLAN.sets),
-    run="|".join(PLAN.config.align.runs),
-    control="|".join(PLAN.config.evaluate.controls),
-    method="|".join([*PLAN.methods(), *PLAN.controls]),
+    set=any_of(JOBS.sets),
+    run=any_of(JOBS.config.align.runs),
+    control=any_of(JOBS.config.evaluate.controls),
+    pair=any_of([*JOBS.config.pairs, "control"]),
+    method=any_of([*JOBS.config.sample.methods, *JOBS.config.evaluate.controls]),

@@ -1,72 +1,72 @@
 """Tables, figures and the report.
 
-In:  results/metrics/<protocol>-<hash>/*.csv, the samples and the renders behind them
-Out: results/table1.csv, table2.csv and costs.csv (.md, .tex and .json beside them), results/reported.md,
-     results/figures/, results/report.html
+In:  metrics/<protocol>-<hash>/**.csv, the samples and the renders behind them
+Out: table1.csv, table2.csv and costs.csv (.md, .tex and .json beside them), reported.md, figures/, report.html;
+     verdict/ where the configuration names claims
 """
 
 
 rule table:
     """One table of the paper, aggregated from the records of the methods that it shows."""
     input:
-        metrics=PLAN.metrics,
+        metrics=JOBS.table_records,
         reported=REPORTED,
-        discrimination="results/discrimination.csv",
+        discrimination=f"{R}/discrimination.csv",
     output:
         csv=report(
-            "results/{table}.csv",
+            f"{R}/{{table}}.csv",
             caption="../report/table.rst",
             category="Results",
             labels={"result": "{table}"},
         ),
-        twins=multiext("results/{table}", ".md", ".tex", ".json"),
+        twins=multiext(f"{R}/{{table}}", ".md", ".tex", ".json"),
     log:
-        "results/logs/paper/{table}.log",
+        f"{R}/logs/paper/{{table}}.log",
     benchmark:
-        "results/benchmarks/paper/{table}.jsonl"
+        f"{R}/benchmarks/paper/{{table}}.jsonl"
     conda:
         "../../envs/paper.yaml"
     resources:
         mem_mb=2000,
         runtime=10,
     params:
-        config=RESOLVED,
-        code=code("aligncvc.paper"),
-        settings=PLAN.reads(*PAPER_READS),
+        settings=JOBS.settings("paper"),
+        reads=JOBS.reads("paper"),
+        code=JOBS.code("aligncvc.paper.__main__"),
     shell:
-        "python -m aligncvc.paper table --config {params.config} --table {wildcards.table} --metrics {input.metrics}"
-        " --discrimination {input.discrimination} --reported {input.reported} --out {output.csv} > {log} 2>&1"
+        "python -m aligncvc.paper table --settings {params.settings:q} --table {wildcards.table} --metrics {input.metrics:q}"
+        " --discrimination {input.discrimination:q} --reported {input.reported:q} --out {output.csv:q} > {log:q} 2>&1"
 
 
 rule costs:
     """What one object takes with each method: seconds by part, network calls, peak memory, hardware."""
     input:
-        metrics=PLAN.records(PLAN.methods()),
-        samples=expand("results/sample/{method}/manifest.json", method=PLAN.methods()),
+        metrics=JOBS.records(JOBS.rows),
+        samples=JOBS.manifests(JOBS.rows),
     output:
         csv=report(
-            "results/costs.csv",
+            f"{R}/costs.csv",
             caption="../report/costs.rst",
             category="Results",
             labels={"result": "costs"},
         ),
-        twins=multiext("results/costs", ".md", ".tex", ".json"),
+        twins=multiext(f"{R}/costs", ".md", ".tex", ".json"),
     log:
-        "results/logs/paper/costs.log",
+        f"{R}/logs/paper/costs.log",
     benchmark:
-        "results/benchmarks/paper/costs.jsonl"
+        f"{R}/benchmarks/paper/costs.jsonl"
     conda:
         "../../envs/paper.yaml"
     resources:
         mem_mb=2000,
         runtime=10,
     params:
-        config=RESOLVED,
-        code=code("aligncvc.paper"),
-        settings=PLAN.reads(*PAPER_READS),
+        settings=JOBS.settings("paper"),
+        reads=JOBS.reads("paper"),
+        code=JOBS.code("aligncvc.paper.__main__"),
     shell:
-        "python -m aligncvc.paper costs --config {params.config} --metrics {input.metrics}"
-        " --samples {input.samples} --out {output.csv} > {log} 2>&1"
+        "python -m aligncvc.paper costs --settings {params.settings:q} --metrics {input.metrics:q}"
+        " --samples {input.samples:q} --out {output.csv:q} > {log:q} 2>&1"
 
 
 rule reported:
@@ -74,37 +74,37 @@ rule reported:
     input:
         REPORTED,
     output:
-        page="results/reported.md",
-        twin="results/reported.json",
+        page=f"{R}/reported.md",
+        twin=f"{R}/reported.json",
     log:
-        "results/logs/paper/reported.log",
+        f"{R}/logs/paper/reported.log",
     benchmark:
-        "results/benchmarks/paper/reported.jsonl"
+        f"{R}/benchmarks/paper/reported.jsonl"
     conda:
         "../../envs/paper.yaml"
     resources:
         mem_mb=2000,
         runtime=10,
     params:
-        code=code("aligncvc.paper"),
+        code=JOBS.code("aligncvc.paper.reported"),
     shell:
-        "python -m aligncvc.paper reported --reported {input} --out {output.page} > {log} 2>&1"
+        "python -m aligncvc.paper reported --reported {input:q} --out {output.page:q} > {log:q} 2>&1"
 
 
 rule figures:
     """The paper's figures 1, 3 and 5 in our data, consistency over the steps, controls, quality against cost."""
     input:
-        metrics=PLAN.records([*PLAN.methods(), *PLAN.controls]),
-        samples=expand("results/sample/{method}/manifest.json", method=[*PLAN.methods(), *PLAN.controls]),
-        renders="results/renders/eval/manifest.tsv",
-        discrimination="results/discrimination.csv",
-        align=expand("results/align/{run}/metrics.jsonl", run=PLAN.runs),
+        metrics=JOBS.records([*JOBS.rows, *JOBS.controls]),
+        samples=JOBS.manifests([*JOBS.rows, *JOBS.controls]),
+        renders=f"{R}/renders/eval/manifest.tsv",
+        discrimination=f"{R}/discrimination.csv",
+        align=JOBS.training_logs(),
     output:
-        index="results/figures/index.json",
+        index=f"{R}/figures/index.json",
     log:
-        "results/logs/paper/figures.log",
+        f"{R}/logs/paper/figures.log",
     benchmark:
-        "results/benchmarks/paper/figures.jsonl"
+        f"{R}/benchmarks/paper/figures.jsonl"
     conda:
         "../../envs/paper.yaml"
     threads: 16
@@ -112,36 +112,36 @@ rule figures:
         mem_mb=4000,
         runtime=60,
     params:
-        config=RESOLVED,
-        code=code("aligncvc.paper"),
-        settings=PLAN.reads(*PAPER_READS),
+        settings=JOBS.settings("paper"),
+        reads=JOBS.reads("paper"),
+        code=JOBS.code("aligncvc.paper.__main__"),
         folder=subpath(output.index, parent=True),
     shell:
-        "python -m aligncvc.paper figures --config {params.config} --metrics {input.metrics} --samples {input.samples}"
-        " --renders {input.renders} --discrimination {input.discrimination} --align {input.align}"
-        " --out {params.folder} > {log} 2>&1"
+        "python -m aligncvc.paper figures --settings {params.settings:q} --metrics {input.metrics:q} --samples {input.samples:q}"
+        " --renders {input.renders:q} --discrimination {input.discrimination:q} --align {input.align:q}"
+        " --out {params.folder:q} > {log:q} 2>&1"
 
 
 rule report:
     """One self-contained page with the tables, the figures and models to turn."""
     input:
-        tables=expand("results/{table}.csv", table=[*TABLES, "costs"]),
-        twins=expand("results/{table}.json", table=[*TABLES, "costs"]),
-        reported="results/reported.json",
-        figures="results/figures/index.json",
-        samples=expand("results/sample/{method}/manifest.json", method=PLAN.methods()),
-        renders=expand("results/renders/{set}/manifest.tsv", set=["train", "eval"]),
+        tables=expand(f"{R}/{{table}}.csv", table=[*TABLES, "costs"]),
+        twins=expand(f"{R}/{{table}}.json", table=[*TABLES, "costs"]),
+        reported=f"{R}/reported.json",
+        figures=f"{R}/figures/index.json",
+        samples=JOBS.manifests(JOBS.rows),
+        renders=expand(f"{R}/renders/{{set}}/manifest.tsv", set=["train", "eval"]),
     output:
         report(
-            "results/report.html",
+            f"{R}/report.html",
             caption="../report/report.rst",
             category="Results",
             labels={"result": "report page"},
         ),
     log:
-        "results/logs/paper/report.log",
+        f"{R}/logs/paper/report.log",
     benchmark:
-        "results/benchmarks/paper/report.jsonl"
+        f"{R}/benchmarks/paper/report.jsonl"
     conda:
         "../../envs/paper.yaml"
     threads: 16
@@ -149,10 +149,44 @@ rule report:
         mem_mb=4000,
         runtime=60,
     params:
-        config=RESOLVED,
-        code=code("aligncvc.paper"),
-        settings=PLAN.reads(*PAPER_READS),
+        settings=JOBS.settings("paper"),
+        reads=JOBS.reads("paper"),
+        code=JOBS.code("aligncvc.paper.__main__"),
     shell:
-        "python -m aligncvc.paper report --config {params.config} --tables {input.tables} --figures {input.figures}"
-        " --samples {input.samples} --renders {input.renders} --reported {input.reported} --out {output}"
-        " > {log} 2>&1"
+        "python -m aligncvc.paper report --settings {params.settings:q} --tables {input.tables:q} --figures {input.figures:q}"
+        " --samples {input.samples:q} --renders {input.renders:q} --reported {input.reported:q} --out {output:q}"
+        " > {log:q} 2>&1"
+
+
+rule verdict:
+    """Judge the claims of `paper.claims` by the records of this run: a page, figures and verdict.json."""
+    input:
+        metrics=JOBS.records([*JOBS.rows, *JOBS.controls]),
+        samples=JOBS.manifests([*JOBS.rows, *JOBS.controls]),
+        renders=f"{R}/renders/eval/manifest.tsv",
+        discrimination=f"{R}/discrimination.csv",
+        align=JOBS.training_logs(),
+        memory=f"{R}/memory.csv",
+        claims=here(JOBS.config.paper.claims or "config/claims/verdict.yaml"),
+    output:
+        f"{R}/verdict/verdict.json",
+    log:
+        f"{R}/logs/paper/verdict.log",
+    benchmark:
+        f"{R}/benchmarks/paper/verdict.jsonl"
+    conda:
+        "../../envs/paper.yaml"
+    threads: 16
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        settings=JOBS.settings("paper"),
+        reads=JOBS.reads("paper"),
+        code=JOBS.code("aligncvc.paper.__main__"),
+        folder=subpath(output[0], parent=True),
+    shell:
+        "python -m aligncvc.paper verdict --settings {params.settings:q} --claims {input.claims:q}"
+        " --metrics {input.metrics:q} --samples {input.samples:q} --renders {input.renders:q}"
+        " --discrimination {input.discrimination:q} --align {input.align:q} --memory {input.memory:q}"
+        " --out {params.folder:q} > {log:q} 2>&1"

@@ -1,27 +1,27 @@
 """Pretraining of the demo's networks: `snakemake pretrain`. Not part of `all`: the demo ships their weights.
 
 In:  renders of the configuration's pretrain.set (the furniture package)
-Out: results/pretrain/{vae,unet,recon}.safetensors; resumable states beside them are not declared
+Out: pretrain/{vae,unet,recon}.safetensors; resumable states beside them are not declared
 """
 
 
 rule pretrain:
     """All three networks; copy them to assets/weights/ and record them in the ledger to use them."""
     input:
-        expand("results/pretrain/{network}.safetensors", network=["vae", "unet", "recon"]),
+        expand(f"{R}/pretrain/{{network}}.safetensors", network=["vae", "unet", "recon"]),
 
 
 rule pretrain_network:
     """Train one network from scratch; the multi-view UNet learns in the latents of the VAE."""
     input:
-        renders=f"results/renders/{PLAN.config.pretrain.set}/manifest.tsv",
-        vae=PLAN.pretrained_vae,
+        renders=f"{R}/renders/{JOBS.config.pretrain.set}/manifest.tsv",
+        vae=JOBS.pretrained_vae,
     output:
-        "results/pretrain/{network}.safetensors",
+        f"{R}/pretrain/{{network}}.safetensors",
     log:
-        "results/logs/pretrain/{network}.log",
+        f"{R}/logs/pretrain/{{network}}.log",
     benchmark:
-        "results/benchmarks/pretrain/{network}.jsonl"
+        f"{R}/benchmarks/pretrain/{{network}}.jsonl"
     conda:
         "../../envs/torch.yaml"
     threads: 16
@@ -30,10 +30,10 @@ rule pretrain_network:
         runtime=1440,
         gpu=1,
     params:
-        config=RESOLVED,
-        code=code("aligncvc.pretrain"),
-        settings=PLAN.reads("seed", "render", "mvg", "recon", "pretrain"),
-        vae=PLAN.vae_option,
+        settings=JOBS.settings("pretrain", "{network}"),
+        reads=JOBS.reads("pretrain", "{network}"),
+        code=lambda wildcards: JOBS.code(f"aligncvc.pretrain.{wildcards.network}", "pretrain", "{network}")(wildcards),
+        vae=JOBS.vae_option,
     shell:
-        "python -m aligncvc.pretrain {wildcards.network} --config {params.config} --renders {input.renders}"
-        " {params.vae} --out {output} > {log} 2>&1"
+        "python -m aligncvc.pretrain {wildcards.network} --settings {params.settings:q} --renders {input.renders:q}"
+        " {params.vae} --out {output:q} > {log:q} 2>&1"

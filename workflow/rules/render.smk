@@ -1,7 +1,7 @@
 """Renders.
 
-In:  results/objects/{set}/manifest.tsv
-Out: results/renders/{set}/manifest.tsv, a contact sheet, and beside them one folder of posed views per object.
+In:  objects/{set}/manifest.tsv
+Out: renders/{set}/manifest.tsv, a contact sheet, and beside them one folder of posed views per object.
      The folders are kept between runs: an object is rendered again only if its file or the settings changed.
 """
 
@@ -9,19 +9,19 @@ Out: results/renders/{set}/manifest.tsv, a contact sheet, and beside them one fo
 rule renders:
     """BlenderProc renders of one set. One job for the whole set, so that Blender's start-up is paid once."""
     input:
-        objects="results/objects/{set}/manifest.tsv",
+        objects=f"{R}/objects/{{set}}/manifest.tsv",
     output:
-        manifest="results/renders/{set}/manifest.tsv",
+        manifest=f"{R}/renders/{{set}}/manifest.tsv",
         sheet=report(
-            "results/renders/{set}/contact_sheet.png",
+            f"{R}/renders/{{set}}/contact_sheet.png",
             caption="../report/contact_sheet.rst",
             category="Data",
             labels={"figure": "contact sheet", "set": "{set}"},
         ),
     log:
-        "results/logs/renders/{set}.log",
+        f"{R}/logs/renders/{{set}}.log",
     benchmark:
-        "results/benchmarks/renders/{set}.jsonl"
+        f"{R}/benchmarks/renders/{{set}}.jsonl"
     conda:
         "../../envs/render.yaml"
     threads: 16
@@ -29,10 +29,10 @@ rule renders:
         mem_mb=4000,
         runtime=240,
     params:
-        config=RESOLVED,
-        code=code("aligncvc.render"),
-        settings=PLAN.reads("seed", "rendering.{set}", "objects.sets.{set}.variants"),
+        settings=JOBS.settings("render", "{set}"),
+        reads=JOBS.reads("render", "{set}"),
+        code=JOBS.code("aligncvc.render.run"),
         folder=subpath(output.manifest, parent=True),
     shell:
-        "python -m aligncvc.render --config {params.config} --set {wildcards.set} --objects {input.objects}"
-        " --out {params.folder} > {log} 2>&1"
+        "python -m aligncvc.render --settings {params.settings:q} --objects {input.objects:q} --out {params.folder:q}"
+        " > {log:q} 2>&1"

@@ -1,24 +1,26 @@
 """Sampling.
 
-In:  results/renders/eval/manifest.tsv, the verified weights, and the aligned weights a method uses
-Out: results/sample/{method}/manifest.json (written last), and beside it per object and seed the model and steps
+In:  renders/eval/manifest.tsv, the verified weights, and the aligned weights a method uses
+Out: sample/{pair}/{method}/manifest.json (written last), and beside it per object and seed the model and steps;
+     sample/control/{control}/ in the same layout
 """
 
 
 rule sample:
-    """Turn each held-out input view into 3D Gaussians with one method, for every seed."""
+    """Turn each held-out input view into 3D Gaussians with one method of one pair, for every seed."""
     input:
-        renders="results/renders/eval/manifest.tsv",
-        weights="results/checkpoints.txt",
-        aligned=PLAN.aligned,
+        renders=f"{R}/renders/eval/manifest.tsv",
+        weights=ancient(f"{R}/checkpoints.txt"),
+        aligned=JOBS.aligned,
     output:
-        manifest="results/sample/{method}/manifest.json",
+        manifest=f"{R}/sample/{{pair}}/{{method}}/manifest.json",
     log:
-        "results/logs/sample/{method}.log",
+        f"{R}/logs/sample/{{pair}}/{{method}}.log",
     benchmark:
-        "results/benchmarks/sample/{method}.jsonl"
+        f"{R}/benchmarks/sample/{{pair}}/{{method}}.jsonl"
     wildcard_constraints:
-        method="|".join(PLAN.methods()),
+        pair=any_of(JOBS.config.pairs),
+        method=any_of(JOBS.config.sample.methods),
     conda:
         "../../envs/torch.yaml"
     threads: 16
@@ -27,12 +29,39 @@ rule sample:
         runtime=720,
         gpu=1,
     params:
-        config=RESOLVED,
-        code=code("aligncvc.sample"),
-        settings=PLAN.reads(*SAMPLE_READS),
-        ledger=LEDGER_HASH,
+        settings=JOBS.settings("sample", "{pair}", "{method}"),
+        reads=JOBS.reads("sample", "{pair}", "{method}"),
+        code=JOBS.code("aligncvc.sample.sets", "sample", "{pair}", "{method}"),
         folder=subpath(output.manifest, parent=True),
-        align="results/align",
+        aligned=JOBS.aligned_option,
     shell:
-        "python -m aligncvc.sample --config {params.config} --method {wildcards.method} --renders {input.renders}"
-        " --align-dir {params.align} --out {params.folder} > {log} 2>&1"
+        "python -m aligncvc.sample --settings {params.settings:q} --renders {input.renders:q} {params.aligned}"
+        " --out {params.folder:q} > {log:q} 2>&1"
+
+
+rule control:
+    """Views of known consistency, reconstructed by the judge, in the layout of samples."""
+    input:
+        renders=f"{R}/renders/eval/manifest.tsv",
+        weights=ancient(f"{R}/checkpoints.txt"),
+    output:
+        manifest=f"{R}/sample/control/{{control}}/manifest.json",
+    log:
+        f"{R}/logs/sample/control/{{control}}.log",
+    benchmark:
+        f"{R}/benchmarks/sample/control/{{control}}.jsonl"
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+        gpu=1,
+    params:
+        settings=JOBS.settings("control", "{control}"),
+        reads=JOBS.reads("control", "{control}"),
+        code=JOBS.code("aligncvc.sample.controls", "control", "{control}"),
+        folder=subpath(output.manifest, parent=True),
+    shell:
+        "python -m aligncvc.sample.controls --settings {params.settings:q} --renders {input.renders:q}"
+        " --out {params.folder:q} > {log:q} 2>&1"

@@ -133,7 +133,7 @@ class Release:
 
 
 def describe(ledger: Ledger, name: str) -> list[str]:
-    """Lines about a checkpoint, or about a model or group and each of its files. UserError for an unknown id."""
+    """Lines about a checkpoint, or a model or group and each of its files. UserError for an unknown id."""
     whole = ledger.models.get(name) or ledger.groups.get(name)
     if whole is not None:
         files = ledger.members(name)

@@ -1,162 +1,81 @@
-"""`python -m aligncvc.config {resolve,schema,reference}`: files made from the typed configuration.
-
-resolve     write a complete, validated configuration (the workflow's results/config.yaml)
-schema      write config/config.schema.json, which snakemake and editors validate against
-reference   write docs/configuration.md, every key with its default and meaning, and the table of the presets
-            in docs/protocols.md
-"""
+"""`python -m aligncvc.config`: configurations, protocols, and the files that are made from their types."""
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
-import types
-import typing
 from pathlib import Path
 from typing import Any
 
+import tyro
 import yaml
 from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 
-from aligncvc.config.protocols import Protocol
-from aligncvc.config.protocols_table import table
-from aligncvc.config.sections import Config, load_config, parse_config, write_schema
-from aligncvc.errors import UserError, cli
-from aligncvc.files import PROJECT_ROOT, write_text
-
-SCHEMA = PROJECT_ROOT / "config/config.schema.json"
-REFERENCE = PROJECT_ROOT / "docs/configuration.md"
-PROTOCOLS = PROJECT_ROOT / "docs/protocols.md"
-
-INTRODUCTION = """# Configuration
-
-This page is made by `python -m aligncvc.config reference` from the types in `src/aligncvc/config*.py`;
-a test keeps both equal. How to choose and change a configuration: [config/README.md](../config/README.md).
-The sections from `protocol` on are the keys of the files in config/protocols ([protocols.md](protocols.md)).
-Unknown keys are errors. Threads, memory and GPUs are not configuration: they are set in `profiles/`.
-"""
+from aligncvc.config import reference as pages
+from aligncvc.config.pairing import judged
+from aligncvc.config.protocols import Protocol, differences, load_protocol
+from aligncvc.config.root import load_config, write_schema
+from aligncvc.errors import cli
+from aligncvc.files import write_text
 
 
-def as_yaml(config: Config) -> str:
-    """The whole configuration as YAML, keys in their declared order."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+def as_yaml(settings: BaseModel, **options: Any) -> str:
+    """All settings as YAML, keys in their declared order."""
+    return yaml.safe_dump(settings.model_dump(mode="json", **options), sort_keys=False, allow_unicode=True)
 
 
-def _models(annotation: Any) -> list[type[BaseModel]]:
-    """The section types inside an annotation, looked for through dict, list and union."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for argument in typing.get_args(annotation) for model in _models(argument)]
+def resolve(config: Path | None = None) -> None:
+    """Print a complete, validated configuration: every key, those that were left out with their defaults.
+
+    Args:
+        config: YAML file; config/config.yaml if left out.
+    """
+    print(as_yaml(load_config(config)), end="")
 
 
-def _type_name(annotation: Any) -> str:
-    """A short readable name of an annotation."""
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is typing.Literal:
-        return " or ".join(f"`{json.dumps(value)}`" for value in arguments)
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join("null" if a is type(None) else _type_name(a) for a in arguments)
-    if origin in (list, dict):
-        inside = " to ".join(_type_name(argument) for argument in arguments)
-        return f"{origin.__name__} of {inside}"
-    names = {str: "text", int: "integer", float: "number", bool: "true or false"}
-    return names.get(annotation, getattr(annotation, "__name__", str(annotation)))
+def schema(out: Path = pages.SCHEMA) -> None:
+    """Write the JSON schema that snakemake and editors validate against."""
+    write_schema(out)
 
 
-def _limits(field: FieldInfo) -> str:
-    """Bounds such as `> 0`, from the field's constraints."""
-    signs = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
-    found = [
-        f"{sign} {getattr(rule, key):g}"
-        for rule in field.metadata
-        for key, sign in signs.items()
-        if getattr(rule, key, None) is not None
-    ]
-    return ", ".join(found)
+def reference() -> None:
+    """Write docs/configuration.md, and the table of the presets in docs/protocols.md."""
+    write_text(pages.REFERENCE, pages.reference())
+    write_text(pages.PROTOCOLS, pages.protocols_page())
 
 
-def _default(field: FieldInfo) -> str:
-    """The default as YAML in one line."""
-    if field.is_required():
-        return "required"
-    value = field.get_default(call_default_factory=True, validated_data={})
-    text = json.dumps(value, default=lambda section: section.model_dump(mode="json"))
-    return f"`{text}`" if len(text) <= 60 else "see `config/config.yaml`"
+def protocols() -> None:
+    """Print the presets of config/protocols."""
+    print(pages.table())
 
 
-def _table(model: type[BaseModel], title: str) -> list[str]:
-    """The Markdown lines of one section and then of the sections inside it."""
-    lines = ["", f"## {title}", "", (model.__doc__ or "").strip().splitlines()[0] if model.__doc__ else ""]
-    lines += ["", "| key | type | default | meaning |", "|---|---|---|---|"]
-    inner: list[tuple[type[BaseModel], str]] = []
-    for name, field in model.model_fields.items():
-        nested = _models(field.annotation)
-        path = name if title == "top level" else f"{title}.{name}"
-        many = typing.get_origin(field.annotation) is dict
-        inner += [(child, f"{path}.NAME" if many else path) for child in nested]
-        default = "below" if nested and not many else _default(field)
-        kind = "section" if nested and not many else _type_name(field.annotation)
-        kind = f"{kind}, {limits}" if (limits := _limits(field)) else kind
-        meaning = (field.description or "").replace("|", "\\|")
-        lines.append(f"| `{name}` | {kind} | {default} | {meaning} |")
-    for child, path in inner:
-        lines += _table(child, path)
-    return lines
+def protocol(name: str, /) -> None:
+    """Print one protocol in full: its hash, then YAML with every default written out."""
+    found = _judged(name)
+    print(f"# {found.slug}\n{as_yaml(found, exclude={'name', 'judge_facts'})}", end="")
 
 
-def reference() -> str:
-    """docs/configuration.md."""
-    lines = [*_table(Config, "top level"), *_table(Protocol, "protocol")]
-    return INTRODUCTION + "\n".join(lines).replace("\n\n\n", "\n\n") + "\n"
+def compare(one: str, other: str, /) -> None:
+    """Print the settings in which two protocols differ; exit status 1 if there are any."""
+    a, b = _judged(one), _judged(other)
+    print(f"{a.slug} / {b.slug}")
+    found = differences(a, b)
+    print("\n".join(found) or "equal: their numbers may be compared")
+    sys.exit(bool(found))
 
 
-def protocols_page() -> str:
-    """docs/protocols.md with the table between its two markers made anew."""
-    text = PROTOCOLS.read_text(encoding="utf-8")
-    head, _, rest = text.partition("<!-- presets -->\n")
-    return f"{head}<!-- presets -->\n{table()}\n<!-- end -->{rest.partition('<!-- end -->')[2]}"
+def _judged(name: str) -> Protocol:
+    """On the command line a path is relative to the working folder."""
+    return judged(load_protocol(str(Path(name).resolve()) if name.endswith((".yaml", ".yml")) else name))
 
 
 def main() -> None:
     """Command line."""
-    assert __doc__ is not None
-    parser = argparse.ArgumentParser(
+    commands = (resolve, schema, reference, protocols, protocol, compare)
+    tyro.extras.subcommand_cli_from_dict(
+        {command.__name__: command for command in commands},
         prog="python -m aligncvc.config",
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("what", choices=["resolve", "schema", "reference"])
-    parser.add_argument("--out", type=Path, help="file to write (schema and reference know their own)")
-    parser.add_argument("--config", type=Path, help="resolve: a YAML file; the demo's by default")
-    parser.add_argument("--json", help="resolve: the configuration itself as JSON, instead of a file")
-    arguments = parser.parse_args()
-    if arguments.what == "schema":
-        write_schema(arguments.out or SCHEMA)
-    elif arguments.what == "reference":
-        write_text(arguments.out or REFERENCE, reference())
-        if arguments.out is None:
-            write_text(PROTOCOLS, protocols_page())
-    else:
-        text = as_yaml(
-            parse_config(_loads(arguments.json), "--json")
-            if arguments.json
-            else load_config(arguments.config)
-        )
-        if arguments.out:
-            write_text(arguments.out, text)
-        else:
-            sys.stdout.write(text)
-
-
-def _loads(text: str) -> dict[str, Any]:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UserError(
-            f"--json is not JSON ({error}); give a configuration such as '{{\"seed\": 1}}'"
-        ) from None
 
 
 if __name__ == "__main__":

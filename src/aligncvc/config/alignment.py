@@ -63,13 +63,6 @@ class Adversarial(Section):
         return self
 
 
-class RunWeights(Section):
-    """Ledger ids of a finished alignment run."""
-
-    student: str
-    recon: str
-
-
 class AlignRun(Section):
     """Which losses an alignment run has."""
 

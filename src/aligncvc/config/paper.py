@@ -30,3 +30,6 @@ class Paper(Section):
     showcase: int = Field(6, ge=1, description="objects shown in figures and report")
     turntable_views: int = Field(24, ge=1)
     viewer_models: int = Field(6, ge=0, description="rotating models in the report")
+    claims: str | None = Field(
+        None, description="YAML of claims that `snakemake verdict` judges, such as config/claims/verdict.yaml"
+    )

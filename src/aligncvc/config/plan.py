@@ -17,13 +17,13 @@ from aligncvc.config.jobs.pretrain import PretrainJob
 from aligncvc.config.jobs.render import RenderJob
 from aligncvc.config.jobs.sample import ControlJob, PhotoJob, SampleJob
 from aligncvc.config.objects import EVALUATION_SET
+from aligncvc.config.pairing import judge_of, judged, pair_spec
 from aligncvc.config.protocols import Protocol
 from aligncvc.config.root import Config
-from aligncvc.config.sampling import InlineModel, Method
+from aligncvc.config.sampling import Method
 from aligncvc.errors import UserError
-from aligncvc.models.kinds import Role, complete
 from aligncvc.models.ledger.ledger import Ledger, load_ledger
-from aligncvc.models.specs import ModelSpec, PairSpec, Rig
+from aligncvc.models.specs import ModelSpec, PairSpec, RunWeights
 
 CONTROL = "control"
 """What stands in the place of a pair where a control has none, and before a control's name."""
@@ -33,6 +33,9 @@ ALWAYS = ("lite0", "lpips-alex-trunk", "lpips-alex-heads")
 
 CLIP_HEADS = "clip-vit-b32"
 """Ledger id of what hard alignment's discriminator reads with `align.gan.encoder: clip`."""
+
+NETWORKS: tuple[Literal["vae", "unet", "recon"], ...] = ("vae", "unet", "recon")
+"""What `snakemake pretrain` trains, in an order in which each finds what it needs."""
 
 UNROLLED_STEPS = 4
 """K of the sampler that alignment unrolls, the paper's."""
@@ -58,6 +61,11 @@ class Plan:
 
     # --- what there is ---------------------------------------------------------------------------------
 
+    @property
+    def root(self) -> str:
+        """Folder of all results, relative to the working folder."""
+        return f"results/{self.config.experiment}" if self.config.experiment else "results"
+
     @cached_property
     def ledger(self) -> Ledger:
         """The ledger that the configuration names."""
@@ -66,23 +74,17 @@ class Plan:
     @cached_property
     def protocol(self) -> Protocol:
         """The protocol, with what its judge is."""
-        protocol = self.config.protocol
-        judge = self._model("reconstructors", protocol.judge, f"protocol {protocol.name}: judge")
-        facts = {
-            **judge.model_dump(exclude={"id", "weights"}),
-            "weights": self._hashes(judge.weights.values()),
-        }
-        return protocol.model_copy(update={"judge_facts": facts})
+        return judged(self.config.protocol, self.ledger)
 
     @cached_property
     def judge(self) -> ModelSpec:
         """The reconstructor that judges every row alike."""
-        return self._model("reconstructors", self.protocol.judge, f"protocol {self.protocol.name}: judge")
+        return judge_of(self.protocol, self.ledger)
 
     @cached_property
     def pairs(self) -> dict[str, PairSpec]:
         """All pairs, by name. Raises UserError for one that cannot work, in a sentence that says why."""
-        return {name: self._pair(name) for name in self.config.pairs}
+        return {name: pair_spec(self.config, self.protocol, self.ledger, name) for name in self.config.pairs}
 
     def methods(self, pair: str | None = None) -> list[tuple[str, str]]:
         """(pair, method) of every row, pair by pair, in the configuration's order."""
@@ -161,6 +163,8 @@ class Plan:
         config, spec = self.config, chosen(self.pairs, pair, "pairs")
         settings: Method = chosen(config.sample.methods, method, "sample.methods")
         aligned = config.pairs[pair].aligned.get(settings.run) if settings.run else None
+        if aligned is not None:
+            self._check_timesteps(aligned, settings)
         return SampleJob(
             seed=config.seed,
             pair=spec,
@@ -290,51 +294,6 @@ class Plan:
             )
         return list(listed)
 
-    def _model(self, role: Role, choice: str | InlineModel | Mapping[str, Any], where: str) -> ModelSpec:
-        """A model of the ledger, or one written into the configuration, with all its settings."""
-        if isinstance(choice, str):
-            model = self.ledger.model(choice, role)
-            kind, network = complete(role, model.network, f"the network of {choice} in the ledger")
-            return ModelSpec(id=choice, kind=kind, network=network, weights=dict(model.weights))
-        inline = choice if isinstance(choice, InlineModel) else InlineModel.model_validate(choice)
-        kind, network = complete(role, inline.network, f"{where}.network")
-        return ModelSpec(kind=kind, network=network, weights=inline.weights)
-
-    def _pair(self, name: str) -> PairSpec:
-        pair, render = self.config.pairs[name], self.config.render
-        generator = self._model("generators", pair.generator, f"pairs.{name}.generator")
-        rig: Rig = self.config.rigs[pair.rig]
-        for rendering in (render, self.protocol.render):
-            rig.indices(rendering.ring_views)
-            if rig.elevation_deg not in (None, rendering.elevation_deg):
-                raise UserError(
-                    f"rig {pair.rig} of pair {name} stands at elevation {rig.elevation_deg:g} and the views "
-                    f"are rendered at {rendering.elevation_deg:g}; set both alike, or leave the rig's out"
-                )
-        if self.protocol.render.size_px != render.size_px:
-            raise UserError(
-                f"protocol {self.protocol.name} renders with size_px {self.protocol.render.size_px} and the "
-                f"pairs of this configuration work with render.size_px {render.size_px}; choose another "
-                "evaluate.protocol or other models"
-            )
-        views = len(rig.azimuths_deg)
-        if pair.reconstruct is not None and not set(pair.reconstruct) <= set(range(views)):
-            raise UserError(
-                f"pairs.{name}.reconstruct = {pair.reconstruct} names views that the rig {pair.rig} does not "
-                f"have; it has 0 to {views - 1}"
-            )
-        return PairSpec(
-            name=name,
-            generator=generator,
-            reconstructor=self._model("reconstructors", pair.reconstructor, f"pairs.{name}.reconstructor"),
-            rig=rig,
-            reconstruct=pair.reconstruct,
-            views_px=generator.network.get("size_px") or render.size_px,
-            renderings_px=render.size_px,
-            guidance=pair.guidance,
-            seed=self.config.seed,
-        )
-
     def _hashes(self, ids: Any) -> dict[str, str | None]:
         """sha256 by ledger id. Raises UserError for an id that the ledger does not have."""
         return {name: self.ledger.entry(name).sha256 for name in ids}
@@ -348,6 +307,16 @@ class Plan:
         runs: Mapping[str, AlignRun] = self.config.align.runs
         bundled = self.config.pairs[pair].aligned
         return next((n for n, run in runs.items() if n not in bundled and run.losses == wanted), None)
+
+    def _check_timesteps(self, aligned: RunWeights, method: Method) -> None:
+        """Raises UserError for a distilled network that is to work at other timesteps than its own."""
+        for name in (aligned.student, aligned.recon):
+            wanted = self.ledger.entry(name).timesteps
+            if wanted and method.steps == len(wanted) and self.timesteps(method.steps) != wanted:
+                raise UserError(
+                    f"checkpoint {name} was trained at the timesteps {wanted} and sample.timesteps."
+                    f"{len(wanted)} is {self.timesteps(len(wanted))}; set it to the former"
+                )
 
     def _row(self, pair: str, name: str) -> Row:
         job, method = self.sample(pair, name), self.config.sample.methods[name]

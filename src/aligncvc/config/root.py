@@ -50,6 +50,9 @@ class Config(Section):
     """Everything a run depends on."""
 
     seed: int = 0
+    experiment: str | None = Field(
+        None, pattern=SAFE_NAME, description="results go to results/NAME instead of results"
+    )
     objects: Objects = Objects()
     render: Render = Render()
     checkpoints: CheckpointAccess = CheckpointAccess()

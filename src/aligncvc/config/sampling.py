@@ -6,8 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from aligncvc.config.alignment import RunWeights
-from aligncvc.models.specs import Rig
+from aligncvc.models.specs import Rig, RunWeights
 from aligncvc.section import Section
 
 

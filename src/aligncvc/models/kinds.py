@@ -18,11 +18,17 @@ from aligncvc.errors import UserError
 from aligncvc.section import Section, faults
 
 Role = Literal["generators", "reconstructors"]
+ROLES: tuple[Role, ...] = ("generators", "reconstructors")
 
 
 def package_of(role: Role, kind: str) -> str:
     """The dotted package of a kind."""
     return kind if "." in kind else f"aligncvc.models.{role}.{kind}"
+
+
+def feedback_module(name: str) -> str:
+    """The dotted module of a feedback rule: one of aligncvc.loop, or the user's own."""
+    return name if "." in name else f"aligncvc.loop.{name}"
 
 
 def known_kinds(role: Role) -> list[str]:

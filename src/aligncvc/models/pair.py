@@ -1,7 +1,7 @@
 """A generator and a reconstructor, ready to use: pretrained, or aligned by a run.
 
-Base weights come from the ledger; parts without any keep random ones from the root seed. An alignment run adds
-the LoRA on the generator's denoiser and the whole reconstructor. Everything loads strictly: a key or a shape
+Base weights come from the ledger; parts without any keep random ones from the root seed. A run of alignment
+adds the LoRA on the generator's denoiser and the whole reconstructor. Everything loads strictly: a key or a shape
 that differs is an error.
 """
 
@@ -65,7 +65,7 @@ class PairOfModels:
 def build_generator(
     spec: ModelSpec, size_px: int, access: CheckpointAccess = CheckpointAccess()
 ) -> MultiViewGenerator:
-    """With random weights from torch's present random state; size_px: of the views if its settings name none."""
+    """With random weights from torch's present random state; size_px: of views if its settings name none."""
     return kind_module("generators", spec.kind, "network").build(spec.network, size_px, access)
 
 
@@ -75,7 +75,7 @@ def build_reconstructor(spec: ModelSpec) -> nn.Module:
 
 
 def load_generator(spec: ModelSpec, size_px: int, seed: int, access: CheckpointAccess) -> MultiViewGenerator:
-    """A generator with its pretrained weights, frozen. Raises UserError if files are missing or do not fit."""
+    """A generator with its pretrained weights, frozen. UserError if files are missing or do not fit."""
     generator = seeded(lambda: build_generator(spec, size_px, access), seed, "mvg", "init")
     _load_parts(generator.parts(), spec, access)
     return generator.requires_grad_(False).eval()

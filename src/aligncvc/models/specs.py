@@ -35,6 +35,13 @@ class ModelSpec(Section):
     weights: dict[str, str] = {}
 
 
+class RunWeights(Section):
+    """Ledger ids of a finished alignment run."""
+
+    student: str
+    recon: str
+
+
 class Rig(Section):
     """Where a generator's views stand: the first is the input view, angles count from it."""
 
@@ -51,8 +58,8 @@ class Rig(Section):
         steps = [azimuth * ring_views / 360 for azimuth in self.azimuths_deg]
         if any(abs(step - round(step)) > 1e-6 for step in steps):
             raise UserError(
-                f"the rig with azimuths {', '.join(f'{a:g}' for a in self.azimuths_deg)} is no part of a ring "
-                f"of {ring_views} views; set ring_views (of render and of the protocol) so that the ring has "
+                f"the rig with azimuths {', '.join(f'{a:g}' for a in self.azimuths_deg)} is no part of a "
+                f"ring of {ring_views} views; set ring_views (of render and of the protocol) so that the ring has "
                 "a view at each of them"
             )
         return [round(step) % ring_views for step in steps]

@@ -1,21 +1,29 @@
-"""The fingerprint of the code that a stage runs: `python -m aligncvc.workflow.fingerprint aligncvc.align`.
+"""The fingerprint of a job's code: `python -m aligncvc.workflow.fingerprint aligncvc.align.train`.
 
 Snakemake does not see edits in the modules that a job imports, so each rule carries this hash as a
-parameter. It covers the stage's import closure inside this package (package `__init__`s, imports inside
-functions, modules named in strings such as registries) and the other source files of the packages it
-touches (C kernels, templates). Comments, docstrings and formatting do not count. Standard library only: the
-workflow computes it at every start.
+parameter. It covers the import closure, inside this package, of the stage and of the networks and the
+feedback that the job's settings name (package `__init__`s, imports inside functions, modules named whole in
+strings), and the other source files of the packages it touches (C kernels, templates). Comments, docstrings,
+descriptions of settings and formatting do not count, and neither do networks that the job does not use.
+No torch: the workflow computes it at every start.
 """
 
 from __future__ import annotations
 
 import ast
 import hashlib
+import importlib.util
 import re
 import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from aligncvc.models.kinds import Role, feedback_module, package_of
+from aligncvc.models.specs import ModelSpec
 
 SOURCE = Path(__file__).resolve().parents[2]
 """The folder that holds the package."""
@@ -114,7 +122,12 @@ def data_files(modules: list[str], source: Path = SOURCE) -> list[Path]:
 
 
 class _Bare(ast.NodeTransformer):
-    """Drops docstrings: expression statements that are only a string do nothing."""
+    """Drops what only people read: strings as statements, and the description of a setting."""
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        if isinstance(node.func, ast.Name) and node.func.id == "Field":
+            node.keywords = [keyword for keyword in node.keywords if keyword.arg != "description"]
+        return self.generic_visit(node)
 
     def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
         return None if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str) else node
@@ -133,21 +146,71 @@ def normalised(path: Path) -> str:
     return text
 
 
-def code_hash(module: str, source: Path = SOURCE) -> str:
-    """16 hex digits that change when, and only when, the code that `python -m module` can reach changes.
+@cache
+def _file_digest(path: Path, source: Path) -> bytes:
+    name = str(path.relative_to(source)) if path.is_relative_to(source) else path.name
+    return b"".join(hashlib.sha256(part.encode()).digest() for part in (name, normalised(path)))
 
-    Raises ValueError if there is no such module.
+
+@cache
+def code_hash(module: str, *more: str, source: Path = SOURCE) -> str:
+    """16 hex digits that change when, and only when, code that these modules can reach changes.
+
+    A package stands for its `__main__`. `more` may name packages outside this one: all their Python files
+    count. Raises ValueError if there is no such module.
     """
-    entry = entry_module(module, source)
-    if module_path(entry, source) is None:
-        raise ValueError(f"there is no module {module} under {source}")
-    modules = closure(entry, source)
+    entries = [entry_module(name, source) for name in (module, *more) if name.split(".")[0] == PACKAGE]
+    for entry in entries:
+        if module_path(entry, source) is None:
+            raise ValueError(f"there is no module {entry} under {source}")
+    modules = sorted({name for entry in entries for name in closure(entry, source)})
     paths = [path for name in modules if (path := module_path(name, source))] + data_files(modules, source)
+    for name in more:
+        if name.split(".")[0] != PACKAGE:
+            paths += _outside(name)
     digest = hashlib.sha256()
     for path in paths:
-        for part in (str(path.relative_to(source)), normalised(path)):
-            digest.update(hashlib.sha256(part.encode()).digest())
+        digest.update(_file_digest(path, source))
     return digest.hexdigest()[:16]
+
+
+def _outside(name: str) -> list[Path]:
+    """Python files of a module or package of the user's, found without importing it if it is top-level."""
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
+        raise ValueError(f"there is no module {name}")
+    origin = Path(spec.origin)
+    return sorted(origin.parent.rglob("*.py")) if origin.name == "__init__.py" else [origin]
+
+
+def job_modules(settings: Any) -> list[str]:
+    """The modules that a job's settings name: networks of its pair and judge, and its feedback.
+
+    settings: a model of `config.jobs`. Networks are found in any field, at any depth.
+    """
+    found: list[str] = []
+    feedback = getattr(settings, "feedback", None)
+    if feedback is not None:
+        found.append(feedback_module(feedback))
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        if isinstance(value, ModelSpec):
+            found.append(network_module(name, value))
+        elif isinstance(value, BaseModel):
+            found += job_modules(value)
+    return list(dict.fromkeys(found))
+
+
+def network_module(field: str, model: ModelSpec) -> str:
+    """The module that builds a model; a field called `generator` holds a generator, others reconstructors.
+
+    PretrainJob's `model` is of either role: whichever has that kind.
+    """
+    roles: tuple[Role, ...] = ("generators",) if field == "generator" else ("reconstructors", "generators")
+    if "." in model.kind:
+        return f"{model.kind}.network"
+    names = [f"{package_of(role, model.kind)}.network" for role in roles]
+    return next((name for name in names if module_path(name)), names[0])
 
 
 def main() -> None:

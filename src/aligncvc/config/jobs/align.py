@@ -8,7 +8,7 @@ from aligncvc.models.specs import PairSpec
 
 
 class AlignJob(NetworkJob):
-    """run: its name; losses: which are on; training: the knobs; feedback, timesteps: the loop that is unrolled."""
+    """run: its name; losses: which are on; training: the knobs; feedback, timesteps: of the unrolled loop."""
 
     pair: PairSpec
     run: str

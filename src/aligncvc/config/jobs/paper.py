@@ -41,7 +41,7 @@ class PairFacts(Section):
 
 
 class PaperJob(Job):
-    """rows: in the order of the tables, pair by pair. object_lists: TSVs with the objects' names for people."""
+    """rows: in the tables' order, pair by pair. object_lists: TSVs with the objects' names for people."""
 
     pairs: list[PairFacts]
     rows: list[Row]

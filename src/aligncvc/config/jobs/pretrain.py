@@ -10,7 +10,7 @@ from aligncvc.models.specs import ModelSpec, Rig
 
 
 class PretrainJob(NetworkJob):
-    """network: which; model: the generator (vae, unet) or reconstructor (recon) it belongs to, without weights.
+    """network: which; model: the generator (vae, unet) or reconstructor (recon) of it, without weights.
 
     object_list: TSV with the split. rig: where the generator's views stand. size_px: of the renders.
     """

@@ -7,7 +7,7 @@ from aligncvc.config.objects import Render
 
 
 class RenderJob(Job):
-    """set: its name; render: how; looks: how many looks of each object; scene_version: which the protocol asks for.
+    """set: its name; looks: how many of each object; scene_version: the scene that the protocol asks for.
 
     The ring is the union of the views of all rigs: every rig's views are members of it.
     """

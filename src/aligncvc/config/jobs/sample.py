@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from aligncvc.config.alignment import RunWeights
 from aligncvc.config.jobs.base import NetworkJob
-from aligncvc.models.specs import ModelSpec, PairSpec
+from aligncvc.models.specs import ModelSpec, PairSpec, RunWeights
 
 
 class SampleJob(NetworkJob):

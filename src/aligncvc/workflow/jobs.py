@@ -1,0 +1,190 @@
+"""A configuration's jobs as Snakemake's rules see them: paths, settings files, and what makes each stale.
+
+Imported at every start of the workflow, so nothing here imports torch. Used by `workflow/rules/common.smk`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from aligncvc.config.jobs.base import Job
+from aligncvc.config.plan import CONTROL, NETWORKS, Plan
+from aligncvc.config.root import parse_config
+from aligncvc.errors import UserError
+from aligncvc.files import PROJECT_ROOT
+from aligncvc.workflow.fingerprint import code_hash, job_modules
+
+Wildcards = Any
+"""Snakemake's wildcards: attributes named as in the rule."""
+
+
+def use_this_python() -> None:
+    """Make the rules' `python` the interpreter that runs snakemake, activated or not.
+
+    Only PATH changes: with --use-conda the activated environment still comes first. Raises UserError if this
+    interpreter is not Python 3.11 or its folder has no `python`.
+    """
+    if sys.version_info[:2] != (3, 11):
+        raise UserError(
+            f"snakemake runs on Python {sys.version.split()[0]} ({sys.executable}) and the "
+            "workflow needs 3.11; run `make env` and then `.venv/bin/snakemake`"
+        )
+    folder = Path(sys.executable).parent
+    os.environ["PATH"] = os.pathsep.join([str(folder), os.environ.get("PATH", os.defpath)])
+    found = shutil.which("python")
+    if found is None or Path(found).parent != folder:
+        raise UserError(
+            f"{folder} has no `python` beside {sys.executable}; run `make env` and then `.venv/bin/snakemake`"
+        )
+
+
+def shell_prefix(source: Path = PROJECT_ROOT / "src") -> str:
+    """What bash does before each job: stop at errors, and import this checkout's package.
+
+    Set inside the job's shell because snakemake clears PYTHONPATH in conda environments.
+    """
+    quoted = str(source).replace("'", "'\"'\"'").replace("{", "{{").replace("}", "}}")
+    return f"set -euo pipefail; export PYTHONPATH='{quoted}' ; "
+
+
+def here(path: Path | str) -> str:
+    """A file of the checkout as seen from the working folder; absolute paths stay as they are.
+
+    Rules name files of the checkout by it, so that `snakemake --directory elsewhere` finds them too.
+    """
+    return str(path) if Path(path).is_absolute() else os.path.relpath(PROJECT_ROOT / path)
+
+
+def any_of(names: Iterable[str]) -> str:
+    """A wildcard's constraint: these names and no others."""
+    return "|".join(map(re.escape, names)) or "(?!)"
+
+
+class JobTable:
+    """All jobs of a validated configuration by key, such as ("sample", pair, method)."""
+
+    def __init__(self, data: Mapping[str, Any], where: str) -> None:
+        """data: the merged YAML. Raises UserError with one line naming each wrong key."""
+        self.config = parse_config(dict(data), where)
+        self.plan = plan = Plan(self.config)
+        self.root = plan.root
+        jobs: dict[tuple[str, ...], Job] = {}
+        for name in self.sets:
+            jobs["objects", name], jobs["render", name] = plan.objects(name), plan.render(name)
+        for run in plan.trained_runs:
+            jobs["align", *run] = plan.align(*run)
+        for row in plan.methods():
+            jobs["sample", *row], jobs["evaluate", *row] = plan.sample(*row), plan.evaluate(row[1])
+        for control in self.config.evaluate.controls:
+            jobs["control", control] = plan.control(control)
+            jobs["evaluate", CONTROL, control] = plan.evaluate()
+        for network in NETWORKS if self.config.pretrain.set in self.sets else ():
+            jobs["pretrain", network] = plan.pretrain(network)
+        jobs["discrimination",], jobs["paper",] = plan.discrimination(), plan.paper()
+        self.jobs = jobs
+
+    def write(self) -> None:
+        """Write every job's settings; files that hold them already are left alone."""
+        for key, job in self.jobs.items():
+            job.write(self._path(key))
+
+    def _path(self, key: tuple[str, ...]) -> str:
+        return f"{self.root}/settings/{'/'.join(key)}.json"
+
+    def _key(self, names: tuple[str, ...], wildcards: Wildcards) -> tuple[str, ...]:
+        return tuple(name.format(**dict(wildcards.items())) for name in names)
+
+    def settings(self, *names: str) -> Callable[[Wildcards], str]:
+        """A params function: the settings file of a job. Names may be wildcards, as in "{pair}"."""
+        return lambda wildcards: self._path(self._key(names, wildcards))
+
+    def reads(self, *names: str) -> Callable[[Wildcards], str]:
+        """A params function: the hash of all that a job reads of the configuration."""
+        return lambda wildcards: self.jobs[self._key(names, wildcards)].hash
+
+    def code(self, module: str, *names: str) -> Callable[[Wildcards], str] | str:
+        """The fingerprint of a stage's code, with the networks and the feedback that the job names."""
+        if not names:
+            return code_hash(module)
+        return lambda wildcards: code_hash(module, *job_modules(self.jobs[self._key(names, wildcards)]))
+
+    @property
+    def sets(self) -> list[str]:
+        """Names of the object sets."""
+        return list(self.config.objects.sets)
+
+    def object_list(self, wildcards: Wildcards) -> list[str]:
+        """The TSV that lists a set's objects, if it has one."""
+        return [here(path) for path in [self.config.object_set(wildcards.set).list] if path]
+
+    @property
+    def ledger(self) -> str:
+        """The checkpoint ledger."""
+        return here(self.config.checkpoints.ledger)
+
+    @property
+    def controls(self) -> list[tuple[str, str]]:
+        """The controls as rows: what stands for their pair, and their names."""
+        return [(CONTROL, name) for name in self.config.evaluate.controls]
+
+    @property
+    def rows(self) -> list[tuple[str, str]]:
+        """(pair, method) of every method of every pair."""
+        return self.plan.methods()
+
+    def aligned(self, wildcards: Wildcards) -> list[str]:
+        """The weights of the alignment run that a method samples with.
+
+        None for a pretrained pair, and none for a run whose weights are in the ledger.
+        """
+        run = self.config.sample.methods[wildcards.method].run
+        folder = f"{self.root}/align/{wildcards.pair}/{run}"
+        trained = (wildcards.pair, run) in self.plan.trained_runs
+        return [f"{folder}/{part}.safetensors" for part in ("student", "recon")] if trained else []
+
+    def aligned_option(self, wildcards: Wildcards) -> str:
+        """The command-line option for `aligned`."""
+        files = self.aligned(wildcards)
+        return f"--aligned {Path(files[0]).parent}" if files else ""
+
+    def training_logs(self) -> list[str]:
+        """metrics.jsonl of every alignment run that is trained."""
+        return [f"{self.root}/align/{pair}/{run}/metrics.jsonl" for pair, run in self.plan.trained_runs]
+
+    def manifests(self, rows: Iterable[tuple[str, str]]) -> list[str]:
+        """The sample sets of these rows."""
+        return [f"{self.root}/sample/{pair}/{method}/manifest.json" for pair, method in rows]
+
+    @property
+    def metrics(self) -> str:
+        """Where records by this protocol go: numbers of another protocol lie elsewhere."""
+        return f"{self.root}/metrics/{self.plan.protocol.slug}"
+
+    def records(self, rows: Iterable[tuple[str, str]]) -> list[str]:
+        """The records of these rows."""
+        return [f"{self.metrics}/{pair}/{method}.csv" for pair, method in rows]
+
+    def table_records(self, wildcards: Wildcards) -> list[str]:
+        """The records of the rows that a table shows, and of the controls."""
+        methods = self.config.sample.methods
+        shown = [row for row in self.rows if wildcards.table in methods[row[1]].tables]
+        return self.records([*shown, *self.controls])
+
+    def pretrained_vae(self, wildcards: Wildcards) -> list[str]:
+        """The VAE that the multi-view UNet is trained with; the other networks need none."""
+        return [f"{self.root}/pretrain/vae.safetensors"] if wildcards.network == "unet" else []
+
+    def vae_option(self, wildcards: Wildcards) -> str:
+        """The command-line option for `pretrained_vae`."""
+        return " ".join(f"--vae {path}" for path in self.pretrained_vae(wildcards))
+
+    def measured_run(self) -> tuple[str, str, str]:
+        """Key of the alignment job whose memory is measured: the first with both losses, else the first."""
+        both = [run for run in self.plan.trained_runs if self.config.align.runs[run[1]].alignment == "both"]
+        return ("align", *(both or self.plan.trained_runs or [("none", "none")])[0])
