@@ -7,27 +7,28 @@ wrong enough that no metric meets a special case. Two threads.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 import torch
 from skimage.metrics import structural_similarity
-from torch import Tensor
 
 from aligncvc.bench.measure import Clock, Row, medians, row, timed, torch_threads
 from aligncvc.bench.synthetic import cameras_at, views_of
-from aligncvc.config.protocols import Protocol
-from aligncvc.evaluate.collect import Features
-from aligncvc.evaluate.consistency import consistency_family
+from aligncvc.config.jobs.evaluate import EvaluateJob
+from aligncvc.evaluate.consistency import consistency_family, image_metrics
+from aligncvc.evaluate.distribution import Features
 from aligncvc.evaluate.epipolar import epipolar_family
 from aligncvc.evaluate.geometry import geometry_family
-from aligncvc.evaluate.image_scores import draw_scored, image_family, views_family
-from aligncvc.evaluate.models import GaussianModel, MeshModel
-from aligncvc.evaluate.score import score_subject
-from aligncvc.evaluate.subject import Subject
-from aligncvc.evaluate.tools import Tools
+from aligncvc.evaluate.image_scores import image_family, views_family
+from aligncvc.evaluate.networks import Networks, load_networks
+from aligncvc.evaluate.score import score_trial
+from aligncvc.evaluate.shapes import GaussianModel, MeshModel
+from aligncvc.evaluate.trial import Trial, Value
 from aligncvc.files import PROJECT_ROOT
 from aligncvc.meshes import load_mesh
-from aligncvc.metrics.image import lpips_metric, ssim
+from aligncvc.metrics.perceptual import lpips
+from aligncvc.metrics.ssim import ssim
 from aligncvc.scene.cameras import ring_azimuths_deg
 from aligncvc.scene.gaussians import Gaussians
 from aligncvc.scene.views import Views
@@ -37,9 +38,10 @@ RING, RIG, SIZE_PX, THREADS = 16, [0, 4, 8, 12], 256, 2
 GAUSSIANS = 16384
 GOAL_SECONDS = 10.0
 OBJECTS = ("bread", "barrel", "chair", "chicken")
+COUNTS = (1, 2, 4)
 
 
-def bench_subject(name: str = OBJECTS[0], size_px: int = SIZE_PX, gaussians: int = GAUSSIANS) -> Subject:
+def bench_trial(name: str = OBJECTS[0], size_px: int = SIZE_PX, gaussians: int = GAUSSIANS) -> Trial:
     """A bundled object with RING views, and a noisy prediction of it with one kept step."""
     mesh = load_mesh(PROJECT_ROOT / f"assets/objects/blendswap-cc-0-{name}.glb")
     mesh.apply_translation(-mesh.bounds.mean(0))
@@ -49,7 +51,7 @@ def bench_subject(name: str = OBJECTS[0], size_px: int = SIZE_PX, gaussians: int
     model = GaussianModel(_on_surface(truth, gaussians, name))
     clean = truth[RIG].on_white()
     noise = torch.randn(clean.shape, generator=torch_stream(0, "bench", "views", name))
-    return Subject(
+    return Trial(
         object=name,
         seed=0,
         truth=truth,
@@ -75,9 +77,8 @@ def _on_surface(truth: Views, count: int, name: str) -> Gaussians:
     colours = truth.rgba[:, :3].permute(0, 2, 3, 1).reshape(-1, 3)[solid]
     stream = torch_stream(0, "bench", "gaussians", name)
     chosen = torch.randint(len(points), (count,), generator=stream)
-    means = points[chosen] + 0.003 * torch.randn(count, 3, generator=stream)
     return Gaussians(
-        means=means,
+        means=points[chosen] + 0.003 * torch.randn(count, 3, generator=stream),
         scales=torch.full((count, 3), 0.012),
         quats=torch.tensor([1.0, 0.0, 0.0, 0.0]).expand(count, 4),
         opacities=torch.full((count,), 0.95),
@@ -85,38 +86,48 @@ def _on_surface(truth: Views, count: int, name: str) -> Gaussians:
     )
 
 
-def families(subject: Subject, tools: Tools) -> dict[str, Callable[[], object]]:
-    """One call a family that computes all its metrics of one subject."""
+def families(trial: Trial, job: EvaluateJob, networks: Networks) -> dict[str, Callable[[], list[Value]]]:
+    """One call a family that computes all its metrics of one trial."""
+    settings, lite0 = job.protocol.metrics, networks.lite0
+    assert lite0 is not None
 
-    def distribution() -> object:
-        features = Features(tools.encoder, tools.fid)
-        features.add(subject, draw_scored(subject))
-        return features.values(tools.seed)
+    def distribution() -> list[Value]:
+        features = Features(lite0, networks.fid)
+        features.add(trial, trial.draw_scored())
+        return features.values(job.seed)
+
+    def consistency() -> Iterable[Value]:
+        metrics = image_metrics(networks, settings)
+        return consistency_family(trial, metrics, networks.judge, settings.consistency.halves)
 
     return {
-        "image": lambda: list(image_family(subject, tools.image)),
-        "views": lambda: list(views_family(subject, tools.image)),
-        "consistency": lambda: list(consistency_family(subject, tools.consistency)),
-        "epipolar": lambda: list(epipolar_family(subject, tools.epipolar)),
-        "geometry": lambda: list(geometry_family(subject, tools.geometry)),
+        "image": lambda: list(image_family(trial, networks, settings, trial.draw_scored())),
+        "views": lambda: list(views_family(trial, networks, settings)),
+        "consistency": lambda: list(consistency()),
+        "epipolar": lambda: list(epipolar_family(trial, settings.consistency.tsed)),
+        "geometry": lambda: list(geometry_family(trial, settings.geometry, job.seed)),
         "distribution": distribution,
     }
 
 
-def without_vgg(protocol: Protocol) -> Protocol:
-    """The same protocol with LPIPS on its first net alone."""
-    lpips = protocol.metrics.lpips.model_copy(update={"nets": ["alex"]})
-    return protocol.model_copy(update={"metrics": protocol.metrics.model_copy(update={"lpips": lpips})})
+def without_vgg(job: EvaluateJob) -> EvaluateJob:
+    """The same job with LPIPS on its first net alone."""
+    metrics = job.protocol.metrics
+    lpips = metrics.lpips.model_copy(update={"nets": ["alex"]})
+    metrics = metrics.model_copy(update={"lpips": lpips})
+    return job.model_copy(update={"protocol": job.protocol.model_copy(update={"metrics": metrics})})
 
 
-def bench_metrics(tools: Tools, clock: Clock = time.perf_counter, repeats: int = 3) -> list[Row]:
+def bench_metrics(job: EvaluateJob, clock: Clock = time.perf_counter, repeats: int = 3) -> list[Row]:
     """Each family, the whole, growth with the number of objects, SSIM and LPIPS beside their references."""
+    job = without_vgg(job)
+    networks = load_networks(job)
     with torch_threads(THREADS), torch.no_grad():
-        subjects = [bench_subject(name) for name in OBJECTS]
-        runs = families(subjects[0], tools)
+        trials = [bench_trial(name) for name in OBJECTS]
+        runs = families(trials[0], job, networks)
         took = medians({name: timed(run, clock) for name, run in runs.items()}, repeats)
-        grown = growth(subjects, tools, clock)
-        compared = images_against_references(subjects[0], tools)
+        grown = growth(trials, job, networks, clock)
+        compared = images_against_references(trials[0], networks)
         images = medians({name: timed(run, clock) for name, run in compared.items()}, repeats)
     return [
         *(row(f"metrics_{name}_16x256", value, "s/object") for name, value in took.items()),
@@ -127,40 +138,34 @@ def bench_metrics(tools: Tools, clock: Clock = time.perf_counter, repeats: int =
     ]
 
 
-def growth(
-    subjects: list[Subject], tools: Tools, clock: Clock, counts: tuple[int, ...] = (1, 2, 4)
-) -> dict[int, float]:
-    """Seconds for so many objects: every family of each, then the distances of the whole set."""
+def growth(trials: list[Trial], job: EvaluateJob, networks: Networks, clock: Clock) -> dict[int, float]:
+    """Seconds for COUNTS objects: every family of each, then the distances of the whole set."""
+    assert networks.lite0 is not None
 
-    def score(count: int) -> None:
-        features = Features(tools.encoder, tools.fid)
-        for subject in subjects[:count]:
-            drawn = draw_scored(subject)
-            list(score_subject(subject, tools, drawn))
-            features.add(subject, drawn)
-        features.values(tools.seed)
+    def score(count: int, features: Features) -> None:
+        for trial in trials[:count]:
+            drawn = trial.draw_scored()
+            list(score_trial(trial, job, networks, drawn))
+            features.add(trial, drawn)
+        features.values(job.seed)
 
-    return {count: timed(lambda count=count: score(count), clock)() for count in counts}
+    sets = {count: Features(networks.lite0, networks.fid) for count in COUNTS}
+    return {count: timed(partial(score, count, features), clock)() for count, features in sets.items()}
 
 
-def images_against_references(subject: Subject, tools: Tools) -> dict[str, Callable[[], object]]:
+def images_against_references(trial: Trial, networks: Networks) -> dict[str, Callable[[], object]]:
     """Our batched SSIM and LPIPS beside scikit-image and the genuine LPIPS class, one image at a time."""
-    images, target = draw_scored(subject), subject.scored_truth
-    model = tools.image.lpips
+    images, target, model = trial.draw_scored(), trial.scored_truth, networks.lpips
+    assert images is not None
     assert model is not None
+    pairs = list(zip(images.split(1), target.split(1), strict=True))
+    arrays = [(a[0].double().numpy(), b[0].double().numpy()) for a, b in pairs]
     options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
-
-    def scikit() -> list[float]:
-        pairs = zip(images.double().numpy(), target.double().numpy(), strict=True)
-        return [structural_similarity(a, b, channel_axis=0, data_range=1, **options) for a, b in pairs]
-
-    def one_by_one() -> list[Tensor]:
-        pairs = zip(images.split(1), target.split(1), strict=True)
-        return [model(a * 2 - 1, b * 2 - 1) for a, b in pairs]
-
     return {
         "ssim": lambda: ssim(images, target),
-        "scikit-image": scikit,
-        "lpips": lambda: lpips_metric(model)(images, target),
-        "one by one": one_by_one,
+        "scikit-image": lambda: [
+            structural_similarity(a, b, channel_axis=0, data_range=1, **options) for a, b in arrays
+        ],
+        "lpips": lambda: lpips(model, images, target),
+        "one by one": lambda: [model(a * 2 - 1, b * 2 - 1) for a, b in pairs],
     }

@@ -42,8 +42,8 @@ def measure_step(job: AlignJob, precision: Precision, plain: bool) -> Result:
     """seconds, peak_mb, weights_mb, finite and a note of one step at batch 1 on a synthetic object.
 
     Ours: one denoiser for student and teacher, gradient checkpointing, bfloat16 if that is `precision`.
-    Plain: in float32 without checkpointing, the teacher's denoiser a second copy. On CUDA the mean over the unrolled
-    steps k, each after a step that warms up; on a CPU k = 1, the shortest, once.
+    Plain: in float32 without checkpointing, the teacher's denoiser a second copy. On CUDA the mean over the
+    unrolled steps k, each after a step that warms up; on a CPU k = 1, the shortest, once.
     """
     cuda, bf16 = torch.cuda.is_available(), not plain and precision == "bf16"
     job = changed(job, batch=1, bf16=bf16, gradient_checkpointing=not plain)

@@ -1,10 +1,11 @@
-"""From one image to Gaussians: four steps beside fifty, each part once, or whole samplers at full size."""
+"""From one image to Gaussians: four steps beside fifty, and at full size each part once, or whole samplers."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -13,9 +14,9 @@ from torch import Tensor
 from aligncvc.bench.measure import Meter, Row, medians, row
 from aligncvc.bench.synthetic import cameras_at, noise_image
 from aligncvc.config.jobs.sample import SampleJob
-from aligncvc.loop.cost import Stopwatch, counted_calls
-from aligncvc.loop.rollout import aware_step, renoise, view_noise
-from aligncvc.models.generators.base import MultiViewGenerator
+from aligncvc.loop.cost import counted_calls
+from aligncvc.loop.feedback import find_feedback
+from aligncvc.loop.unroll import Loop, sample, view_noise
 from aligncvc.models.pair import PairOfModels, load_pretrained
 from aligncvc.models.specs import PairSpec
 from aligncvc.sample.sets import Cost, sample_one
@@ -47,12 +48,12 @@ def bench_sampling(jobs: dict[str, SampleJob]) -> list[Row]:
     pair = load_pretrained(jobs["4"].pair, jobs["4"].checkpoints)
     posed, calls = posed_noise(pair.spec), {}
 
-    def sample(name: str) -> float:
-        cost = sample_one(pair, jobs[name], *posed, 0, "bench")[1]
-        calls[name] = cost.network_calls
+    def sampled(steps: str) -> float:
+        cost = sample_one(pair, jobs[steps], *posed, 0, "bench")[1]
+        calls[steps] = cost.network_calls
         return cost.seconds
 
-    seconds = medians({name: lambda name=name: sample(name) for name in jobs}, REPEATS)
+    seconds = medians({steps: partial(sampled, steps) for steps in jobs}, REPEATS)
     return [
         row("image_to_gaussians_4_steps", seconds["4"], "s/object", seconds["50"]),
         row("image_to_gaussians_50_steps", seconds["50"], "s/object"),
@@ -62,9 +63,13 @@ def bench_sampling(jobs: dict[str, SampleJob]) -> list[Row]:
 
 def random_pair(spec: PairSpec, device: torch.device, precision: Precision) -> PairOfModels:
     """A pair with random weights held in `precision`: time and memory do not depend on the numbers."""
-    pair = load_pretrained(spec.without_weights())
-    for network in (pair.generator, pair.reconstructor):
-        network.to(device=device, dtype=DTYPES[precision])
+    return held_in(precision, load_pretrained(spec.without_weights()).to(device))
+
+
+def held_in(precision: Precision, pair: PairOfModels) -> PairOfModels:
+    """The pair itself, its weights now in another precision."""
+    pair.generator.to(DTYPES[precision])
+    pair.reconstructor.to(DTYPES[precision])
     return pair
 
 
@@ -86,75 +91,55 @@ def repeated(run: Callable[[], Any], device: torch.device) -> list[Any]:
     return [run() for _ in range(REPEATS_CUDA if device.type == "cuda" else 1)]
 
 
-@torch.no_grad()
 def measure_parts(job: SampleJob, device: torch.device) -> Result:
-    """Each part of one step with feedback once: seconds, peak_mb by part; precision; network_calls.
+    """Each part once: seconds, peak_mb by part; precision; network_calls of a step with feedback.
 
     On CUDA in bfloat16; on a CPU in whichever of float32 and bfloat16 has the faster call of the U-Net
     (`generator_seconds` has both).
     """
-    precision: Precision = "bf16" if device.type == "cuda" else "float32"
-    pair, tried = random_pair(job.pair, device, precision), {}
+    tried: tuple[Precision, ...] = ("bf16",) if device.type == "cuda" else ("float32", "bf16")
+    pair = random_pair(job.pair, device, tried[0])
+    found = {p: _measured_parts(held_in(p, pair), job, device, p) for p in tried}
+    calls = {precision: result["seconds"]["generator"] for precision, result in found.items()}
+    best = min(calls, key=calls.__getitem__)
+    return {**found[best], "precision": best, "generator_seconds": calls if len(calls) > 1 else {}}
+
+
+def _measured_parts(pair: PairOfModels, job: SampleJob, device: torch.device, precision: Precision) -> Result:
+    """Of two steps with feedback: the first warms up the parts that the second measures."""
     image, cameras = posed_noise(job.pair, device)
-    if device.type != "cuda":
-        tried = {p: generator_seconds(pair, image, cameras, job.guidance, p) for p in DTYPES}
-        precision = min(DTYPES, key=lambda p: tried[p])
-        pair.generator.to(DTYPES[precision])
-        pair.reconstructor.to(DTYPES[precision])
-    rig, (now, following) = batched([cameras]), (job.timesteps or [999, 749])[:2]
-    start, fresh = (noise(pair.generator, len(cameras), name, device) for name in ("start", "fresh"))
+    shape, rows = pair.generator.latent_shape(len(cameras)), pair.generator.rows(len(cameras))
+    times = find_feedback("aligncvc").times(pair.generator.schedule, 4, job.timesteps)[:2]
 
-    def step() -> tuple[Meter, int]:
+    def two_steps() -> tuple[Meter, int]:
         meter = Meter(device)
-        with computing(device, precision), counted_calls(pair.generator.denoiser, len(cameras)) as calls:
-            with meter("condition"):
-                condition = pair.generator.encode_condition(image[None], rig.c2w)
-            result = aware_step(
-                pair.generator, pair.reconstructor, start, now, condition, rig, job.guidance, part=meter
-            )
-            z = renoise(pair.generator, result.renderings, fresh, following, part=meter)
-        if not bool(z.isfinite().all()):
+        noise = lambda index, _: view_noise(shape, 0, "bench", index)[None].to(device)  # noqa: E731
+        loop = Loop(pair, batched([cameras]), job.guidance, noise, meter)
+        with computing(device, precision), counted_calls(pair.generator.denoiser, rows) as calls:
+            sampled = sample(loop, find_feedback("aligncvc"), image, times)
+        if not bool(sampled.renderings.isfinite().all()):
             raise ArithmeticError("random weights gave numbers that are not finite: their times mean nothing")
-        return meter, calls[0]
+        for kept in (meter.visits, meter.peak_mb):
+            kept["condition"] = kept["encode"][:1]  # the watch counts both as encoding
+        return meter, calls[0] // len(times)
 
-    measured = repeated(step, device)
+    measured = repeated(two_steps, device)
     return {
-        "precision": precision,
-        "generator_seconds": tried,
         "network_calls": measured[-1][1],
-        "seconds": {p: statistics.median(m.seconds[p] for m, _ in measured) for p in PARTS},
-        "peak_mb": {p: max(max(m.peak_mb[p]) for m, _ in measured) for p in PARTS},
+        "seconds": {p: statistics.median(m.visits[p][-1] for m, _ in measured) for p in PARTS},
+        "peak_mb": {p: max(m.peak_mb[p][-1] for m, _ in measured) for p in PARTS},
     }
-
-
-def noise(generator: MultiViewGenerator, views: int, name: str, device: torch.device) -> Tensor:
-    return view_noise(generator.latent_shape(views), 0, "bench", name)[None].to(device)
-
-
-def generator_seconds(
-    pair: PairOfModels, image: Tensor, cameras: Cameras, guidance: float, precision: Precision
-) -> float:
-    """One guided call of the U-Net, which is left in this precision; a call for one view warms up."""
-    generator = pair.generator.to(DTYPES[precision])
-    with computing(image.device, precision):
-        for rig, scale in ((cameras[:1], 1.0), (cameras, guidance)):
-            condition = generator.encode_condition(image[None], batched([rig]).c2w)
-            z = noise(generator, len(rig), "precision", image.device)
-            watch, now = Stopwatch(image.device), torch.full((1,), 999, device=image.device)
-            with watch("generator"):
-                generator.predict(z, now, condition, guidance_scale=scale)
-    return watch.total
 
 
 def measure_whole(job: SampleJob, device: torch.device, precision: Precision) -> Result:
     """One object with a whole sampler: seconds, seconds_by_part, peak_mb, network_calls."""
     pair, posed = random_pair(job.pair, device, precision), posed_noise(job.pair, device)
 
-    def sample() -> Cost:
+    def sampled() -> Cost:
         with computing(device, precision):
             return sample_one(pair, job, *posed, 0, "bench")[1]
 
-    costs = sorted(repeated(sample, device), key=lambda cost: cost.seconds)
+    costs = sorted(repeated(sampled, device), key=lambda cost: cost.seconds)
     median = costs[len(costs) // 2]
     return {
         "precision": precision,

@@ -1,0 +1,102 @@
+"""Measuring: medians, ratios, what parts take, and what is said of a process that fails."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from aligncvc.bench import measure
+from aligncvc.bench.__main__ import PREFIXES, Args, benches, kept_rows
+from aligncvc.errors import UserError
+
+
+def test_a_median_is_of_rounds_that_do_not_warm_up() -> None:
+    now, order = [0.0], []
+    pauses = {"a": iter([9.0, 0.25, 8.0, 1.0]), "b": iter([9.0, 2.0, 2.0, 2.0])}
+
+    def wait(name: str) -> None:
+        order.append(name)
+        now[0] += next(pauses[name])
+
+    runs = {
+        "a": measure.timed(lambda: wait("a"), lambda: now[0]),
+        "b": measure.timed(lambda: wait("b"), lambda: now[0]),
+    }
+    assert measure.medians(runs, 3) == {"a": 1.0, "b": 2.0}
+    assert order == ["a", "b"] * 4
+    cold = iter([9.0, 1.0, 2.0])
+    assert measure.medians({"c": lambda: next(cold)}, 3, warm_up=False) == {"c": 2.0}
+
+
+def test_a_row_has_its_ratio_and_its_digits() -> None:
+    assert measure.row("a", 0.5, "s", 2.0, "note") == {
+        "name": "a", "value": 0.5, "unit": "s", "reference": 2.0, "ratio": 4.0, "note": "note"
+    }  # fmt: skip
+    small = measure.row("b", 3.23584123e-7, "relative")
+    assert small["value"] == 3.23584e-7 and small["ratio"] is None and "note" not in small
+
+
+def test_processor_seconds_count_threads_and_children() -> None:
+    before = measure.cpu_seconds()
+    code = "import sys, time\nwhile time.process_time() < 0.3: pass\nprint('null')"
+    spin = ("-c", code)
+    measure.subprocess.run([sys.executable, *spin], check=True, capture_output=True)
+    assert measure.cpu_seconds() - before >= 0.3
+
+
+def test_torch_has_its_threads_back() -> None:
+    before = torch.get_num_threads()
+    with pytest.raises(KeyError), measure.torch_threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+        raise KeyError
+    assert torch.get_num_threads() == before
+
+
+def test_a_meter_keeps_every_visit() -> None:
+    meter = measure.Meter("cpu")
+    for part in ("a", "b", "a"):
+        with meter(part):
+            pass
+    assert {part: len(visits) for part, visits in meter.visits.items()} == {"a": 2, "b": 1}
+    assert sum(meter.visits["a"]) == pytest.approx(meter.seconds["a"]) and min(meter.peak_mb["a"]) > 10
+
+
+def test_sizes_count_each_tensor_once() -> None:
+    network = nn.Linear(256, 1024, bias=False)
+    assert measure.size_mb([network, nn.Sequential(network), None]) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("echo warning >&2; echo 'error: no room' >&2; exit 2", "no room"),
+        ("exit 3", "its process ended with 3"),
+        ("kill -9 $$", "its process was ended by signal 9"),
+    ],
+)
+def test_a_process_that_fails_says_why(
+    script: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    with pytest.raises(UserError, match=f"^{reason}$"):
+        measure.measured_apart("any")
+
+
+def test_rows_of_other_benches_stay(tmp_path: Path) -> None:
+    out = tmp_path / "bench.json"
+    assert kept_rows(out, ("demo",)) == []
+    names = ["splat_a", "full_size_old", "demo_workflow", "ssim_16x256"]
+    out.write_text(json.dumps([{"name": name} for name in names]))
+    assert [row["name"] for row in kept_rows(out, ("full_size", "demo"))] == ["splat_a", "ssim_16x256"]
+
+
+def test_every_bench_is_known_by_its_rows(smoke: Path) -> None:
+    assert list(benches(Args(config=smoke))) == list(PREFIXES)
