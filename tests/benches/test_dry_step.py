@@ -63,13 +63,3 @@ def test_memory_is_measured_apart_and_written_as_a_table(
     weights, peaks = ({n: float(row[k]) for n, row in rows.items()} for k in ("weights_mb", "peak_mb"))
     assert weights["reconstructor"] < weights["both"] and peaks["both"] > peaks["reconstructor"] > 0
     assert peaks["both"] > weights["both"]
-
-
-def test_failures_are_one_sentence(job: AlignJob, smoke: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match="there is no variant 'none'"):
-        memory.command(config=smoke, variant="none")
-    monkeypatch.setattr(memory, "VARIANTS", ("none",))
-    with pytest.raises(
-        UserError, match="the memory of none could not be measured: there is no variant 'none'"
-    ):
-        memory.table(job)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,9 +11,9 @@ import torch
 
 from aligncvc.bench import full_size as bench
 from aligncvc.bench.jobs import align_job
+from aligncvc.bench.measure import measured_apart
 from aligncvc.config.plan import Plan
 from aligncvc.errors import UserError
-from aligncvc.hardware import PeakMemory
 
 PARTS: dict[str, Any] = {
     "precision": "float32",
@@ -70,29 +69,34 @@ def test_a_training_step_is_compared_with_the_plain_one_if_there_is_one() -> Non
     assert len(alone) == 2 and all(r["ratio"] is None for r in alone.values())
 
 
-def test_pieces_run_apart_and_what_fails_is_said(
+def test_pieces_run_apart_and_one_that_fails_is_left_out_with_its_reason(
     smoke: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(bench, "PIECES", {"parts": bench.PIECES["parts"], "none": bench.PIECES["parts"]})
-    rows = by_name(bench.bench_full_size(smoke, "whole"))
+    def apart(work: Any, name: str, *arguments: Any) -> dict[str, Any]:
+        if name != "parts":
+            raise UserError(f"no {name}")
+        return measured_apart(work, name, *arguments)
+
+    monkeypatch.setattr(bench, "measured_apart", apart)
+    rows = by_name(bench.bench_full_size(smoke, "parts"))
     assert rows["full_size_one_generator"]["value"] > 0
-    assert capsys.readouterr().out.startswith("full size, none: left out: there is no piece 'none'; choose")
+    assert capsys.readouterr().out.splitlines() == [
+        f"full size, {name}: left out: no {name}"
+        for name in ("post-training step", "plain post-training step")
+    ]
     assert bench.bench_full_size(mode="off") == []
 
 
-BLOCK = """
-import torch
-from aligncvc.bench.full_size import within_memory
-print(within_memory(lambda: len(torch.ones(2**20)), 2**40))
-within_memory(lambda: torch.ones(2**30), 2**31)
-"""
-
-
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU's memory is not limited")
-def test_a_piece_that_needs_more_memory_than_is_free_ends_with_a_sentence() -> None:
-    done = subprocess.run([sys.executable, "-c", BLOCK], capture_output=True, text=True, check=False)
-    assert done.stdout.split() == ["1048576"]
-    assert done.stderr.strip().endswith("UserError: it needs more memory than the 2.0 GiB that are free")
+def test_a_piece_that_needs_more_memory_than_is_free_ends_with_a_sentence(plan: Plan) -> None:
+    with pytest.raises(UserError, match=r"more memory than the 1\.0 GiB that are free"):
+        measured_apart(_large_piece, plan)
+
+
+def _large_piece(plan: Plan) -> dict[str, Any]:
+    bench.psutil.virtual_memory = lambda: SimpleNamespace(available=2**30)
+    bench.PIECES["parts"] = lambda *_: {"ones": torch.ones(2**30)}
+    return bench.measure_piece("parts", plan, "float32")
 
 
 def test_variants_differ_in_precision_checkpointing_and_the_teacher(
@@ -115,12 +119,3 @@ def test_variants_differ_in_precision_checkpointing_and_the_teacher(
     ]  # fmt: skip
     assert "bf16; gradient checkpointing; one denoiser" in notes[0] and "float32" in notes[1]
     assert "float32; no gradient checkpointing; teacher's denoiser twice" in notes[2]
-
-
-def test_memory_that_is_free_is_what_this_machine_has() -> None:
-    assert 2**20 * PeakMemory().read() < bench.free_bytes() < 2**46
-
-
-def test_unknown_pieces_are_refused() -> None:
-    with pytest.raises(UserError, match="there is no piece 'all'"):
-        bench.command("all")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 import torch
+import trimesh
 from skimage.metrics import structural_similarity
 
 from aligncvc.bench.measure import Clock, Row, medians, row, timed, torch_threads
@@ -31,7 +32,6 @@ from aligncvc.metrics.perceptual import lpips
 from aligncvc.metrics.ssim import ssim
 from aligncvc.scene.cameras import ring_azimuths_deg
 from aligncvc.scene.gaussians import Gaussians
-from aligncvc.scene.views import Views
 from aligncvc.streams import torch_stream
 
 RING, RIG, SIZE_PX, THREADS = 16, [0, 4, 8, 12], 256, 2
@@ -48,7 +48,7 @@ def bench_trial(name: str = OBJECTS[0], size_px: int = SIZE_PX, gaussians: int =
     mesh.apply_scale(0.9 / (mesh.vertices**2).sum(1).max() ** 0.5)
     cameras = cameras_at(ring_azimuths_deg(RING), size_px)
     truth = views_of(MeshModel(mesh).draw(cameras, 0.0), cameras)
-    model = GaussianModel(_on_surface(truth, gaussians, name))
+    model = GaussianModel(_on_surface(mesh, gaussians))
     clean = truth[RIG].on_white()
     noise = torch.randn(clean.shape, generator=torch_stream(0, "bench", "views", name))
     return Trial(
@@ -66,23 +66,16 @@ def bench_trial(name: str = OBJECTS[0], size_px: int = SIZE_PX, gaussians: int =
     )
 
 
-def _on_surface(truth: Views, count: int, name: str) -> Gaussians:
-    """Opaque Gaussians at pixels of the true views, about as large as they must be to close the surface."""
-    cameras = truth.cameras
-    assert truth.depth is not None
-    origins, directions = cameras.rays()
-    along = truth.depth[:, None] / (directions * cameras.c2w[:, :3, 2, None, None]).sum(1, keepdim=True)
-    solid = (truth.alpha[:, 0] > 0.99).flatten()
-    points = (origins + along * directions).permute(0, 2, 3, 1).reshape(-1, 3)[solid]
-    colours = truth.rgba[:, :3].permute(0, 2, 3, 1).reshape(-1, 3)[solid]
-    stream = torch_stream(0, "bench", "gaussians", name)
-    chosen = torch.randint(len(points), (count,), generator=stream)
+def _on_surface(mesh: trimesh.Trimesh, count: int) -> Gaussians:
+    """Grey, opaque Gaussians near a surface, about as large as they must be to close it."""
+    points, _ = trimesh.sample.sample_surface(mesh, count, seed=0)
+    shift = torch.randn(count, 3, generator=torch_stream(0, "bench", "gaussians"))
     return Gaussians(
-        means=points[chosen] + 0.003 * torch.randn(count, 3, generator=stream),
+        means=torch.as_tensor(points, dtype=torch.float32) + 0.003 * shift,
         scales=torch.full((count, 3), 0.012),
         quats=torch.tensor([1.0, 0.0, 0.0, 0.0]).expand(count, 4),
         opacities=torch.full((count,), 0.95),
-        colors=colours[chosen],
+        colors=torch.full((count, 3), 0.5),
     )
 
 

@@ -1,13 +1,12 @@
 """Seconds and memory of the paper's networks, with random weights.
 
 Image to Gaussians in 50 two-stage and in 4 steps with feedback, by parts; one step of post-training as it is
-here and as a plain one. Each piece runs in a process of its own (`python -m aligncvc.bench.full_size`) and
-may take the memory that is free. docs/wonder3d.md says how to read the rows.
+here and as a plain one. Each piece runs in a process of its own and may take the memory that is free.
+docs/wonder3d.md says how to read the rows.
 """
 
 from __future__ import annotations
 
-import json
 import resource
 import statistics
 from collections.abc import Callable
@@ -16,7 +15,6 @@ from typing import Any, Literal
 
 import psutil
 import torch
-import tyro
 
 from aligncvc.bench.dry_step import dry_step
 from aligncvc.bench.jobs import align_job, changed, plan_of, sampling_jobs
@@ -24,7 +22,7 @@ from aligncvc.bench.measure import Row, measured_apart, row
 from aligncvc.bench.sampling import PARTS, Precision, measure_parts, measure_whole, part_calls
 from aligncvc.config.jobs.align import AlignJob
 from aligncvc.config.plan import Plan
-from aligncvc.errors import UserError, cli
+from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT
 
 CONFIG = PROJECT_ROOT / "config/paper.yaml"
@@ -75,22 +73,18 @@ PIECES: dict[str, Callable[[Plan, torch.device, Precision], Result]] = {
 """What each process measures."""
 
 
-def within_memory(run: Callable[[], Result], free_bytes: int) -> Result:
-    """`run`, with so much memory on a CPU. Raises UserError if that is too little, or the GPU's."""
+def measure_piece(name: str, plan: Plan, precision: Precision) -> Result:
+    """A piece, in this process, with no more memory than is free. Raises UserError if that is too little."""
+    cuda = torch.cuda.is_available()
+    free = int(torch.cuda.mem_get_info()[0] if cuda else psutil.virtual_memory().available)
+    if not cuda:
+        resource.setrlimit(resource.RLIMIT_DATA, (free, resource.RLIM_INFINITY))
     try:
-        if not torch.cuda.is_available():
-            resource.setrlimit(resource.RLIMIT_DATA, (free_bytes, resource.RLIM_INFINITY))
-        return run()
+        return PIECES[name](plan, torch.device("cuda" if cuda else "cpu"), precision)
     except (MemoryError, RuntimeError) as error:  # torch's allocator raises the latter on a CPU
-        if "memory" not in f"{type(error).__name__}: {error}".lower():
+        if "memory" not in f"{type(error).__name__} {error}".lower():
             raise
-        raise UserError(f"it needs more memory than the {free_bytes / 2**30:.1f} GiB that are free") from None
-
-
-def free_bytes() -> int:
-    """Memory that is free now: the device's on CUDA, the machine's on a CPU."""
-    free = torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else psutil.virtual_memory().available
-    return int(free)
+        raise UserError(f"it needs more memory than the {free / 2**30:.1f} GiB that are free") from None
 
 
 def bench_full_size(config: Path = CONFIG, mode: Mode | None = None) -> list[Row]:
@@ -105,13 +99,13 @@ def bench_full_size(config: Path = CONFIG, mode: Mode | None = None) -> list[Row
     left_out = {"off": tuple(PIECES), "parts": ("50 steps", "4 steps"), "whole": ()}[mode]
     # bfloat16 on CUDA; on a CPU the first piece finds out
     precision: Precision = "bf16" if cuda else "float32"
+    plan = plan_of(config)
     results: dict[str, Result] = {}
     for name in [name for name in PIECES if name not in left_out]:
-        words = ("--piece", name, "--config", str(config), "--precision", precision)
         try:
-            results[name] = measured_apart("aligncvc.bench.full_size", *words)
+            results[name] = measured_apart(measure_piece, name, plan, precision)
             precision = results[name].get("precision", precision)
-        except UserError as error:
+        except (UserError, ArithmeticError, RuntimeError) as error:
             print(f"full size, {name}: left out: {error}")
     return rows_of(results)
 
@@ -182,22 +176,3 @@ def step_rows(name: str, found: Result, plain: Result) -> list[Row]:
         row(f"{PREFIX}{name}", found["seconds"], "s/step", plain.get("seconds"), found["note"]),
         row(f"{PREFIX}{name}_memory", found["peak_mb"], "MB", plain.get("peak_mb"), found["note"]),
     ]
-
-
-def command(piece: str, config: Path = CONFIG, precision: Precision = "float32") -> None:
-    """Measure one piece in this process and print it as JSON.
-
-    Args:
-        piece: which.
-        config: configuration whose first pair is built.
-        precision: of a piece's networks.
-    """
-    if piece not in PIECES:
-        raise UserError(f"there is no piece {piece!r}; choose one of {', '.join(PIECES)}")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    plan = plan_of(config)
-    print(json.dumps(within_memory(lambda: PIECES[piece](plan, device, precision), free_bytes())))
-
-
-if __name__ == "__main__":
-    cli(lambda: tyro.cli(command))

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import resource
 import statistics
-import subprocess
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from typing import Any, Literal
+from multiprocessing import get_context
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import torch
 from torch import nn
@@ -19,6 +19,9 @@ from torch import nn
 from aligncvc.errors import UserError
 from aligncvc.hardware import PeakMemory
 from aligncvc.loop.cost import Stopwatch
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 Row = dict[str, Any]
 """A line of results/bench.json, before the hardware is known."""
@@ -100,16 +103,13 @@ def size_mb(networks: Iterable[nn.Module | None]) -> float:
     return sum(t.numel() * t.element_size() for t in tensors.values()) / 2**20
 
 
-def measured_apart(module: str, *arguments: str) -> Any:
-    """What `python -m module` printed last, from JSON: no measurement finds memory that another has left.
+def measured_apart(work: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
+    """What `work` returns in a process of its own: no measurement finds memory that another has left.
 
-    Raises UserError with its last words if it failed.
+    Raises what `work` raises, and UserError if the process was ended from outside.
     """
-    command = [sys.executable, "-m", module, *arguments]
-    done = subprocess.run(command, text=True, capture_output=True, check=False)
-    if done.returncode < 0:
-        raise UserError(f"its process was ended by signal {-done.returncode}")
-    if done.returncode:
-        said = done.stderr.strip().splitlines() or [f"its process ended with {done.returncode}"]
-        raise UserError(said[-1].removeprefix("error: "))
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        try:
+            return pool.submit(work, *arguments, **options).result()
+        except BrokenProcessPool:
+            raise UserError("the process of a measurement was ended, perhaps since memory ran out") from None

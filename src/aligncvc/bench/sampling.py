@@ -1,4 +1,4 @@
-"""From one image to Gaussians: four steps beside fifty, and at full size each part once, or whole samplers."""
+"""From one image to Gaussians: four steps beside fifty; at full size each part once, or whole samplers."""
 
 from __future__ import annotations
 

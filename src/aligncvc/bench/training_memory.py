@@ -7,8 +7,6 @@ activations; on CUDA the peak of allocated device memory. Weights are random and
 
 from __future__ import annotations
 
-import json
-import tempfile
 from pathlib import Path
 
 import pandas as pd
@@ -24,7 +22,7 @@ from aligncvc.bench.measure import measured_apart, size_mb
 from aligncvc.bench.synthetic import synthetic_renders
 from aligncvc.config.alignment import AlignRun
 from aligncvc.config.jobs.align import AlignJob
-from aligncvc.errors import UserError, cli
+from aligncvc.errors import cli
 from aligncvc.files import write_text
 from aligncvc.hardware import PeakMemory, hardware
 from aligncvc.loop.rollout import lift
@@ -78,26 +76,8 @@ def measure(job: AlignJob, variant: str) -> Facts:
     return {"variant": variant, **sizes, "hardware": hardware()}
 
 
-def table(job: AlignJob) -> pd.DataFrame:
-    """A row of each variant. Raises UserError for one whose process fails."""
-    rows: list[Facts] = []
-    with tempfile.TemporaryDirectory(prefix="aligncvc-memory-") as folder:
-        settings = Path(folder, "settings.json")
-        job.write(settings)
-        for name in VARIANTS:
-            try:
-                words = ("--settings", str(settings), "--variant", name)
-                rows.append(measured_apart("aligncvc.bench.training_memory", *words))
-            except UserError as error:
-                raise UserError(f"the memory of {name} could not be measured: {error}") from None
-    return pd.DataFrame(rows)
-
-
 def command(
-    out: Path = Path("results/memory.csv"),
-    settings: Path | None = None,
-    config: Path | None = None,
-    variant: str | None = None,
+    out: Path = Path("results/memory.csv"), settings: Path | None = None, config: Path | None = None
 ) -> None:
     """Measure all variants, one after the other, and write them as CSV.
 
@@ -105,17 +85,12 @@ def command(
         out: the CSV: variant, peak_mb, weights_mb, hardware.
         settings: an alignment job as the workflow writes it, whose pair and knobs are used with all losses.
         config: configuration file in its place; config/config.yaml if both are left out.
-        variant: measure only this one, in this process, and print it as JSON.
     """
     job = AlignJob.read(settings) if settings else align_job(plan_of(config))
-    if variant is None:
-        text = table(job).to_csv(index=False, lineterminator="\n")
-        write_text(out, text)
-        print(text, end="")
-    elif variant in VARIANTS:
-        print(json.dumps(measure(job, variant)))
-    else:
-        raise UserError(f"there is no variant {variant!r}; choose one of {', '.join(VARIANTS)}")
+    rows = pd.DataFrame([measured_apart(measure, job, variant) for variant in VARIANTS])
+    text = rows.to_csv(index=False, lineterminator="\n")
+    write_text(out, text)
+    print(text, end="")
 
 
 if __name__ == "__main__":
