@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from aligncvc.errors import UserError
+from aligncvc.models.kinds import complete, known_kinds
 from aligncvc.models.ledger.ledger import load_ledger, record
 from aligncvc.models.ledger.licences import PERMISSIVE_LICENCES, meaning
 
@@ -63,16 +64,36 @@ def test_the_projects_ledger_is_valid_and_covers_what_the_code_asks_for() -> Non
 
 def test_a_group_stands_for_its_members(ledger: Path) -> None:
     project = load_ledger()
-    assert project.members("lgm-big") == ["lgm-fixrot", "lgm-original"] and project.members("lite0") == [
-        "lite0"
-    ]
-    with pytest.raises(UserError, match="lgm-big stands for several checkpoints; choose one of lgm-fixrot"):
-        project.entry("lgm-big")
+    assert project.members("lgm-releases") == ["lgm-fixrot", "lgm-original"]
+    assert project.members("demo-wonder3d") == ["demo-teacher", "demo-vae"], "a model stands for its files"
+    assert project.members("lite0") == ["lite0"]
+    with pytest.raises(UserError, match="lgm-releases stands for several checkpoints; choose one of lgm-fix"):
+        project.entry("lgm-releases")
     with pytest.raises(UserError, match="did you mean"):
-        project.members("lgm-bigg")
+        project.members("lgm-releasess")
     ledger.write_text(ledger.read_text() + "groups:\n  two:\n    what: both\n    members: [tiny, gone]\n")
     with pytest.raises(UserError, match=r"group two: \['gone'\]"):
         load_ledger(ledger)
+
+
+def test_a_model_says_what_network_its_weights_are(ledger: Path) -> None:
+    project = load_ledger()
+    model = project.model("lgm-big", "reconstructors")
+    assert model.network["preset"] == "big" and model.weights == {"recon": "lgm-fixrot"}
+    with pytest.raises(UserError, match="no model 'lgm-bigg' among the reconstructors; did you mean lgm-big"):
+        project.model("lgm-bigg", "reconstructors")
+    with pytest.raises(UserError, match="no model 'lgm-big' among the generators"):
+        project.model("lgm-big", "generators")
+    text = "models:\n  mine: {what: w, role: generators, network: {kind: wonder3d}, weights: {unet: gone}}\n"
+    ledger.write_text(ledger.read_text() + text)
+    with pytest.raises(UserError, match="model mine: gone must be checkpoints of their own"):
+        load_ledger(ledger)
+
+
+def test_every_model_of_the_ledger_is_a_network_that_can_be_built() -> None:
+    for name, model in load_ledger().models.items():
+        kind, network = complete(model.role, model.network, name)
+        assert kind in known_kinds(model.role) and network
 
 
 def test_sources_come_apart(ledger: Path) -> None:

@@ -16,10 +16,15 @@ from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT
 from aligncvc.models.ledger.licences import meaning
 from aligncvc.models.ledger.resolve import resolve
+from aligncvc.models.specs import CheckpointAccess
 
 CONTENT = b"weights"
 REVISION = "0123456789" * 4
 SHA = hashlib.sha256(CONTENT).hexdigest()
+
+
+def access(ledger: Path, **terms: object) -> CheckpointAccess:
+    return CheckpointAccess(ledger=str(ledger), **terms)
 
 
 @pytest.fixture
@@ -58,12 +63,12 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
 
 def test_right_file_is_found_and_checked(make, tmp_path: Path) -> None:
-    assert resolve("tiny", ledger=make()) == tmp_path / "tiny.bin"
+    assert resolve("tiny", access(make())) == tmp_path / "tiny.bin"
 
 
 def test_a_relative_ledger_counts_from_the_project(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    assert resolve("lpips-alex-heads", ledger="config/checkpoints.yaml").is_file()
+    assert resolve("lpips-alex-heads", CheckpointAccess(ledger="config/checkpoints.yaml")).is_file()
     assert (PROJECT_ROOT / "config/checkpoints.yaml").is_file()
 
 
@@ -71,54 +76,54 @@ def test_wrong_hash_names_file_expected_and_found(make, tmp_path: Path) -> None:
     other = b"weighty"
     (tmp_path / "tiny.bin").write_bytes(other)
     with pytest.raises(UserError) as error:
-        resolve("tiny", ledger=make())
+        resolve("tiny", access(make()))
     for text in (str(tmp_path / "tiny.bin"), SHA, hashlib.sha256(other).hexdigest()):
         assert text in str(error.value)
 
 
 def test_a_file_changed_after_its_check_is_checked_again(make, tmp_path: Path) -> None:
     ledger = make()
-    resolve("tiny", ledger=ledger)
+    resolve("tiny", access(ledger))
     (tmp_path / "tiny.bin").write_bytes(b"WEIGHTS")
     with pytest.raises(UserError, match="expected sha256"):
-        resolve("tiny", ledger=ledger)
+        resolve("tiny", access(ledger))
 
 
 def test_truncated_file_is_refused_by_its_size(make, tmp_path: Path) -> None:
     (tmp_path / "tiny.bin").write_bytes(CONTENT[:-1])
     with pytest.raises(UserError, match="has 6 bytes, the ledger says 7"):
-        resolve("tiny", ledger=make())
+        resolve("tiny", access(make()))
 
 
 def test_an_unrecorded_file_is_not_used(make) -> None:
     with pytest.raises(UserError, match=r"not recorded yet.*record tiny"):
-        resolve("tiny", ledger=make(sha256=None))
+        resolve("tiny", access(make(sha256=None)))
 
 
 def test_missing_file_says_how_to_make_it(make) -> None:
     with pytest.raises(UserError, match=r"missing.*`snakemake pretrain`"):
-        resolve("tiny", ledger=make(source="file:assets/nowhere.bin", made_by="snakemake pretrain"))
+        resolve("tiny", access(make(source="file:assets/nowhere.bin", made_by="snakemake pretrain")))
 
 
 def test_missing_package_is_named(make) -> None:
     with pytest.raises(UserError, match="package no_such_package_here, which is not installed"):
-        resolve("tiny", ledger=make(source="package:no_such_package_here/x.bin"))
+        resolve("tiny", access(make(source="package:no_such_package_here/x.bin")))
 
 
 @pytest.mark.parametrize("licence", ["AGPL-3.0", "unknown"])
 def test_other_licences_are_accepted_by_name_only(make, licence: str) -> None:
     ledger = make(licence=licence)
     with pytest.raises(UserError, match=f"add '{licence}' to checkpoints.accept_licences") as error:
-        resolve("tiny", ledger=ledger)
+        resolve("tiny", access(ledger))
     assert meaning(licence) in str(error.value), "what accepting means"
     with pytest.raises(UserError):
-        resolve("tiny", ledger=ledger, accept_licences=["GPL-2.0"])
-    assert resolve("tiny", ledger=ledger, accept_licences=[licence]).is_file()
+        resolve("tiny", access(ledger, accept_licences=["GPL-2.0"]))
+    assert resolve("tiny", access(ledger, accept_licences=[licence])).is_file()
 
 
 def test_a_hub_entry_without_revision_says_so(make, no_network: list[object]) -> None:
     with pytest.raises(UserError, match=r"revision and sha256 .* are not recorded yet"):
-        resolve("tiny", ledger=make(source="hub:a/b:c.safetensors", sha256=None), offline=False)
+        resolve("tiny", access(make(source="hub:a/b:c.safetensors", sha256=None), offline=False))
     assert not no_network
 
 
@@ -131,7 +136,7 @@ def test_offline_stops_before_the_network_is_touched(
         monkeypatch.setenv("ALIGNCVC_OFFLINE", "1")
     with pytest.raises(UserError, match="network is switched off"):
         resolve(
-            "tiny", ledger=make(source=f"hub:nobody/nothing@{'0' * 40}:c.bin"), offline=not by_environment
+            "tiny", access(make(source=f"hub:nobody/nothing@{'0' * 40}:c.bin"), offline=not by_environment)
         )
     assert not no_network
 
@@ -176,22 +181,22 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[str, b
 def test_a_hub_file_is_fetched_verified_and_then_found_offline(make, hub: dict[str, bytes]) -> None:
     hub[f"/nobody/model/resolve/{REVISION}/unet/w.bin"] = CONTENT
     ledger = make(source=f"hub:nobody/model@{REVISION}:unet/w.bin")
-    path = resolve("tiny", ledger=ledger, offline=False)
+    path = resolve("tiny", access(ledger, offline=False))
     assert path.read_bytes() == CONTENT
     hub.clear()
-    assert resolve("tiny", ledger=ledger, offline=True) == path
+    assert resolve("tiny", access(ledger, offline=True)) == path
 
 
 def test_wrong_bytes_from_the_hub_are_refused(make, hub: dict[str, bytes]) -> None:
     hub[f"/nobody/model/resolve/{REVISION}/w.bin"] = b"WEIGHTS"
     ledger = make(source=f"hub:nobody/model@{REVISION}:w.bin")
     with pytest.raises(UserError, match="expected sha256"):
-        resolve("tiny", ledger=ledger, offline=False)
+        resolve("tiny", access(ledger, offline=False))
     hub[f"/nobody/model/resolve/{REVISION}/w.bin"] = CONTENT
-    assert resolve("tiny", ledger=ledger, offline=False).read_bytes() == CONTENT
+    assert resolve("tiny", access(ledger, offline=False)).read_bytes() == CONTENT
 
 
 def test_a_file_the_hub_lacks_is_one_sentence(make, hub: dict[str, bytes]) -> None:
     with pytest.raises(UserError, match="could not be fetched from hub:nobody/nothing") as error:
-        resolve("tiny", ledger=make(source=f"hub:nobody/nothing@{REVISION}:w.bin"), offline=False)
+        resolve("tiny", access(make(source=f"hub:nobody/nothing@{REVISION}:w.bin"), offline=False))
     assert "\n" not in str(error.value)

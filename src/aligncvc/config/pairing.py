@@ -50,9 +50,9 @@ def judged(protocol: Protocol, ledger: Ledger | None = None) -> Protocol:
     return protocol.model_copy(update={"judge_facts": facts})
 
 
-def pair_spec(config: Config, protocol: Protocol, ledger: Ledger, name: str) -> PairSpec:
+def pair_spec(config: Config, ledger: Ledger, name: str) -> PairSpec:
     """A pair with all settings of its networks. UserError, in a sentence that says why, if it cannot work."""
-    pair, render = config.pairs[name], config.render
+    pair, render, protocol = config.pairs[name], config.render, config.protocol
     generator = model_spec(ledger, "generators", pair.generator, f"pairs.{name}.generator")
     rig: Rig = config.rigs[pair.rig]
     for rendering in (render, protocol.render):

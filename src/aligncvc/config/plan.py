@@ -84,7 +84,7 @@ class Plan:
     @cached_property
     def pairs(self) -> dict[str, PairSpec]:
         """All pairs, by name. Raises UserError for one that cannot work, in a sentence that says why."""
-        return {name: pair_spec(self.config, self.protocol, self.ledger, name) for name in self.config.pairs}
+        return {name: pair_spec(self.config, self.ledger, name) for name in self.config.pairs}
 
     def methods(self, pair: str | None = None) -> list[tuple[str, str]]:
         """(pair, method) of every row, pair by pair, in the configuration's order."""
@@ -129,7 +129,7 @@ class Plan:
             set=name,
             render=self.config.rendering(name),
             looks=sets[name].variants if name in sets else 1,
-            scene_version=self.protocol.versions.scene if name == EVALUATION_SET else None,
+            scene_version=self.config.protocol.versions.scene if name == EVALUATION_SET else None,
         )
 
     def align(self, pair: str, run: str) -> AlignJob:
@@ -176,8 +176,8 @@ class Plan:
             run=settings.run,
             aligned=aligned,
             lora_rank=config.align.lora_rank,
-            seeds=self.protocol.seeds,
-            voxel=self.protocol.metrics.geometry.voxel,
+            seeds=config.protocol.seeds,
+            voxel=config.protocol.metrics.geometry.voxel,
             max_failure_rate=config.render.max_failure_rate,
             checkpoints=config.checkpoints,
             weights=self._weights_of(spec, "lite0", *([aligned.student, aligned.recon] if aligned else [])),

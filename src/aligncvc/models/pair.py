@@ -1,8 +1,8 @@
 """A generator and a reconstructor, ready to use: pretrained, or aligned by a run.
 
 Base weights come from the ledger; parts without any keep random ones from the root seed. A run of alignment
-adds the LoRA on the generator's denoiser and the whole reconstructor. Everything loads strictly: a key or a shape
-that differs is an error.
+adds the LoRA on the generator's denoiser and the whole reconstructor. Everything loads strictly: a key or a
+shape that differs is an error.
 """
 
 from __future__ import annotations

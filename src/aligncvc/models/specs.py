@@ -59,8 +59,8 @@ class Rig(Section):
         if any(abs(step - round(step)) > 1e-6 for step in steps):
             raise UserError(
                 f"the rig with azimuths {', '.join(f'{a:g}' for a in self.azimuths_deg)} is no part of a "
-                f"ring of {ring_views} views; set ring_views (of render and of the protocol) so that the ring has "
-                "a view at each of them"
+                f"ring of {ring_views} views; set ring_views (of render and of the protocol) so that the "
+                "ring has a view at each of them"
             )
         return [round(step) % ring_views for step in steps]
 

@@ -136,7 +136,7 @@ class Ledger(BaseModel):
         return self.models[name]
 
     def members(self, name: str) -> list[str]:
-        """The checkpoints that an id stands for: a group's or model's files, or itself. UserError if unknown."""
+        """The checkpoints that an id stands for: a group's, a model's, or itself. UserError if unknown."""
         if name in self.groups:
             return list(self.groups[name].members)
         if name in self.models:
