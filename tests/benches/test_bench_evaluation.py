@@ -3,63 +3,58 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from aligncvc.evaluate.networks import Networks, load_networks
+from aligncvc.evaluate.trial import Trial
 
-from aligncvc.bench.evaluation import (
-    DEMO_GOAL_SECONDS,
-    RIG,
-    RING,
-    bench_subject,
-    demo_evaluation,
-    families,
-    growth,
-    seconds,
-    without_vgg,
-)
-from aligncvc.config.protocols import load_protocol
-from aligncvc.config.sections import load_config
+from aligncvc.bench import evaluation as bench
+from aligncvc.bench.demo import EVALUATION_SECONDS, demo_evaluation
+from aligncvc.config.jobs.evaluate import EvaluateJob
+from aligncvc.config.plan import Plan
 from aligncvc.evaluate.lint import lint_views
-from aligncvc.evaluate.subject import Subject, Value
-from aligncvc.evaluate.tools import Tools, load_tools
 from aligncvc.metrics.psnr import psnr
 
 
 @pytest.fixture(scope="module")
-def subject() -> Subject:
-    return bench_subject(size_px=64, gaussians=2048)
+def trial() -> Trial:
+    return bench.bench_trial(size_px=64, gaussians=2048)
 
 
 @pytest.fixture(scope="module")
-def tools() -> Tools:
-    config = load_config(None)
-    return load_tools(config, without_vgg(config.protocol))
+def job(plan: Plan) -> EvaluateJob:
+    return bench.without_vgg(plan.evaluate())
 
 
-def test_the_subject_is_a_clean_object_and_a_rough_guess_of_it(subject: Subject) -> None:
-    assert lint_views(subject.truth.rgba, subject.truth.cameras, where="bench", expected=RING) == []
-    assert subject.views is not None
-    assert subject.views.shape == (1, len(RIG), 3, 64, 64)
-    assert subject.model is not None
-    drawn = subject.model.draw(subject.truth.cameras, 1.0).rgb
-    score = float(psnr(drawn, subject.truth.on_white()).mean())
+@pytest.fixture(scope="module")
+def networks(job: EvaluateJob) -> Networks:
+    return load_networks(job)
+
+
+def test_the_trial_is_a_clean_object_and_a_rough_guess_of_it(trial: Trial) -> None:
+    assert lint_views(trial.truth.rgba, trial.truth.cameras, where="bench", expected=bench.RING) == []
+    assert trial.views is not None
+    assert trial.views.shape == (1, len(bench.RIG), 3, 64, 64)
+    assert trial.model is not None
+    drawn = trial.model.draw(trial.truth.cameras, 1.0).rgb
+    score = float(psnr(drawn, trial.truth.on_white()).mean())
     assert 15 < score < 35
 
 
-def test_the_subject_is_the_same_every_time(subject: Subject) -> None:
-    again = bench_subject(size_px=64, gaussians=2048)
-    assert subject.views is not None
+def test_the_trial_is_the_same_every_time(trial: Trial) -> None:
+    again = bench.bench_trial(size_px=64, gaussians=2048)
+    assert trial.views is not None
     assert again.views is not None
-    assert torch.equal(again.views, subject.views)
-    assert torch.equal(again.truth.rgba, subject.truth.rgba)
+    assert torch.equal(again.views, trial.views)
+    assert torch.equal(again.truth.rgba, trial.truth.rgba)
+    assert torch.equal(again.model.gaussians.means, trial.model.gaussians.means)  # type: ignore[union-attr]
 
 
-def test_every_family_has_values(subject: Subject, tools: Tools) -> None:
-    found = {name: run() for name, run in families(subject, tools).items()}
+def test_every_family_has_values(trial: Trial, job: EvaluateJob, networks: Networks) -> None:
+    found = {name: run() for name, run in bench.families(trial, job, networks).items()}
     expected = {
         "image": "psnr",
         "views": "views_psnr",
@@ -70,55 +65,37 @@ def test_every_family_has_values(subject: Subject, tools: Tools) -> None:
     }
     assert found.keys() == expected.keys()
     for name, metric in expected.items():
-        values = found[name]
-        assert isinstance(values, list)
-        assert metric in {value.metric for value in values if isinstance(value, Value)}
-    assert "lpips_vgg" not in {value.metric for value in found["image"]}  # type: ignore[attr-defined]
+        assert metric in {value.metric for value in found[name]}
+    assert "lpips_vgg" not in {value.metric for value in found["image"]}
 
 
-def test_without_vgg_changes_nothing_else() -> None:
-    protocol = load_protocol("demo")
-    both = protocol.metrics.lpips.model_copy(update={"nets": ["alex", "vgg"]})
-    given = protocol.model_copy(update={"metrics": protocol.metrics.model_copy(update={"lpips": both})})
-    assert without_vgg(given).metrics.lpips.nets == ["alex"]
-    assert without_vgg(given).metrics.dists == given.metrics.dists
-    assert without_vgg(given).render == given.render
+def test_ours_are_the_references_numbers(trial: Trial, networks: Networks) -> None:
+    found = {name: run() for name, run in bench.images_against_references(trial, networks).items()}
+    values = {name: torch.tensor([float(v) for v in numbers]) for name, numbers in found.items()}  # type: ignore[attr-defined]
+    torch.testing.assert_close(values["ssim"], values["scikit-image"])
+    torch.testing.assert_close(values["lpips"], values["one by one"])
 
 
-class Clock:
-    """Time that passes only when told to: a busy machine does not change what is measured."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = 0.0
-        monkeypatch.setattr(time, "perf_counter", lambda: self.now)
-
-    def wait(self, seconds: float) -> None:
-        self.now += seconds
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return Clock(monkeypatch)
+def test_without_vgg_changes_nothing_else(plan: Plan) -> None:
+    given = plan.evaluate()
+    bare = bench.without_vgg(given)
+    assert bare.protocol.metrics.lpips.nets == ["alex"]
+    assert bare.protocol.metrics.dists == given.protocol.metrics.dists
+    assert bare.protocol.render == given.protocol.render and bare.judge == given.judge
 
 
 def test_growth_counts_objects(
-    subject: Subject, tools: Tools, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    trial: Trial, job: EvaluateJob, networks: Networks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def slow(of: Subject, with_tools: Tools) -> dict[str, Callable[[], object]]:
-        def views() -> object:
-            clock.wait(2.0)
-            return real(of, with_tools)["views"]()
+    now = [0.0]
 
-        return {"views": views, "distribution": lambda: pytest.fail("of a set, not of an object")}
+    def slow(*_: Any) -> list[object]:
+        now[0] += 2.0
+        return []
 
-    real = families
-    monkeypatch.setattr("aligncvc.bench.evaluation.families", slow)
-    assert growth([subject] * 3, tools, (1, 3)) == {1: 2.0, 3: 6.0}
-
-
-def test_seconds_is_a_median_of_warm_runs(clock: Clock) -> None:
-    pauses = iter([0.25, 0.5, 8.0, 1.0])  # the first warms up, one is an outlier
-    assert seconds(lambda: clock.wait(next(pauses)), 3) == 1.0
+    monkeypatch.setattr(bench, "score_trial", slow)
+    monkeypatch.setattr(bench, "COUNTS", (1, 3))
+    assert bench.growth([trial] * 3, job, networks, lambda: now[0]) == {1: 2.0, 3: 6.0}
 
 
 def test_the_demos_evaluation_is_its_jobs_over_the_cores(
@@ -126,8 +103,9 @@ def test_the_demos_evaluation_is_its_jobs_over_the_cores(
 ) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     assert demo_evaluation(tmp_path) == []
-    folder = tmp_path / "benchmarks/evaluate"
+    folder = tmp_path / "benchmarks/evaluate/pair"
     folder.mkdir(parents=True)
     (folder / "a.jsonl").write_text(json.dumps({"s": 1.0}) + "\n" + json.dumps({"s": 2.5}) + "\n")
     (folder / "b.jsonl").write_text(json.dumps({"s": 4.0}) + "\n")
-    assert demo_evaluation(tmp_path) == [("demo_evaluation", 3.25, "s", DEMO_GOAL_SECONDS)]
+    (row,) = demo_evaluation(tmp_path)
+    assert (row["name"], row["value"], row["reference"]) == ("demo_evaluation", 3.25, EVALUATION_SECONDS)

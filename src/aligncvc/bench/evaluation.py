@@ -19,9 +19,7 @@ from aligncvc.bench.synthetic import cameras_at, views_of
 from aligncvc.config.jobs.evaluate import EvaluateJob
 from aligncvc.evaluate.consistency import consistency_family, image_metrics
 from aligncvc.evaluate.distribution import Features
-from aligncvc.evaluate.epipolar import epipolar_family
-from aligncvc.evaluate.geometry import geometry_family
-from aligncvc.evaluate.image_scores import image_family, views_family
+from aligncvc.evaluate.families import epipolar_family, geometry_family, image_family, views_family
 from aligncvc.evaluate.networks import Networks, load_networks
 from aligncvc.evaluate.score import score_trial
 from aligncvc.evaluate.shapes import GaussianModel, MeshModel
