@@ -5,7 +5,7 @@ CORES ?= all
 # Tests start torch in each worker: two workers, one thread each, suit two cores.
 WORKERS ?= 2
 
-.PHONY: help demo env test lint bench pretrain clean distclean
+.PHONY: help demo env test lint bench pretrain spark clean distclean
 
 help:
 	@echo "make demo      environment, then the whole workflow: results/table1.csv, figures, report.html"
@@ -14,6 +14,7 @@ help:
 	@echo "make lint      snakemake --lint, snakefmt, ruff, mypy, import contracts"
 	@echo "make bench     speed table, results/bench.json"
 	@echo "make pretrain  train the demo's networks anew (needs the furniture package; hours)"
+	@echo "make spark     the public viewer that tests draw model.ply with, by npm into .cache/spark"
 	@echo "make clean     remove results;  make distclean: the environment and the caches too"
 
 env:
@@ -40,6 +41,9 @@ bench: env
 
 pretrain: env
 	$(BIN)/snakemake pretrain --cores $(CORES)
+
+spark:
+	npm install --prefix .cache/spark --no-save --no-audit --no-fund @sparkjsdev/spark@2.2.0 three@0.187.0
 
 clean:
 	find results -mindepth 1 ! -name .gitkeep -delete

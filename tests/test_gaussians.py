@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from aligncvc.errors import UserError
-from aligncvc.scene.gaussians import SH_C0, Gaussians, load_ply, save_ply
+from aligncvc.scene.gaussians import SH_C0, Gaussians, load_harmonics, load_ply, save_ply
 
 
 def some(count: int = 20, seed: int = 0) -> Gaussians:
@@ -119,6 +119,71 @@ def test_a_bad_ply_is_one_clear_sentence(tmp_path: Path, kind: str) -> None:
     with pytest.raises(UserError, match=r"model\.ply") as caught:
         load_ply(path)
     assert "\n" not in str(caught.value)
+
+
+def _with_columns(path: Path, columns: dict[str, float | torch.Tensor]) -> Path:
+    """`some()` as a PLY with these columns replaced or put at the end."""
+    save_ply(path, some())
+    header, body = path.read_bytes().split(b"end_header\n")
+    names = [line.split()[-1].decode() for line in header.splitlines() if line.startswith(b"property")]
+    table = torch.frombuffer(bytearray(body), dtype=torch.float32).reshape(20, -1)
+    for name, value in columns.items():
+        if name not in names:
+            names.append(name)
+            table = torch.cat([table, torch.zeros(20, 1)], 1)
+        rows = slice(None) if isinstance(value, torch.Tensor) else slice(3, 5)
+        table[rows, names.index(name)] = value
+    lines = header.decode().splitlines()[:3] + [f"property float {name}" for name in names]
+    path.write_bytes("\n".join([*lines, "end_header", ""]).encode() + table.numpy().tobytes())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"y": float("nan")}, "means that are not finite"),
+        ({"x": float("inf")}, "means that are not finite"),
+        ({"scale_1": 200.0}, "scales that are not finite"),
+        ({"opacity": float("nan")}, "opacities that are not finite"),
+        ({f"rot_{i}": 0.0 for i in range(4)}, "rotations of length 0, or not finite"),
+    ],
+)
+def test_numbers_that_cannot_be_drawn_are_refused(
+    tmp_path: Path, columns: dict[str, float], said: str
+) -> None:
+    path = _with_columns(tmp_path / "model.ply", columns)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=rf"model\.ply has {said} .* in 2 of its 20 Gaussians"):
+        load_ply(path)
+
+
+def test_infinite_logits_are_opaque_or_nothing(tmp_path: Path) -> None:
+    read = load_ply(_with_columns(tmp_path / "model.ply", {"opacity": float("inf")}))
+    assert read.opacities[3:5].tolist() == [1, 1]
+    read = load_ply(_with_columns(tmp_path / "model.ply", {"opacity": float("-inf")}))
+    assert read.opacities[3:5].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("degree", [1, 2, 3])
+def test_harmonics_are_read_colour_by_colour(tmp_path: Path, degree: int) -> None:
+    count = (degree + 1) ** 2 - 1
+    wanted = torch.randn(20, 3, count, generator=torch.Generator().manual_seed(degree))
+    columns = {f"f_rest_{i}": wanted.flatten(1)[:, i] for i in range(3 * count)}
+    found = load_harmonics(_with_columns(tmp_path / "model.ply", columns))  # type: ignore[arg-type]
+    assert found is not None and found.shape == (20, count + 1, 3)
+    assert torch.equal(found[:, 1:], wanted.transpose(1, 2))
+    torch.testing.assert_close(found[:, 0] * SH_C0 + 0.5, some().colors)
+
+
+def test_no_harmonics_and_odd_numbers_of_them(tmp_path: Path) -> None:
+    save_ply(tmp_path / "model.ply", some())
+    assert load_harmonics(tmp_path / "model.ply") is None
+    zeros = {f"f_rest_{i}": torch.zeros(20) for i in range(9)}
+    assert load_harmonics(_with_columns(tmp_path / "zeros.ply", zeros)) is None  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"has 2 properties f_rest_\*"):
+        load_harmonics(_with_columns(tmp_path / "odd.ply", {"f_rest_0": 1.0, "f_rest_1": 1.0}))
+    bad = zeros | {"f_rest_4": torch.full((20,), float("nan"))}
+    with pytest.raises(UserError, match="harmonics that are not finite"):
+        load_harmonics(_with_columns(tmp_path / "bad.ply", bad))  # type: ignore[arg-type]
 
 
 def test_indexing_takes_every_member_along() -> None:

@@ -3,11 +3,30 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Callable
+from pathlib import Path
 
 
 class UserError(Exception):
     """Something the user can mend: the message says what, where and how, in one sentence."""
+
+
+def reason_of(error: Exception) -> str:
+    """Why one item of a set failed, in one line, whatever was raised: the run goes on with the others.
+
+    A `UserError` speaks for itself. Of anything else: its kind, what it says, and the last place of this
+    package that it came through.
+    """
+    if isinstance(error, UserError):
+        return str(error)
+    here = str(Path(__file__).parent)
+    places = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.startswith(here)]
+    where = f", in {Path(places[-1].filename).name} line {places[-1].lineno}" if places else ""
+    said = " ".join(str(error).split()) or "nothing more is known"
+    if isinstance(error, MemoryError):
+        return f"it needs more memory than this machine has ({said}{where}); use smaller files"
+    return f"it could not be handled ({type(error).__name__}: {said}{where}); check its files"
 
 
 def cli(main: Callable[[], None]) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 from accelerate import Accelerator
+from aligncvc.workflow.plan import Plan
 from safetensors.torch import load_file
 from tiny_world import tiny_config, tiny_settings
 
@@ -22,7 +23,6 @@ from aligncvc.loop.aligncvc import Sampled, sample_aligncvc
 from aligncvc.loop.cost import Stopwatch
 from aligncvc.models.pair import load_pair
 from aligncvc.scene.renderset import RenderSet
-from aligncvc.workflow.plan import Plan
 
 TRAINED = Config().align.model_dump()["runs"]
 """What the default methods sample with."""

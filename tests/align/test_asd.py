@@ -7,11 +7,11 @@ from contextlib import contextmanager
 
 import pytest
 import torch
+from aligncvc.config.align import Asd
 from diffusers import DDPMScheduler
 from torch import Tensor
 
 from aligncvc.align.asd import AsdDraw, asd_gradient, draw_timesteps, soft_loss, surrogate_loss
-from aligncvc.config.align import Asd
 from aligncvc.models.generators import Condition, MultiViewGenerator, Prediction
 from aligncvc.streams import torch_stream
 

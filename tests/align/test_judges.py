@@ -8,6 +8,8 @@ import pytest
 import torch
 import yaml
 from accelerate import Accelerator
+from aligncvc.config.align import GAN_LEVELS
+from aligncvc.workflow.plan import Plan
 from safetensors.torch import save_file
 from tiny_world import tiny_settings
 from torch import Tensor
@@ -15,7 +17,6 @@ from torch import Tensor
 from aligncvc.align.adversarial import Augmentation, Discriminator, discriminator_loss, generator_loss
 from aligncvc.align.judges import load_discriminator
 from aligncvc.align.trainer import Trainer
-from aligncvc.config.align import GAN_LEVELS
 from aligncvc.config.sections import Config, parse_config
 from aligncvc.errors import UserError
 from aligncvc.files import sha256_file
@@ -24,7 +25,6 @@ from aligncvc.models.encoders.clip_levels import ClipLevels
 from aligncvc.models.encoders.lite0 import Lite0
 from aligncvc.scene.renderset import RenderSet
 from aligncvc.streams import seeded, torch_stream
-from aligncvc.workflow.plan import Plan
 
 VISION = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 9, "num_attention_heads": 2,
           "image_size": 32, "patch_size": 8, "projection_dim": 12}  # fmt: skip

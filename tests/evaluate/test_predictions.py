@@ -16,9 +16,9 @@ import trimesh
 from torch import Tensor
 
 from aligncvc.config.protocols import Protocol, load_protocol
-from aligncvc.config.sections import load_config
+from aligncvc.config.sections import Config, load_config
 from aligncvc.errors import UserError
-from aligncvc.evaluate import score
+from aligncvc.evaluate import predictions, score
 from aligncvc.evaluate.predictions import (
     is_gaussian_ply,
     load_prediction,
@@ -27,6 +27,7 @@ from aligncvc.evaluate.predictions import (
     read_facts,
 )
 from aligncvc.evaluate.records import Record
+from aligncvc.evaluate.samples import read_gaussians
 from aligncvc.evaluate.tools import load_tools
 from aligncvc.scene.camera_formats import to_opengl
 from aligncvc.scene.cameras import Cameras, orbit, ring_azimuths_deg
@@ -35,6 +36,7 @@ from aligncvc.scene.renderset import PosedObject
 from aligncvc.scene.views import Views, composite, save_png, save_views
 from aligncvc.splat import rasterise
 from aligncvc.streams import torch_stream
+from aligncvc.viewer.ply import save_viewer_ply
 
 RIG = [0, 2, 4, 6]
 
@@ -389,6 +391,14 @@ def test_one_seed_of_a_protocol_of_several_is_complete(posed: PosedObject, tmp_p
     assert [(e.object, e.seed) for e in entries] == [("ball", 0)]
 
 
+def test_a_model_made_for_viewers_is_refused(posed: PosedObject, tmp_path: Path) -> None:
+    save_viewer_ply(tmp_path / "model.ply", cloud("ball"), Config().render)
+    with pytest.raises(UserError, match=r"model\.ply was written for viewers .* with --raw"):
+        load_prediction(tmp_path, posed)
+    with pytest.raises(UserError, match="written for viewers"):
+        read_gaussians(tmp_path / "model.ply")
+
+
 def test_strangers_and_empty_folders_are_refused(truth: Truth, tmp_path: Path) -> None:
     save_ply(tmp_path / "theirs/teapot/model.ply", cloud("ball"))
     with pytest.raises(UserError, match=r"holds teapot, which renders/eval/manifest\.tsv does not list"):
@@ -472,6 +482,47 @@ def test_a_prediction_gives_the_records_of_the_sample_it_was_made_from(tmp_path:
             theirs[key], rel=1e-5 if learned else 0, abs=1e-6 if learned else 0, nan_ok=True
         )
         assert value == expected, key
+
+
+def test_one_bad_model_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A NaN among the positions, and a mesh whose reader raises what nobody foresaw."""
+    protocol = tiny_protocol()
+    names = ["ball", "cone", "cup"]
+    truth = score.Truth(protocol, write_truth(tmp_path / "renders", names), None)
+    save_ply(tmp_path / "theirs/ball/model.ply", cloud("ball"))
+    means = cloud("cone").means.clone()
+    means[2, 1] = float("nan")
+    save_ply(tmp_path / "theirs/cone/model.ply", replace(cloud("cone"), means=means))
+    (tmp_path / "theirs/cup").mkdir()
+    (tmp_path / "theirs/cup/mesh.glb").write_bytes(b"glTF")
+
+    def reader(path: Path) -> trimesh.Trimesh:
+        raise IndexError("index 7 is out of bounds")
+
+    monkeypatch.setattr(predictions, "load_mesh", reader)
+    method, entries = prediction_entries(tmp_path / "theirs", truth)
+    result = score.evaluate(method, "x", "eval", entries, truth, load_tools(load_config(None), protocol))
+    failed = {r.object: r.value for r in result.records if r.metric == "failed"}
+    assert failed == {"ball": 0, "cone": 1, "cup": 1}
+    assert "means that are not finite numbers" in result.failures["cone/seed0"]
+    assert "IndexError: index 7 is out of bounds, in predictions.py line" in result.failures["cup/seed0"]
+
+
+def test_harmonics_of_a_model_are_drawn(posed: PosedObject, tmp_path: Path) -> None:
+    """A ball that is red seen from the front of the rig and not from behind."""
+    save_ply(tmp_path / "model.ply", cloud("ball"))
+    flat = load_prediction(tmp_path, posed).renders
+    header, body = (tmp_path / "model.ply").read_bytes().split(b"end_header\n")
+    table = np.frombuffer(body, "<f4").reshape(-1, 17)
+    rest = np.zeros((len(table), 9), "<f4")
+    rest[:, 0] = -1.0  # red, -C1 y: directions from the input view, which stands at -y, have y > 0
+    lines = header + b"".join(b"property float f_rest_%d\n" % i for i in range(9)) + b"end_header\n"
+    (tmp_path / "model.ply").write_bytes(lines + np.concatenate([table, rest], 1).tobytes())
+    renders = load_prediction(tmp_path, posed).renders
+    assert flat is not None and renders is not None
+    change = (renders - flat)[0].mean((2, 3))
+    assert float(change[0, 0]) > 0.01 and float(change[2, 0]) < -0.01
+    assert float(change[:, 1:].abs().max()) < 1e-3
 
 
 def test_an_image_only_and_a_model_only_method_have_what_they_can(tmp_path: Path) -> None:

@@ -348,6 +348,27 @@ def test_second_run_keeps_good_files_and_replaces_damaged_ones(own_list, meshes,
     assert not (tmp_path / "out/stranger.glb").exists()
 
 
+def test_whatever_a_file_raises_it_fails_alone(meshes, tmp_path, monkeypatch):
+    """A GLB whose faces name vertices that are not there, and a file that does not fit into memory."""
+    box = trimesh.Scene(trimesh.creation.box()).export(file_type="glb")
+    faces = trimesh.creation.box().faces.astype(np.uint32).tobytes()
+    assert box.count(faces) == 1
+    (meshes / "bad.glb").write_bytes(box.replace(faces, b"\xff\xff\0\0" + faces[4:]))
+
+    def convert(path, out, turn=None):
+        if path.suffix == ".stl":
+            raise MemoryError
+        convert_mesh(path, out, turn)
+
+    convert_mesh = sources.convert_mesh
+    monkeypatch.setattr(sources, "convert_mesh", convert)
+    rows = fetch_set(ObjectSet(source="folder", path=str(meshes)), tmp_path / "out")
+    failed = {row.id: row.reason for row in rows if row.status == "failed"}
+    assert "bad" in failed and "check its files" in failed["bad"]
+    assert any("more memory than this machine has" in reason for reason in failed.values())
+    assert any(row.status == "ok" for row in rows) and (tmp_path / "out/manifest.tsv").is_file()
+
+
 def test_unknown_set_and_empty_split(own_list, meshes, tmp_path):
     with pytest.raises(UserError, match=r"no object set 'nope'; it has eval, furniture, train"):
         object_set(Config(), "nope")

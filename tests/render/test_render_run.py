@@ -17,7 +17,7 @@ from render_scenes import Rendered, box_glb, files_of, small_config, sphere_glb,
 
 from aligncvc.errors import UserError
 from aligncvc.render import jobs, run, workers
-from aligncvc.render.results import Status, read_status, write_contact_sheet
+from aligncvc.render.results import Status, read_status, views_from_npz, write_contact_sheet
 from aligncvc.render.run import render_set
 from aligncvc.render.workers import Worker, split
 
@@ -195,3 +195,21 @@ def test_blender_that_cannot_start_is_one_sentence(tmp_path: Path, monkeypatch: 
     manifest = write_manifest(tmp_path / "objects", {"box": box_glb()})
     with pytest.raises(UserError, match="libX11 is missing"):
         render_set(small_config(), manifest, tmp_path / "out", workers=1)
+
+
+@pytest.mark.blender
+def test_a_result_that_does_not_fit_into_memory_fails_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest, read = write_manifest(tmp_path / "objects", {"a": box_glb(), "b": box_glb()}), []
+
+    def first_too_large(path: Path, config: Any) -> Any:
+        read.append(path)
+        if len(read) == 1:
+            raise MemoryError
+        return views_from_npz(path, config)
+
+    monkeypatch.setattr(run.results, "views_from_npz", first_too_large)
+    statuses = render_set(small_config(), manifest, tmp_path / "out", workers=1, threads=1)
+    assert [(s.status, s.stage) for s in statuses] == [("failed", "render"), ("ok", "done")]
+    assert "more memory than this machine has" in statuses[0].reason

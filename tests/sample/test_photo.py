@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from aligncvc.errors import UserError
 from aligncvc.sample.photo import OBJECT_FILL, check_object, prepare, read_photo, recentre
 from aligncvc.sample.single import chosen_method, sample_photo
 from aligncvc.scene.gaussians import load_ply
+from aligncvc.viewer.ply import for_viewers, is_viewer_ply
 
 
 def disc(width: int, height: int, box: tuple[int, int, int, int]) -> Image.Image:
@@ -129,6 +131,18 @@ def test_photo_to_model_turntable_and_input(config: Config, png: Path, tmp_path:
     again = sample_photo(config, png, tmp_path / "again/model.ply", method="aware_2")
     assert written[0].read_bytes() == again[0].read_bytes()
     assert written[1].read_bytes() == again[1].read_bytes()
+
+
+def test_the_ply_is_for_viewers_unless_raw(config: Config, png: Path, tmp_path: Path) -> None:
+    ready = sample_photo(config, png, tmp_path / "ready.ply", method="aware_2")[0]
+    raw = sample_photo(config, png, tmp_path / "raw.ply", method="aware_2", raw=True)[0]
+    assert is_viewer_ply(ready) and not is_viewer_ply(raw)
+    wanted, found = for_viewers(load_ply(raw), config.render), load_ply(ready)
+    assert float((load_ply(raw).means - found.means).abs().max()) > 0.1
+    for field in fields(wanted):
+        torch.testing.assert_close(
+            getattr(found, field.name), getattr(wanted, field.name), atol=1e-4, rtol=1e-4
+        )
 
 
 def test_output_must_be_a_ply(config: Config, png: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ from tiny_world import tiny_settings, write_protocol, write_renders
 import aligncvc
 from aligncvc.config.sections import Config, parse_config
 from aligncvc.errors import UserError
-from aligncvc.sample.batch import sample_set
+from aligncvc.sample import batch
+from aligncvc.sample.batch import sample_one, sample_set
 from aligncvc.scene.gaussians import load_ply
 
 
@@ -73,6 +75,25 @@ def test_an_unreadable_object_is_listed_and_the_others_go_on(
         "reason"
     ]
     assert "o00 is left out" in capsys.readouterr().err
+
+
+def test_an_object_that_cannot_be_sampled_fails_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = tuple(f"o{i:02d}" for i in range(10))
+    manifest = write_renders(tmp_path / "renders", names)
+
+    def sometimes(*arguments: Any) -> Any:
+        if arguments[-1] == "o03":
+            raise MemoryError("1 TiB")
+        return sample_one(*arguments)
+
+    monkeypatch.setattr(batch, "sample_one", sometimes)
+    sample_set(with_seeds(tmp_path, [0], m={"steps": 1}), "m", manifest, tmp_path, tmp_path / "out")
+    written = json.loads((tmp_path / "out/manifest.json").read_text())
+    assert [e["object"] for e in written["entries"]] == [name for name in names if name != "o03"]
+    assert [f["object"] for f in written["failed"]] == ["o03"]
+    assert "more memory than this machine has (1 TiB" in written["failed"][0]["reason"]
 
 
 def test_too_many_failures_and_unknown_names(renders: Path, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 from aligncvc.bench.measure import Row, row
 from aligncvc.bench.synthetic import cameras_at
 from aligncvc.files import PROJECT_ROOT
+from aligncvc.render.workers import kept_in
 from aligncvc.scene.cameras import ring_azimuths_deg
 
 MODULES = {"blenderproc": "aligncvc.render.blender_scene", "blender": "aligncvc.bench.plain_scene"}
@@ -67,7 +68,7 @@ def _once(module: str, job: dict[str, Any]) -> dict[str, float]:
         done = subprocess.run(
             [sys.executable, "-m", module, str(Path(name, "job.json"))], capture_output=True, text=True,
             check=False,
-            env={**os.environ, "PYTHONPATH": str(PROJECT_ROOT / "src"), "TMPDIR": str(temporary)},
+            env={**os.environ, **kept_in(temporary), "PYTHONPATH": str(PROJECT_ROOT / "src")},
         )  # fmt: skip
         seconds = time.perf_counter() - began
         lines = progress.read_text().splitlines() if progress.exists() else []

@@ -13,7 +13,8 @@ from aligncvc.config.sampling import InlineModel
 from aligncvc.errors import UserError
 from aligncvc.models.kinds import Role, complete
 from aligncvc.models.ledger.ledger import Ledger, load_ledger
-from aligncvc.models.specs import ModelSpec, PairSpec, Rig
+from aligncvc.models.specs import ModelSpec, PairSpec
+from aligncvc.scene.rigs import Rig
 from aligncvc.section import faults
 
 

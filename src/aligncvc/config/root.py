@@ -23,7 +23,8 @@ from aligncvc.config.protocols import Protocol, load_protocol
 from aligncvc.config.sampling import Pair, Sample, orbit
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT, write_text
-from aligncvc.models.specs import CheckpointAccess, Rig
+from aligncvc.models.specs import CheckpointAccess
+from aligncvc.scene.rigs import Rig
 from aligncvc.section import Section, faults
 
 SAFE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"

@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from aligncvc.models.specs import Rig, RunWeights
+from aligncvc.models.specs import RunWeights
+from aligncvc.scene.rigs import Rig
 from aligncvc.section import Section
 
 

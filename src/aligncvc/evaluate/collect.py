@@ -37,17 +37,20 @@ class Features:
         given = {"views": subject.views, "renders": subject.renders, "truth": subject.rig_truth}
         there = {name: images for name, images in given.items() if images is not None}
         alike = dict(zip(there, at_common_size(*there.values()), strict=True))
-        self.size = alike["truth"].shape[-2], alike["truth"].shape[-1]
-        if subject.object not in self.truth:
-            self.truth[subject.object] = embed_images(self.encoder, alike["truth"])
-        if "views" in alike:
-            self.views[key] = embed_images(self.encoder, alike["views"])
-        if "renders" in alike:
-            self.renders[key] = embed_images(self.encoder, alike["renders"])
+        size = alike["truth"].shape[-2], alike["truth"].shape[-1]
+        if subject.object in self.truth:
+            del alike["truth"]
+        # embedded first and kept afterwards, so that a subject which fails half-way leaves nothing behind
+        found = {name: embed_images(self.encoder, images) for name, images in alike.items()}
         if self.fid is not None and drawn is not None:
-            self.fid_drawn[key] = self.fid.embed(drawn)
+            fid = self.fid.embed(drawn)
             if subject.object not in self.fid_truth:
                 self.fid_truth[subject.object] = self.fid.embed(subject.scored_truth)
+            self.fid_drawn[key] = fid
+        self.size = size
+        self.truth |= {subject.object: found["truth"]} if "truth" in found else {}
+        self.views |= {key: found["views"]} if "views" in found else {}
+        self.renders |= {key: found["renders"]} if "renders" in found else {}
 
     def values(self, seed: int) -> list[Value]:
         """The set's distances with their intervals; seed: of the bootstrap."""

@@ -22,7 +22,7 @@ import tyro
 from torch import Tensor
 
 from aligncvc.config.sections import Config, load_config
-from aligncvc.errors import UserError, cli
+from aligncvc.errors import UserError, cli, reason_of
 from aligncvc.evaluate.epipolar import WHITE
 from aligncvc.evaluate.records import FINAL_STEP, MEAN_VIEW, Record, protocol_file, write_records
 from aligncvc.evaluate.samples import read_cost, read_manifest, read_steps
@@ -122,14 +122,15 @@ def met3r_records(
                 posed, folder = truth.load(name), manifest.path(name, seed)
                 views, _ = read_steps(folder / "steps.npz", posed)
                 cost = read_cost(folder / "sample.json")
-            except UserError as error:
-                failures[f"{name}/seed{seed}"] = str(error)
+                row = Record(
+                    manifest.method, config.pair, dataset, name, seed, MEAN_VIEW, FINAL_STEP, "met3r",
+                    math.nan, config.protocol.hash, cost["seconds"], cost["peak_mb"],
+                )  # fmt: skip
+                found = list(_rows(row, scorer, views[-1], posed.rig))
+            except Exception as error:
+                failures[f"{name}/seed{seed}"] = reason_of(error)
                 continue
-            row = Record(
-                manifest.method, config.pair, dataset, name, seed, MEAN_VIEW, FINAL_STEP, "met3r", math.nan,
-                config.protocol.hash, cost["seconds"], cost["peak_mb"],
-            )  # fmt: skip
-            records += _rows(row, scorer, views[-1], posed.rig)
+            records += found
     if not records:
         reason = next(iter(failures.values()), "there is no object")
         raise UserError(f"nothing of {sample} could be scored; the first reason: {reason}")

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 
 import torch
 import trimesh
+from torch import Tensor
 
 from aligncvc.meshes import draw_mesh, load_mesh, mesh_from_gaussians
 from aligncvc.meshes.tsdf import OPAQUE
 from aligncvc.scene.cameras import Cameras
 from aligncvc.scene.gaussians import Gaussians
 from aligncvc.splat import Rendering, rasterise
+from aligncvc.splat.harmonics import colours_from
 
 VOXEL = 0.03
 """Edge of the cells that a surface is extracted with, unless asked for another."""
@@ -23,20 +25,34 @@ VOXEL = 0.03
 class GaussianModel:
     """Unbatched 3D Gaussians in the input view's frame. Satisfies `subject.Model`.
 
-    extracted: the surface as sampling wrote it, with cells of `voxel`; None extracts it here.
+    extracted: the surface as sampling wrote it, with cells of `voxel`; None extracts it here. harmonics:
+    (N, K, 3) coefficients (`gaussians.load_harmonics`), which then replace the colours; None: they are the
+    same from everywhere.
     """
 
     gaussians: Gaussians
     voxel: float = VOXEL
     extracted: Path | None = None
+    harmonics: Tensor | None = None
 
     @torch.no_grad()
     def draw(self, cameras: Cameras, background: float) -> Rendering:
         """rgb and alpha as rasterised; depth is sum w z / sum w where alpha > 0.5, else 0."""
-        drawn = rasterise(self.gaussians, cameras, background=background)
+        drawn = self._rasterised(cameras, background)
         surface = drawn.depth / drawn.alpha.clamp_min(OPAQUE)
         depth = surface.where(drawn.alpha > OPAQUE, torch.zeros_like(surface))
         return Rendering(drawn.rgb.clamp(0, 1), drawn.alpha, depth)
+
+    def _rasterised(self, cameras: Cameras, background: float) -> Rendering:
+        if self.harmonics is None:
+            return rasterise(self.gaussians, cameras, background=background)
+        # each view has colours of its own: as many sets as views, drawn once each
+        colours = colours_from(self.harmonics, self.gaussians.means, cameras.c2w[:, :3, 3])
+        members = (getattr(self.gaussians, field.name) for field in fields(self.gaussians))
+        sets = Gaussians(*(member.expand(len(colours), *member.shape) for member in members))
+        single = replace(cameras, c2w=cameras.c2w[:, None])
+        drawn = rasterise(replace(sets, colors=colours), single, background=background)
+        return Rendering(drawn.rgb[:, 0], drawn.alpha[:, 0], drawn.depth[:, 0])
 
     def mesh(self) -> trimesh.Trimesh | None:
         """Surface of the Gaussians (`meshes.mesh_from_gaussians`), made once; None if nothing is opaque."""

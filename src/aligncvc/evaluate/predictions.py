@@ -33,10 +33,11 @@ from aligncvc.evaluate.score import Entry, Truth
 from aligncvc.evaluate.subject import Model, Subject
 from aligncvc.meshes import load_mesh
 from aligncvc.scene.cameras import Cameras
-from aligncvc.scene.gaussians import load_ply
+from aligncvc.scene.gaussians import load_harmonics, load_ply
 from aligncvc.scene.renderset import PosedObject
 from aligncvc.scene.views import composite, load_png
 from aligncvc.splat import Rendering
+from aligncvc.viewer.ply import require_raw
 
 IMAGE_NAME, SEED_NAME = re.compile(r"\d{3,}\.png"), re.compile(r"seed(\d+)")
 METHOD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
@@ -165,7 +166,9 @@ def _load_model(folder: Path, voxel: float) -> Model | None:
     gaussians = None
     if (folder / GAUSSIAN_FILE).is_file():
         if is_gaussian_ply(folder / GAUSSIAN_FILE):
-            gaussians = GaussianModel(load_ply(folder / GAUSSIAN_FILE), voxel=voxel)
+            require_raw(folder / GAUSSIAN_FILE)
+            path = folder / GAUSSIAN_FILE
+            gaussians = GaussianModel(load_ply(path), voxel=voxel, harmonics=load_harmonics(path))
         else:
             meshes.append(folder / GAUSSIAN_FILE)
     if len(meshes) > 1:

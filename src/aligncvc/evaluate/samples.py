@@ -18,6 +18,7 @@ from aligncvc.scene.gaussians import Gaussians, load_ply
 from aligncvc.scene.renderset import PosedObject
 from aligncvc.scene.views import Views
 from aligncvc.splat import rasterise
+from aligncvc.viewer.ply import require_raw
 
 COST = ("network_calls", "seconds", "peak_mb")
 
@@ -100,6 +101,7 @@ def read_gaussians(path: Path) -> Gaussians:
     """model.ply. Raises UserError if it is missing or cannot be drawn."""
     if not path.is_file():
         raise UserError(f"{path} is missing; sample the object again")
+    require_raw(path)
     try:
         return load_ply(path)
     except (ValueError, IndexError, StopIteration) as error:

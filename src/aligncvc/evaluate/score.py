@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from aligncvc.config.protocols import Protocol
-from aligncvc.errors import UserError
+from aligncvc.errors import UserError, reason_of
 from aligncvc.evaluate.catalogue import SET_OBJECT
 from aligncvc.evaluate.collect import Features
 from aligncvc.evaluate.consistency import consistency_family
@@ -39,7 +39,7 @@ TRUTH = "control:gt"
 
 @dataclass(frozen=True)
 class Entry:
-    """One (object, seed) to score. load raises UserError with the reason if it cannot be."""
+    """One (object, seed) to score. load raises UserError with the reason, or anything, if it cannot be."""
 
     object: str
     seed: int
@@ -94,7 +94,7 @@ class Truth:
         for name in self.ids:
             try:
                 found[name] = pixels_sha256(self.set.load(name).views)
-            except UserError:
+            except Exception:  # said where the object is scored
                 continue
         return found
 
@@ -167,8 +167,8 @@ def evaluate(
             found = list(score_subject(subject, tools, drawn))
             features.add(subject, drawn)
             records += [*as_records(here, found), replace(here, metric="failed", value=0.0)]
-        except UserError as error:
-            failures[f"{entry.object}/seed{entry.seed}"] = str(error)
+        except Exception as error:  # whatever one entry holds, the others are scored
+            failures[f"{entry.object}/seed{entry.seed}"] = reason_of(error)
             records.append(replace(here, metric="failed", value=1.0))
     if len(failures) == len(records):
         reason = next(iter(failures.values()), "there is no entry")
@@ -202,11 +202,20 @@ def _floor(truth: Truth, tools: Tools, size: tuple[int, int] | None) -> list[Val
 
     size: height and width at which the methods' distances are measured; None: as the renders are.
     """
-    objects = [truth.set.load(name) for name in truth.ids]
+    objects = list(_readable(truth))
     rings = {posed.id: posed.views.on_white() for posed in objects}
     seen = {name: images if size is None else reduced(images, size) for name, images in rings.items()}
     ring = {name: embed_images(tools.encoder, images) for name, images in seen.items()}
     return floor_family(ring, objects[0].rig)
+
+
+def _readable(truth: Truth) -> Iterator[PosedObject]:
+    """The objects whose renders can be read; the others have failed as entries."""
+    for name in truth.ids:
+        try:
+            yield truth.set.load(name)
+        except Exception:
+            continue
 
 
 def as_records(row: Record, values: Iterable[Value]) -> list[Record]:

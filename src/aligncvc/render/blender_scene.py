@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from aligncvc.errors import reason_of
 from aligncvc.render import appearance, bproc_adapter
 
 SCENE_VERSION = 2
@@ -276,7 +277,7 @@ def run(job: dict[str, Any]) -> None:
                     "failed",
                     index=entry["index"],
                     stage="render",
-                    reason=repr(error),
+                    reason=reason_of(error),
                     seconds=time.perf_counter() - began,
                 )
             else:

@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any
 
 from aligncvc.config.sections import Config
-from aligncvc.errors import UserError
+from aligncvc.errors import UserError, reason_of
 from aligncvc.files import sha256_file
 from aligncvc.objects.gobjaverse import SUFFIX, read_index, read_views
 from aligncvc.render import jobs, results
@@ -76,8 +76,15 @@ class Renderer:
             self._fail(source, "objects", source.failure, 0.0)
         elif not source.path.is_file():
             self._fail(source, "source", f"the file {source.path.name} is missing", 0.0)
-        elif sha256_file(source.path) != source.sha256:
-            self._fail(source, "source", f"{source.path.name} differs from the sha256 in the manifest", 0.0)
+        else:
+            try:
+                differs = sha256_file(source.path) != source.sha256
+            except OSError as error:
+                self._fail(source, "source", f"{source.path.name} cannot be read ({error.strerror})", 0.0)
+                return True
+            if differs:
+                reason = f"{source.path.name} differs from the sha256 in the manifest"
+                self._fail(source, "source", reason, 0.0)
         return source.id in self.statuses
 
     def _read(self, source: SourceObject) -> bool:
@@ -91,8 +98,8 @@ class Renderer:
                 raise UserError("rendered frames have one look only; set `variants` of this object set to 1")
             folder = read_index(source.path)
             views = read_views(folder, render.ring_views, render.size_px)
-        except UserError as error:
-            self._fail(source, "source", str(error), time.monotonic() - began)
+        except Exception as error:
+            self._fail(source, "source", reason_of(error), time.monotonic() - began)
             return True
         facts = self._facts(source) | {"frames": folder.name, "renderer": {"engine": "GObjaverse's frames"}}
         status = self._status(source, "ok", "done", "", time.monotonic() - began)
@@ -146,8 +153,12 @@ class Renderer:
             self._fail(source, event["stage"], event["reason"], event["seconds"])
             return
         path = worker.result(event["index"])
-        views, normalisation = results.views_from_npz(path, self.config)
-        path.unlink()
+        try:
+            views, normalisation = results.views_from_npz(path, self.config)
+            path.unlink()
+        except Exception as error:  # a file that Blender could not finish, or too large for the memory
+            self._fail(source, "render", reason_of(error), event["seconds"])
+            return
         facts = {
             **self._facts(source),
             "normalisation": normalisation,

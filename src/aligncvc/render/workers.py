@@ -24,6 +24,15 @@ START_SECONDS = 180.0
 """Longest time Blender may take to start; generous, since a cold disk reads 350 MB first."""
 
 
+def kept_in(temporary: Path) -> dict[str, str]:
+    """Variables that keep Blender's temporary files and its thumbnails' folders below `temporary`.
+
+    Blender prefers TMP to TMPDIR, and snakemake sets both.
+    """
+    names = ("TMPDIR", "TMP", "TEMP", "TEMPDIR", "XDG_CACHE_HOME")
+    return dict.fromkeys(names, str(temporary))
+
+
 @dataclass
 class Worker:
     """One Blender process working through a shard, in a session (and process group) of its own."""
@@ -63,8 +72,8 @@ class Worker:
         paths = [source, *filter(None, [os.environ.get("PYTHONPATH")])]
         return {
             **os.environ,
+            **kept_in(self.scratch / "tmp"),
             "PYTHONPATH": os.pathsep.join(paths),
-            "TMPDIR": str(self.scratch / "tmp"),
             "BLENDER_USER_RESOURCES": str(self.scratch / "blender"),
             "PYTHONHASHSEED": "0",
         }

@@ -21,10 +21,12 @@ def sample(
     align_dir: Path = Path("results/align"),
     steps: int | None = None,
     seed: int = 0,
+    raw: bool = False,
 ) -> None:
     """From images to 3D Gaussians.
 
-    One photograph: `python -m aligncvc.sample photo.jpg --out model.ply`.
+    One photograph: `python -m aligncvc.sample photo.jpg --out model.ply`. The .ply is ready for
+    public viewers of 3D Gaussians: y up, and as wide as the page beside it shows them.
     A set: `python -m aligncvc.sample --method NAME --renders MANIFEST --out FOLDER`.
 
     Args:
@@ -36,6 +38,8 @@ def sample(
         align_dir: folder of the alignment runs.
         steps: photograph: another number of steps than the method's.
         seed: photograph: seed of the noise.
+        raw: photograph: write the .ply as the networks have it, for measuring: z up, and without the low-pass
+            of their small renderings, so that viewers show it full of holes. A set is always written so.
     """
     settings = load_config(config)
     if photo is not None:
@@ -46,7 +50,7 @@ def sample(
         from aligncvc.sample.single import sample_photo  # torch and diffusers load only when there is work
 
         written = sample_photo(
-            settings, photo, out, method=method, align_dir=align_dir, steps=steps, seed=seed
+            settings, photo, out, method=method, align_dir=align_dir, steps=steps, seed=seed, raw=raw
         )
         for path in written:
             print(path)

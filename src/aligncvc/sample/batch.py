@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from aligncvc.config.sections import Config, Method
-from aligncvc.errors import UserError
+from aligncvc.errors import UserError, reason_of
 from aligncvc.files import atomic_path, write_json
 from aligncvc.hardware import PeakMemory, hardware
 from aligncvc.loop.aligncvc import Sampled, sample_aligncvc
@@ -88,13 +89,16 @@ def save_sampled(folder: Path, sampled: Sampled, facts: dict[str, Any], voxel: f
     write_json(folder / "sample.json", facts)
 
 
-def save_model(path: Path, gaussians: Gaussians, voxel: float) -> list[Path]:
+def save_model(
+    path: Path, gaussians: Gaussians, voxel: float, write: Callable[[Path, Gaussians], None] = save_ply
+) -> list[Path]:
     """Write Gaussians as `path` (.ply) and their surface as .glb beside it; returns what was written.
 
-    voxel: edge of the cells that the surface is extracted with, which the protocol names.
+    voxel: edge of the cells that the surface is extracted with, which the protocol names. write: how the .ply
+    is written; by default as the networks have it, which is what evaluation measures.
     Translucent Gaussians have no surface: then there is no .glb, and one of an earlier run is removed.
     """
-    save_ply(path, gaussians)
+    write(path, gaussians)
     mesh, beside = mesh_from_gaussians(gaussians, voxel=voxel), path.with_suffix(".glb")
     if mesh is None:
         beside.unlink(missing_ok=True)
@@ -111,8 +115,8 @@ def _bytes(images: Tensor) -> np.ndarray:
 def sample_set(config: Config, method_name: str, manifest: Path, align_dir: Path, out: Path) -> None:
     """Every object of the manifest times every seed; `<out>/manifest.json` comes last.
 
-    An object that cannot be read is listed under "failed" and the others go on. Raises UserError for an
-    unknown method, a protocol that does not fit the models, missing weights, or more failures than
+    An object that cannot be read or sampled is listed under "failed" and the others go on. Raises UserError
+    for an unknown method, a protocol that does not fit the models, missing weights, or more failures than
     render.max_failure_rate allows.
     """
     if method_name not in config.sample.methods:
@@ -131,38 +135,37 @@ def sample_set(config: Config, method_name: str, manifest: Path, align_dir: Path
     for object_id in renders.ids:
         try:
             images, cameras = renders.load(object_id).rig_from(0)
-        except UserError as error:
-            print(f"{object_id} is left out: {error}", file=sys.stderr)
-            failed.append({"object": object_id, "reason": str(error)})
-            continue
-        for seed in config.seeds:
-            sampled, cost = sample_one(
-                generator,
-                reconstructor,
-                method,
-                config,
-                images[0].to(device),
-                cameras.to(device),
-                seed,
-                object_id,
-            )
-            path = f"{object_id}/seed{seed}"
-            save_sampled(
-                out / path,
-                sampled,
-                {
-                    "method": method_name,
-                    "object": object_id,
-                    "seed": seed,
-                    "steps": method.steps,
-                    **asdict(cost),
-                },
-                config.protocol.metrics.geometry.voxel,
-            )
-            entries.append({"object": object_id, "seed": seed, "path": path})
+            for seed in config.seeds:
+                sampled, cost = sample_one(
+                    generator,
+                    reconstructor,
+                    method,
+                    config,
+                    images[0].to(device),
+                    cameras.to(device),
+                    seed,
+                    object_id,
+                )
+                path = f"{object_id}/seed{seed}"
+                save_sampled(
+                    out / path,
+                    sampled,
+                    {
+                        "method": method_name,
+                        "object": object_id,
+                        "seed": seed,
+                        "steps": method.steps,
+                        **asdict(cost),
+                    },
+                    config.protocol.metrics.geometry.voxel,
+                )
+                entries.append({"object": object_id, "seed": seed, "path": path})
+        except Exception as error:  # whatever one object holds, the others are sampled
+            print(f"{object_id} is left out: {reason_of(error)}", file=sys.stderr)
+            failed.append({"object": object_id, "reason": reason_of(error)})
     if len(failed) > config.render.max_failure_rate * len(renders):
         raise UserError(
-            f"{len(failed)} of {len(renders)} objects of {manifest} cannot be read (first: "
+            f"{len(failed)} of {len(renders)} objects of {manifest} cannot be sampled (first: "
             f"{failed[0]['reason']}); render the set again"
         )
     write_json(
@@ -183,7 +186,7 @@ def warm_up(
     for object_id in renders.ids:
         try:
             images, cameras = renders.load(object_id).rig_from(0)
-        except UserError:
+        except Exception:  # said when its turn comes
             continue
         short = method.model_copy(update={"steps": min(2, method.steps)})
         sample_one(

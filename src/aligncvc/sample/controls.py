@@ -25,7 +25,7 @@ import tyro
 from torch import Tensor, nn
 
 from aligncvc.config.sections import Config, load_config
-from aligncvc.errors import UserError, cli
+from aligncvc.errors import UserError, cli, reason_of
 from aligncvc.evaluate.catalogue import CONTROL_PREFIX
 from aligncvc.files import write_json
 from aligncvc.hardware import PeakMemory, hardware
@@ -166,20 +166,31 @@ def control_set(config: Config, control: str, manifest: Path, out: Path) -> None
     reconstruct(reconstructor, first_images, first_cameras.to(device))  # warm-up, thrown away
     entries, method = [], CONTROL_PREFIX + control
     for name, posed in objects.items():
-        cameras = posed.rig_from(0)[1].to(device)
-        for seed in config.seeds:
-            views = generator_sized(CONTROLS[control](name, objects, config.seed, seed), config).to(device)
-            sampled, cost = reconstruct(reconstructor, views, cameras)
-            path = f"{name}/seed{seed}"
-            facts = {
-                "method": method,
-                "object": name,
-                "seed": seed,
-                "steps": 1,
-                **asdict(cost),
-            }
-            save_sampled(out / path, sampled, facts, config.protocol.metrics.geometry.voxel)
-            entries.append({"object": name, "seed": seed, "path": path})
+        try:
+            cameras = posed.rig_from(0)[1].to(device)
+            for seed in config.seeds:
+                views = generator_sized(CONTROLS[control](name, objects, config.seed, seed), config)
+                sampled, cost = reconstruct(reconstructor, views.to(device), cameras)
+                path = f"{name}/seed{seed}"
+                facts = {
+                    "method": method,
+                    "object": name,
+                    "seed": seed,
+                    "steps": 1,
+                    **asdict(cost),
+                }
+                save_sampled(out / path, sampled, facts, config.protocol.metrics.geometry.voxel)
+                entries.append({"object": name, "seed": seed, "path": path})
+        except UserError:  # a set that the control cannot be made of: every object was readable
+            raise
+        except Exception as error:
+            print(f"{name} is left out: {reason_of(error)}", file=sys.stderr)
+            failed.append({"object": name, "reason": reason_of(error)})
+    if not entries:
+        raise UserError(
+            f"no object of {manifest} could be reconstructed (first: {failed[0]['reason']}); "
+            "render the set again"
+        )
     write_json(
         out / "manifest.json",
         {"method": method, "entries": entries, "failed": failed, "hardware": hardware()},
@@ -192,9 +203,9 @@ def _readable(renders: RenderSet) -> tuple[dict[str, PosedObject], list[dict[str
     for name in renders.ids:
         try:
             objects[name] = renders.load(name)
-        except UserError as error:
-            print(f"{name} is left out: {error}", file=sys.stderr)
-            failed.append({"object": name, "reason": str(error)})
+        except Exception as error:
+            print(f"{name} is left out: {reason_of(error)}", file=sys.stderr)
+            failed.append({"object": name, "reason": reason_of(error)})
     return objects, failed
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,8 +13,10 @@ from aligncvc.models.pair import load_pair
 from aligncvc.sample.batch import sample_one, save_model
 from aligncvc.sample.photo import prepare
 from aligncvc.scene.cameras import orbit, ring_azimuths_deg
+from aligncvc.scene.gaussians import save_ply
 from aligncvc.scene.views import save_png
 from aligncvc.viewer.page import ViewSettings, write_viewer
+from aligncvc.viewer.ply import save_viewer_ply
 from aligncvc.viewer.templating import data_uri
 from aligncvc.viewer.turntable import save_animation, turntable
 
@@ -38,11 +41,14 @@ def sample_photo(
     align_dir: Path = Path("results/align"),
     steps: int | None = None,
     seed: int = 0,
+    raw: bool = False,
 ) -> list[Path]:
     """Write `out` (.ply) and beside it NAME.glb (a mesh), NAME_turntable.webp, NAME_input.png and NAME.html.
 
     The page shows the model in any browser, without a network. Returns the paths written. method: a key of
     sample.methods, which says sampler, steps and alignment run; steps: another number of steps than its own.
+    raw: write the .ply as the networks have it (z up, no low-pass), which is what evaluation measures,
+    instead of ready for public viewers (`viewer.ply`).
 
     Raises UserError for a picture that cannot be handled, an output that is not .ply, an unknown method, or
     missing weights.
@@ -76,7 +82,8 @@ def sample_photo(
     )
     beside = [f"{out.stem}_turntable.webp", f"{out.stem}_input.png", f"{out.stem}.html"]
     animation, cut_out, page = (out.with_name(name) for name in beside)
-    model, *surface = save_model(out, sampled.gaussians, config.protocol.metrics.geometry.voxel)
+    write = save_ply if raw else partial(save_viewer_ply, render=render)
+    model, *surface = save_model(out, sampled.gaussians, config.protocol.metrics.geometry.voxel, write)
     save_animation(animation, turntable(sampled.gaussians, config))
     save_png(cut_out, image)
     write_viewer(

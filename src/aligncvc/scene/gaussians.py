@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
@@ -93,14 +94,19 @@ _PLY_REQUIRED = {
 
 
 def save_ply(
-    path: Path | str, gaussians: Gaussians, min_opacity: float | None = None, layout: Layout = "3dgs"
+    path: Path | str,
+    gaussians: Gaussians,
+    min_opacity: float | None = None,
+    layout: Layout = "3dgs",
+    comments: Sequence[str] = (),
 ) -> None:
     """Write an unbatched set as viewers read it: logit opacity, log scale, degree-0 SH.
 
     layout: `3dgs` has the columns of the 3DGS paper's code; `lgm` those of LGM's own files (github
     3DTopia/LGM, core/gs.py), which leave the normals out. Coordinates are written as given: LGM's files are
     in its own world (`recon.frames.in_lgm_world`). Gaussians fainter than `min_opacity` are dropped, by
-    default those that no viewer would show (1/255) or that LGM prunes (0.005).
+    default those that no viewer would show (1/255) or that LGM prunes (0.005). comments: lines for the
+    header, ASCII (`ply_comments` reads them).
     """
     g = gaussians.detach().to("cpu")
     g = g[g.opacities >= (_MIN_OPACITY[layout] if min_opacity is None else min_opacity)]
@@ -121,6 +127,7 @@ def save_ply(
         [
             "ply",
             "format binary_little_endian 1.0",
+            *(f"comment {line}" for line in comments),
             f"element vertex {len(table)}",
             *(f"property float {name}" for names in columns for name in names),
             "end_header",
@@ -131,15 +138,27 @@ def save_ply(
         temporary.write_bytes(header.encode("ascii") + table.tobytes())
 
 
-def _ply_table(path: Path) -> tuple[list[str], np.ndarray]:
-    """Column names and the (rows, columns) float32 body of a PLY. Raises UserError for any other file."""
+def _header_and_body(path: Path) -> tuple[list[str], bytes]:
+    """Header lines and the bytes after them. Raises UserError for a file that is no PLY."""
     try:
         head, separator, body = path.read_bytes().partition(b"end_header\n")
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); give the path of a PLY file") from error
     if not head.startswith(b"ply") or not separator:
         raise UserError(f"{path} is not a PLY file; give one written by a 3D Gaussian tool")
-    words = [line.split() for line in head.decode("ascii", "replace").splitlines()]
+    return head.decode("ascii", "replace").splitlines(), body
+
+
+def ply_comments(path: Path | str) -> list[str]:
+    """The comments in a PLY's header, without the word. Raises UserError for a file that is no PLY."""
+    lines, _ = _header_and_body(Path(path))
+    return [line.removeprefix("comment ").strip() for line in lines if line.startswith("comment ")]
+
+
+def _ply_table(path: Path) -> tuple[list[str], np.ndarray]:
+    """Column names and the (rows, columns) float32 body of a PLY. Raises UserError for any other file."""
+    lines, body = _header_and_body(path)
+    words = [line.split() for line in lines]
     rows = [w[2] for w in words if w[:2] == ["element", "vertex"] and len(w) == 3 and w[2].isdecimal()]
     names = [w[-1] for w in words if w[:1] == ["property"]]
     floats = [w[2] for w in words if w[:2] == ["property", "float"] and len(w) == 3]
@@ -155,10 +174,34 @@ def _ply_table(path: Path) -> tuple[list[str], np.ndarray]:
     return names, np.frombuffer(body, "<f4").reshape(int(rows[0]), len(names))
 
 
-def load_ply(path: Path | str) -> Gaussians:
-    """Read a 3DGS PLY (binary little endian, float properties; higher SH degrees are ignored).
+def load_harmonics(path: Path | str) -> Tensor | None:
+    """All coefficients (N, K, 3) of the colours of a 3DGS PLY, K = 4, 9 or 16; None if they are of degree 0.
 
-    Raises UserError for a file that is not one.
+    `load_ply` reads the rows alike, with degree 0 alone. Raises UserError for a file that is not one, another
+    number of coefficients, and coefficients that are not finite.
+    """
+    names, body = _ply_table(Path(path))
+    count = sum(name.startswith("f_rest_") for name in names)
+    if count not in (0, 9, 24, 45):
+        raise UserError(
+            f"{path} has {count} properties f_rest_*, which are the harmonics of no whole degree (9, 24 and "
+            "45 are those of degrees 1 to 3); export it again"
+        )
+    rest = body[:, [names.index(f"f_rest_{i}") for i in range(count)]]
+    if not rest.any():
+        return None
+    first = body[:, [names.index(f"f_dc_{i}") for i in range(3)]]
+    if not np.isfinite(rest).all():
+        raise UserError(f"{path} has spherical harmonics that are not finite numbers; export it again")
+    # stored colour by colour, the degrees of one after the other
+    higher = rest.reshape(len(rest), 3, count // 3).transpose(0, 2, 1)
+    return torch.from_numpy(np.concatenate([first[:, None], higher], axis=1))
+
+
+def load_ply(path: Path | str) -> Gaussians:
+    """Read a 3DGS PLY (binary little endian, float properties; higher SH degrees: `load_harmonics`).
+
+    Raises UserError for a file that is not one, numbers that are not finite, and rotations of length 0.
     """
     names, body = _ply_table(Path(path))
     missing = _PLY_REQUIRED - set(names)
@@ -172,10 +215,20 @@ def load_ply(path: Path | str) -> Gaussians:
         return table[:, [names.index(n) for n in wanted]]
 
     quats = columns("rot_0", "rot_1", "rot_2", "rot_3")
-    return Gaussians(
+    found = Gaussians(
         means=columns("x", "y", "z"),
         scales=columns("scale_0", "scale_1", "scale_2").exp(),
         quats=quats / quats.norm(dim=-1, keepdim=True),
         opacities=columns("opacity")[:, 0].sigmoid(),
         colors=(0.5 + SH_C0 * columns("f_dc_0", "f_dc_1", "f_dc_2")).clamp(0, 1),
     )
+    # A rotation of length 0 is not finite by now. An infinite logit is none of these: it says 0 or 1.
+    for field in fields(found):
+        bad = int((~getattr(found, field.name).isfinite()).reshape(len(table), -1).any(1).sum())
+        if bad:
+            what = "rotations of length 0, or" if field.name == "quats" else f"{field.name} that are"
+            raise UserError(
+                f"{path} has {what} not finite numbers in {bad} of its {len(table)} Gaussians; leave these "
+                "out and export it again"
+            )
+    return found

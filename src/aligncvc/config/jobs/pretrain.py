@@ -6,7 +6,8 @@ from typing import Literal
 
 from aligncvc.config.jobs.base import NetworkJob
 from aligncvc.config.pretrain import Training
-from aligncvc.models.specs import ModelSpec, Rig
+from aligncvc.models.specs import ModelSpec
+from aligncvc.scene.rigs import Rig
 
 
 class PretrainJob(NetworkJob):

@@ -11,44 +11,46 @@ import jsonschema
 import pytest
 import yaml
 
-from aligncvc.config import __main__ as config_tools
-from aligncvc.config.sections import Config, load_config, parse_config
+from aligncvc.config import reference as pages
+from aligncvc.config.__main__ import as_yaml
+from aligncvc.config.root import Config, load_config, parse_config, write_schema
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT
 
-FILES = ["config.yaml", "paper.yaml", "smoke.yaml"]
+FILES = ["config.yaml", "paper.yaml", "smoke.yaml", "verdict.yaml"]
 
 
-def test_demo_file_is_the_defaults_written_out() -> None:
-    """Every key is in config.yaml, with the default's value."""
-    text = (PROJECT_ROOT / "config/config.yaml").read_text()
-    assert yaml.safe_load(text) == Config().model_dump(mode="json")
+def test_the_demo_file_says_what_the_defaults_are() -> None:
+    """It shows the keys that people change; no other has another value than its default."""
+    assert load_config() == Config()
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_files_are_valid_for_both_validators(name: str) -> None:
     config = load_config(PROJECT_ROOT / "config" / name)
-    schema = json.loads(config_tools.SCHEMA.read_text())
+    schema = json.loads(pages.SCHEMA.read_text())
     jsonschema.validate(yaml.safe_load((PROJECT_ROOT / "config" / name).read_text()), schema)
     jsonschema.validate(config.model_dump(mode="json"), schema)
 
 
 def test_schema_and_reference_are_up_to_date(tmp_path: Path) -> None:
-    config_tools.write_schema(tmp_path / "schema.json")
+    write_schema(tmp_path / "schema.json")
     remedy = "run python -m aligncvc.config schema and reference"
-    assert (tmp_path / "schema.json").read_text() == config_tools.SCHEMA.read_text(), remedy
-    assert config_tools.reference() == config_tools.REFERENCE.read_text(), remedy
+    assert (tmp_path / "schema.json").read_text() == pages.SCHEMA.read_text(), remedy
+    assert pages.reference() == pages.REFERENCE.read_text(), remedy
 
 
 def test_reference_names_every_key() -> None:
-    text = config_tools.REFERENCE.read_text()
+    text = pages.REFERENCE.read_text()
 
     def keys(value: object) -> set[str]:
         if not isinstance(value, dict):
             return set()
         return set(value).union(*map(keys, value.values())) if value else set()
 
-    named_by_users = {*Config().objects.sets, *Config().align.runs, *Config().sample.methods, "4"}
+    config = Config()
+    named_by_users = {*config.objects.sets, *config.align.runs, *config.sample.methods, "4"}
+    named_by_users |= {*config.pairs, *config.rigs}
     missing = [k for k in keys(Config().model_dump(mode="json")) - named_by_users if f"`{k}`" not in text]
     assert not missing
 
@@ -56,7 +58,7 @@ def test_reference_names_every_key() -> None:
 def test_resolved_configuration_reads_back_the_same() -> None:
     for name in FILES:
         config = load_config(PROJECT_ROOT / "config" / name)
-        assert parse_config(yaml.safe_load(config_tools.as_yaml(config)), name) == config
+        assert parse_config(yaml.safe_load(as_yaml(config)), name) == config
 
 
 @pytest.mark.parametrize(
@@ -87,6 +89,17 @@ def test_resolved_configuration_reads_back_the_same() -> None:
             "runs.foil is regression, whose weight lambda_recon is 0",
         ),
         ({"objects": {"sets": {"eval": {"limit": 2}}}}, "the protocol's: leave them out"),
+        (
+            {"pairs": {"a": {"generator": "x", "reconstructor": "y", "rig": "z"}}},
+            "names 'z', which rigs does",
+        ),
+        ({"pairs": {}}, "pairs"),
+        ({"pairs": {"a b": {"generator": "x", "reconstructor": "y"}}}, "pairs holds the name 'a b'"),
+        ({"sample": {"methods": {"a;rm": {}}}}, "sample.methods holds the name 'a;rm'"),
+        ({"sample": {"methods": {"control-x": {}}}}, "`control`, which marks controls"),
+        ({"sample": {"methods": {"m": {"pairs": ["q"]}}}}, "names 'q', which pairs does not define"),
+        ({"align": {"runs": {"../up": {}}}}, "align.runs holds the name '../up'"),
+        ({"experiment": "a/b"}, "experiment"),
     ],
 )
 def test_wrong_input_is_named_in_one_line(data: dict[str, object], words: str) -> None:
@@ -97,11 +110,19 @@ def test_wrong_input_is_named_in_one_line(data: dict[str, object], words: str) -
 
 
 def test_missing_and_broken_files(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no configuration at"):
+    with pytest.raises(UserError, match="no configuration can be read from"):
         load_config(tmp_path / "none.yaml")
     (tmp_path / "broken.yaml").write_text("a: [1")
     with pytest.raises(UserError, match="not YAML"):
         load_config(tmp_path / "broken.yaml")
+    (tmp_path / "picture.yaml").write_bytes(b"\x89PNG\r\n\xff\xfe")
+    with pytest.raises(UserError, match="not YAML"):
+        load_config(tmp_path / "picture.yaml")
+    with pytest.raises(UserError, match="no configuration can be read from"):
+        load_config(tmp_path)
+    (tmp_path / "list.yaml").write_text("- 1")
+    with pytest.raises(UserError, match="no mapping"):
+        load_config(tmp_path / "list.yaml")
 
 
 def test_values_do_not_change() -> None:
@@ -110,20 +131,21 @@ def test_values_do_not_change() -> None:
 
 
 def test_resolve_command(tmp_path: Path) -> None:
-    out = tmp_path / "resolved.yaml"
-    command = [sys.executable, "-m", "aligncvc.config", "resolve", "--out", str(out), "--json"]
+    (tmp_path / "mine.yaml").write_text("seed: 7\n")
+    command = [sys.executable, "-m", "aligncvc.config", "resolve", "--config", str(tmp_path / "mine.yaml")]
     environment = {"PYTHONPATH": str(PROJECT_ROOT / "src"), "PATH": ""}
-    subprocess.run([*command, '{"seed": 7}'], check=True, env=environment)
-    assert load_config(out) == Config(seed=7)
-    failed = subprocess.run([*command, "{seed"], env=environment, text=True, capture_output=True, check=False)
-    assert failed.returncode == 2 and failed.stderr.startswith("error: --json is not JSON")
+    done = subprocess.run(command, check=True, env=environment, text=True, capture_output=True)
+    assert parse_config(yaml.safe_load(done.stdout), "resolved") == Config(seed=7)
+    (tmp_path / "mine.yaml").write_text("sed: 7\n")
+    failed = subprocess.run(command, env=environment, text=True, capture_output=True, check=False)
+    assert failed.returncode == 2 and "sed: Extra inputs" in failed.stderr
 
 
 def test_what_the_workflow_imports_at_its_start_is_light() -> None:
     """torch takes seconds to import; snakemake starts far too often for that."""
     script = (
         "import sys; sys.path.insert(0, 'src')\n"
-        "import aligncvc.workflow.plan, aligncvc.config, aligncvc.workflow.doctor\n"
+        "import aligncvc.workflow.jobs, aligncvc.config.reference, aligncvc.workflow.doctor\n"
         "print([m for m in ('torch', 'diffusers', 'bpy', 'scipy', 'pandas', 'numpy') if m in sys.modules])"
     )
     result = subprocess.run(

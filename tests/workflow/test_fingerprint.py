@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
 
-from aligncvc.workflow import fingerprint as codehash
-from aligncvc.workflow.fingerprint import closure, code_hash, entry_module
+from aligncvc.config.plan import Plan
+from aligncvc.config.root import Config
+from aligncvc.workflow import fingerprint
+from aligncvc.workflow.fingerprint import closure, code_hash, entry_module, job_modules
 
 
 @pytest.fixture
@@ -37,7 +38,13 @@ def source(tmp_path: Path) -> Path:
 
 def forget() -> None:
     """Drop what was read: within one process, files are taken to stay as they are."""
-    for function in (codehash._tree, codehash.normalised, codehash.imported_modules):
+    for function in (
+        fingerprint._tree,
+        fingerprint.normalised,
+        fingerprint.imported_modules,
+        fingerprint._file_digest,
+        code_hash,
+    ):
         function.cache_clear()
 
 
@@ -45,7 +52,7 @@ def edited(source: Path, name: str, text: str) -> str:
     """The stage's hash after a file was rewritten."""
     (source / "aligncvc" / name).write_text(text)
     forget()
-    return code_hash("aligncvc.stage", source)
+    return code_hash("aligncvc.stage", source=source)
 
 
 def test_a_package_means_its_main_and_lazy_imports_count(source: Path) -> None:
@@ -56,21 +63,21 @@ def test_a_package_means_its_main_and_lazy_imports_count(source: Path) -> None:
 
 
 def test_comments_docstrings_and_formatting_do_not_count(source: Path) -> None:
-    before = code_hash("aligncvc.stage", source)
+    before = code_hash("aligncvc.stage", source=source)
     assert edited(source, "base.py", '"""A docstring."""\n\nX  =  (\n    1  # one\n)\n') == before
     documented = 'def run():\n    """Docs."""\n    from aligncvc import lazy\n    # why\n    return lazy\n'
     assert edited(source, "stage/work.py", documented) == before
 
 
 def test_code_counts_wherever_it_is_reached(source: Path) -> None:
-    before = code_hash("aligncvc.stage", source)
+    before = code_hash("aligncvc.stage", source=source)
     after = edited(source, "base.py", "X = 2\n")
     assert after != before
     assert edited(source, "stage/__init__.py", "Z = 1\n") not in (before, after)
 
 
 def test_unrelated_code_does_not_count(source: Path) -> None:
-    before = code_hash("aligncvc.stage", source)
+    before = code_hash("aligncvc.stage", source=source)
     assert edited(source, "unrelated.py", "Y = 3\n") == before
 
 
@@ -97,30 +104,52 @@ def test_kernels_count_without_their_comments(source: Path) -> None:
 
 def test_no_such_module(source: Path) -> None:
     with pytest.raises(ValueError, match=r"aligncvc\.nowhere"):
-        code_hash("aligncvc.nowhere", source)
+        code_hash("aligncvc.nowhere", source=source)
 
 
-def test_all_stages_of_this_project_in_a_second() -> None:
+def test_descriptions_of_settings_do_not_count(source: Path) -> None:
+    before = edited(source, "base.py", "X = Field(3, ge=1, description='how many')\n")
+    assert edited(source, "base.py", "X = Field(3, ge=1, description='the number')\n") == before
+    assert edited(source, "base.py", "X = Field(3, ge=2, description='how many')\n") != before
+    other = edited(source, "base.py", "X = notes(description='how many')\n")
+    assert edited(source, "base.py", "X = notes(description='the number')\n") != other
+
+
+def test_more_modules_count_and_packages_of_the_users_too(source: Path, monkeypatch) -> None:
+    alone = code_hash("aligncvc.typed", source=source)
+    assert code_hash("aligncvc.typed", "aligncvc.unrelated", source=source) != alone
+    monkeypatch.syspath_prepend(str(source))
+    (source / "my_kind").mkdir()
+    (source / "my_kind/__init__.py").write_text("")
+    (source / "my_kind/network.py").write_text("A = 1\n")
     forget()
-    stages = ("objects", "render", "checkpoints", "align", "sample", "evaluate", "paper", "pretrain")
-    start = time.process_time()
-    hashes = {stage: code_hash(f"aligncvc.{stage}") for stage in stages}
-    seconds = time.process_time() - start
-    assert len(set(hashes.values())) == len(stages)
-    assert seconds < 3, f"{seconds:.2f} s of processor time"  # about 0.4 s; a busy machine gets some room
+    before = code_hash("aligncvc.typed", "my_kind.network", source=source)
+    (source / "my_kind/network.py").write_text("A = 2\n")
+    forget()
+    assert code_hash("aligncvc.typed", "my_kind.network", source=source) not in (alone, before)
 
 
-def test_stages_of_this_project_see_what_they_use() -> None:
-    align = closure(entry_module("aligncvc.align"))
-    assert {
-        "aligncvc.loop.rollout",
-        "aligncvc.models.pair",
-        "aligncvc.splat",
-        "aligncvc.models.generators.wonder3d.network",
-    } <= set(align)
-    assert not any(
-        name.startswith(("aligncvc.paper", "aligncvc.evaluate", "aligncvc.render.")) for name in align
-    )
-    render = closure(entry_module("aligncvc.render"))
+def test_a_jobs_code_is_its_stage_its_kinds_and_its_feedback() -> None:
+    plan = Plan(Config())
+    pair = next(iter(plan.pairs))
+    lgm = "aligncvc.models.reconstructors.lgm.network"
+    both = ["aligncvc.models.generators.wonder3d.network", lgm]
+    assert job_modules(plan.sample(pair, "two_stage_4")) == ["aligncvc.loop.two_stage", *both]
+    assert job_modules(plan.align(pair, "both")) == ["aligncvc.loop.aligncvc", *both]
+    assert job_modules(plan.control("gt")) == job_modules(plan.evaluate("aware_4")) == [lgm]
+    assert job_modules(plan.pretrain("vae")) == [both[0]] and job_modules(plan.pretrain("recon")) == [lgm]
+    assert job_modules(plan.render("train")) == []
+
+
+def test_stages_of_this_project_see_what_they_use_and_nothing_else() -> None:
+    """A new kind, a method's name or the page's script must leave what does not use them alone."""
+    align, sets = closure("aligncvc.align.train"), closure("aligncvc.sample.sets")
+    for found in (align, sets):
+        assert {"aligncvc.loop.unroll", "aligncvc.models.pair", "aligncvc.splat"} <= set(found)
+        strangers = ("paper", "evaluate", "render.", "viewer", "config.root", "config.plan", "workflow")
+        strangers += ("models.generators.wonder3d", "models.reconstructors.lgm", "loop.aligncvc")
+        assert not [n for n in found if n.removeprefix("aligncvc.").startswith(strangers)]
+    assert "aligncvc.config.alignment" not in sets
+    render = closure("aligncvc.render.run")
     assert "aligncvc.render.blender_scene" in render
     assert not any(name.startswith(("aligncvc.align", "aligncvc.models.generators")) for name in render)

@@ -12,7 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
-from aligncvc.config import __main__ as config_tools
+from aligncvc.config import reference as pages
+from aligncvc.config.__main__ import as_yaml
+from aligncvc.config.pairing import judged
+from aligncvc.config.plan import Plan
 from aligncvc.config.protocols import (
     FOLDER,
     Protocol,
@@ -22,8 +25,7 @@ from aligncvc.config.protocols import (
     presets,
     require_same,
 )
-from aligncvc.config.protocols_table import as_yaml
-from aligncvc.config.sections import Config, load_config, parse_config
+from aligncvc.config.root import Config, load_config, parse_config
 from aligncvc.errors import UserError
 from aligncvc.evaluate.protocol import METRIC_VERSION, require_supported
 from aligncvc.files import PROJECT_ROOT
@@ -100,7 +102,20 @@ def test_every_setting_changes_the_hash(path: str) -> None:
 def test_no_setting_is_left_out() -> None:
     """Whatever the resolved demo holds is hashed (and tested above), except the words about it."""
     found = {path for path, _ in leaves(load_protocol("demo").content)}
-    assert found == set(OTHER) | SINGLE | {"objects.sha256"}
+    assert found == set(OTHER) | SINGLE | {"objects.sha256", "judge_facts"}
+
+
+def test_the_judge_is_part_of_the_protocol() -> None:
+    """Scores by two reconstructors are two protocols: by another id, other weights or another network."""
+    demo_judge = judged(load_protocol("demo"))
+    assert demo_judge.judge_facts is not None and demo_judge.judge_facts["weights"]["recon"]
+    tiny = {"network": {"kind": "lgm", "heads": 1}}
+    others = [judged(parsed(changed(demo(), "judge", value))) for value in ("lgm-big", tiny)]
+    assert len({p.hash for p in (demo_judge, *others)}) == 3
+    assert any("judge_facts" in line for line in differences(demo_judge, others[0]))
+    same = judged(parsed(changed(demo(), "judge", {"network": {"kind": "lgm"}})))
+    assert same.judge_facts is not None and same.judge_facts["weights"] == {}
+    assert same.hash != demo_judge.hash, "random weights are another judge"
 
 
 @pytest.mark.parametrize("path", sorted(SINGLE))
@@ -169,7 +184,7 @@ def test_presets_load_and_write_themselves_out(tmp_path: Path) -> None:
     for protocol in protocols:
         assert protocol.slug == f"{protocol.name}-{protocol.hash}" and len(protocol.hash) == 12
         path = tmp_path / f"{protocol.name}.yaml"
-        path.write_text(as_yaml(protocol))
+        path.write_text(as_yaml(protocol, exclude={"name"}))
         assert load_protocol(path) == protocol
         assert protocol.resolved["hash"] == protocol.hash
         require_supported(protocol)
@@ -197,9 +212,8 @@ def test_which_views_count() -> None:
 def test_the_demo_is_rendered_as_its_models_are_trained() -> None:
     """Sets that feed training and the evaluation set share every setting of the scene."""
     config = Config()
-    assert config.for_set("train") is config
-    assert config.for_set("eval").render == config.render
-    assert config.seeds == [0]
+    assert config.rendering("train") == config.rendering("eval") == config.render
+    assert config.protocol.seeds == [0]
     chosen = config.object_set("eval")
     assert (chosen.list, chosen.split, chosen.limit) == ("config/objects/bundled.tsv", "eval", None)
 
@@ -208,17 +222,17 @@ def test_the_protocol_renders_the_evaluation_set_alone() -> None:
     config = load_config(PROJECT_ROOT / "config/smoke.yaml").model_copy(
         update={"evaluate": Config().evaluate.model_copy(update={"protocol": "gso30-syncdreamer"})}
     )
-    render = config.for_set("eval").render
+    render = config.rendering("eval")
     assert (render.size_px, render.normalisation, render.light) == (256, "unit-cube", "uniform")
     assert render.timeout_seconds == config.render.timeout_seconds
-    assert config.for_set("train").render.size_px == 64
-    with pytest.raises(UserError, match=r"size_px 256 and the models .* render\.size_px 64"):
-        config.require_models_fit()
+    assert config.rendering("train").size_px == 64
+    with pytest.raises(UserError, match=r"size_px 256 and the pairs .* render\.size_px 64"):
+        _ = Plan(config).pairs
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "smoke.yaml", "paper.yaml"])
 def test_configurations_fit_their_protocols(name: str) -> None:
-    load_config(PROJECT_ROOT / "config" / name).require_models_fit()
+    assert Plan(load_config(PROJECT_ROOT / "config" / name)).pairs
 
 
 @pytest.mark.parametrize("name", ["gso30-syncdreamer", "gso100-orbit16", "gobjaverse-heldout-24"])
@@ -237,26 +251,24 @@ def test_lists_of_scanned_objects(name: str, count: int) -> None:
 
 
 def test_the_table_of_the_docs_is_up_to_date() -> None:
-    assert config_tools.protocols_page() == config_tools.PROTOCOLS.read_text(), (
-        "run python -m aligncvc.config reference"
-    )
+    assert pages.protocols_page() == pages.PROTOCOLS.read_text(), "run python -m aligncvc.config reference"
 
 
 def test_command_line(tmp_path: Path) -> None:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "aligncvc.config.protocols", *arguments]
+        command = [sys.executable, "-m", "aligncvc.config", *arguments]
         environment = {"PYTHONPATH": str(PROJECT_ROOT / "src"), "PATH": ""}
         return subprocess.run(
             command, cwd=tmp_path, env=environment, text=True, capture_output=True, check=False
         )
 
-    assert all(load_protocol(name).slug in run("list").stdout for name in presets())
-    shown = run("show", "demo")
-    assert shown.stdout.startswith(f"# {load_protocol('demo').slug}\n")
+    assert all(judged(load_protocol(name)).slug in run("protocols").stdout for name in presets())
+    shown = run("protocol", "demo")
+    assert shown.stdout.startswith(f"# {judged(load_protocol('demo')).slug}\n")
     (tmp_path / "mine.yaml").write_text(shown.stdout.replace("background: 1.0", "background: 0.5"))
-    found = run("diff", "demo", "mine.yaml")
+    found = run("compare", "demo", "mine.yaml")
     assert found.returncode == 1 and "background: 1.0 / 0.5" in found.stdout
     (tmp_path / "mine.yaml").write_text(shown.stdout)
-    assert run("diff", "demo", "mine.yaml").returncode == 0
-    wrong = run("show", "nix")
+    assert run("compare", "demo", "mine.yaml").returncode == 0
+    wrong = run("protocol", "nix")
     assert wrong.returncode == 2 and wrong.stderr.startswith("error: there is no protocol 'nix'")

@@ -1,0 +1,47 @@
+"""A model as a PLY for public viewers: y up, and as wide as the project's own page shows it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from aligncvc.config import Render
+from aligncvc.errors import UserError
+from aligncvc.scene.gaussians import Gaussians, ply_comments, save_ply
+from aligncvc.viewer.pack import widen_to_pixels
+
+Z_UP_TO_Y_UP = torch.tensor([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
+"""The project's world to glTF's, the one of model.glb: the input view then looks from +z, as viewers do."""
+
+_MARK = "aligncvc: for viewers, y up"
+
+
+def for_viewers(gaussians: Gaussians, render: Render) -> Gaussians:
+    """Unbatched Gaussians of the project's world, as a viewer must be given them to show the page's look.
+
+    The rasteriser's low-pass at `render.size_px` goes into the scales (`widen_to_pixels`). It leaves
+    opacities alone (gsplat's "classic" mode), so they stay as they are.
+    """
+    wide = widen_to_pixels(gaussians, render.size_px, distance=render.distance, fov_y_deg=render.fov_y_deg)
+    return wide.moved(Z_UP_TO_Y_UP.to(wide.means), wide.means.new_ones(()), wide.means.new_zeros(3))
+
+
+def save_viewer_ply(path: Path | str, gaussians: Gaussians, render: Render) -> None:
+    """Write Gaussians of the project's world as the 3DGS layout `for_viewers`; a header comment says so."""
+    widened = f"scales widened by the low-pass of the {render.size_px} px renderings"
+    save_ply(path, for_viewers(gaussians, render), comments=(f"{_MARK}; {widened}; --raw leaves both out",))
+
+
+def is_viewer_ply(path: Path | str) -> bool:
+    """Whether `save_viewer_ply` wrote this file. Raises UserError if it is no PLY."""
+    return any(comment.startswith(_MARK) for comment in ply_comments(path))
+
+
+def require_raw(path: Path | str) -> None:
+    """Raise UserError for a file of `save_viewer_ply`: measured, it would lie on its side and be too wide."""
+    if is_viewer_ply(path):
+        raise UserError(
+            f"{path} was written for viewers (y up, widened), so it cannot be measured; sample the "
+            "photograph again with --raw"
+        )
