@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import nn
 
+import aligncvc.bench.__main__ as bench
 from aligncvc.bench import measure
 from aligncvc.bench.__main__ import PREFIXES, Args, benches, kept_rows
 from aligncvc.errors import UserError
@@ -99,3 +100,17 @@ def test_rows_of_other_benches_stay(tmp_path: Path) -> None:
 
 def test_every_bench_is_known_by_its_rows(smoke: Path) -> None:
     assert list(benches(Args(config=smoke))) == list(PREFIXES)
+
+
+def test_rows_are_written_with_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "bench.json"
+    out.write_text(json.dumps([{"name": "splat_old"}, {"name": "demo_workflow"}]))
+    made = {name: lambda name=name: [measure.row(f"{name}_new", 1.0, "s")] for name in ("splat", "demo")}
+    monkeypatch.setattr(bench, "benches", lambda _: made)
+    monkeypatch.setattr(sys, "argv", ["bench", "--out", str(out), "--only", "splat"])
+    bench.main()
+    rows = {row["name"]: row for row in json.loads(out.read_text())}
+    assert list(rows) == ["demo_workflow", "splat_new"] and "torch" in rows["splat_new"]["hardware"]
+    assert "splat_new" in capsys.readouterr().out

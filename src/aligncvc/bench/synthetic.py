@@ -69,12 +69,13 @@ def synthetic_renders(azimuths_deg: list[float], size_px: int) -> Iterator[Rende
 
     The ring has the fewest views, at least twice the rig's, among which the rig is found.
     """
-    ring = next(n for n in range(2 * len(azimuths_deg), 721) if all(a * n % 360 == 0 for a in azimuths_deg))
+    wanted = range(2 * len(azimuths_deg), 721)
+    ring = next(n for n in wanted if all(abs(a * n / 360 - round(a * n / 360)) < 1e-6 for a in azimuths_deg))
     cameras = cameras_at(ring_azimuths_deg(ring), size_px)
     with tempfile.TemporaryDirectory(prefix="aligncvc-synthetic-") as folder:
         with torch.no_grad():
             views = views_of(rasterise(random_gaussians(BLOBS)[0], cameras, background=0.0), cameras)
-        rigs = {"rig": [round(a * ring / 360) for a in azimuths_deg], "ring": list(range(ring))}
+        rigs = {"rig": [round(a * ring / 360) % ring for a in azimuths_deg], "ring": list(range(ring))}
         save_views(Path(folder, OBJECT), views, object=OBJECT, rigs=rigs)
         manifest = Path(folder, "manifest.tsv")
         write_text(manifest, f"id\tstatus\tjob_hash\n{OBJECT}\tok\t0\n")

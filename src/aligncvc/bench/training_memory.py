@@ -25,7 +25,7 @@ from aligncvc.config.jobs.align import AlignJob
 from aligncvc.errors import cli
 from aligncvc.files import write_text
 from aligncvc.hardware import PeakMemory, hardware
-from aligncvc.loop.rollout import lift
+from aligncvc.loop.unroll import lift
 from aligncvc.models.encoders.lpips import load_lpips
 from aligncvc.models.pair import load_reconstructor
 
@@ -53,10 +53,10 @@ def reconstructor_alone(job: AlignJob, steps: int) -> Facts:
         for index in range(steps):
             memory = PeakMemory(device)
             batch = draw_batch(renders, job.seed, index, range(training.batch), device)
-            renderings = lift(model, batch.views, batch.cameras)[1]
+            drawn = lift(model, batch.views, batch.cameras, spec.reconstruct)[1]
             optimiser.zero_grad(set_to_none=True)
             weights = training.mse_weight, training.foreground_weight
-            reconstruction_loss(perceptual, renderings, batch.rgba, *weights).backward()
+            reconstruction_loss(perceptual, drawn.rgb, batch.rgba, *weights).backward()
             optimiser.step()
             ema.update()
     return {
