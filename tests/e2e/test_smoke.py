@@ -1,4 +1,4 @@
-"""The whole graph on the smallest configuration: real objects, real classes, in a copy of the checkout.
+"""The whole graph on the smallest configuration: real objects, real classes, two pairs, in a copy.
 
 One run serves all tests of this file, in order: a killed alignment, its resumption, the complete run, the
 second run that does nothing, an edit that reruns one stage.
@@ -45,7 +45,7 @@ COLUMNS = (
 
 def kill_alignment_after_its_first_state(folder: Path) -> list[int]:
     """Once a state was saved, SIGKILL every process in this folder that runs the align job."""
-    state = folder / "results/align/both/state/state.pt"
+    state = folder / "results/align/wonder3d+lgm/both/state/state.pt"
     deadline = time.monotonic() + 1200
     while not state.exists():
         if time.monotonic() > deadline:
@@ -75,7 +75,7 @@ def crashed(tree: Path) -> tuple[Path, str]:
     killed: list[int] = []
     watcher = threading.Thread(target=lambda: killed.extend(kill_alignment_after_its_first_state(tree)))
     watcher.start()
-    result = snakemake(tree, "results/align/both/student.safetensors", *CONFIG, check=False)
+    result = snakemake(tree, "results/align/wonder3d+lgm/both/student.safetensors", *CONFIG, check=False)
     watcher.join()
     assert killed, "nothing was killed"
     assert result.returncode, "the run succeeded although its job was killed"
@@ -92,28 +92,32 @@ def complete(crashed: tuple[Path, str]) -> Path:
 def test_a_killed_job_is_named_and_leaves_no_result(crashed: tuple[Path, str]) -> None:
     tree, output = crashed
     assert "Error in rule align" in output
-    assert not (tree / "results/align/both/student.safetensors").exists()
+    assert not (tree / "results/align/wonder3d+lgm/both/student.safetensors").exists()
 
 
 def test_it_went_on_from_the_saved_state(complete: Path) -> None:
     """Each step is listed once, and the resumed run did not begin at the first."""
-    lines = (complete / "results/align/both/metrics.jsonl").read_text().splitlines()
+    lines = (complete / "results/align/wonder3d+lgm/both/metrics.jsonl").read_text().splitlines()
     steps = [json.loads(line)["step"] for line in lines]
     assert len(steps) == len(set(steps)) == 12 and steps == sorted(steps)
-    log = (complete / "results/logs/align/both.log").read_text()
+    log = (complete / "results/logs/align/wonder3d+lgm/both.log").read_text()
     reported = [int(step) for step in re.findall(r"^(\d+)/12 ", log, re.MULTILINE)]
     assert reported[0] > 1 and reported[-1] == 12, log
 
 
 def test_tables(complete: Path) -> None:
+    """Both pairs' methods are rows of both tables, each with its own numbers; controls come once."""
     for table, methods in {"table1": 3, "table2": 2}.items():
         with (complete / f"results/{table}.csv").open() as handle:
             lines = list(csv.DictReader(handle))
         rows = [row for row in lines if not row["method"].startswith("control:")]
-        assert len(rows) == methods and len(lines) == methods + 4
-        assert tuple(rows[0])[: len(COLUMNS)] == COLUMNS
+        assert len(lines) - len(rows) == 4
+        assert [row["pair"] for row in rows].count("wonder3d+lgm") == methods
+        assert [row["pair"] for row in rows].count("ring+lgm-head") == methods
+        assert len({(row["method"], row["psnr"]) for row in rows}) == len(rows) == 2 * methods
+        assert set(COLUMNS) <= set(rows[0])
         for row in rows:
-            assert row["pair"] == "smoke test" and row["steps"] == "2" and row["objects"] == "2"
+            assert row["steps"] == "2" and row["objects"] == "2"
             for column in COLUMNS[4:]:
                 assert float(row[column]) == float(row[column]), f"{table} {row['method']} {column} is NaN"
         for suffix in (".md", ".tex"):
@@ -123,11 +127,11 @@ def test_tables(complete: Path) -> None:
 
 def test_products(complete: Path) -> None:
     report = (complete / "results/report.html").read_text()
-    assert "smoke test" in report
+    assert "wonder3d+lgm" in report and "ring+lgm-head" in report
     assert not re.search(r"<(script|img|link|iframe)\b[^>]*(src|href)=[\"']?http", report)
     assert any((complete / "results/figures").iterdir())
-    models = list((complete / "results/sample").glob("*/*/seed0/model.ply"))
-    assert len(models) == 14  # two objects by three methods and four controls
+    models = list((complete / "results/sample").glob("*/*/*/seed0/model.ply"))
+    assert len(models) == 20  # two objects by three methods of two pairs and four controls
     assert (complete / "results/discrimination.csv").is_file()
     assert all(model.read_bytes().startswith(b"ply\n") for model in models)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from workflow_copy import copy_checkout, jobs, snakemake
 
+from aligncvc.config.pairing import judged
 from aligncvc.config.protocols import load_protocol
 from aligncvc.files import PROJECT_ROOT
 
@@ -41,11 +42,12 @@ def test_other_configurations_replace_the_demo(fresh: Path, name: str) -> None:
 
 def test_records_lie_under_their_protocol(fresh: Path) -> None:
     output = snakemake(fresh, "-n", "results/table1.csv").stdout
-    assert f"results/metrics/{load_protocol('demo').slug}/aware_4.csv" in output
+    assert f"results/metrics/{judged(load_protocol('demo')).slug}/wonder3d+lgm/aware_4.csv" in output
+    assert f"results/metrics/{judged(load_protocol('demo')).slug}/control/gt.csv" in output
 
 
 @pytest.mark.parametrize(("protocol", "words"), [
-    ("gso30-syncdreamer", "size_px 256 and the models of this configuration work with render.size_px 64"),
+    ("gso30-syncdreamer", "size_px 256 and the pairs of this configuration work with render.size_px 64"),
     ("nowhere", "there is no protocol 'nowhere'"),
 ])  # fmt: skip
 def test_a_protocol_that_cannot_be_used_is_one_sentence(fresh: Path, protocol: str, words: str) -> None:
@@ -59,21 +61,25 @@ def test_pretrain_and_bench_are_targets(fresh: Path) -> None:
     assert jobs(snakemake(fresh, "-n", "bench").stdout)["bench"] == 1
 
 
-def test_the_verdict_is_one_job_that_runs_the_workflow_again(fresh: Path) -> None:
-    output = snakemake(fresh, "-n", "verdict", "align_full").stdout
-    assert jobs(output) == {"verdict": 1, "align_full": 1}
-    assert "--configfile config/verdict.yaml --directory results/verdict" in output
-    assert "--results results/verdict/results --out docs/verdict" in output
-
-
-def test_the_verdicts_own_workflow(fresh: Path) -> None:
-    arguments = ("--configfile", "config/verdict.yaml", "--directory", "results/verdict")
-    output = snakemake(fresh, "-n", *arguments, "--", "all", "results/memory.csv").stdout
+def test_two_pairs_fill_the_same_tables(fresh: Path) -> None:
+    output = snakemake(fresh, "-n", "--configfile", "config/smoke.yaml").stdout
     found = jobs(output)
-    assert {n: found[n] for n in ("align", "sample", "control", "evaluate", "memory", "renders")} == {
-        "align": 5, "sample": 23, "control": 4, "evaluate": 27, "memory": 1, "renders": 2,
+    assert (found["align"], found["sample"], found["evaluate"], found["table"]) == (2, 6, 10, 2)
+    assert (
+        "results/sample/wonder3d+lgm/aware_2" in output and "results/sample/ring+lgm-head/aware_2" in output
+    )
+    assert "results/align/ring+lgm-head/both" in output
+
+
+def test_the_verdict_is_an_ordinary_experiment(fresh: Path) -> None:
+    output = snakemake(fresh, "-n", "--configfile", "config/verdict.yaml", "--", "all", "verdict").stdout
+    found = jobs(output)
+    names = ("align", "sample", "control", "evaluate", "memory", "renders", "verdict")
+    assert {n: found[n] for n in names} == {
+        "align": 5, "sample": 23, "control": 4, "evaluate": 27, "memory": 1, "renders": 2, "verdict": 1,
     }  # fmt: skip
-    assert "../../config/objects/furniture.tsv" in output and "../../config/reported/" in output
+    assert "results/verdict/sample/wonder3d+lgm/aligncvc_4/manifest.json" in output
+    assert "snakemake --" not in output.partition("Job stats")[2], "no workflow inside the workflow"
 
 
 @pytest.mark.parametrize("where", ["results/elsewhere", "absolute"])
@@ -87,7 +93,7 @@ def test_another_working_folder_changes_nothing_but_where_results_go(
     # what lies in the checkout is really found from there
     snakemake(fresh, *smoke, "--directory", folder, "--cores", "1", "results/reported.md")
     assert (fresh / folder / "results/reported.md").is_file()
-    assert (fresh / folder / "results/config.yaml").is_file()
+    assert (fresh / folder / "results/settings/paper.json").is_file()
     assert not (fresh / "results/reported.md").exists()
 
 
@@ -132,8 +138,7 @@ def test_rules_are_thin() -> None:
             if "shell:" not in body:
                 assert name in ("pretrain", "met3r"), f"{name} does nothing"
                 continue
-            # align_full only runs the workflow again and copies what it made
-            assert body.count("python -m aligncvc.") == (name != "align_full"), name
+            assert body.count("python -m aligncvc.") == 1, name
             assert "run:" not in body and "script:" not in body, name
             for directive in ("log:", "conda:", "resources:", "params:"):
                 assert directive in body, f"{name} lacks {directive}"

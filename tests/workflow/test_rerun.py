@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,17 +16,12 @@ def append(path: Path, text: str) -> None:
     path.write_text(path.read_text(encoding="utf-8") + text, encoding="utf-8")
 
 
-def test_second_run_has_nothing_to_do_and_says_so_quickly(checkout: Path) -> None:
-    start = time.monotonic()
-    result = snakemake(checkout, "--cores", "all")
-    seconds = time.monotonic() - start
-    assert "Nothing to be done" in result.stdout
-    # The promise is 10 s on an idle machine; this one may be busy with other tests.
-    assert seconds < 40, f"{seconds:.1f} s"
+def test_second_run_has_nothing_to_do(checkout: Path) -> None:
+    assert "Nothing to be done" in snakemake(checkout, "--cores", "all").stdout
 
 
 def test_comment_docstring_and_formatting_rerun_nothing(checkout: Path, planned: Planned) -> None:
-    for name in ("errors.py", "cameras.py", "align/__init__.py", "sample/__init__.py"):
+    for name in ("errors.py", "scene/cameras.py", "align/__init__.py", "sample/__init__.py"):
         append(checkout / "src/aligncvc" / name, '\n# a comment\n"""a string that does nothing"""\n')
     assert planned() == {}
 
@@ -45,7 +39,7 @@ def test_edit_of_sampling_leaves_data_and_alignment(checkout: Path, planned: Pla
 
 
 def test_edit_of_a_shared_module_reruns_the_stages_that_import_it(checkout: Path, planned: Planned) -> None:
-    append(checkout / "src/aligncvc/loop/rollout.py", "\nEDITED = True\n")
+    append(checkout / "src/aligncvc/loop/unroll.py", "\nEDITED = True\n")
     found = planned()
     assert found["align"] == 3 and found["sample"] == 13
     assert not {"objects", "renders", "checkpoints"} & found.keys()
@@ -97,9 +91,36 @@ def test_a_protocol_reruns_what_it_decides(checkout: Path, planned: Planned) -> 
     assert planned("--config", "evaluate={protocol: demo}") == {}
 
 
-def test_stages_read_the_configuration_of_this_run(checkout: Path) -> None:
-    """A resolved configuration that an earlier run left behind is replaced before any job starts."""
-    resolved = checkout / "results/config.yaml"
-    resolved.write_text("seed: 77\n")
-    snakemake(checkout, "results/checkpoints.txt", "--force", "--config", "seed=5", check=False)
-    assert "seed: 5\n" in resolved.read_text()
+def test_stages_read_the_settings_of_this_run(checkout: Path) -> None:
+    """Settings that an earlier run left behind are replaced before any job starts."""
+    settings = checkout / "results/settings/sample/wonder3d+lgm/aware_4.json"
+    settings.write_text('{"seed": 77}')
+    snakemake(checkout, "-n", "--config", "seed=5")
+    assert '"seed": 5' in settings.read_text()
+
+
+def test_what_a_job_does_not_use_makes_it_not_stale(checkout: Path, planned: Planned) -> None:
+    """A wording, a line of the ledger, another kind of network, another feedback, the page's script."""
+    source = checkout / "src/aligncvc"
+    alignment = source / "config/alignment.py"
+    alignment.write_text(alignment.read_text().replace("objects a step", "objects in each step"))
+    ledger = checkout / "config/checkpoints.yaml"
+    text = ledger.read_text()
+    entry = "  mine:\n    what: w\n    source: file:mine.bin\n    licence: MIT\n"
+    ledger.write_text(text.replace("checkpoints:\n", "checkpoints:\n" + entry, 1))
+    for kind in ("generators/other", "reconstructors/other"):
+        folder = source / "models" / kind
+        folder.mkdir()
+        for name in ("__init__.py", "settings.py", "network.py"):
+            (folder / name).write_text("OTHER = 1\n")
+    (source / "loop/other.py").write_text("OTHER = 1\n")
+    assert planned() == {}
+    append(source / "viewer/templates/viewer.js", "\nlet edited = 1;\n")
+    assert set(planned()) <= {*PAPER, "reported"}
+
+
+def test_a_kind_of_network_reruns_what_it_is_in(checkout: Path, planned: Planned) -> None:
+    append(checkout / "src/aligncvc/models/generators/wonder3d/network.py", "\nEDITED = True\n")
+    found = planned()
+    assert found["align"] == 3 and found["sample"] == 13 and "control" not in found, "the judge has no part"
+    assert not {"objects", "renders", "checkpoints"} & found.keys()

@@ -1,0 +1,183 @@
+"""A job's settings file is all that it reads: what changes it, and what does not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from aligncvc.config.jobs.base import Job
+from aligncvc.config.jobs.sample import SampleJob
+from aligncvc.errors import UserError
+from aligncvc.files import PROJECT_ROOT
+from aligncvc.workflow.jobs import JobTable
+
+LEDGER = PROJECT_ROOT / "config/checkpoints.yaml"
+P = "wonder3d+lgm"
+
+
+def table(**data: Any) -> JobTable:
+    return JobTable(data, "test")
+
+
+def demo(*path: str, value: object) -> JobTable:
+    """The demo's configuration with the value at a path replaced."""
+    data = yaml.safe_load((PROJECT_ROOT / "config/config.yaml").read_text())
+    inner = data
+    for key in path[:-1]:
+        inner = inner.setdefault(key, {})
+    inner[path[-1]] = value
+    return JobTable(data, "test")
+
+
+@pytest.fixture(scope="module")
+def base() -> JobTable:
+    return table()
+
+
+def changed(before: JobTable, after: JobTable) -> set[str]:
+    """Keys of jobs in both whose settings differ, written with slashes."""
+    return {
+        "/".join(key)
+        for key in before.jobs.keys() & after.jobs.keys()
+        if before.jobs[key].hash != after.jobs[key].hash
+    }
+
+
+def test_a_methods_guidance_belongs_to_its_samples(base: JobTable) -> None:
+    """The table must not state a configuration that its numbers were not made with."""
+    found = changed(base, demo("sample", "methods", "aware_4", "guidance", value=2.0))
+    assert found == {f"sample/{P}/aware_4", "paper"}
+
+
+def test_timesteps_belong_to_alignment_and_to_the_methods_of_that_length(base: JobTable) -> None:
+    found = changed(base, demo("sample", "timesteps", value={"4": [999, 749, 499, 249]}))
+    of_four = ("aware_4", "soft_4", "hard_4", "short_4", "aligncvc_4")
+    assert found == {f"align/{P}/{run}" for run in ("soft", "hard", "both")} | {
+        f"sample/{P}/{method}" for method in of_four
+    }
+
+
+def test_the_generators_size_belongs_to_the_controls(base: JobTable) -> None:
+    smaller = {"network": {"kind": "wonder3d", "size_px": 32}}
+    found = changed(base, demo("pairs", P, "generator", value=smaller))
+    assert {f"control/{name}" for name in ("gt", "jitter", "shuffled", "copy")} <= found
+    assert not [key for key in found if key.startswith(("objects", "render", "evaluate"))]
+
+
+def test_alignments_knobs_belong_to_alignment_alone(base: JobTable) -> None:
+    assert changed(base, demo("align", "lambda_hard", value=0.5)) == {
+        f"align/{P}/{run}" for run in ("soft", "hard", "both")
+    }
+    assert changed(base, demo("align", "runs", "soft", value={"hard": False, "steps": 3})) == {
+        f"align/{P}/soft"
+    }
+    assert changed(base, demo("paper", "showcase", value=3)) == {"paper"}
+    assert changed(base, demo("pretrain", "recon", value={"lr": 0.5})) == {"pretrain/recon"}
+
+
+def test_a_second_pair_leaves_the_first_ones_jobs_alone(base: JobTable) -> None:
+    other = {"generator": "demo-wonder3d", "reconstructor": {"network": {"kind": "lgm", "heads": 1}}}
+    both = demo("pairs", "second", value=other)
+    assert changed(base, both) == {"paper"}
+    assert ("sample", P, "aware_4") in both.jobs and ("sample", "second", "aware_4") in both.jobs
+    assert len(set(both.records([*both.rows, *both.controls]))) == 2 * 13 + 4, "no file is shared"
+    assert ("align", "second", "aligned") in both.jobs, "what ships for one pair is trained for another"
+    assert ("align", P, "aligned") not in both.jobs
+
+
+def test_methods_may_name_their_pairs() -> None:
+    data = yaml.safe_load((PROJECT_ROOT / "config/smoke.yaml").read_text())
+    assert len(JobTable(data, "t").rows) == 6
+    data["sample"]["methods"]["two_stage_2"]["pairs"] = ["ring+lgm-head"]
+    assert (P, "two_stage_2") not in JobTable(data, "t").rows
+
+
+def test_weights_belong_to_the_jobs_that_load_them(base: JobTable, tmp_path: Path) -> None:
+    """Another entry of the ledger makes nothing stale; other bytes for one in use do."""
+    ledger = yaml.safe_load(LEDGER.read_text())
+
+    def with_ledger() -> JobTable:
+        (tmp_path / "ledger.yaml").write_text(yaml.safe_dump(ledger))
+        return table(checkpoints={"ledger": str(tmp_path / "ledger.yaml")})
+
+    before = with_ledger()
+    ledger["checkpoints"]["mine"] = {**ledger["checkpoints"]["demo-vae"], "what": "another"}
+    ledger["checkpoints"]["demo-vae"]["what"] = "other words"
+    ledger["models"]["mine"] = ledger["models"]["lgm-big"]
+    assert changed(before, with_ledger()) == set()
+    ledger["checkpoints"]["demo-aligned-recon"]["sha256"] = "0" * 64
+    assert changed(before, with_ledger()) == {f"sample/{P}/aligncvc_{k}" for k in (1, 2, 4, 8)}
+
+
+def test_access_to_weights_is_whole_in_every_job_that_loads_some() -> None:
+    terms = {"offline": False, "accept_licences": ["AGPL-3.0"], "ledger": str(LEDGER)}
+    for key, job in table(checkpoints=terms).jobs.items():
+        if hasattr(job, "checkpoints"):
+            assert job.checkpoints.model_dump() == terms, key
+        else:
+            assert key[0] in ("objects", "render", "discrimination", "paper")
+
+
+def test_the_judge_decides_where_records_lie(base: JobTable) -> None:
+    text = (PROJECT_ROOT / "config/protocols/demo.yaml").read_text()
+    mine = PROJECT_ROOT / "results/.judge-of-a-test.yaml"
+    mine.write_text(text.replace("judge: demo-lgm", "judge: {network: {kind: lgm, heads: 1}}"))
+    try:
+        other = table(evaluate={"protocol": str(mine)})
+    finally:
+        mine.unlink()
+    assert other.metrics.rpartition("-")[2] != base.metrics.rpartition("-")[2]
+
+
+def test_settings_files_are_written_once_and_read_back(base: JobTable, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    base.write()
+    files = sorted(Path("results/settings").rglob("*.json"))
+    assert len(files) == len(base.jobs)
+    path = Path(f"results/settings/sample/{P}/aware_4.json")
+    job = base.jobs["sample", P, "aware_4"]
+    assert SampleJob.read(path) == job and SampleJob.read(path).hash == job.hash
+    first = path.stat().st_mtime_ns
+    base.write()
+    assert path.stat().st_mtime_ns == first, "a file that says the same is left alone"
+
+
+@pytest.mark.parametrize("content", ["{", '{"seed": 0, "sed": 1}', '{"seed": 0}'])
+def test_other_files_are_no_settings(tmp_path: Path, content: str) -> None:
+    (tmp_path / "x.json").write_text(content)
+    with pytest.raises(UserError, match="is no settings file of this stage") as caught:
+        SampleJob.read(tmp_path / "x.json")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match="no settings can be read from"):
+        SampleJob.read(tmp_path / "none.json")
+
+
+def test_a_stage_can_read_declared_keys_only() -> None:
+    """A job is frozen and closed: a key that its model lacks does not exist."""
+    job = table().jobs["sample", P, "aware_4"]
+    for key in ("align", "render", "evaluate", "sample"):
+        with pytest.raises(AttributeError):
+            getattr(job, key)
+    with pytest.raises(ValueError, match="frozen"):
+        job.steps = 3  # type: ignore[attr-defined]
+
+
+def test_every_setting_of_a_job_counts(base: JobTable) -> None:
+    """What is in the file is in the hash."""
+    for job in base.jobs.values():
+        data = json.loads(job.text)
+        data["seed"] += 1
+        assert Job.hash.fget(type(job).model_validate(data)) != job.hash  # type: ignore[attr-defined]
+
+
+def test_experiments_are_prefixes(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    mine = table(experiment="mine")
+    mine.write()
+    assert mine.metrics.startswith("results/mine/metrics/demo-")
+    assert (tmp_path / "results/mine/settings/paper.json").is_file()
+    assert not (tmp_path / "results/settings").exists()
