@@ -23,13 +23,29 @@ def job(plan: Plan) -> AlignJob:
     return align_job(plan)
 
 
-def test_dry_step_reports_a_step_of_the_trainer(job: AlignJob) -> None:
-    facts = dry_step(changed(job, gradient_checkpointing=True, monitor_every=3), k=2)
+def two_sizes(job: AlignJob, domains: str) -> AlignJob:
+    """Views of 32 px beside renderings of 64 px, with normals or without."""
+    generator, reconstructor = job.pair.generator, job.pair.reconstructor
+    unet = generator.network["unet"] | {"cross_domain": domains == "both"}
+    views = generator.network | {"domains": domains, "size_px": 32, "unet": unet}
+    models = {
+        "generator": generator.model_copy(update={"network": views}),
+        "reconstructor": reconstructor.model_copy(
+            update={"network": reconstructor.network | {"size_px": 32}}
+        ),
+    }
+    return job.model_copy(update={"pair": job.pair.model_copy(update={**models, "views_px": 32})})
+
+
+@pytest.mark.parametrize("domains", ["colours", "both"])
+def test_dry_step_reports_a_step_of_the_trainer(job: AlignJob, domains: str) -> None:
+    small = changed(two_sizes(job, domains), gradient_checkpointing=True)
+    facts = dry_step(small if domains == "both" else changed(small, monitor_every=3), k=2)
     record = facts["record"]
     assert record["k"] == 2 and {"loss_soft", "loss_g", "loss_d", "loss_recon"} <= set(record)
     assert not [name for name in record if name.startswith("fd_")]
     assert facts["finite"] and facts["seconds"] > 0 and facts["peak_mb"] > facts["weights_mb"] > 0
-    assert (facts["views_px"], facts["renderings_px"], facts["domains"]) == (64, 64, "colours")
+    assert (facts["views_px"], facts["renderings_px"], facts["domains"]) == (32, 64, domains)
     assert facts["gradient_checkpointing"] and facts["discriminator"] == "lite0" and facts["run"] == "both"
 
 
