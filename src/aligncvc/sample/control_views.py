@@ -25,9 +25,9 @@ from torch import Tensor, nn
 
 from aligncvc.config.jobs.sample import ControlJob
 from aligncvc.errors import UserError
+from aligncvc.hardware import PeakMemory
 from aligncvc.loop.cost import Stopwatch
 from aligncvc.loop.unroll import Sampled
-from aligncvc.memory import PeakMemory
 from aligncvc.models.pair import load_reconstructor
 from aligncvc.sample.sets import Cost, Origin, write_set
 from aligncvc.scene.cameras import Cameras

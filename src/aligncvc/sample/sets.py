@@ -15,11 +15,10 @@ from torch import Tensor
 from aligncvc.config.jobs.sample import ControlJob, SampleJob
 from aligncvc.errors import UserError, reason_of
 from aligncvc.files import atomic_path, write_json
-from aligncvc.hardware import hardware
+from aligncvc.hardware import PeakMemory, hardware
 from aligncvc.loop.cost import Stopwatch, counted_calls
 from aligncvc.loop.feedback import find_feedback
 from aligncvc.loop.unroll import Loop, Sampled, sample, view_noise
-from aligncvc.memory import PeakMemory
 from aligncvc.meshes import mesh_from_gaussians, save_glb
 from aligncvc.models.generators.schedules import Time
 from aligncvc.models.pair import Aligned, PairOfModels, load_pair

@@ -1,7 +1,6 @@
-"""What BlenderProc costs on top of Blender: the same scene and settings through both interfaces.
+"""The render stage's scene once more with Blender's own interface, to show what BlenderProc adds (`blender`).
 
-`measure()` starts two processes by turns: the stage's own scene (BlenderProc) and the same calls made to
-bpy directly. Both render RGBA, depth and normals of one object at the ring's cameras and read them back.
+A child process, `python -m aligncvc.bench.plain_scene job.json`: it imports nothing that adds to its start.
 """
 
 from __future__ import annotations
@@ -9,10 +8,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import statistics
-import subprocess
-import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -21,7 +16,6 @@ import numpy as np
 
 from aligncvc.render import blender_scene
 from aligncvc.render.bproc_adapter import run_child
-from aligncvc.render.workers import kept_in
 
 
 def plain_scene(job: dict[str, Any]) -> None:
@@ -135,65 +129,5 @@ def _tell(job: dict[str, Any], event: str, **facts: Any) -> None:
         handle.write(json.dumps({"event": event, **facts}) + "\n")
 
 
-def _once(module: str, job: dict[str, Any]) -> dict[str, float]:
-    """Run one process on the job; seconds of process, start-up and object."""
-    with tempfile.TemporaryDirectory(prefix="aligncvc-overhead-") as name:
-        folder = Path(name)
-        (folder / "tmp").mkdir()
-        job = {**job, "output": name, "progress": str(folder / "progress"), "temporary": str(folder / "tmp"),
-               "parent_pid": os.getpid()}  # fmt: skip
-        (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
-        source = str(Path(__file__).resolve().parents[2])
-        began = time.perf_counter()
-        done = subprocess.run(
-            [sys.executable, "-m", module, str(folder / "job.json")], capture_output=True, text=True,
-            env={**os.environ, **kept_in(folder / "tmp"), "PYTHONPATH": source},
-        )  # fmt: skip
-        seconds = time.perf_counter() - began
-        lines = (folder / "progress").read_text().splitlines() if (folder / "progress").exists() else []
-        events = {e["event"]: e for e in map(json.loads, lines)}
-        if "done" not in events:
-            raise RuntimeError(f"{module} did not finish: {done.stdout[-500:]} {done.stderr[-500:]}")
-        return {"process": seconds, "start": seconds - events["done"]["seconds"],
-                "object": events["done"]["seconds"]}  # fmt: skip
-
-
-def measure(glb: Path, *, repeats: int = 3, samples: int = 32, size_px: int = 64, views: int = 16,
-            threads: int = 1) -> dict[str, float]:  # fmt: skip
-    """Medians over `repeats` alternating runs, in seconds; "ratio" is BlenderProc / Blender per view.
-
-    glb: any object. Keys: blenderproc_start, blenderproc_view, blender_start, blender_view (start covers the
-    process's start and end, imports and scene set-up; view the rest over the views), ratio, start_ratio.
-    """
-    from aligncvc.scene.cameras import orbit, ring_azimuths_deg
-
-    cameras = orbit(ring_azimuths_deg(views), 10.0, distance=3.0, fov_y_deg=39.6, size_px=size_px)
-    job = {
-        "c2w": cameras.c2w.double().tolist(), "width": size_px, "height": size_px, "near": cameras.near,
-        "focal_px": cameras.focal_px, "far": cameras.far, "threads": threads, "samples": samples,
-        "denoise": False, "normalisation": "unit-sphere", "light": "studio", "depth": True, "normals": True,
-        "objects": [{"index": 0, "path": str(Path(glb).resolve()), "seed": 0, "look": None}],
-    }  # fmt: skip
-    modules = {"blenderproc": "aligncvc.render.blender_scene", "blender": "aligncvc.render.overhead"}
-    runs: dict[str, list[dict[str, float]]] = {name: [] for name in modules}
-    for _ in range(repeats):
-        for name, module in modules.items():
-            runs[name].append(_once(module, job))
-    found = {}
-    for name, timings in runs.items():
-        found[f"{name}_start"] = statistics.median(t["start"] for t in timings)
-        found[f"{name}_view"] = statistics.median(t["object"] for t in timings) / views
-    return {
-        **found,
-        "ratio": found["blenderproc_view"] / found["blender_view"],
-        "start_ratio": found["blenderproc_start"] / found["blender_start"],
-    }
-
-
-def main() -> None:
-    """Child process of `measure`: the plain scene."""
-    run_child(plain_scene)
-
-
 if __name__ == "__main__":
-    main()
+    run_child(plain_scene)
