@@ -1,4 +1,8 @@
-"""`python -m aligncvc.paper table|costs|reported|figures|report`: the paper from files alone."""
+"""`python -m aligncvc.paper table|costs|reported|figures|report|verdict`: the paper from files alone.
+
+Settings come from `--settings`, the file that the workflow wrote to results/settings, or are made from
+`--config`; without both, from config/config.yaml.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,18 @@ from pathlib import Path
 
 import tyro
 
-from aligncvc.config.sections import load_config
+from aligncvc.config.jobs.paper import PaperJob
 from aligncvc.errors import cli
+
+
+def read_job(settings: Path | None, config: Path | None) -> PaperJob:
+    """The settings file, else those that the plan makes of a configuration."""
+    if settings is not None:
+        return PaperJob.read(settings)
+    from aligncvc.config.plan import Plan
+    from aligncvc.config.root import load_config
+
+    return Plan(load_config(config)).paper()
 
 
 def table(
@@ -17,6 +31,7 @@ def table(
     out: Path,
     discrimination: Path | None = None,
     reported: tuple[Path, ...] = (),
+    settings: Path | None = None,
     config: Path | None = None,
 ) -> None:
     """Aggregate records into one table: CSV, with Markdown, LaTeX and JSON beside it.
@@ -28,29 +43,37 @@ def table(
         out: CSV to write; .md, .tex and .json come beside it.
         discrimination: discrimination.csv of the controls; metrics that tell nothing apart are marked.
         reported: CSVs of published numbers, shown where their protocol class is the records'.
-        config: Configuration; config/config.yaml if left out.
+        settings: Settings file of the stage.
+        config: Configuration, instead of settings.
     """
     from aligncvc.paper.tables import write_table
 
-    found = write_table(load_config(config), table, metrics, out, discrimination, reported)
+    rows = write_table(read_job(settings, config), table, metrics, out, discrimination, reported).rows
     print(out.with_suffix(".md").read_text(encoding="utf-8"), end="")
-    for row in found.rows:
+    for row in rows:
         if not row.objects:
-            print(f"{row.method} has no records: its cells say n/a", file=sys.stderr)
+            print(f"{row.key.method} of {row.key.pair} has no records: its cells say n/a", file=sys.stderr)
 
 
-def costs(metrics: list[Path], samples: list[Path], out: Path, config: Path | None = None) -> None:
+def costs(
+    metrics: list[Path],
+    samples: list[Path],
+    out: Path,
+    settings: Path | None = None,
+    config: Path | None = None,
+) -> None:
     """Seconds by part, network calls, peak memory and hardware of each method: CSV and twins.
 
     Args:
         metrics: CSVs of records that python -m aligncvc.evaluate wrote.
-        samples: manifest.json of each method that python -m aligncvc.sample wrote.
+        samples: manifest.json of each pair and method that python -m aligncvc.sample wrote.
         out: CSV to write; .md, .tex and .json come beside it.
-        config: Configuration; config/config.yaml if left out.
+        settings: Settings file of the stage.
+        config: Configuration, instead of settings.
     """
     from aligncvc.paper.costs import write_costs
 
-    write_costs(load_config(config), metrics, samples, out)
+    write_costs(read_job(settings, config), metrics, samples, out)
     print(out.with_suffix(".md").read_text(encoding="utf-8"), end="")
 
 
@@ -73,23 +96,25 @@ def figures(
     out: Path,
     align: tuple[Path, ...] = (),
     discrimination: Path | None = None,
+    settings: Path | None = None,
     config: Path | None = None,
 ) -> None:
-    """Draw the figures as PNG, SVG and PDF, and list them in index.json.
+    """Draw the figures of each pair as PNG, SVG and PDF, and list them in index.json.
 
     Args:
         metrics: CSVs of records that python -m aligncvc.evaluate wrote.
-        samples: manifest.json of each method and control.
+        samples: manifest.json of each pair and method, and of each control.
         renders: manifest.tsv of the ground-truth renders.
         out: Folder to write into.
-        align: metrics.jsonl of each alignment run; without one there is no training figure.
+        align: <pair>/<run>/metrics.jsonl of each alignment run; without one there is no training figure.
         discrimination: discrimination.csv of the controls; metrics that tell nothing apart are shown grey.
-        config: Configuration; config/config.yaml if left out.
+        settings: Settings file of the stage.
+        config: Configuration, instead of settings.
     """
     from aligncvc.paper.figures import write_figures
 
-    found = write_figures(load_config(config), metrics, samples, renders, align, out, discrimination)
-    for entry in found:
+    job = read_job(settings, config)
+    for entry in write_figures(job, metrics, samples, renders, align, out, discrimination):
         print(f"{entry['name']}: {entry['caption']}")
 
 
@@ -100,6 +125,7 @@ def report(
     renders: list[Path],
     out: Path,
     reported: Path | None = None,
+    settings: Path | None = None,
     config: Path | None = None,
 ) -> None:
     """Put tables, figures and models to turn into one self-contained HTML page.
@@ -107,21 +133,22 @@ def report(
     Args:
         tables: CSVs that the table and costs commands wrote, with their .json beside them.
         figures: index.json that the figures command wrote.
-        samples: manifest.json of each method that python -m aligncvc.sample wrote.
+        samples: manifest.json of each pair and method that python -m aligncvc.sample wrote.
         renders: manifest.tsv of each render set.
         out: HTML file to write.
         reported: .json that the reported command wrote beside its page.
-        config: Configuration; config/config.yaml if left out.
+        settings: Settings file of the stage.
+        config: Configuration, instead of settings.
     """
     from aligncvc.paper.report import write_report
 
-    write_report(load_config(config), tables, figures, samples, renders, out, reported)
+    write_report(read_job(settings, config), tables, figures, samples, renders, out, reported)
 
 
 def main() -> None:
+    commands = (table, costs, reported, figures, report)
     tyro.extras.subcommand_cli_from_dict(
-        {"table": table, "costs": costs, "reported": reported, "figures": figures, "report": report},
-        prog="python -m aligncvc.paper",
+        {command.__name__: command for command in commands}, prog="python -m aligncvc.paper"
     )
 
 
