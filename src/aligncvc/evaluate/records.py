@@ -94,10 +94,12 @@ def _parse(path: Path | str, number: int, row: Sequence[str]) -> Record:
 def concat(paths: Iterable[Path | str]) -> list[Record]:
     """Records of several files, in order.
 
-    Raises UserError unless all were measured by one protocol and, where the protocols written beside them
-    tell, against the same ground truth: one object list rendered by two machines may differ in its pixels.
+    Raises UserError unless all were measured by one protocol, nothing was measured twice, and, where the
+    protocols written beside them tell, all against the same ground truth: one object list rendered by two
+    machines may differ in its pixels.
     """
     records: list[Record] = []
+    seen: dict[tuple[str, str, str, int, str], Path] = {}
     first: tuple[Path, str] | None = None
     pixels: dict[str, tuple[Path, str]] = {}
     for path in map(Path, paths):
@@ -117,6 +119,14 @@ def concat(paths: Iterable[Path | str]) -> list[Record]:
                     f"{other} and {path} were measured against different renders of {name} "
                     f"({expected[:12]} and {sha256[:12]}); evaluate both against one set of renders"
                 )
+        for key in dict.fromkeys((r.pair, r.method, r.object, r.seed, r.metric) for r in found):
+            if key in seen:
+                pair, method, name, _, metric = key
+                raise UserError(
+                    f"{seen[key]} and {path} both hold {metric} of {name} by {method} of the pair {pair}; "
+                    "give one of them"
+                )
+            seen[key] = path
         records += found
     return records
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from aligncvc.errors import UserError
+from aligncvc.models.specs import Rig
 from aligncvc.scene.cameras import relative_c2w
 from aligncvc.scene.gaussians import Gaussians, load_ply
 from aligncvc.scene.renderset import PosedObject
@@ -25,12 +26,17 @@ COST = ("network_calls", "seconds", "peak_mb")
 
 @dataclass(frozen=True)
 class SampleManifest:
-    """A sample set: folders by (object, seed), and the reasons of objects that sampling gave up."""
+    """A sample set: folders by (object, seed), and the reasons of objects that sampling gave up.
+
+    pair, method: what made it. rig: where its generated views stand; None: where the renders say.
+    """
 
     folder: Path
+    pair: str
     method: str
     entries: dict[tuple[str, int], str]
     failed: dict[str, str]
+    rig: Rig | None = None
 
     def path(self, name: str, seed: int) -> Path:
         """Folder of one sample. Raises UserError with the reason if there is none."""
@@ -46,10 +52,12 @@ def read_manifest(folder: Path) -> SampleManifest:
         data = json.loads(path.read_text(encoding="utf-8"))
         entries = {(str(e["object"]), int(e["seed"])): str(e["path"]) for e in data["entries"]}
         failed = {str(e["object"]): str(e["reason"]) for e in data.get("failed", [])}
-        return SampleManifest(folder, str(data["method"]), entries, failed)
+        rig = Rig.model_validate(data["rig"]) if data.get("rig") else None
+        return SampleManifest(folder, str(data["pair"]), str(data["method"]), entries, failed, rig)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{path} is not a readable sample manifest ({error!r}); run python -m aligncvc.sample first"
+            f"{path} is not a readable sample manifest ({' '.join(repr(error).split())}); run python -m "
+            "aligncvc.sample first"
         ) from error
 
 

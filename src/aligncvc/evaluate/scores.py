@@ -108,7 +108,10 @@ class Scores:
     # --- numbers -----------------------------------------------------------------------------------------
 
     def values(self, key: Key, metric: str, step: int | None = None) -> dict[tuple[str, int], float]:
-        """A metric by (object, seed), means over views, without NaN. step: 1..K or FINAL_STEP; None: the last."""
+        """A metric by (object, seed), means over views, without NaN.
+
+        step: 1..K or FINAL_STEP; None: the last that the metric has.
+        """
         step = self.last_step(key, metric) if step is None else step
         rows = self._rows.get((*key, metric, step), ())
         return {

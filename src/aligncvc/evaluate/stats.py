@@ -48,9 +48,9 @@ NONE = Interval(math.nan, math.nan, math.nan)
 class WinRate(NamedTuple):
     """Objects on which one method is better, on which both are equal, and that both have."""
 
-    wins: int
-    ties: int
-    n: int
+    wins: int = 0
+    ties: int = 0
+    n: int = 0
 
 
 def samples_of(

@@ -11,6 +11,7 @@ from aligncvc.errors import UserError
 from aligncvc.evaluate.catalogue import CATALOGUE
 from aligncvc.evaluate.scores import Key, Scores
 from aligncvc.evaluate.stats import NONE
+from aligncvc.paper.reading import read
 from aligncvc.paper.table_blocks import cell, key_cells, key_columns, steps_cell
 from aligncvc.paper.table_formats import Block, Cell, Column, Table, write_table_files
 from aligncvc.paper.table_rows import TableRows, describe, known_rows, table_row
@@ -39,17 +40,14 @@ def read_hardware(manifests: Sequence[Path]) -> dict[Key, str]:
 
     Raises UserError for a file that is no manifest of samples.
     """
-    machines = {}
-    for path in manifests:
-        try:
-            manifest = json.loads(path.read_text(encoding="utf-8"))
-            key = Key(str(manifest["pair"]), str(manifest["method"]))
-            machines[key] = str(manifest.get("hardware", UNKNOWN))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(
-                f"{path} is not a readable sample manifest ({error!r}); run python -m aligncvc.sample first"
-            ) from error
-    return machines
+
+    def parse(text: str) -> tuple[Key, str]:
+        manifest = json.loads(text)
+        key = Key(str(manifest["pair"]), str(manifest["method"]))
+        return key, str(manifest.get("hardware", UNKNOWN))
+
+    mend = "run python -m aligncvc.sample first"
+    return dict(read(path, parse, "is not a readable sample manifest", mend) for path in manifests)
 
 
 def lay_out_costs(table: TableRows, machines: Mapping[Key, str]) -> Table:

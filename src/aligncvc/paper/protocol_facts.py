@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from aligncvc.errors import UserError
 from aligncvc.evaluate.records import protocol_file
+from aligncvc.paper.reading import read, table_rows
 from aligncvc.paper.reported import Reported, read_reported
-from aligncvc.paper.table_formats import read_rows
 
 
 @dataclass(frozen=True)
@@ -65,12 +65,8 @@ def read_rankings(discrimination: Path | None) -> dict[str, str]:
     """
     if discrimination is None:
         return {}
-    try:
-        rows = read_rows(discrimination, ("metric", "discriminates"))
-    except ValueError as error:
-        raise UserError(
-            f"{discrimination} does not say which metrics discriminate ({error}); check the controls again"
-        ) from error
+    parse = partial(table_rows, columns=("metric", "discriminates"))
+    rows = read(discrimination, parse, "does not say which metrics discriminate", "check the controls again")
     return {row["metric"]: row["discriminates"] for row in rows}
 
 

@@ -5,9 +5,8 @@ What the cells mean is decided in `table_blocks.py`; here is only how they look.
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -184,18 +183,3 @@ def write_table_files(out: Path, table: Table, lines: Sequence[Mapping[str, str]
     write_text(out.with_suffix(".tex"), as_latex(table))
     write_text(out.with_suffix(".json"), as_json(as_data(table)))
     write_text(out, as_csv(lines))
-
-
-def read_rows(path: Path, columns: Collection[str] = (), separator: str = ",") -> list[dict[str, str]]:
-    """Rows of a CSV with a header line. Raises ValueError that says what is wrong with the file."""
-    try:
-        with path.open(encoding="utf-8", newline="") as handle:
-            reader = csv.DictReader(handle, delimiter=separator)
-            rows = list(reader)
-    except (OSError, csv.Error) as error:
-        raise ValueError(str(error)) from error
-    if lacking := sorted(set(columns) - set(reader.fieldnames or ())):
-        raise ValueError(f"it lacks the columns {lacking}")
-    if any(None in row or None in row.values() for row in rows):
-        raise ValueError("its lines are of unequal length")
-    return rows

@@ -33,7 +33,7 @@ class Comparison:
     """A row against its reference: mean paired difference (row - reference), objects it is better on."""
 
     difference: Interval = NONE
-    wins: WinRate = WinRate(0, 0, 0)
+    wins: WinRate = field(default_factory=WinRate)
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ def compare(scores: Scores, one: Key, reference: Key, metric: str) -> Comparison
     better = describe(metric).better
     wins = win_rate(scores.values(one, metric), scores.values(reference, metric), better) if better else None
     difference = scores.paired(one, reference, metric, stream=("paired", metric))
-    return Comparison(difference, wins or WinRate(0, 0, 0))
+    return Comparison(difference, wins or WinRate())
 
 
 def best_row(scores: Scores, rows: Sequence[TableRow], metric: str) -> TableRow | None:
@@ -213,9 +213,8 @@ def build_rows(job: PaperJob, table: str, scores: Scores) -> TableRows:
     valued = {row.key for row in rows if row.values}
     references = {key.pair: reference_row(job, table, key.pair) for key in shown}
     references = {pair: key for pair, key in references.items() if key in valued}
-    only = (
-        next(iter(references.values())) if len({key.pair for key in shown}) == len(references) == 1 else None
-    )
+    single = len({key.pair for key in shown}) == len(references) == 1
+    only = next(iter(references.values())) if single else None
     rows = [_against(scores, row, references.get(row.key.pair, only), job.paper.compared) for row in rows]
     table_rows = TableRows(table, rows, tuple(job.paper.compared))
     for metric in table_rows.metrics:

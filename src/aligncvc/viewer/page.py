@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from aligncvc.config.sections import Render
+from aligncvc.config.protocols import Rendering
 from aligncvc.files import write_text
 from aligncvc.scene.gaussians import Gaussians
 from aligncvc.splat.constants import BLUR_PX2
@@ -31,7 +31,7 @@ class ViewSettings:
     spin_deg_s: float = 24.0
 
     @classmethod
-    def of(cls, render: Render) -> ViewSettings:
+    def of(cls, render: Rendering) -> ViewSettings:
         """The pose of the input view in renders made with these settings."""
         return cls(elevation_deg=render.elevation_deg, distance=render.distance, fov_y_deg=render.fov_y_deg)
 
