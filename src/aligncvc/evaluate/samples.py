@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from aligncvc.errors import UserError
-from aligncvc.models.specs import Rig
 from aligncvc.scene.cameras import relative_c2w
 from aligncvc.scene.gaussians import Gaussians, load_ply
 from aligncvc.scene.renderset import PosedObject
+from aligncvc.scene.rigs import Rig
 from aligncvc.scene.views import Views
 from aligncvc.splat import rasterise
 from aligncvc.viewer.ply import require_raw
@@ -72,23 +72,17 @@ def read_steps(path: Path, posed: PosedObject) -> tuple[Tensor, Tensor]:
             views, renders = arrays["views"], arrays["renders"]
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is not a readable steps.npz ({error}); sample the object again") from error
-    rig, (height, width) = len(posed.rig), posed.views.rgba.shape[-2:]
-    for name, array, size in (("views", views, None), ("renders", renders, (height, width))):
-        right = (
-            array.dtype == np.uint8
-            and array.ndim == 5
-            and array.size > 0
-            and array.shape[:1] == renders.shape[:1]
-        )
-        right = right and array.shape[1::3] == (rig, 3) and (size is None or array.shape[2:4] == size)
-        if not right:
-            sides = "height, width" if size is None else f"{height}, {width}"
+    rig, size = len(posed.rig), tuple(posed.views.rgba.shape[-2:])
+    for name, array, wanted in (("views", views, views.shape[2:4]), ("renders", renders, size)):
+        shape = (*renders.shape[:1], rig, *wanted, 3)
+        if array.dtype != np.uint8 or array.ndim != 5 or not array.size or array.shape != shape:
+            sides = "height, width" if array is views else "{}, {}".format(*size)
             raise UserError(
                 f"{path} holds {name} {array.dtype}{array.shape}, expected uint8 (K, {rig}, {sides}, 3) with "
                 "the K of the renders; sample with the configuration of the renders"
             )
-    images = [torch.from_numpy(a).permute(0, 1, 4, 2, 3).float() / 255 for a in (views, renders)]
-    return images[0], images[1]
+    views, renders = (torch.from_numpy(a).permute(0, 1, 4, 2, 3).float() / 255 for a in (views, renders))
+    return views, renders
 
 
 def read_cost(path: Path) -> dict[str, float]:
