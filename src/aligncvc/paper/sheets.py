@@ -1,4 +1,4 @@
-"""Figures made of images: the teaser (the paper's Figure 1) and the comparison (its Figure 5)."""
+"""Figures made of images, laid out in inches: rows under headed columns, and strips of one object."""
 
 from __future__ import annotations
 
@@ -12,23 +12,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from aligncvc.paper.data import UPPER_BOUND, Material, azimuth_deg, between_rig, held_out_view, truth
 from aligncvc.paper.style import FAINT, INK, LEAD_COLOUR, QUIET, WIDTH_IN, show
-from aligncvc.scene.renderset import PosedObject
 
 LABEL_IN = 0.8
 """Width of the column of object names, inches."""
 HEAD_IN = 0.42
 GAP_IN = 0.03
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A figure with the words that go with it."""
-
-    figure: Figure
-    caption: str
-    alt: str
 
 
 class Sheet:
@@ -104,28 +93,6 @@ def image_grid(
     return sheet.figure
 
 
-def chosen_objects(material: Material) -> str:
-    """How the shown objects were picked."""
-    count, total = len(material.showcase), len(material.renders)
-    if count == total:
-        return f"All {total} objects of the set"
-    return f"{count} of {total} objects, drawn by the configuration's seed, not by eye"
-
-
-def _degrees(posed: PosedObject, view: int) -> str:
-    return f"{azimuth_deg(posed, view):g}°"
-
-
-def _role(posed: PosedObject) -> str:
-    """What the pose of the novel view is to the generator."""
-    free = held_out_view(posed) not in posed.rig
-    return "a pose the generator never draws" if free else "one of the generator's poses"
-
-
-TURNS, UNROLLED = 4, 2
-"""Objects of the teaser that are turned, and objects that are shown step by step."""
-
-
 @dataclass(frozen=True)
 class Strip:
     """One block of the teaser: an input and what became of it. titles: of the images after the input."""
@@ -134,22 +101,6 @@ class Strip:
     titles: Sequence[str]
     input: np.ndarray
     images: Sequence[np.ndarray | None]
-
-
-def turned(material: Material, posed: PosedObject) -> Strip:
-    """The final model of the lead at four poses between those of the rig."""
-    views = between_rig(posed)
-    images = [material.drawn(material.lead, posed, view) for view in views]
-    titles = [_degrees(posed, view) for view in views]
-    return Strip(material.label(posed), titles, truth(posed, posed.rig[0]), images)
-
-
-def unrolled(material: Material, posed: PosedObject, kept: int) -> Strip:
-    """The renderings after each kept step at the rig's second pose."""
-    steps, column = material.steps(material.lead, posed), min(1, len(posed.rig) - 1)
-    images = [None] * kept if steps is None else [image[column] for image in steps[1]]
-    titles = [f"step {k + 1}" for k in range(kept)]
-    return Strip(material.label(posed), titles, truth(posed, posed.rig[0]), images)
 
 
 def strips(rows: Sequence[Sequence[Strip]]) -> Figure:
@@ -173,48 +124,3 @@ def strips(rows: Sequence[Sequence[Strip]]) -> Figure:
                 sheet.text(x + cell / 2, top + 0.28, title, ha="center", va="center", color=QUIET, size=7)
                 show(sheet.axes(x, top + head, cell - 0.03, cell), image)
     return sheet.figure
-
-
-def teaser(material: Material) -> Drawn:
-    """The paper's Figure 1: objects turned, and objects step by step."""
-    lead, shown = material.lead, material.showcase
-    turns, steps = shown[: max(1, len(shown) - UNROLLED)][:TURNS], shown[-UNROLLED:]
-    known = [found for posed in steps if (found := material.steps(lead, posed))]
-    kept = max((len(found[1]) for found in known), default=1)
-    blocks = [turned(material, posed) for posed in turns]
-    rows = [blocks[i : i + 2] for i in range(0, len(blocks), 2)]
-    rows.append([unrolled(material, posed, kept) for posed in steps])
-    poses = ", ".join(_degrees(turns[0], view) for view in between_rig(turns[0]))
-    pose = _degrees(steps[0], steps[0].rig[min(1, len(steps[0].rig) - 1)])
-    caption = (
-        f"One image to a 3D model in {material.config.sample.methods[lead].steps} denoising steps ({lead}). "
-        f"Above: the input and the final model at azimuths {poses}, halfway between the generator's poses. "
-        f"Last row: the input and the renderings at azimuth {pose} after each kept step. "
-        f"{chosen_objects(material)}; sampling seed {material.seed}."
-    )
-    alt = (
-        f"Inputs and renderings of the final model: {', '.join(map(material.label, turns))}. "
-        f"Step by step: {', '.join(map(material.label, steps))}."
-    )
-    return Drawn(strips(rows), caption, alt)
-
-
-def comparison(material: Material) -> Drawn:
-    """The paper's Figure 5: input, every method of table1, the upper bound, the target view."""
-    methods, first = material.compared, material.showcase[0]
-    bound = [name for name in material.controls if name == UPPER_BOUND]
-    rows = []
-    for posed in material.showcase:
-        view = held_out_view(posed)
-        drawn = [material.drawn(name, posed, view) for name in (*methods, *bound)]
-        rows.append((material.label(posed), [truth(posed, posed.rig[0]), *drawn, truth(posed, view)]))
-    pose = _degrees(first, held_out_view(first))
-    above = [("upper bound", bound)] if bound else []
-    groups = [("", ["input"]), (f"final models at {pose}", methods), *above, ("", ["target view"])]
-    limit = f" {UPPER_BOUND}: the reconstruction of the true views, the upper bound." if bound else ""
-    caption = (
-        f"The final models of {len(methods)} methods at azimuth {pose}, {_role(first)}, "
-        f"beside the target view.{limit} {chosen_objects(material)}; sampling seed {material.seed}."
-    )
-    alt = f"{len(rows)} rows of objects; columns: input, {', '.join((*methods, *bound))}, target view."
-    return Drawn(image_grid(groups, rows, material.lead), caption, alt)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from aligncvc.errors import UserError
 from aligncvc.evaluate.records import protocol_file
+from aligncvc.paper.reading import read, table_rows
 from aligncvc.paper.reported import Reported, read_reported
 
 
 @dataclass(frozen=True)
-class Context:
+class ProtocolFacts:
     """protocol: as written beside the records, empty if it is not there. reasons: "n/a (...)" by metric.
 
     muted: metrics that do not rank the controls. reported: every published number that is known.
@@ -39,9 +39,9 @@ class Context:
         return [r for r in self.reported if r.value is not None and r.protocol_class == self.protocol_class]
 
 
-def read_context(
+def read_facts(
     metrics: Sequence[Path], discrimination: Path | None = None, reported: Sequence[Path] = ()
-) -> Context:
+) -> ProtocolFacts:
     """Read the protocols beside the CSVs of records, discrimination.csv and the published numbers.
 
     A protocol that is not there is left out (records can be aggregated without); the other files must be
@@ -53,20 +53,29 @@ def read_context(
         missing = protocol.get("unavailable")
         for name, why in missing.items() if isinstance(missing, dict) else ():
             reasons.setdefault(str(name), f"n/a ({why})")
-    return Context(
-        protocols[0] if protocols else {},
-        reasons,
-        _muted(discrimination) if discrimination else frozenset(),
-        tuple(read_reported(reported)),
-    )
+    rankings = read_rankings(discrimination)
+    muted = frozenset(name for name, verdict in rankings.items() if verdict == "no")
+    return ProtocolFacts(protocols[0] if protocols else {}, reasons, muted, tuple(read_reported(reported)))
+
+
+def read_rankings(discrimination: Path | None) -> dict[str, str]:
+    """Whether each metric ranks the controls (yes, no, n/a), from discrimination.csv; {} without the file.
+
+    Raises UserError for a file that does not say.
+    """
+    if discrimination is None:
+        return {}
+    parse = partial(table_rows, columns=("metric", "discriminates"))
+    rows = read(discrimination, parse, "does not say which metrics discriminate", "check the controls again")
+    return {row["metric"]: row["discriminates"] for row in rows}
 
 
 def _protocol(records: Path) -> dict[str, Any]:
     try:
-        data = json.loads(protocol_file(records).read_text(encoding="utf-8"))
+        protocol = json.loads(protocol_file(records).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return data if isinstance(data, dict) else {}
+    return protocol if isinstance(protocol, dict) else {}
 
 
 def _not_available(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
@@ -76,16 +85,3 @@ def _not_available(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
             yield from _not_available(inner, str(key))
     elif isinstance(value, str) and value.startswith("n/a"):
         yield name, value
-
-
-def _muted(path: Path) -> frozenset[str]:
-    """Metrics whose `discriminates` is "no" in discrimination.csv."""
-    try:
-        with path.open(encoding="utf-8", newline="") as handle:
-            rows = list(csv.DictReader(handle))
-        verdicts = {str(row["metric"]): str(row["discriminates"]) for row in rows}
-    except (OSError, UnicodeDecodeError, csv.Error, KeyError) as error:
-        raise UserError(
-            f"{path} does not say which metrics discriminate ({error!r}); check the controls again"
-        ) from error
-    return frozenset(name for name, verdict in verdicts.items() if verdict == "no")
