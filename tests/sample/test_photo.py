@@ -13,6 +13,7 @@ from torch import Tensor
 from aligncvc.config import Config
 from aligncvc.errors import UserError
 from aligncvc.gaussians import load_ply
+from aligncvc.sample import single
 from aligncvc.sample.photo import OBJECT_FILL, check_object, prepare, read_photo, recentre
 from aligncvc.sample.single import chosen_method, sample_photo
 
@@ -129,6 +130,60 @@ def test_photo_to_model_turntable_and_input(config: Config, png: Path, tmp_path:
     again = sample_photo(config, png, tmp_path / "again/model.ply", method="aware_2")
     assert written[0].read_bytes() == again[0].read_bytes()
     assert written[1].read_bytes() == again[1].read_bytes()
+
+
+def no_work(*_: object, **__: object) -> None:
+    raise AssertionError("the networks were loaded")
+
+
+@pytest.mark.parametrize(
+    "name", ["chair.ply", "chair.glb", "chair_input.png", "chair_turntable.webp", "chair.html"]
+)
+def test_files_of_another_origin_stop_a_photograph_before_work(
+    config: Config, png: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(single, "load_pair", no_work)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_bytes(b"the user's own")
+    with pytest.raises(UserError, match=rf"{name} was not written by this program.* --force"):
+        sample_photo(config, png, tmp_path / "out/chair.ply", method="aware_2")
+    assert [p.name for p in (tmp_path / "out").iterdir()] == [name]
+    assert (tmp_path / "out" / name).read_bytes() == b"the user's own"
+
+
+@pytest.mark.parametrize("link", [None, "symlink_to", "hardlink_to"])
+@pytest.mark.parametrize("force", [False, True])
+def test_the_photograph_itself_is_never_replaced(
+    config: Config, png: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, link: str | None, force: bool
+) -> None:
+    """`sample chair_input.png --out chair.ply`, also where the side product is another name of the photo."""
+    monkeypatch.setattr(single, "load_pair", no_work)
+    photo = side = tmp_path / "chair_input.png"
+    png.rename(photo)
+    if link is not None:
+        photo = photo.rename(tmp_path / "photo.png")
+        getattr(side, link)(photo)
+    before = photo.read_bytes()
+    with pytest.raises(
+        UserError, match=r"chair_input.png would be written over the input .*; give another --out"
+    ):
+        sample_photo(config, photo, tmp_path / "chair.ply", method="aware_2", force=force)
+    assert photo.read_bytes() == side.read_bytes() == before
+
+
+def test_own_results_are_replaced_and_changed_ones_only_by_force(
+    config: Config, png: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out/model.ply"
+    first = [path.read_bytes() for path in sample_photo(config, png, out, method="aware_2")]
+    written = sample_photo(config, png, out, method="aware_2")
+    assert [path.read_bytes() for path in written] == first
+    out.with_suffix(".glb").write_bytes(b"worked on by hand")
+    with pytest.raises(UserError, match=r"model.glb was not written by this program, or was changed since"):
+        sample_photo(config, png, out, method="aware_2")
+    assert out.with_suffix(".glb").read_bytes() == b"worked on by hand"
+    sample_photo(config, png, out, method="aware_2", force=True)
+    assert [path.read_bytes() for path in written] == first
 
 
 def test_output_must_be_a_ply(config: Config, png: Path, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ from aligncvc.memory import PeakMemory
 from aligncvc.recon.judge import load_judge
 from aligncvc.renderset import PosedObject, RenderSet, batched
 from aligncvc.sample.aligncvc import Sampled
-from aligncvc.sample.batch import Cost, save_sampled
+from aligncvc.sample.batch import Cost, claim_samples, save_sampled
 from aligncvc.sample.measure import Stopwatch
 from aligncvc.splat import rasterise
 from aligncvc.streams import numpy_stream
@@ -144,17 +144,19 @@ def reconstruct(reconstructor: nn.Module, images: Tensor, cameras: Cameras) -> t
     return Sampled(gaussians[0], images[None], renderings[None], [0]), cost
 
 
-def control_set(config: Config, control: str, manifest: Path, out: Path) -> None:
+def control_set(config: Config, control: str, manifest: Path, out: Path, force: bool = False) -> None:
     """Every object of the manifest times every seed, in the layout of `python -m aligncvc.sample`.
 
     Views have the generator's size if that is smaller than the renders', so that controls and methods are
     judged alike. An object that cannot be read is listed under "failed" and the others go on. Raises
-    UserError for an unknown control, missing weights, or more failures than render.max_failure_rate allows.
+    UserError for an unknown control, missing weights, files of another origin in `out` (unless force), or
+    more failures than render.max_failure_rate allows.
     """
     if control not in CONTROLS:
         raise UserError(f"there is no control {control!r}; choose one of {', '.join(CONTROLS)}")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     renders = RenderSet(manifest, config.render.size_px)
+    claim_samples(out, renders.ids, config.seeds, force)
     objects, failed = _readable(renders)
     if len(failed) > config.render.max_failure_rate * len(renders) or not objects:
         raise UserError(
@@ -211,12 +213,14 @@ class Controls:
     """Folder for the sample set."""
     config: Path | None = None
     """Configuration; config/config.yaml if left out."""
+    force: bool = False
+    """Write into `out` even if it holds files of another origin, and replace those of the same name."""
 
 
 def main() -> None:
     arguments = tyro.cli(Controls, prog="python -m aligncvc.evaluate.controls")
     config = load_config(arguments.config)
-    control_set(config, arguments.control, arguments.renders, arguments.out)
+    control_set(config, arguments.control, arguments.renders, arguments.out, arguments.force)
     print(f"{arguments.out}: {CONTROL_PREFIX}{arguments.control}")
 
 

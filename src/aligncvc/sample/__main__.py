@@ -21,6 +21,7 @@ def sample(
     align_dir: Path = Path("results/align"),
     steps: int | None = None,
     seed: int = 0,
+    force: bool = False,
 ) -> None:
     """From images to 3D Gaussians.
 
@@ -36,6 +37,7 @@ def sample(
         align_dir: folder of the alignment runs.
         steps: photograph: another number of steps than the method's.
         seed: photograph: seed of the noise.
+        force: replace files of another origin where the results go.
     """
     settings = load_config(config)
     if photo is not None:
@@ -46,7 +48,7 @@ def sample(
         from aligncvc.sample.single import sample_photo  # torch and diffusers load only when there is work
 
         written = sample_photo(
-            settings, photo, out, method=method, align_dir=align_dir, steps=steps, seed=seed
+            settings, photo, out, method=method, align_dir=align_dir, steps=steps, seed=seed, force=force
         )
         for path in written:
             print(path)
@@ -55,7 +57,7 @@ def sample(
         raise UserError("give a photograph, or --method and --renders for a whole set (see --help)")
     from aligncvc.sample.batch import sample_set
 
-    sample_set(settings, method, renders, align_dir, out)
+    sample_set(settings, method, renders, align_dir, out, force)
 
 
 if __name__ == "__main__":

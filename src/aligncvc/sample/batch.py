@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +22,15 @@ from aligncvc.hardware import hardware
 from aligncvc.memory import PeakMemory
 from aligncvc.meshes import mesh_from_gaussians, save_glb
 from aligncvc.mvg import MultiViewGenerator
+from aligncvc.ownership import claim_folder, remove
 from aligncvc.pair import load_pair
 from aligncvc.renderset import RenderSet
 from aligncvc.rollout import timesteps_for
 from aligncvc.sample.aligncvc import Sampled, sample_aligncvc
 from aligncvc.sample.measure import Stopwatch, counted_calls
 from aligncvc.sample.two_stage import sample_two_stage
+
+SAMPLE_FILES = ("model.ply", "model.glb", "steps.npz", "sample.json")
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,7 @@ def save_model(path: Path, gaussians: Gaussians, voxel: float) -> list[Path]:
     save_ply(path, gaussians)
     mesh, beside = mesh_from_gaussians(gaussians, voxel=voxel), path.with_suffix(".glb")
     if mesh is None:
-        beside.unlink(missing_ok=True)
+        remove(beside)
         return [path]
     save_glb(beside, mesh)
     return [path, beside]
@@ -109,12 +114,30 @@ def _bytes(images: Tensor) -> np.ndarray:
     return (images.clamp(0, 1) * 255).round().byte().permute(0, 1, 3, 4, 2).cpu().numpy()
 
 
-def sample_set(config: Config, method_name: str, manifest: Path, align_dir: Path, out: Path) -> None:
+def claim_samples(out: Path, ids: Sequence[str], seeds: Sequence[int], force: bool) -> None:
+    """Claim the folder of a set. Raises UserError if it holds files of another origin, unless force."""
+    samples = [f"{name}/seed{seed}" for name in ids for seed in seeds]
+    # a sample.json is what versions without marks left in every folder of theirs
+    known = [f"{path}/{name}" for path in samples if _is_sample(out / path) for name in SAMPLE_FILES]
+    planned = ["manifest.json", *(f"{path}/{name}" for path in samples for name in SAMPLE_FILES)]
+    claim_folder(out, planned, known=[*known, *(["manifest.json"] if known else [])], force=force)
+
+
+def _is_sample(folder: Path) -> bool:
+    try:
+        return "seconds_by_part" in json.loads((folder / "sample.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def sample_set(
+    config: Config, method_name: str, manifest: Path, align_dir: Path, out: Path, force: bool = False
+) -> None:
     """Every object of the manifest times every seed; `<out>/manifest.json` comes last.
 
     An object that cannot be read is listed under "failed" and the others go on. Raises UserError for an
-    unknown method, a protocol that does not fit the models, missing weights, or more failures than
-    render.max_failure_rate allows.
+    unknown method, a protocol that does not fit the models, missing weights, files of another origin in `out`
+    (unless force), or more failures than render.max_failure_rate allows.
     """
     if method_name not in config.sample.methods:
         raise UserError(
@@ -124,6 +147,7 @@ def sample_set(config: Config, method_name: str, manifest: Path, align_dir: Path
     config.require_models_fit()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     renders = RenderSet(manifest, config.render.size_px)
+    claim_samples(out, renders.ids, config.seeds, force)
     generator, reconstructor = load_pair(config, method.run, align_dir)
     generator.to(device)
     reconstructor.to(device)

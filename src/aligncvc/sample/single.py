@@ -9,6 +9,7 @@ import torch
 from aligncvc.cameras import orbit, ring_azimuths_deg
 from aligncvc.config import Config, Method
 from aligncvc.errors import UserError
+from aligncvc.ownership import claim_files
 from aligncvc.pair import load_pair
 from aligncvc.sample.batch import sample_one, save_model
 from aligncvc.sample.photo import prepare
@@ -38,18 +39,23 @@ def sample_photo(
     align_dir: Path = Path("results/align"),
     steps: int | None = None,
     seed: int = 0,
+    force: bool = False,
 ) -> list[Path]:
     """Write `out` (.ply) and beside it NAME.glb (a mesh), NAME_turntable.webp, NAME_input.png and NAME.html.
 
     The page shows the model in any browser, without a network. Returns the paths written. method: a key of
     sample.methods, which says sampler, steps and alignment run; steps: another number of steps than its own.
 
-    Raises UserError for a picture that cannot be handled, an output that is not .ply, an unknown method, or
-    missing weights.
+    Raises UserError for a picture that cannot be handled, an output that is not .ply, an unknown method,
+    missing weights, or, before any work, if one of the paths holds a file of another origin (unless force)
+    or is the photograph.
     """
     if out.suffix.lower() != ".ply":
         raise UserError(f"--out {out} must end in .ply; it is a 3D Gaussian model")
     chosen = chosen_method(config, method)
+    beside = (f"{out.stem}_turntable.webp", f"{out.stem}_input.png", f"{out.stem}.html", f"{out.stem}.glb")
+    animation, cut_out, page, _ = others = [out.with_name(name) for name in beside]
+    claim_files([out, *others], inputs=[photo], force=force)
     if steps is not None:
         chosen = chosen.model_copy(update={"steps": steps})
     render = config.render
@@ -74,8 +80,6 @@ def sample_photo(
         seed,
         photo.name,
     )
-    beside = [f"{out.stem}_turntable.webp", f"{out.stem}_input.png", f"{out.stem}.html"]
-    animation, cut_out, page = (out.with_name(name) for name in beside)
     model, *surface = save_model(out, sampled.gaussians, config.protocol.metrics.geometry.voxel)
     save_animation(animation, turntable(sampled.gaussians, config))
     save_png(cut_out, image)
