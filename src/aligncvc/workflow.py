@@ -94,6 +94,23 @@ class Plan:
             },
         }
 
+    def check_place(self, path: Path | str) -> None:
+        """Raises UserError if `write` would replace something else than what an earlier run wrote.
+
+        By its content, not by a list of what was written: the workflow's first version kept none.
+        """
+        path = Path(path)
+        try:
+            found = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else self.data
+        except (OSError, ValueError, yaml.YAMLError):
+            found = None
+        sections = {"seed", "objects", "render", "align", "sample"}
+        if not isinstance(found, dict) or not sections <= found.keys():
+            raise UserError(
+                f"{path} is no configuration that a run of this workflow wrote, and one would replace it; "
+                "move it, or run in another folder with --directory"
+            )
+
     def write(self, path: Path | str) -> None:
         """Write the complete configuration, which the stages of this run read."""
         write_text(path, as_yaml(self.config))

@@ -17,10 +17,14 @@ from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT
 from aligncvc.workflow import Plan, code, here, shell_prefix, use_this_python
 
+# Not a rule's output: each stage reruns for the sections that it reads (params: settings), not for the file.
+RESOLVED = "results/config.yaml"
+
 try:
     use_this_python()
     PLAN = Plan(config, ", ".join(map(str, workflow.configfiles)))
     LEDGER_HASH = PLAN.ledger_hash()
+    PLAN.check_place(RESOLVED)
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
@@ -49,10 +53,6 @@ TABLES = ("table1", "table2")
 
 # Numbers that papers print, one file a paper.
 REPORTED = sorted(here(path.relative_to(PROJECT_ROOT)) for path in PROJECT_ROOT.glob("config/reported/*.csv"))
-
-
-# Not a rule's output: each stage reruns for the sections that it reads (params: settings), not for the file.
-RESOLVED = "results/config.yaml"
 
 
 onstart:
