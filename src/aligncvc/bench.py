@@ -27,6 +27,7 @@ from aligncvc.config import load_config
 from aligncvc.errors import UserError, cli
 from aligncvc.files import PROJECT_ROOT, write_json
 from aligncvc.hardware import hardware
+from aligncvc.ownership import claim_files
 
 REPEATS = 5
 LINKED = ("Snakefile", "workflow", "profiles", "envs", "config", "assets", "src", "pyproject.toml")
@@ -45,6 +46,8 @@ class Args:
     full_size: Literal["off", "parts", "whole"] | None = None
     """the networks of config/paper.yaml: each part of the samplers once, or whole samplers too (default:
     whole on CUDA; parts on a CPU, minutes)"""
+    force: bool = False
+    """replace `out` even if it is of another origin"""
 
 
 def bench_sampling(config_path: Path | None) -> list[Row]:
@@ -130,6 +133,7 @@ def bench_demo(console: Console) -> list[Row]:
 
 def main() -> None:
     args = tyro.cli(Args)
+    claim_files([args.out], force=args.force)
     from aligncvc.benches.full_size import bench_full_size
     from aligncvc.splat.bench import bench_splat
 

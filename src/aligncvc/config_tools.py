@@ -23,6 +23,7 @@ from pydantic.fields import FieldInfo
 from aligncvc.config import Config, load_config, parse_config, write_schema
 from aligncvc.errors import UserError, cli
 from aligncvc.files import PROJECT_ROOT, write_text
+from aligncvc.ownership import claim_files
 from aligncvc.protocols import Protocol
 from aligncvc.protocols.__main__ import table
 
@@ -131,7 +132,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="file to write (schema and reference know their own)")
     parser.add_argument("--config", type=Path, help="resolve: a YAML file; the demo's by default")
     parser.add_argument("--json", help="resolve: the configuration itself as JSON, instead of a file")
+    parser.add_argument("--force", action="store_true", help="replace --out even if it is of another origin")
     arguments = parser.parse_args()
+    if arguments.out:
+        given = [arguments.config] if arguments.config else []
+        claim_files([arguments.out], inputs=given, force=arguments.force)
     if arguments.what == "schema":
         write_schema(arguments.out or SCHEMA)
     elif arguments.what == "reference":

@@ -19,6 +19,9 @@ from aligncvc.ownership import place
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 """The checkout: bundled assets and the default configuration are found relative to it."""
 
+PROVENANCE = ".provenance.json"
+"""End of the name of what `write_provenance` writes beside an artefact."""
+
 
 @contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
@@ -67,14 +70,14 @@ def sha256_json(value: Any) -> str:
 def write_provenance(
     artefact: Path | str, *, inputs: Mapping[str, str], config: Any, seed: int | None = None, **facts: Any
 ) -> None:
-    """Write `<artefact>.provenance.json`: code, configuration, inputs, seed, machine.
+    """Write `<artefact>.provenance.json` (PROVENANCE): code, configuration, inputs, seed, machine.
 
     inputs: name -> sha256 (or another identifier) of what the artefact was made from.
     """
     from aligncvc import __version__
 
     write_json(
-        f"{artefact}.provenance.json",
+        f"{artefact}{PROVENANCE}",
         {
             "artefact": Path(artefact).name,
             "version": __version__,

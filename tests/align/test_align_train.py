@@ -21,6 +21,7 @@ from aligncvc.align.batches import draw_batch, unrolled_steps
 from aligncvc.align.train import train
 from aligncvc.align.trainer import Trainer
 from aligncvc.errors import UserError
+from aligncvc.ownership import claim_folder
 from aligncvc.pair import load_pair
 from aligncvc.renderset import RenderSet
 
@@ -215,6 +216,7 @@ def test_a_damaged_state_is_not_fatal(
     renders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "state").mkdir()
+    claim_folder(tmp_path, kept=["state/state.pt"])  # a run began here
     (tmp_path / "state/state.pt").write_bytes(b"not a state")
     train(tiny_config(steps=1), "soft", renders, tmp_path)
     assert "not readable" in " ".join(capsys.readouterr().err.split())

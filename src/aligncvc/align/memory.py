@@ -33,6 +33,7 @@ from aligncvc.errors import UserError, cli
 from aligncvc.files import write_text
 from aligncvc.hardware import hardware
 from aligncvc.memory import PeakMemory
+from aligncvc.ownership import claim_files
 from aligncvc.pair import load_base, load_pretrained
 from aligncvc.recon import build_reconstructor
 from aligncvc.renderset import RenderSet
@@ -155,6 +156,7 @@ def memory(
     out: Path = Path("results/memory.csv"),
     config: Path | None = None,
     variant: str | None = None,
+    force: bool = False,
 ) -> None:
     """Measure all variants, one after the other, and write them as CSV.
 
@@ -163,12 +165,14 @@ def memory(
         out: the CSV: variant, peak_mb, weights_mb, hardware.
         config: configuration file; config/config.yaml if left out.
         variant: measure only this one, in this process, and print it as JSON.
+        force: replace `out` even if it is of another origin.
     """
     if variant is not None:
         if variant not in VARIANTS:
             raise UserError(f"there is no variant {variant!r}; choose one of {', '.join(VARIANTS)}")
         print(json.dumps(measure(load_config(config), variant, renders)))
         return
+    claim_files([out], inputs=[renders], force=force)
     rows = [measured_apart(config, name, renders) for name in VARIANTS]
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")

@@ -7,10 +7,10 @@ a process killed at any point leaves the last complete state.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pickle
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from aligncvc.files import atomic_path
+from aligncvc.ownership import remove
+
+STATE_FILES = ("state.pt", "metrics.jsonl")
 
 
 class Ema:
@@ -75,7 +78,7 @@ class RunState:
     def __init__(self, folder: Path, key: str, parts: Mapping[str, Any]) -> None:
         """key: a hash of everything the run depends on. parts: objects with (load_)state_dict."""
         self.folder, self.key, self.parts = folder, key, parts
-        self.file, self.metrics = folder / "state.pt", folder / "metrics.jsonl"
+        self.file, self.metrics = (folder / name for name in STATE_FILES)
 
     def restore(self) -> tuple[int, str | None]:
         """Load a matching state; return (next step, a sentence about a state that was not used, or None).
@@ -125,8 +128,11 @@ class RunState:
             os.fsync(handle.fileno())
 
     def discard(self) -> None:
-        """Remove the folder: a finished run leaves its results, so that a rerun trains anew."""
-        shutil.rmtree(self.folder)
+        """Remove the state: a finished run leaves its results, so that a rerun trains anew."""
+        for path in (self.file, self.metrics):
+            remove(path)
+        with contextlib.suppress(OSError):  # something of the user's lies in it
+            self.folder.rmdir()
 
     def _cut_metrics(self, size: int) -> None:
         with self.metrics.open("ab") as handle:

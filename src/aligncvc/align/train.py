@@ -9,13 +9,14 @@ from accelerate import Accelerator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from aligncvc.align.state import RunState
+from aligncvc.align.state import STATE_FILES, RunState
 from aligncvc.align.trainer import UNROLLED_STEPS, Trainer
 from aligncvc.checkpoints import network_settings, settled
 from aligncvc.checkpoints.facts import Part
 from aligncvc.codehash import code_hash
 from aligncvc.config import Config
-from aligncvc.files import sha256_file, sha256_json, write_provenance, write_text
+from aligncvc.files import PROVENANCE, sha256_file, sha256_json, write_provenance, write_text
+from aligncvc.ownership import claim_folder
 from aligncvc.pair import RECON_FILE, STUDENT_FILE, base_weights, write_weights
 from aligncvc.renderset import RenderSet
 from aligncvc.rollout import timesteps_for
@@ -39,11 +40,19 @@ def run_key(config: Config, run_name: str, renders: RenderSet, processes: int) -
     )
 
 
-def train(config: Config, run_name: str, manifest: Path, out: Path) -> None:
-    """Run (or continue) one alignment run and write its weights, metrics and provenance into `out`."""
+def train(config: Config, run_name: str, manifest: Path, out: Path, force: bool = False) -> None:
+    """Run (or continue) one alignment run and write its weights, metrics and provenance into `out`.
+
+    Raises UserError before work if `out` holds files of another origin, unless force.
+    """
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(), mixed_precision="bf16" if config.align.bf16 else None
     )
+    if accelerator.is_main_process:  # the one that writes
+        weights = [f"{name}{end}" for name in (STUDENT_FILE, RECON_FILE) for end in ("", PROVENANCE)]
+        claim_folder(
+            out, ["metrics.jsonl", *weights], kept=[f"state/{name}" for name in STATE_FILES], force=force
+        )
     renders = RenderSet(manifest, config.render.size_px)
     trainer = Trainer(config, run_name, renders, accelerator)
     key = run_key(config, run_name, renders, accelerator.num_processes)

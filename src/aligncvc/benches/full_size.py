@@ -26,6 +26,7 @@ from aligncvc.config import Config, load_config
 from aligncvc.errors import UserError, cli
 from aligncvc.files import PROJECT_ROOT, write_json
 from aligncvc.hardware import hardware
+from aligncvc.ownership import claim_files
 
 CONFIG = PROJECT_ROOT / "config/paper.yaml"
 PREFIX = "full_size_"
@@ -211,6 +212,7 @@ def full_size(
     mode: Mode | None = None,
     piece: str | None = None,
     precision: Precision = "float32",
+    force: bool = False,
 ) -> None:
     """Measure the full-size networks with random weights; other rows of `out` stay.
 
@@ -220,6 +222,7 @@ def full_size(
         mode: parts (each part of the samplers once) or whole (the samplers too); whole on CUDA, else parts.
         piece: measure only this one, in this process, and print it as JSON.
         precision: of a piece's networks.
+        force: replace `out` even if it is of another origin.
     """
     if piece is not None:
         if piece not in PIECES:
@@ -227,6 +230,7 @@ def full_size(
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         print(json.dumps(PIECES[piece].measure(load_config(config), device, precision)))
         return
+    claim_files([out], force=force)
     rows, left_out = bench_full_size(config, mode)
     write_json(out, merged(out, [{**r, "hardware": hardware()} for r in rows]))
     for r in rows:

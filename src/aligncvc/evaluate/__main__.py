@@ -12,10 +12,11 @@ from aligncvc.config import Config, load_config
 from aligncvc.errors import UserError, cli
 from aligncvc.evaluate.predictions import prediction_entries
 from aligncvc.evaluate.protocol import require_supported
-from aligncvc.evaluate.records import protocol_file, write_records
+from aligncvc.evaluate.records import protocol_file, record_files, write_records
 from aligncvc.evaluate.score import Entry, Evaluation, Truth, evaluate, sample_entries
 from aligncvc.evaluate.tools import load_tools
 from aligncvc.files import sha256_file, write_json, write_provenance
+from aligncvc.ownership import claim_files
 
 
 @dataclass
@@ -38,6 +39,8 @@ class Evaluate:
     """CSV of records (default results/metrics/<protocol>/<method>.csv); the protocol is written beside it."""
     config: Path | None = None
     """Configuration; config/config.yaml if left out."""
+    force: bool = False
+    """Replace files of another origin where the results go."""
 
 
 def main() -> None:
@@ -46,11 +49,12 @@ def main() -> None:
     require_supported(config.protocol)
     truth = Truth(config.protocol, arguments.renders, _existing(arguments.objects))
     method, pair, entries, inputs = _what_to_score(arguments, config, truth)
+    name = method.replace(":", "-")
+    out = arguments.out or Path("results/metrics") / config.protocol.slug / f"{name}.csv"
+    claim_files(record_files(out), inputs=[arguments.renders], force=arguments.force)
     tools = load_tools(config, config.protocol, curves=method in config.evaluate.curves)
     dataset = arguments.renders.resolve().parent.name
     found = evaluate(method, pair, dataset, entries, truth, tools)
-    name = method.replace(":", "-")
-    out = arguments.out or Path("results/metrics") / config.protocol.slug / f"{name}.csv"
     _report(found)
     write_json(protocol_file(out), found.facts)
     write_provenance(

@@ -25,6 +25,7 @@ from aligncvc.evaluate.catalogue import CATALOGUE, CONTROL_PREFIX, CONTROLS, Met
 from aligncvc.evaluate.records import FINAL_STEP, Record, concat
 from aligncvc.evaluate.stats import Interval, interval, paired_interval, samples_of
 from aligncvc.files import write_text
+from aligncvc.ownership import claim_files, place
 
 RANKED = ("gt", "jitter", "shuffled")
 """Controls from best to worst. `copy` has no place: its views agree, only ground truth says that they lie."""
@@ -179,19 +180,23 @@ class Discrimination:
     """CSV to write; .md comes beside it. Written even if the run then fails."""
     config: Path | None = None
     """Configuration; config/config.yaml if left out."""
+    force: bool = False
+    """Replace files of another origin where the results go."""
 
 
 def main() -> None:
     arguments = tyro.cli(Discrimination, prog="python -m aligncvc.evaluate.discrimination")
     config = load_config(arguments.config)
+    page = arguments.out.with_suffix(".md")
+    verdict = arguments.out.with_suffix(".judged.csv")  # the rule's output appears only if it passes
+    claim_files([arguments.out, page, verdict], inputs=arguments.metrics, force=arguments.force)
     judgements = judge(concat(arguments.metrics), config.seed)
     table = rows(judgements)
-    write_text(arguments.out.with_suffix(".md"), as_markdown(table))
+    write_text(page, as_markdown(table))
     print(as_markdown(table))
-    verdict = arguments.out.with_suffix(".judged.csv")  # the rule's output appears only if it passes
     write_text(verdict, as_csv(table))
     require(judgements, config.evaluate.must_discriminate, verdict)
-    verdict.replace(arguments.out)
+    place(verdict, arguments.out)
 
 
 if __name__ == "__main__":

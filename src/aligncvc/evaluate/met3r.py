@@ -24,9 +24,17 @@ from torch import Tensor
 from aligncvc.config import Config, load_config
 from aligncvc.errors import UserError, cli
 from aligncvc.evaluate.epipolar import WHITE
-from aligncvc.evaluate.records import FINAL_STEP, MEAN_VIEW, Record, protocol_file, write_records
+from aligncvc.evaluate.records import (
+    FINAL_STEP,
+    MEAN_VIEW,
+    Record,
+    protocol_file,
+    record_files,
+    write_records,
+)
 from aligncvc.evaluate.samples import read_cost, read_manifest, read_steps
 from aligncvc.files import sha256_file, write_json, write_provenance
+from aligncvc.ownership import claim_files
 from aligncvc.renderset import RenderSet
 
 LICENCE = "CC-BY-NC-SA-4.0"
@@ -156,11 +164,14 @@ class Met3r:
     """Manifest of the ground-truth renders."""
     config: Path | None = None
     """Configuration; config/config.yaml if left out."""
+    force: bool = False
+    """Replace files of another origin where the results go."""
 
 
 def main() -> None:
     arguments = tyro.cli(Met3r, prog="python -m aligncvc.evaluate.met3r")
     config = load_config(arguments.config)
+    claim_files(record_files(arguments.out), inputs=[arguments.renders], force=arguments.force)
     scorer = load_scorer(config.checkpoints.accept_licences, config.checkpoints.offline)
     records, failures = met3r_records(config, arguments.sample, arguments.renders, scorer)
     facts = {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from aligncvc.config import EVALUATION_SET, Config, ObjectSet
 from aligncvc.errors import UserError
-from aligncvc.files import PROJECT_ROOT, sha256_file, write_provenance
+from aligncvc.files import PROJECT_ROOT, PROVENANCE, sha256_file, write_provenance
 from aligncvc.objects.download import Policy
 from aligncvc.objects.frames import gobjaverse_jobs
 from aligncvc.objects.glb import check_glb
@@ -91,7 +91,7 @@ def fetch_set(
         )
     check_ids((job.row.id for job in jobs), objects.list or objects.path)
     names = [f"{job.row.id}{job.suffix}" for job in jobs]
-    sidecars = [MANIFEST, f"{MANIFEST}.provenance.json"]
+    sidecars = [MANIFEST, f"{MANIFEST}{PROVENANCE}"]
     claim_folder(out, [*names, *sidecars], known=_left_before(jobs, out), force=force)
     rows = []
     for number, job in enumerate(jobs, 1):

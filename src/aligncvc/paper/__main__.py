@@ -9,6 +9,7 @@ import tyro
 
 from aligncvc.config import load_config
 from aligncvc.errors import cli
+from aligncvc.ownership import claim_files, claim_folder
 
 
 def table(
@@ -18,6 +19,7 @@ def table(
     discrimination: Path | None = None,
     reported: tuple[Path, ...] = (),
     config: Path | None = None,
+    force: bool = False,
 ) -> None:
     """Aggregate records into one table: CSV, with Markdown, LaTeX and JSON beside it.
 
@@ -29,9 +31,11 @@ def table(
         discrimination: discrimination.csv of the controls; metrics that tell nothing apart are marked.
         reported: CSVs of published numbers, shown where their protocol class is the records'.
         config: Configuration; config/config.yaml if left out.
+        force: Replace files of another origin where the results go.
     """
-    from aligncvc.paper.tables import write_table
+    from aligncvc.paper.tables import twins, write_table
 
+    claim_files([out, *twins(out)], inputs=[*metrics, *reported], force=force)
     found = write_table(load_config(config), table, metrics, out, discrimination, reported)
     print(out.with_suffix(".md").read_text(encoding="utf-8"), end="")
     for row in found.rows:
@@ -39,7 +43,9 @@ def table(
             print(f"{row.method} has no records: its cells say n/a", file=sys.stderr)
 
 
-def costs(metrics: list[Path], samples: list[Path], out: Path, config: Path | None = None) -> None:
+def costs(
+    metrics: list[Path], samples: list[Path], out: Path, config: Path | None = None, force: bool = False
+) -> None:
     """Seconds by part, network calls, peak memory and hardware of each method: CSV and twins.
 
     Args:
@@ -47,22 +53,27 @@ def costs(metrics: list[Path], samples: list[Path], out: Path, config: Path | No
         samples: manifest.json of each method that python -m aligncvc.sample wrote.
         out: CSV to write; .md, .tex and .json come beside it.
         config: Configuration; config/config.yaml if left out.
+        force: Replace files of another origin where the results go.
     """
     from aligncvc.paper.costs import write_costs
+    from aligncvc.paper.tables import twins
 
+    claim_files([out, *twins(out)], inputs=[*metrics, *samples], force=force)
     write_costs(load_config(config), metrics, samples, out)
     print(out.with_suffix(".md").read_text(encoding="utf-8"), end="")
 
 
-def reported(reported: list[Path], out: Path) -> None:
+def reported(reported: list[Path], out: Path, force: bool = False) -> None:
     """List published numbers with their protocols as a Markdown page.
 
     Args:
         reported: CSVs such as config/reported/*.csv.
         out: Markdown file to write; .json comes beside it.
+        force: Replace files of another origin where the results go.
     """
     from aligncvc.paper.reported import write_reported
 
+    claim_files([out, out.with_suffix(".json")], inputs=reported, force=force)
     print(f"{out}: {write_reported(reported, out)} published numbers")
 
 
@@ -74,6 +85,7 @@ def figures(
     align: tuple[Path, ...] = (),
     discrimination: Path | None = None,
     config: Path | None = None,
+    force: bool = False,
 ) -> None:
     """Draw the figures as PNG, SVG and PDF, and list them in index.json.
 
@@ -85,9 +97,11 @@ def figures(
         align: metrics.jsonl of each alignment run; without one there is no training figure.
         discrimination: discrimination.csv of the controls; metrics that tell nothing apart are shown grey.
         config: Configuration; config/config.yaml if left out.
+        force: Write into `out` even if it holds files of another origin, and replace those of the same name.
     """
-    from aligncvc.paper.figures import write_figures
+    from aligncvc.paper.figures import figure_files, write_figures
 
+    claim_folder(out, figure_files(), force=force)
     found = write_figures(load_config(config), metrics, samples, renders, align, out, discrimination)
     for entry in found:
         print(f"{entry['name']}: {entry['caption']}")
@@ -101,6 +115,7 @@ def report(
     out: Path,
     reported: Path | None = None,
     config: Path | None = None,
+    force: bool = False,
 ) -> None:
     """Put tables, figures and models to turn into one self-contained HTML page.
 
@@ -112,9 +127,11 @@ def report(
         out: HTML file to write.
         reported: .json that the reported command wrote beside its page.
         config: Configuration; config/config.yaml if left out.
+        force: Replace `out` even if it is of another origin.
     """
     from aligncvc.paper.report import write_report
 
+    claim_files([out], inputs=[*tables, figures, *samples, *renders], force=force)
     write_report(load_config(config), tables, figures, samples, renders, out, reported)
 
 

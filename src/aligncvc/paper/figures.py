@@ -17,11 +17,19 @@ from aligncvc.paper.data import Material, load_material, read_training, read_ver
 from aligncvc.paper.dots import controls, quality_vs_cost
 from aligncvc.paper.panels import Drawn, comparison, teaser
 from aligncvc.paper.pieces import object_names
-from aligncvc.paper.style import save_figure, styled
+from aligncvc.paper.style import FORMATS, save_figure, styled
 
 INDEX = "index.json"
 
 CHARTS = {"consistency_curves": consistency_curves, "controls": controls, "quality_vs_cost": quality_vs_cost}
+
+NAMES = ("teaser", "agreement", "comparison", *CHARTS, "training")
+"""Of all figures that there may be, in the index's order."""
+
+
+def figure_files() -> list[str]:
+    """Names of the files that the figures may need."""
+    return [INDEX, *(f"{name}.{suffix}" for name in NAMES for suffix in FORMATS)]
 
 
 def write_figures(

@@ -79,6 +79,11 @@ def write_table(
     return found
 
 
+def twins(out: Path) -> list[Path]:
+    """What lies beside a table's CSV: Markdown, LaTeX, JSON."""
+    return [out.with_suffix(suffix) for suffix in (".md", ".tex", ".json")]
+
+
 def write_twins(out: Path, laid: Table, lines: Sequence[Mapping[str, str]]) -> None:
     """Write the .md, .tex and .json beside `out`, and last `out`, the CSV of `lines`."""
     write_text(out.with_suffix(".md"), as_markdown(laid))

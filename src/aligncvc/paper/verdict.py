@@ -19,6 +19,7 @@ from aligncvc.errors import UserError, cli
 from aligncvc.evaluate.catalogue import SET_OBJECT
 from aligncvc.evaluate.records import Record, concat
 from aligncvc.files import PROJECT_ROOT, write_json, write_text
+from aligncvc.ownership import claim_files, claim_folder
 from aligncvc.paper.context import read_context
 from aligncvc.paper.costs import read_hardware
 from aligncvc.paper.data import Material, by_method, load_material, read_verdicts
@@ -36,16 +37,21 @@ from aligncvc.paper.verdict_rules import Evidence, outcome
 from aligncvc.paper.verdict_views import measured_once
 
 TABLES = ("table1", "table2")
+VIEWS = "verdict_views.csv"
+"""Beside the results, because measuring it takes long."""
 NOTES = PROJECT_ROOT / "config/verdict-notes.yaml"
 
 
-def write_verdict(results: Path, out: Path, notes: Path = NOTES) -> dict[str, Any]:
+def write_verdict(results: Path, out: Path, notes: Path = NOTES, force: bool = False) -> dict[str, Any]:
     """Judge the results of a run of the workflow and write verdict.json, README.md, tables and pictures.
 
     results: as the workflow lays it out (config.yaml, metrics/, sample/, renders/, align/); methods that have
     no records make their lines n/a. notes: YAML of explanations by claim, optional. Returns what verdict.json
-    holds. Raises UserError if there are no results or they cannot be compared.
+    holds. Raises UserError if there are no results or they cannot be compared, or, unless force, if files of
+    another origin lie where the verdict goes.
     """
+    claim_folder(out, ["README.md", "verdict.json", *(f"{name}.csv" for name in TABLES)], force=force)
+    claim_files([results / VIEWS, (results / VIEWS).with_suffix(".json")], force=force)
     config = load_config(results / "config.yaml")
     metrics, manifests = _inputs(results, config)
     discrimination = _there(results / "discrimination.csv")
@@ -55,7 +61,7 @@ def write_verdict(results: Path, out: Path, notes: Path = NOTES) -> dict[str, An
         config, records, manifests, results / "renders/eval/manifest.tsv", verdicts, object_names(config)
     )
     extra = measured_once(
-        results / "verdict_views.csv",
+        results / VIEWS,
         config,
         material.samples,
         material.renders,
@@ -201,15 +207,17 @@ def draw(
         ]
 
 
-def verdict(results: Path, out: Path, notes: Path = NOTES) -> None:
+def verdict(results: Path, out: Path, notes: Path = NOTES, force: bool = False) -> None:
     """Judge the claims of the paper by the results of a run and write verdict.json and README.md.
 
     Args:
         results: the run's results folder, such as results/verdict/results.
         out: folder to write, such as docs/verdict.
         notes: YAML of explanations by claim (a to f, goal, table1, copy, control); optional.
+        force: write into `out` even if it holds files of another origin (a checkout's docs/verdict, which
+            carries no list of what was written), and replace those of the same name.
     """
-    found = write_verdict(results, out, notes)
+    found = write_verdict(results, out, notes, force)
     words = {True: "holds", False: "does not hold", None: "n/a"}
     for key, claim in found["claims"].items():
         print(f"{key}: {words[claim['holds']]}: {claim['title']}")

@@ -23,6 +23,7 @@ from aligncvc.evaluate.records import FINAL_STEP, MEAN_VIEW, Record, read_record
 from aligncvc.evaluate.samples import in_input_frame, read_steps
 from aligncvc.evaluate.subject import Subject
 from aligncvc.files import sha256_file, sha256_json, write_json
+from aligncvc.ownership import remove
 from aligncvc.paper.data import SampleSet
 from aligncvc.paper.verdict_rules import RENDERINGS
 from aligncvc.recon.judge import load_judge
@@ -120,7 +121,7 @@ def measured_once(
     except (OSError, ValueError, UserError):
         pass
     records = list(measure(config, samples, renders, consistent))
-    beside.unlink(missing_ok=True)
+    remove(beside)
     write_records(path, records)
     write_json(beside, {"key": key})
     return records

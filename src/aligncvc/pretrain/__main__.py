@@ -10,7 +10,8 @@ import tyro
 
 from aligncvc.config import load_config
 from aligncvc.errors import UserError, cli
-from aligncvc.files import sha256_file, write_provenance
+from aligncvc.files import PROVENANCE, sha256_file, write_provenance
+from aligncvc.ownership import claim_files
 
 
 @dataclass
@@ -29,13 +30,22 @@ class Args:
     """weights of the VAE, needed for unet"""
     start_from: Path | None = None
     """weights of the teacher to train on from, with a new optimiser (unet only; default: random ones)"""
+    force: bool = False
+    """replace files of another origin where the results go"""
 
 
 def main() -> None:
     args = tyro.cli(Args)
     from aligncvc.pretrain import recon, unet, vae
     from aligncvc.pretrain.data import load_rings, split_ids
+    from aligncvc.pretrain.fit import curve_path, state_path
 
+    claim_files(
+        [args.out, Path(f"{args.out}{PROVENANCE}")],
+        inputs=[args.renders, *(path for path in (args.vae, args.start_from) if path)],
+        kept=[curve_path(args.out), state_path(args.out, args.network)],
+        force=args.force,
+    )
     config = load_config(args.config)
     splits = split_ids(config.objects.sets[config.pretrain.set].list)
     everything = load_rings(args.renders)

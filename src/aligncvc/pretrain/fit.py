@@ -47,9 +47,18 @@ class Run:
     @staticmethod
     def of(name: str, settings: Training, out: Path, facts: object) -> Run:
         """facts: whatever else decides the result (networks, data); a state of other facts is not resumed."""
-        state = out.parent / "state" / f"{name}.pt"
         kept = settings.model_dump(exclude={"steps", "save_every"})
-        return Run(name, settings, state, out.with_suffix(".jsonl"), sha256_json([name, kept, facts]))
+        return Run(name, settings, state_path(out, name), curve_path(out), sha256_json([name, kept, facts]))
+
+
+def state_path(out: Path, name: str) -> Path:
+    """Where the state of a network's training lies, given its weights' file."""
+    return out.parent / "state" / f"{name}.pt"
+
+
+def curve_path(out: Path) -> Path:
+    """Where the curve of a training lies, given its weights' file."""
+    return out.with_suffix(".jsonl")
 
 
 def decay_progress(step: int, steps: int) -> float:
