@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from aligncvc.evaluate.ground_truth import GroundTruth
+from aligncvc.evaluate.networks import Networks
 
 from aligncvc.config.plan import Plan
 from aligncvc.config.root import Config
 from aligncvc.evaluate.consistency import image_metrics
-from aligncvc.evaluate.ground_truth import GroundTruth
-from aligncvc.evaluate.networks import Networks
 from aligncvc.evaluate.renderings import measure, sharpness
 from aligncvc.evaluate.samples import read_manifest
 from aligncvc.models.pair import load_reconstructor
@@ -34,7 +34,7 @@ def test_sharpness_is_a_share_of_the_truths() -> None:
 
 @pytest.fixture
 def samples(tmp_path: Path) -> Path:
-    """One object whose renderings are the true views, whose generated views are noisy, and one that failed."""
+    """An object whose renderings are the true views and whose generated views are noisy; one that failed."""
     cameras = orbit(ring_azimuths_deg(RING), 10.0, distance=3.0, fov_y_deg=39.6, size_px=SIZE)
     rgba = torch.zeros(RING, 4, SIZE, SIZE)
     rgba[:, :, 16:48, 16:48] = torch.rand(RING, 4, 32, 32, generator=torch.Generator().manual_seed(0))
