@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from aligncvc.config.sections import EVALUATION_SET, Config, ObjectSet
+from aligncvc.config.jobs.objects import ObjectsJob
+from aligncvc.config.objects import ObjectSet
 from aligncvc.errors import UserError, reason_of
 from aligncvc.files import PROJECT_ROOT, sha256_file, write_provenance
 from aligncvc.objects.download import Policy
@@ -24,19 +25,6 @@ SOURCES: dict[str, Callable[[ObjectSet, Context], list[Job]]] = {
     "folder": folder_jobs,
     "gobjaverse": gobjaverse_jobs,
 }
-
-
-def object_set(config: Config, name: str) -> ObjectSet:
-    """A set of the configuration by name, with what the protocol chooses filled in.
-
-    UserError if it is not defined, or if the protocol's objects do not ship and no source is given for them.
-    """
-    objects, obtain = config.object_set(name), config.protocol.objects.obtain
-    if name == EVALUATION_SET and obtain is not None and objects.source == "bundled":
-        raise UserError(
-            f"the objects of protocol {config.protocol.name} do not ship with the repository: {obtain}"
-        )
-    return objects
 
 
 def _already_there(row: ObjectRow, path: Path) -> bool:
@@ -65,7 +53,7 @@ def fetch_one(job: Job, out: Path) -> ManifestRow:
 
 
 def fetch_set(
-    objects: ObjectSet,
+    job: ObjectsJob,
     out: Path,
     *,
     cache: Path = CACHE,
@@ -74,28 +62,33 @@ def fetch_set(
 ) -> list[ManifestRow]:
     """Fetch a set into `out` and write `manifest.tsv` there (last); returns its rows in the list's order.
 
-    Beside the manifest lies `manifest.tsv.provenance.json` with the list's hash and the set's configuration.
+    Beside the manifest lies `manifest.tsv.provenance.json` with the list's hash and that of the job.
 
     Bad objects are rows with status failed. UserError if the source as a whole cannot be reached or the set
     is empty.
     """
+    objects = job.objects
     jobs = SOURCES[objects.source](objects, Context(cache, policy or Policy()))
     if not jobs:
         raise UserError(
             f"the object set is empty: {objects.list or objects.path} has nothing for {objects.split!r}"
         )
-    check_ids((job.row.id for job in jobs), objects.list or objects.path)
+    check_ids((each.row.id for each in jobs), objects.list or objects.path)
     out.mkdir(parents=True, exist_ok=True)
     rows = []
-    for number, job in enumerate(jobs, 1):
-        rows.append(fetch_one(job, out))
+    for number, each in enumerate(jobs, 1):
+        rows.append(fetch_one(each, out))
         if progress is not None:
             progress(number, len(jobs), rows[-1])
     _remove_strangers(out, {row.path for row in rows})
     inputs = {} if objects.list is None else {objects.list: sha256_file(PROJECT_ROOT / objects.list)}
     good = sum(row.status == "ok" for row in rows)
     write_provenance(
-        out / "manifest.tsv", inputs=inputs, config=objects.model_dump(), objects=len(rows), objects_ok=good
+        out / "manifest.tsv",
+        inputs=inputs,
+        config=job.model_dump(mode="json"),
+        objects=len(rows),
+        objects_ok=good,
     )
     write_manifest(out / "manifest.tsv", rows)
     return rows
