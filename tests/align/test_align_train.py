@@ -9,31 +9,31 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
-from tiny_world import tiny_config, write_config
+from tiny_world import align_job
 
 import aligncvc
 from aligncvc.align.batches import draw_batch, unrolled_steps
-from aligncvc.align.train import train
+from aligncvc.align.train import run_key, train
 from aligncvc.align.trainer import Trainer
 from aligncvc.errors import UserError
-from aligncvc.models.pair import load_pair
+from aligncvc.models.pair import Aligned, load_pair, load_pretrained
 from aligncvc.scene.renderset import RenderSet
 
 
-def make(renders: Path, run: str = "both", **align: object) -> Trainer:
-    return Trainer(tiny_config(**align), run, RenderSet(renders, 32), Accelerator(cpu=True))
+def make(renders: Path, run: str = "both", **settings: Any) -> Trainer:
+    return Trainer(align_job(run, **settings), RenderSet(renders, 32), Accelerator(cpu=True))
 
 
 def loss_gradients(trainer: Trainer) -> tuple[float, float]:
     """Norms of the loss's gradient at the student and at the reconstructor, k = 2."""
     batch = draw_batch(trainer.renders, 0, 0, range(2), "cpu")
-    result, condition = trainer.roll_out(batch, 2)
-    losses, _ = trainer.losses(batch, result, condition, 0)
+    losses, _ = trainer.losses(batch, *trainer.roll_out(batch, 2), 0)
     torch.stack(list(losses.values())).sum().backward()
 
     def norm(parameters: list[torch.nn.Parameter]) -> float:
@@ -70,11 +70,11 @@ def test_reconstruction_loss_belongs_to_hard_alignment_and_reaches_both(renders:
 def test_discriminator_step_leaves_the_others_unchanged(renders: Path) -> None:
     trainer = make(renders)
     batch = draw_batch(trainer.renders, 0, 0, range(2), "cpu")
-    result, _ = trainer.roll_out(batch, 1)
+    _, _, look = trainer.roll_out(batch, 1)
     generator = {k: v.clone() for k, v in trainer.generator.state_dict().items()}
     recon = {k: v.clone() for k, v in trainer.reconstructor.state_dict().items()}
     heads = {k: v.clone() for k, v in trainer.discriminator.heads.state_dict().items()}
-    record = trainer.discriminator_step(batch, result, 0)
+    record = trainer.discriminator_step(batch, look, 0)
     assert record["loss_d"] > 0 and record["grad_d"] > 0
     assert all(torch.equal(v, generator[k]) for k, v in trainer.generator.state_dict().items())
     assert all(torch.equal(v, recon[k]) for k, v in trainer.reconstructor.state_dict().items())
@@ -130,9 +130,9 @@ runpy.run_module("aligncvc.align", run_name="__main__", alter_sys=True)
 """
 
 
-def start(config: Path, renders: Path, out: Path, how: tuple[str, str] = ALIGN) -> subprocess.Popen[bytes]:
-    command = [sys.executable, *how, "--config", str(config), "--run", "both"]
-    command += ["--renders", str(renders), "--out", str(out)]
+def start(settings: Path, renders: Path, out: Path, how: tuple[str, str] = ALIGN) -> subprocess.Popen[bytes]:
+    command = [sys.executable, *how, "--settings", str(settings)]
+    command += ["--renders", str(renders), "--out", str(out), "--code", "f"]
     environment = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(aligncvc.__file__).parents[1])}
     return subprocess.Popen(command, stderr=subprocess.PIPE, env=os.environ | environment)
 
@@ -145,7 +145,8 @@ def metrics(out: Path) -> list[dict[str, float]]:
 
 def test_killed_and_restarted_run_equals_the_straight_one(renders: Path, tmp_path: Path) -> None:
     """SIGKILL after step 3 (the last state is after step 2), restart, compare weights and metrics."""
-    config = write_config(tmp_path / "tiny.yaml")
+    config = tmp_path / "job.json"
+    align_job().write(config)
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     assert start(config, renders, straight).wait(300) == 0
     assert start(config, renders, killed, how=("-c", KILLED_AFTER_STEP_3)).wait(300) == -signal.SIGKILL
@@ -167,8 +168,8 @@ def test_every_state_continues_to_the_same_weights(
     renders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stop in the middle of every step in turn, inside the step: the end is always the same."""
-    config = tiny_config(steps=3, save_every=1)
-    train(config, "both", renders, tmp_path / "straight")
+    job = align_job(steps=3, save_every=1)
+    train(job, renders, tmp_path / "straight")
     wanted = load_file(tmp_path / "straight/student.safetensors")
     whole = Trainer.step
     stops = iter(range(3))
@@ -184,8 +185,8 @@ def test_every_state_continues_to_the_same_weights(
     monkeypatch.setattr(Trainer, "step", interrupted)
     for _ in range(3):
         with pytest.raises(KeyboardInterrupt):
-            train(config, "both", renders, tmp_path / "stopped")
-    train(config, "both", renders, tmp_path / "stopped")
+            train(job, renders, tmp_path / "stopped")
+    train(job, renders, tmp_path / "stopped")
     found = load_file(tmp_path / "stopped/student.safetensors")
     assert all(torch.equal(found[k], wanted[k]) for k in wanted)
     assert metrics(tmp_path / "stopped") == metrics(tmp_path / "straight")
@@ -203,9 +204,9 @@ def test_state_of_another_configuration_is_ignored_with_a_sentence(
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Trainer, "step", until_two)
-        train(tiny_config(steps=3, save_every=1), "soft", renders, tmp_path)
+        train(align_job("soft", steps=3, save_every=1), renders, tmp_path)
     assert (tmp_path / "state/state.pt").exists()
-    train(tiny_config(steps=3, save_every=1, lr_student=3e-4), "soft", renders, tmp_path)
+    train(align_job("soft", steps=3, save_every=1, lr_student=3e-4), renders, tmp_path)
     said = " ".join(capsys.readouterr().err.split())
     assert "belongs to another configuration" in said
     assert [r["step"] for r in metrics(tmp_path)] == [0, 1, 2]
@@ -216,17 +217,18 @@ def test_a_damaged_state_is_not_fatal(
 ) -> None:
     (tmp_path / "state").mkdir()
     (tmp_path / "state/state.pt").write_bytes(b"not a state")
-    train(tiny_config(steps=1), "soft", renders, tmp_path)
+    train(align_job("soft", steps=1), renders, tmp_path)
     assert "not readable" in " ".join(capsys.readouterr().err.split())
     assert (tmp_path / "student.safetensors").exists()
 
 
 def test_results_load_and_differ_as_the_switches_say(renders: Path, tmp_path: Path) -> None:
-    config = tiny_config(steps=2, lr_recon=1e-3)
-    _, base = load_pair(config)
     for run, recon_moves in (("soft", False), ("hard", True)):
-        train(config, run, renders, tmp_path / run)
-        generator, recon = load_pair(config, run, tmp_path)
+        job = align_job(run, steps=2, lr_recon=1e-3)
+        base = load_pretrained(job.pair).reconstructor
+        train(job, renders, tmp_path / run)
+        aligned = load_pair(job.pair, aligned=Aligned.in_folder(tmp_path / run))
+        generator, recon = aligned.generator, aligned.reconstructor
         assert not any(p.requires_grad for p in [*generator.parameters(), *recon.parameters()])
         same = all(torch.equal(a, b) for a, b in zip(base.parameters(), recon.parameters(), strict=True))
         assert same != recon_moves
@@ -235,31 +237,61 @@ def test_results_load_and_differ_as_the_switches_say(renders: Path, tmp_path: Pa
 
 
 def test_weights_of_another_size_are_refused(renders: Path, tmp_path: Path) -> None:
-    train(tiny_config(steps=1), "soft", renders, tmp_path / "soft")
+    job = align_job("soft", steps=1)
+    train(job, renders, tmp_path / "soft")
     with pytest.raises(UserError, match=r"student.safetensors does not fit .*lora_A"):
-        load_pair(tiny_config(lora_rank=8), "soft", tmp_path)
-    with pytest.raises(UserError, match=r"run python -m aligncvc.align --run hard"):
-        load_pair(tiny_config(), "hard", tmp_path)
+        load_pair(job.pair, aligned=Aligned.in_folder(tmp_path / "soft"), lora_rank=8)
+    with pytest.raises(UserError, match=r"hard has no student.safetensors; .*python -m aligncvc.align"):
+        Aligned.in_folder(tmp_path / "hard")
 
 
-def test_unknown_run(renders: Path) -> None:
+def test_unknown_run() -> None:
     with pytest.raises(UserError, match=r"align.runs does not define 'nothing'"):
-        make(renders, "nothing")
+        align_job("nothing")
+
+
+def test_what_a_half_finished_run_depends_on(renders: Path) -> None:
+    """Settings, timesteps, renders, processes and its own code; not where weights come from."""
+    job, images = align_job(), RenderSet(renders, 32)
+    key = run_key(job, images, 1, "f")
+    assert key == run_key(align_job(), RenderSet(renders, 32), 1, "f")
+    elsewhere = job.checkpoints.model_copy(update={"offline": False})
+    assert key == run_key(job.model_copy(update={"checkpoints": elsewhere}), images, 1, "f")
+    others = [align_job("soft"), align_job(lr_recon=1.0), align_job(generator={"unet": {"heads": 2}})]
+    others.append(job.model_copy(update={"timesteps": [999, 749, 599, 300]}))
+    others.append(job.model_copy(update={"weights": {"lite0": "0" * 64}}))
+    keys = [run_key(other, images, 1, "f") for other in others]
+    keys += [run_key(job, images, 2, "f"), run_key(job, images, 1, "g")]
+    assert len({key, *keys}) == len(keys) + 1
+
+
+def test_training_unrolls_at_the_jobs_timesteps(renders: Path) -> None:
+    trainer, noised = make(renders, "soft"), []
+    real = trainer.generator.schedule.add_noise
+
+    def spy(x0: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        noised.append(int(timesteps[0]))
+        return real(x0, noise, timesteps)
+
+    trainer.generator.schedule.add_noise = spy
+    trainer.job = trainer.job.model_copy(update={"timesteps": [900, 500, 100]})
+    trainer.roll_out(draw_batch(trainer.renders, 0, 0, range(1), "cpu"), 3)
+    assert noised == [500, 100]
 
 
 TWO_PROCESSES = """
 import sys
 from pathlib import Path
-from tiny_world import tiny_config
+from tiny_world import align_job
 from aligncvc.align.train import train
-train(tiny_config(steps=2, batch=1, save_every=1), "both", Path(sys.argv[1]), Path(sys.argv[2]))
+train(align_job(steps=2, batch=1, save_every=1), Path(sys.argv[1]), Path(sys.argv[2]))
 """
 
 
 @pytest.mark.slow
 def test_two_processes_of_one_object_equal_one_process_of_two(renders: Path, tmp_path: Path) -> None:
     """Slots, noise and augmentation do not depend on sharding; gradients are averaged over processes."""
-    train(tiny_config(steps=2, batch=2, save_every=1), "both", renders, tmp_path / "one")
+    train(align_job(steps=2, batch=2, save_every=1), renders, tmp_path / "one")
     paths = [str(Path(aligncvc.__file__).parents[1]), str(Path(__file__).parent)]
     ranks = []
     with socket.socket() as probe:

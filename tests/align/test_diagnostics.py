@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import Accelerator
-from tiny_world import tiny_config
+from tiny_world import align_job
 
-from aligncvc.align.adversarial import Discriminator, discriminator_loss
 from aligncvc.align.batches import draw_batch
 from aligncvc.align.diagnostics import gradient_magnitude, saturation
+from aligncvc.align.discriminator import Discriminator, discriminator_loss
 from aligncvc.align.losses import rate_factor
 from aligncvc.align.train import train
 from aligncvc.align.trainer import Trainer
@@ -31,8 +31,8 @@ def test_rate_rises_and_falls_and_is_constant_by_default() -> None:
 
 
 def test_the_rate_reaches_both_networks(renders: Path) -> None:
-    config = tiny_config(steps=4, warmup_steps=2, lr_final=0.5, lr_student=2e-3, lr_recon=4e-4)
-    trainer = Trainer(config, "soft", RenderSet(renders, 32), Accelerator(cpu=True))
+    job = align_job("soft", steps=4, warmup_steps=2, lr_final=0.5, lr_student=2e-3, lr_recon=4e-4)
+    trainer = Trainer(job, RenderSet(renders, 32), Accelerator(cpu=True))
     for index, factor in ((0, 0.5), (1, 1.0), (3, 0.5)):
         assert trainer.step(index)["lr_factor"] == pytest.approx(factor)
         assert [g["lr"] for g in trainer.optimiser.param_groups] == pytest.approx(
@@ -41,8 +41,10 @@ def test_the_rate_reaches_both_networks(renders: Path) -> None:
 
 
 def test_heads_learn_alone_in_their_warm_up(renders: Path) -> None:
-    config = tiny_config(lambda_recon=0.0, gan={"hidden": 8, "warmup": 1, "levels": [1, 3]})
-    trainer = Trainer(config, "hard", RenderSet(renders, 32), Accelerator(cpu=True))
+    gan = {"hidden": 8, "warmup": 1, "levels": [1, 3]}
+    runs = {"hard": {"soft": False}}  # regression, among the tiny world's runs, needs the weight
+    job = align_job("hard", lambda_recon=0.0, gan=gan, runs=runs)
+    trainer = Trainer(job, RenderSet(renders, 32), Accelerator(cpu=True))
     assert trainer.discriminator is not None and len(trainer.discriminator.heads) == 2
     recon = {k: v.clone() for k, v in trainer.reconstructor.state_dict().items()}
     heads = {k: v.clone() for k, v in trainer.discriminator.heads.state_dict().items()}
@@ -63,13 +65,13 @@ def test_gradient_penalty_flattens_the_heads_and_logits_are_reported() -> None:
         discriminator = Discriminator(encoder, 8, 0, input_px=64, levels=[2])
         optimiser = torch.optim.Adam(discriminator.heads.parameters(), lr=2e-2)
         for _ in range(25):
-            judged = discriminator_loss(discriminator, reals, fakes, 0.8, None, r1)
+            heads = discriminator_loss(discriminator, reals, fakes, 0.8, None, r1)
             optimiser.zero_grad()
-            judged.loss.backward()
+            heads.loss.backward()
             optimiser.step()
         penalty = discriminator_loss(discriminator, reals, fakes, 0.8, None, 1.0).loss
         plain = discriminator_loss(discriminator, reals, fakes, 0.8, None).loss
-        return float((penalty - plain).detach()), judged.real - judged.fake
+        return float((penalty - plain).detach()), heads.real - heads.fake
 
     (free, gap), (penalised, small_gap) = slope_and_gap(0.0), slope_and_gap(10.0)
     assert 0 < penalised < 0.5 * free
@@ -85,8 +87,7 @@ def test_blur_and_grey_are_seen() -> None:
 
 
 def test_log_says_what_diagnosis_needs(renders: Path, tmp_path: Path) -> None:
-    config = tiny_config(steps=4, monitor_every=2, lr_student=0.05)
-    train(config, "both", renders, tmp_path)
+    train(align_job(steps=4, monitor_every=2, lr_student=0.05), renders, tmp_path)
     records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     always = {"k", "d_real", "d_fake", "asd_distance", "residual_psnr", "gt_psnr", "views_gt_psnr"}
     always |= {"sharpness", "sharpness_renderings", "saturation", "lr_factor", "grad_student", "grad_recon"}
@@ -101,9 +102,8 @@ def test_log_says_what_diagnosis_needs(renders: Path, tmp_path: Path) -> None:
 def test_monitor_does_not_change_the_run(renders: Path) -> None:
     steps = []
     for every in (0, 1):
-        trainer = Trainer(
-            tiny_config(monitor_every=every), "soft", RenderSet(renders, 32), Accelerator(cpu=True)
-        )
+        job = align_job("soft", monitor_every=every)
+        trainer = Trainer(job, RenderSet(renders, 32), Accelerator(cpu=True))
         first = trainer.monitored(0)
         assert bool(first) == bool(every)
         trainer.step(0)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 import yaml
 
-from aligncvc.config.sections import Config, parse_config
+from aligncvc.config.jobs.align import AlignJob
+from aligncvc.config.jobs.sample import ControlJob, SampleJob
+from aligncvc.config.plan import Plan
+from aligncvc.config.root import parse_config
 from aligncvc.files import PROJECT_ROOT
+from aligncvc.models.specs import PairSpec
 from aligncvc.scene.cameras import orbit, ring_azimuths_deg
 from aligncvc.scene.gaussians import Gaussians
 from aligncvc.scene.views import Views, save_views
@@ -17,45 +22,106 @@ from aligncvc.splat import rasterise
 from aligncvc.streams import torch_stream
 
 RING = 8
+PAIR = "tiny"
+GENERATOR = {
+    "kind": "wonder3d",
+    "vae": {"channels": [8, 16, 16], "norm_groups": 4},
+    "unet": {"channels": [16, 32], "head_channels": 8, "norm_groups": 8},
+}
+RECONSTRUCTOR = {
+    "kind": "lgm",
+    "down_channels": [8, 16, 16],
+    "down_attention": [False, False, True],
+    "up_channels": [16, 16],
+    "up_attention": [True, False],
+    "heads": 2,
+}
+FOIL = {"soft": False, "hard": False, "regression": True}
+RUNS = {
+    "soft": {"hard": False},
+    "hard": {"soft": False},
+    "both": {},
+    "foil": FOIL,
+    "released": {"hard": False, "asd_mode": "official"},
+}
 
 
-def tiny_settings(**align: object) -> dict[str, object]:
-    """A configuration as YAML data; keywords go to the align section."""
-    return {
-        "render": {"size_px": 32, "ring_views": RING, "rig_views": 4},
-        "mvg": {
-            "weights": None,
-            "vae_weights": None,
-            "vae": {"channels": [8, 16, 16], "norm_groups": 4},
-            "unet": {"channels": [16, 32], "head_channels": 8, "norm_groups": 8},
-        },
-        "recon": {
-            "weights": None,
-            "down_channels": [8, 16, 16],
-            "down_attention": [False, False, True],
-            "up_channels": [16, 16],
-            "up_attention": [True, False],
-            "heads": 2,
-        },
-        "align": {"steps": 6, "batch": 2, "save_every": 2, "gan": {"hidden": 8}, **align},
+def tiny_settings(
+    *,
+    size_px: int = 32,
+    generator: dict[str, Any] | None = None,
+    reconstructor: dict[str, Any] | None = None,
+    pair: dict[str, Any] | None = None,
+    **align: Any,
+) -> dict[str, Any]:
+    """A configuration as YAML data; keywords go to `align`.
+
+    size_px: of the renders. generator, reconstructor: settings of the networks beside the tiny ones; pair: of
+    the pair.
+    """
+    networks = {
+        "generator": {"network": merged(GENERATOR, generator or {})},
+        "reconstructor": {"network": merged(RECONSTRUCTOR, reconstructor or {})},
     }
+    return {
+        "render": {"size_px": size_px, "ring_views": RING},
+        "pairs": {PAIR: {**networks, **(pair or {})}},
+        "align": {
+            "steps": 6, "batch": 2, "save_every": 2, "gan": {"hidden": 8}, "runs": RUNS, **align,
+        },
+        "sample": {"methods": {"aware": {}}},
+    }  # fmt: skip
 
 
-def tiny_config(**align: object) -> Config:
-    return parse_config(tiny_settings(**align), "tiny")
+def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Both mappings, one level of sections within them too; `over` wins."""
+    inner = {k: {**base[k], **v} for k, v in over.items() if isinstance(base.get(k), dict)}
+    return {**base, **over, **inner}
 
 
-def write_protocol(path: Path, **changes: object) -> str:
+def tiny_plan(data: dict[str, Any]) -> Plan:
+    """The jobs of a configuration, with the demo's protocol at the configuration's render size and ring."""
+    config = parse_config(data, "tiny")
+    same = config.render.model_dump(include={"size_px", "ring_views"})
+    render = config.protocol.render.model_copy(update=same)
+    config.__dict__["protocol"] = config.protocol.model_copy(update={"render": render})  # a cached property
+    return Plan(config)
+
+
+def align_job(run: str = "both", **settings: Any) -> AlignJob:
+    """One alignment run of the tiny pair; settings as `tiny_settings` takes them."""
+    return tiny_plan(tiny_settings(**settings)).align(PAIR, run)
+
+
+def sample_job(
+    feedback: str = "aligncvc", steps: int = 4, *, seeds: list[int] | None = None, **settings: Any
+) -> SampleJob:
+    """One method of the tiny pair; guidance and run may be among the settings."""
+    method = {"feedback": feedback, "steps": steps}
+    method |= {key: settings.pop(key) for key in ("guidance", "run") if key in settings}
+    data = tiny_settings(**settings)
+    data["sample"] = {"methods": {"m": method}}
+    job = tiny_plan(data).sample(PAIR, "m")
+    return job.model_copy(update={"seeds": seeds or [0]})
+
+
+def control_job(control: Literal["gt", "jitter", "shuffled", "copy"], **settings: Any) -> ControlJob:
+    """One control beside the tiny pair, judged by the tiny reconstructor with random weights."""
+    job = tiny_plan(tiny_settings(**settings)).control(control)
+    return job.model_copy(update={"judge": tiny_pair(**settings).reconstructor, "seeds": [0]})
+
+
+def tiny_pair(**settings: Any) -> PairSpec:
+    """The tiny pair; settings as `tiny_settings` takes them."""
+    return align_job(**settings).pair
+
+
+def write_protocol(path: Path, size_px: int = 32, **changes: object) -> str:
     """The demo's protocol at this world's size, with other changes of its top level; returns the path."""
     demo = yaml.safe_load((PROJECT_ROOT / "config/protocols/demo.yaml").read_text())
-    render = demo["render"] | {"size_px": 32, "ring_views": RING}
+    render = demo["render"] | {"size_px": size_px, "ring_views": RING}
     path.write_text(yaml.safe_dump({**demo, "render": render, **changes}))
     return str(path)
-
-
-def write_config(path: Path, **align: object) -> Path:
-    path.write_text(yaml.safe_dump(tiny_settings(**align)))
-    return path
 
 
 def blob(name: str, count: int = 60) -> Gaussians:

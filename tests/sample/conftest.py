@@ -4,12 +4,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "align"))
 
-from tiny_world import tiny_config, write_renders
+from tiny_world import tiny_pair, write_renders
 
-from aligncvc.config.sections import Config
+from aligncvc.models.pair import PairOfModels, load_pretrained
+from aligncvc.scene.cameras import Cameras
+from aligncvc.scene.renderset import RenderSet
 
 
 @pytest.fixture(scope="session")
@@ -19,5 +22,13 @@ def renders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def config() -> Config:
-    return tiny_config()
+def pair() -> PairOfModels:
+    """The tiny pair with random weights."""
+    return load_pretrained(tiny_pair())
+
+
+@pytest.fixture(scope="session")
+def rig(renders: Path) -> tuple[Tensor, Cameras]:
+    """Input view (3, H, W) and rig of the first object."""
+    images, cameras = RenderSet(renders, 32).load("a").rig_from(0)
+    return images[0], cameras

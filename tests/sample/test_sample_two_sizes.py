@@ -3,36 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from tiny_world import tiny_settings, write_protocol, write_renders
+from tiny_world import control_job, sample_job, write_renders
 
-from aligncvc.config.sections import Config, parse_config
 from aligncvc.errors import UserError
-from aligncvc.evaluate import matched_pose_residual, psnr
+from aligncvc.evaluate.consistency import matched_pose_residual
 from aligncvc.evaluate.samples import read_steps
+from aligncvc.metrics.psnr import psnr
 from aligncvc.paper.agreement import alike
-from aligncvc.sample.batch import sample_set
-from aligncvc.sample.controls import control_set
+from aligncvc.sample.control_views import control_set
+from aligncvc.sample.sets import sample_set
 from aligncvc.scene.renderset import RenderSet
 
 VIEWS_PX, RENDERS_PX = 32, 64
-
-
-def two_sizes(folder: Path, domains: str) -> Config:
-    protocol = Path(write_protocol(folder / "tiny.yaml", seeds=[0]))
-    protocol.write_text(protocol.read_text().replace("size_px: 32", f"size_px: {RENDERS_PX}"))
-    settings: dict[str, Any] = tiny_settings()
-    settings["render"]["size_px"] = RENDERS_PX
-    settings["recon"]["size_px"] = VIEWS_PX
-    settings["mvg"] |= {"size_px": VIEWS_PX, "domains": domains}
-    settings["mvg"]["unet"]["cross_domain"] = domains == "both"
-    rows = {"aware": {"sampler": "aligncvc", "steps": 2}, "two": {"sampler": "two_stage", "steps": 3}}
-    more = {"sample": {"methods": rows}, "evaluate": {"protocol": str(protocol)}}
-    return parse_config({**settings, **more}, "two sizes")
+SIZES = {"size_px": RENDERS_PX, "reconstructor": {"size_px": VIEWS_PX}}
 
 
 @pytest.fixture(scope="module")
@@ -40,28 +27,28 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_renders(tmp_path_factory.mktemp("renders64"), ("a",), RENDERS_PX)
 
 
-@pytest.mark.parametrize("method", ["aware", "two"])
+@pytest.mark.parametrize(("feedback", "steps"), [("aligncvc", 2), ("two_stage", 3)])
 @pytest.mark.parametrize("domains", ["colours", "both"])
 def test_both_samplers_keep_views_and_renderings_at_their_sizes(
-    large: Path, tmp_path: Path, method: str, domains: str
+    large: Path, tmp_path: Path, feedback: str, steps: int, domains: str
 ) -> None:
-    sample_set(two_sizes(tmp_path, domains), method, large, tmp_path, tmp_path / "out")
+    generator = {"size_px": VIEWS_PX, "domains": domains, "unet": {"cross_domain": domains == "both"}}
+    sample_set(sample_job(feedback, steps, generator=generator, **SIZES), large, tmp_path / "out")
     posed = RenderSet(large, RENDERS_PX).load("a")
     views, renders = read_steps(tmp_path / "out/a/seed0/steps.npz", posed)
-    kept = 2 if method == "aware" else 3
-    assert views.shape == (kept, 4, 3, VIEWS_PX, VIEWS_PX)
-    assert renders.shape == (kept, 4, 3, RENDERS_PX, RENDERS_PX)
+    assert views.shape == (steps, 4, 3, VIEWS_PX, VIEWS_PX)
+    assert renders.shape == (steps, 4, 3, RENDERS_PX, RENDERS_PX)
     means = renders.unflatten(-1, (VIEWS_PX, 2)).unflatten(-3, (VIEWS_PX, 2)).mean((-3, -1))
     residual = matched_pose_residual(views, renders, {"psnr": psnr})["residual_psnr"]
-    expected = psnr(views.flatten(0, 1), means.flatten(0, 1)).view(kept, 4)
+    expected = psnr(views.flatten(0, 1).double(), means.flatten(0, 1).double()).view(steps, 4)
     torch.testing.assert_close(residual, expected, rtol=1e-6, atol=1e-5)
     shown = alike(*(s.permute(0, 1, 3, 4, 2).numpy() for s in (views, renders)))
-    assert shown[0].shape == shown[1].shape == (kept, 4, VIEWS_PX, VIEWS_PX, 3)
+    assert shown[0].shape == shown[1].shape == (steps, 4, VIEWS_PX, VIEWS_PX, 3)
     np.testing.assert_allclose(shown[1], means.permute(0, 1, 3, 4, 2), atol=1e-6)
 
 
 def test_controls_have_the_size_of_generated_views(large: Path, tmp_path: Path) -> None:
-    control_set(two_sizes(tmp_path, "colours"), "gt", large, tmp_path / "out")
+    control_set(control_job("gt", generator={"size_px": VIEWS_PX}, **SIZES), large, tmp_path / "out")
     posed = RenderSet(large, RENDERS_PX).load("a")
     views, renders = read_steps(tmp_path / "out/a/seed0/steps.npz", posed)
     assert views.shape[-1] == VIEWS_PX and renders.shape[-1] == RENDERS_PX

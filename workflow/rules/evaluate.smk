@@ -38,7 +38,7 @@ rule evaluate:
 
 
 rule discrimination:
-    """Judge every metric by how it ranks the controls. Fails if one that the configuration relies on does not."""
+    """How every metric ranks the controls. Fails if one that the configuration relies on does not."""
     input:
         JOBS.records(JOBS.controls),
     output:
@@ -61,7 +61,7 @@ rule discrimination:
     params:
         settings=JOBS.settings("discrimination"),
         reads=JOBS.reads("discrimination"),
-        code=JOBS.code("aligncvc.evaluate.discrimination"),
+        code=JOBS.code("aligncvc.evaluate.ranking"),
     shell:
         "python -m aligncvc.evaluate.discrimination --settings {params.settings:q} --metrics {input:q}"
         " --out {output.csv:q} > {log:q} 2>&1"

@@ -1,4 +1,4 @@
-"""`python -m aligncvc.align`: one alignment run from renders to aligned weights."""
+"""`python -m aligncvc.align`: one alignment run of one pair, from renders to aligned weights."""
 
 from __future__ import annotations
 
@@ -6,25 +6,44 @@ from pathlib import Path
 
 import tyro
 
-from aligncvc.config.sections import load_config
-from aligncvc.errors import cli
+from aligncvc.config.jobs.align import AlignJob
+from aligncvc.config.plan import Plan
+from aligncvc.config.root import load_config
+from aligncvc.errors import UserError, cli
 
 
-def align(run: str, renders: Path, out: Path, config: Path | None = None) -> None:
+def align(
+    renders: Path,
+    out: Path,
+    settings: Path | None = None,
+    config: Path | None = None,
+    pair: str | None = None,
+    run: str | None = None,
+    code: str = "",
+) -> None:
     """Post-train the generator (LoRA) and the reconstructor.
 
-    A run that was stopped continues from its last state in `<out>/state/`.
+    A run that was stopped continues from its last state in `<out>/state/`, if nothing of it has changed.
 
     Args:
-        run: a key of align.runs: which losses are on.
         renders: manifest of the training renders.
         out: folder for student.safetensors, recon.safetensors and metrics.jsonl.
+        settings: the job's settings, which snakemake writes, instead of --config, --pair and --run.
         config: configuration file; config/config.yaml if left out.
+        pair: a key of pairs; the first if left out.
+        run: a key of align.runs: which losses are on.
+        code: fingerprint of the job's code, which snakemake gives: a state of other code is not continued.
     """
-    settings = load_config(config)
+    if (settings is None) == (run is None):
+        raise UserError("give --run, a key of align.runs, or --settings with a file that snakemake wrote")
+    if settings is not None:
+        job = AlignJob.read(settings)
+    else:
+        plan = Plan(load_config(config))
+        job = plan.align(pair or next(iter(plan.config.pairs)), str(run))
     from aligncvc.align.train import train  # torch and diffusers load only when there is work
 
-    train(settings, run, renders, out)
+    train(job, renders, out, code)
 
 
 if __name__ == "__main__":

@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from aligncvc.config.align import Asd
+from aligncvc.config.alignment import Asd
+from aligncvc.errors import UserError
+from aligncvc.models.generators.schedules import AlphaSchedule
 
 if TYPE_CHECKING:
-    from aligncvc.models.generators.base import Condition, MultiViewGenerator
+    from aligncvc.models.generators.base import MultiViewGenerator, Tree
 
 DMD_FLOOR = 0.1
 """Added to the DMD normaliser (TriplaneTurbo), so that a student at its goal does not blow up."""
@@ -56,8 +58,18 @@ def draw_timesteps(
     return t, (t + shift).clamp_max(train_timesteps - 1)
 
 
+def alpha_schedule(teacher: MultiViewGenerator) -> AlphaSchedule:
+    """The teacher's schedule. Raises UserError for one of sigmas, which has no share t of T timesteps."""
+    if not isinstance(teacher.schedule, AlphaSchedule):
+        raise UserError(
+            f"soft alignment noises to whole timesteps and {type(teacher).__name__} has a schedule of "
+            "sigmas; train the run without it (soft: false)"
+        )
+    return teacher.schedule
+
+
 def asd_gradient(
-    teacher: MultiViewGenerator, latents: Tensor, condition: Condition, draw: AsdDraw, settings: Asd
+    teacher: MultiViewGenerator, latents: Tensor, condition: Tree, draw: AsdDraw, settings: Asd
 ) -> tuple[Tensor, Tensor]:
     """The ASD gradient at `latents` (B, V, C, h, w), detached, of the same shape; and the distance (B, V).
 
@@ -65,16 +77,15 @@ def asd_gradient(
     teacher is the generator with its adapters off. Without DMD normalisation w(t) = 1 - abar_t; with it the
     difference is taken between x0 estimates, (s/a)(eps_1 - eps_2), and divided by the distance.
     """
-    z = latents.detach()
-    guided = settings.guidance_scale
+    z, guided, schedule = latents.detach(), settings.guidance_scale, alpha_schedule(teacher)
     with torch.no_grad(), teacher.adapters_off():
-        z_t = teacher.add_noise(z, draw.noise, draw.t)
-        first = teacher.predict(z_t, draw.t, condition, guidance_scale=guided)
-        z_plus = teacher.add_noise(z, draw.noise, draw.t_plus)
+        z_t = schedule.add_noise(z, draw.noise, draw.t)
+        first = teacher.predict(z_t, draw.t, condition, guided)
+        z_plus = schedule.add_noise(z, draw.noise, draw.t_plus)
         second_scale = guided if settings.mode == "official" else 1.0
-        second = teacher.predict(z_plus, draw.t_plus, condition, guidance_scale=second_scale)
+        second = teacher.predict(z_plus, draw.t_plus, condition, second_scale)
     difference = (first.eps - second.eps).float()
-    abar = teacher.scheduler.alphas_cumprod.to(z.device)[draw.t].view(-1, 1, 1, 1, 1).float()
+    abar = schedule.alphas_cumprod.to(z.device)[draw.t].view(-1, 1, 1, 1, 1).float()
     distance = (z - first.x0).abs().float().mean(dim=(2, 3, 4), keepdim=True)
     if settings.dmd_normalise:
         return ((1 - abar) / abar).sqrt() * difference / (distance + DMD_FLOOR), distance.flatten(1)
@@ -97,14 +108,14 @@ def surrogate_loss(latents: Tensor, gradient: Tensor, reduction: Reduction = "pe
 def soft_loss(
     teacher: MultiViewGenerator,
     latents: Tensor,
-    condition: Condition,
+    condition: Tree,
     settings: Asd,
     noise: Tensor,
     randoms: Sequence[torch.Generator],
     reduction: Reduction = "per_view_sum",
 ) -> tuple[Tensor, Tensor]:
     """Draw timesteps, evaluate the teacher; the student's surrogate loss, and the distance (B, V) to it."""
-    t, t_plus = draw_timesteps(randoms, settings, len(teacher.scheduler.alphas_cumprod))
+    t, t_plus = draw_timesteps(randoms, settings, len(alpha_schedule(teacher)))
     draw = AsdDraw(t.to(latents.device), t_plus.to(latents.device), noise)
     gradient, distance = asd_gradient(teacher, latents, condition, draw, settings)
     return surrogate_loss(latents, gradient, reduction), distance

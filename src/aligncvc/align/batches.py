@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from aligncvc.loop.rollout import view_noise
+from aligncvc.loop.unroll import view_noise
 from aligncvc.scene.cameras import Cameras
 from aligncvc.scene.renderset import RenderSet, batched
 from aligncvc.scene.views import composite

@@ -8,11 +8,14 @@ import torch
 from torch import Tensor
 
 from aligncvc.align.batches import draw_batch
-from aligncvc.loop.rollout import StepResult, clamp_straight_through
+from aligncvc.config.jobs.align import AlignJob
+from aligncvc.errors import UserError
+from aligncvc.loop.states import Look
+from aligncvc.loop.unroll import clamp_straight_through
 from aligncvc.metrics.frechet import frechet_distance
 from aligncvc.metrics.psnr import psnr
-from aligncvc.models.encoders.lite0 import Lite0
-from aligncvc.models.generators import MultiViewGenerator
+from aligncvc.models.encoders.lite0 import load_lite0
+from aligncvc.models.generators.base import MultiViewGenerator
 from aligncvc.scene.renderset import RenderSet
 from aligncvc.scene.views import at_common_size
 
@@ -33,14 +36,14 @@ def saturation(images: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def image_diagnostics(result: StepResult, truth: Tensor) -> dict[str, float]:
+def image_diagnostics(look: Look, truth: Tensor) -> dict[str, float]:
     """Agreement, closeness to ground truth (B, V, 3, H, W), and what blur and washed-out colours do to it.
 
     residual_psnr: generated views to renderings at the same poses; gt_psnr, views_gt_psnr: renderings and
     views to ground truth, in dB. sharpness and saturation: ratio of the views' to ground truth's, 1 = alike.
     Each comparison is at the smaller size of its two sides.
     """
-    views, renderings = result.views, result.renderings
+    views, renderings = look.views, look.renderings
     views_pair, renderings_pair = at_common_size(views, truth), at_common_size(renderings, truth)
 
     def ratio(measure: Callable[[Tensor], Tensor], sides: tuple[Tensor, ...]) -> float:
@@ -67,17 +70,25 @@ class Monitor:
     """
 
     def __init__(
-        self,
-        renders: RenderSet,
-        encoder: Lite0,
-        timesteps: list[int],
-        guidance_scale: float,
-        seed: int,
-        device: torch.device | str,
+        self, job: AlignJob, renders: RenderSet, generator: MultiViewGenerator, device: torch.device | str
     ) -> None:
-        self.batch = draw_batch(renders, seed, "monitor", range(MONITORED_OBJECTS), device)
-        self.encoder, self.guidance_scale, self.seed = encoder, guidance_scale, seed
-        self.timesteps = timesteps
+        """Raises UserError for a generator whose latents ground-truth views alone do not give."""
+        self.batch = batch = draw_batch(renders, job.seed, "monitor", range(MONITORED_OBJECTS), device)
+        self.encoder = load_lite0(job.checkpoints).to(device)
+        self.guidance, count = job.pair.guidance, len(job.timesteps)
+        times = [job.timesteps[i % count] for i in range(MONITORED_OBJECTS)]
+        self.timesteps = torch.tensor(times, device=device)
+        with torch.no_grad():
+            self.condition = generator.encode_condition(batch.image, batch.cameras.c2w)
+            try:
+                latents = generator.encode(batch.views)
+            except UserError as error:
+                raise UserError(
+                    f"align.monitor_every is {job.training.monitor_every} and needs latents of ground-truth "
+                    f"views: {error}; or set monitor_every to 0"
+                ) from None
+        noise = batch.noise(latents.shape[1:], job.seed, "monitor")
+        self.noisy = generator.schedule.add_noise(latents, noise, self.timesteps)
         self.fixed: tuple[Tensor, Tensor] | None = None
 
     @torch.no_grad()
@@ -97,14 +108,7 @@ class Monitor:
 
     def _views(self, generator: MultiViewGenerator) -> Tensor:
         """(B, V, 3, H, W): each object's x0 from its own timestep."""
-        batch, device = self.batch, self.batch.views.device
-        condition = generator.encode_condition(batch.image, batch.cameras.c2w)
-        latents = generator.encode(batch.views)
-        noise = batch.noise(latents.shape[1:], self.seed, "monitor")
-        count = len(self.timesteps)
-        t = torch.tensor([self.timesteps[i % count] for i in range(len(latents))], device=device)
-        z = generator.add_noise(latents, noise, t)
-        x0 = generator.predict(z, t, condition, guidance_scale=self.guidance_scale).x0
+        x0 = generator.predict(self.noisy, self.timesteps, self.condition, self.guidance).x0
         return clamp_straight_through(generator.decode(x0))
 
     def _features(self, images: Tensor) -> Tensor:

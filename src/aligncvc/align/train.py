@@ -10,44 +10,33 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from aligncvc.align.state import RunState
-from aligncvc.align.trainer import UNROLLED_STEPS, Trainer
-from aligncvc.config.sections import Config
-from aligncvc.files import sha256_file, sha256_json, write_provenance, write_text
-from aligncvc.loop.rollout import timesteps_for
-from aligncvc.models.ledger import network_settings, settled
-from aligncvc.models.ledger.facts import Part
-from aligncvc.models.pair import RECON_FILE, STUDENT_FILE, base_weights, write_weights
+from aligncvc.align.trainer import Trainer
+from aligncvc.config.jobs.align import AlignJob
+from aligncvc.files import sha256_json, write_provenance, write_text
+from aligncvc.models.ledger.facts import NETWORK, network_facts, write_facts
+from aligncvc.models.pair import RECON_FILE, STUDENT_FILE
 from aligncvc.scene.renderset import RenderSet
-from aligncvc.workflow.fingerprint import code_hash
 
 
-def run_key(config: Config, run_name: str, renders: RenderSet, processes: int) -> str:
-    """A hash of everything that a run's weights depend on."""
-    relevant = config.model_dump(include={"seed", "render", "mvg", "recon", "align"}, mode="json")
-    relevant["align"]["runs"] = relevant["align"]["runs"][run_name]
-    weights = {part: sha256_file(path) for part, path in base_weights(config).items()}
-    return sha256_json(
-        [
-            relevant,
-            timesteps_for(UNROLLED_STEPS, config),
-            run_name,
-            renders.key,
-            weights,
-            processes,
-            code_hash("aligncvc.align"),
-        ]
-    )
+def run_key(job: AlignJob, renders: RenderSet, processes: int, code: str) -> str:
+    """A hash of everything that a run's weights depend on.
+
+    code: fingerprint of the job's own code; another network's does not count. Where weight files come from
+    does not count either, only their bytes do.
+    """
+    return sha256_json([job.model_dump(mode="json", exclude={"checkpoints"}), renders.key, processes, code])
 
 
-def train(config: Config, run_name: str, manifest: Path, out: Path) -> None:
-    """Run (or continue) one alignment run and write its weights, metrics and provenance into `out`."""
-    accelerator = Accelerator(
-        cpu=not torch.cuda.is_available(), mixed_precision="bf16" if config.align.bf16 else None
-    )
-    renders = RenderSet(manifest, config.render.size_px)
-    trainer = Trainer(config, run_name, renders, accelerator)
-    key = run_key(config, run_name, renders, accelerator.num_processes)
-    state = RunState(out / "state", key, trainer.parts)
+def train(job: AlignJob, manifest: Path, out: Path, code: str = "") -> None:
+    """Run (or continue) one alignment run and write its weights, metrics and provenance into `out`.
+
+    code: fingerprint of the job's code: a state that other code left is not continued.
+    """
+    bf16 = "bf16" if job.training.bf16 else None
+    accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision=bf16)
+    renders = RenderSet(manifest, job.pair.renderings_px, job.pair.rig)
+    trainer = Trainer(job, renders, accelerator)
+    state = RunState(out / "state", run_key(job, renders, accelerator.num_processes, code), trainer.parts)
     console = Console(stderr=True)
     start, remark = state.restore()
     if remark:
@@ -57,44 +46,48 @@ def train(config: Config, run_name: str, manifest: Path, out: Path) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     main = accelerator.is_main_process
     with Progress(*columns, console=console, disable=not (main and console.is_terminal)) as progress:
-        task = progress.add_task(f"align {run_name}", total=steps, completed=start)
+        task = progress.add_task(f"align {job.run}", total=steps, completed=start)
         for index in range(start, steps):
             record = trainer.step(index) | trainer.monitored(index)
             done = index + 1
             if main:
                 state.log(record)
-            progress.update(task, completed=done, description=describe(run_name, record))
-            if main and (done % config.align.save_every == 0 or done == steps):
+            progress.update(task, completed=done, description=describe(job, record))
+            if main and (done % job.training.save_every == 0 or done == steps):
                 state.save(done)
                 if not console.is_terminal:
-                    console.print(f"{done}/{steps} {describe(run_name, record)}", highlight=False)
+                    console.print(f"{done}/{steps} {describe(job, record)}", highlight=False)
     accelerator.wait_for_everyone()
     if main:
-        publish(trainer, state, run_name, renders, out)
+        publish(trainer, state, out)
 
 
-def describe(run_name: str, record: dict[str, float]) -> str:
-    """The progress line: name, unrolled steps, losses, residual."""
+def describe(job: AlignJob, record: dict[str, float]) -> str:
+    """The progress line: pair, run, unrolled steps, losses, residual."""
     losses = " ".join(f"{k[5:]} {v:.3g}" for k, v in record.items() if k.startswith("loss_"))
-    return f"align {run_name} k={record['k']} {losses} residual {record['residual_psnr']:.1f} dB"
+    name = f"align {job.pair.name} {job.run}"
+    return f"{name} k={record['k']} {losses} residual {record['residual_psnr']:.1f} dB"
 
 
-def publish(trainer: Trainer, state: RunState, run_name: str, renders: RenderSet, out: Path) -> None:
+def publish(trainer: Trainer, state: RunState, out: Path) -> None:
     """Write the results, each complete or absent, then remove the state."""
-    config, built = trainer.config, settled(trainer.config)
-    inputs = {"renders": renders.key, "run": state.key}
-    inputs |= {part: sha256_file(path) for part, path in base_weights(config).items()}
+    job, (student, recon) = trainer.job, trainer.results()
+    inputs = {"renders": trainer.renders.key, "run": state.key}
+    inputs |= {name: str(sha256) for name, sha256 in job.weights.items()}
     write_text(out / "metrics.jsonl", state.metrics.read_text(encoding="utf-8"))
-    parts: tuple[tuple[Part, str], ...] = (("student", STUDENT_FILE), ("recon", RECON_FILE))
-    for (part, name), weights in zip(parts, trainer.results(), strict=True):
-        facts = {"run": run_name, "lora_rank": config.align.lora_rank}
-        write_weights(out / name, weights, **facts, settings=network_settings(built, part))
+    for name, weights, spec in (
+        (STUDENT_FILE, student, job.pair.generator),
+        (RECON_FILE, recon, job.pair.reconstructor),
+    ):
+        facts = {"pair": job.pair.name, "run": job.run, "lora_rank": job.training.lora_rank}
+        write_facts(out / name, weights, {**facts, NETWORK: network_facts(spec)})
         write_provenance(
             out / name,
             inputs=inputs,
-            config=config.model_dump(mode="json"),
-            seed=config.seed,
-            run=run_name,
+            config=job.model_dump(mode="json"),
+            seed=job.seed,
+            pair=job.pair.name,
+            run=job.run,
             steps=trainer.steps,
         )
     state.discard()

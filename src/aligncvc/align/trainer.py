@@ -11,26 +11,34 @@ The student is the teacher plus LoRA; the reconstructor trains in full. docs/met
 from __future__ import annotations
 
 import time
+from collections import deque
+from itertools import islice
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from aligncvc.align.adversarial import Augmentation, Discriminator, discriminator_loss, generator_loss
-from aligncvc.align.asd import soft_loss
+from aligncvc.align.asd import alpha_schedule, soft_loss
 from aligncvc.align.batches import Batch, draw_batch, unrolled_steps
 from aligncvc.align.diagnostics import Monitor, image_diagnostics
-from aligncvc.align.judges import load_discriminator
+from aligncvc.align.discriminator import (
+    Augmentation,
+    Discriminator,
+    discriminator_loss,
+    generator_loss,
+    load_discriminator,
+)
 from aligncvc.align.losses import rate_factor, reconstruction_loss
 from aligncvc.align.processes import average_and_clip, averaged_record
 from aligncvc.align.state import Ema, ParameterState
-from aligncvc.config.align import Align, AlignRun
-from aligncvc.config.sections import Config
+from aligncvc.config.jobs.align import AlignJob
 from aligncvc.errors import UserError
-from aligncvc.loop.rollout import BACKGROUND, StepResult, aware_step, renoise, timesteps_for
-from aligncvc.models.encoders.lite0 import load_lite0
+from aligncvc.loop.feedback import find_feedback
+from aligncvc.loop.states import Look
+from aligncvc.loop.unroll import BACKGROUND, Loop, unroll
 from aligncvc.models.encoders.lpips import load_lpips
-from aligncvc.models.generators import Condition
+from aligncvc.models.generators.base import Tree
+from aligncvc.models.generators.schedules import Time
 from aligncvc.models.pair import attach_lora, load_pretrained
 from aligncvc.models.reconstructors.base import checkpoint_gradients
 from aligncvc.scene.renderset import RenderSet
@@ -40,68 +48,48 @@ from aligncvc.streams import torch_stream
 R1_EVERY = 4
 """The discriminator's gradient penalty is taken every so many steps, so many times as strong."""
 
-UNROLLED_STEPS = 4
-"""K of the unrolled sampler, the paper's."""
-
-
-def trained_run(align: Align, name: str) -> AlignRun:
-    """A run that can be trained. Raises UserError if it is not defined or its weights are bundled."""
-    if name not in align.runs:
-        raise UserError(f"align.runs does not define {name!r}; choose one of {sorted(align.runs)}")
-    run = align.runs[name]
-    if run.weights is not None:
-        repeat = align.repeated_by(name)
-        mend = f"train run {repeat}" if repeat else "define a run without `weights` and train that"
-        raise UserError(
-            f"the weights of run {name} ship with the repository ({run.weights.student}, "
-            f"{run.weights.recon}) and are used as they are; to repeat its losses {mend}"
-        )
-    return run
-
 
 class Trainer:
     """Networks, optimisers and averages of one run."""
 
-    def __init__(self, config: Config, run_name: str, renders: RenderSet, accelerator: Accelerator) -> None:
-        """Raises UserError for a run that the configuration does not define, or whose weights are bundled."""
-        self.config, self.align = config, config.align
-        self.run = trained_run(config.align, run_name)
-        self.steps = self.run.steps or self.align.steps
-        self.asd = self.align.asd
-        if self.run.asd_mode is not None:
-            self.asd = self.asd.model_copy(update={"mode": self.run.asd_mode})
+    def __init__(self, job: AlignJob, renders: RenderSet, accelerator: Accelerator) -> None:
+        """Raises UserError for networks that cannot be trained so, and missing weights."""
+        self.job, self.run, self.settings = job, job.losses, job.training
+        self.steps = self.run.steps or self.settings.steps
+        mode = self.run.asd_mode or self.settings.asd.mode
+        self.asd = self.settings.asd.model_copy(update={"mode": mode})
         if accelerator.mixed_precision == "fp16":
             raise UserError(
                 "fp16 needs loss scaling, which two optimisers cannot share; use mixed precision bf16"
             )
         self.renders, self.accelerator, self.device = renders, accelerator, accelerator.device
-        self.timesteps = timesteps_for(UNROLLED_STEPS, config)
-        self.generator, self.reconstructor = load_pretrained(config)
-        self.lora = attach_lora(self.generator, self.align.lora_rank, config.seed)
-        self.generator.to(self.device)
+        self.feedback = find_feedback(job.feedback)
+        self.feedback.check(job.pair, len(job.timesteps))
+        self.pair = load_pretrained(job.pair, job.checkpoints)
+        self.generator, self.reconstructor = self.pair.generator, self.pair.reconstructor
+        if self.run.soft:
+            alpha_schedule(self.generator)
+        self.lora = attach_lora(self.generator, self.settings.lora_rank, job.seed)
+        self.pair.to(self.device)
         # The teacher is the generator with its LoRA off; another object here would be a second copy of it.
         self.teacher = self.generator
-        self.reconstructor.to(self.device).requires_grad_(True)
-        if self.align.gradient_checkpointing:
+        self.reconstructor.requires_grad_(True)
+        if self.settings.gradient_checkpointing:
             self.generator.checkpoint_gradients()
             checkpoint_gradients(self.reconstructor)
         self.recon_parameters = dict(self.reconstructor.named_parameters())
-        self.rates = (self.align.lr_student, self.align.lr_recon)
+        trained = {"student": self.lora, "recon": self.recon_parameters}
+        self.rates = (self.settings.lr_student, self.settings.lr_recon)
         self.optimiser = torch.optim.AdamW(
             [
                 {"params": list(parameters.values()), "lr": rate}
-                for parameters, rate in zip((self.lora, self.recon_parameters), self.rates, strict=True)
+                for parameters, rate in zip(trained.values(), self.rates, strict=True)
             ],
             betas=(0.9, 0.99),
             weight_decay=0.0,
         )
-        self.ema = Ema(
-            {
-                **{f"student.{n}": p for n, p in self.lora.items()},
-                **{f"recon.{n}": p for n, p in self.recon_parameters.items()},
-            },
-            self.align.ema_decay,
-        )
+        named = {f"{part}.{n}": p for part, parameters in trained.items() for n, p in parameters.items()}
+        self.ema = Ema(named, self.settings.ema_decay)
         self.parts = {
             "lora": ParameterState(self.lora),
             "recon": self.reconstructor,
@@ -111,24 +99,17 @@ class Trainer:
         self.discriminator: Discriminator | None = None
         self.lpips: nn.Module | None = None
         self.monitor: Monitor | None = None
-        gan = self.align.gan
+        gan = self.settings.gan
         if self.run.hard:
-            self.discriminator = load_discriminator(config).to(self.device)
+            self.discriminator = load_discriminator(gan, job.seed, job.checkpoints).to(self.device)
             self.heads = list(self.discriminator.heads.parameters())
             # beta1 = 0: the opponent moves, so momentum would push along stale directions
             self.heads_optimiser = torch.optim.Adam(self.heads, lr=gan.lr, betas=(0.0, 0.99))
             self.parts |= {"heads": self.discriminator.heads, "heads_optimiser": self.heads_optimiser}
-        if (self.run.hard or self.run.regression) and self.align.lambda_recon > 0:
-            self.lpips = load_lpips("alex").to(self.device)
-        if self.align.monitor_every:
-            self.monitor = Monitor(
-                renders,
-                load_lite0().to(self.device),
-                self.timesteps,
-                config.mvg.guidance_scale,
-                config.seed,
-                self.device,
-            )
+        if (self.run.hard or self.run.regression) and self.settings.lambda_recon > 0:
+            self.lpips = load_lpips("alex", job.checkpoints).to(self.device)
+        if self.settings.monitor_every:
+            self.monitor = Monitor(job, renders, self.generator, self.device)
 
     def step(self, index: int) -> dict[str, float]:
         """One iteration; returns its record, averaged over processes.
@@ -136,25 +117,25 @@ class Trainer:
         Raises UserError if the loss is not finite.
         """
         started = time.perf_counter()
-        factor = rate_factor(index, self.steps, self.align.warmup_steps, self.align.lr_final)
+        factor = rate_factor(index, self.steps, self.settings.warmup_steps, self.settings.lr_final)
         for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
-        count, rank = self.align.batch, self.accelerator.process_index
+        count, rank = self.settings.batch, self.accelerator.process_index
         batch = draw_batch(
             self.renders,
-            self.config.seed,
+            self.job.seed,
             index,
             range(rank * count, (rank + 1) * count),
             self.device,
-            self.align.novel_views if self.lpips is not None else 0,
+            self.settings.novel_views if self.lpips is not None else 0,
         )
-        k = unrolled_steps(self.config.seed, index, len(self.timesteps))
+        k = unrolled_steps(self.job.seed, index, len(self.job.timesteps))
         with self.accelerator.autocast():
-            result, condition = self.roll_out(batch, k)
+            condition, latents, look = self.roll_out(batch, k)
         record: dict[str, float] = {"step": index, "k": k}
-        record |= self.discriminator_step(batch, result, index)
+        record |= self.discriminator_step(batch, look, index)
         with self.accelerator.autocast():
-            losses, facts = self.losses(batch, result, condition, index)
+            losses, facts = self.losses(batch, condition, latents, look, index)
         total = torch.stack(list(losses.values())).sum()
         if not bool(torch.isfinite(total)):
             raise UserError(
@@ -169,108 +150,102 @@ class Trainer:
         record["grad_recon"] = average_and_clip(self.accelerator, self.recon_parameters.values())
         self.optimiser.step()
         self.ema.update()
-        record |= image_diagnostics(result, batch.views)
+        record |= image_diagnostics(look, batch.views)
         record["seconds"] = round(time.perf_counter() - started, 4)
         return averaged_record(self.accelerator, record)
 
-    def roll_out(self, batch: Batch, k: int) -> tuple[StepResult, Condition]:
-        """Steps 1..k-1 of 3D-aware sampling without gradient, then step k with it."""
-        seed, guidance = self.config.seed, self.config.mvg.guidance_scale
-        shape = self.generator.latent_shape(batch.views.shape[1])
-        with torch.no_grad():
-            condition = self.generator.encode_condition(batch.image, batch.cameras.c2w)
-            z = batch.noise(shape, seed, "start")
-            for now, following in zip(self.timesteps[: k - 1], self.timesteps[1:k], strict=True):
-                result = aware_step(
-                    self.generator, self.reconstructor, z, now, condition, batch.cameras, guidance
-                )
-                noise = batch.noise(shape, seed, "renoise", following)
-                z = renoise(self.generator, result.renderings, noise, following, predicted=result.latents)
-        result = aware_step(
-            self.generator,
-            self.reconstructor,
-            z,
-            self.timesteps[k - 1],
-            condition,
-            batch.cameras,
-            guidance,
-            grad_3d=self.run.hard or self.run.regression,
-        )
-        return result, condition
+    def roll_out(self, batch: Batch, k: int) -> tuple[Tree, Tensor, Look]:
+        """Steps 1..k-1 of sampling without gradient, then step k with it.
+
+        Returns, of step k, the generator's condition, the clean latents that it predicted, and the 3D model.
+        """
+        seed, shape = self.job.seed, self.generator.latent_shape(batch.views.shape[1])
+
+        def noise(index: int, time: Time) -> Tensor:
+            names = ("renoise", time) if index else ("start",)
+            return batch.noise(shape, seed, *names)
+
+        grad_3d = self.run.hard or self.run.regression
+        loop = Loop(self.pair, batch.cameras, self.job.pair.guidance, noise, grad_3d=grad_3d)
+        times: list[Time] = list(self.job.timesteps)
+        steps = unroll(loop, self.feedback, batch.image, times, grad_from=k - 1)
+        ((state, step),) = deque(islice(steps, k), maxlen=1)
+        latents = step.prediction.x0
+        return state.condition, latents, step.look or loop.look(latents, state)
 
     def losses(
-        self, batch: Batch, result: StepResult, condition: Condition, index: int
+        self, batch: Batch, condition: Tree, latents: Tensor, look: Look, index: int
     ) -> tuple[dict[str, Tensor], dict[str, float]]:
         """The weighted terms of the student's and reconstructor's loss, and facts for the log."""
         losses: dict[str, Tensor] = {}
         facts: dict[str, float] = {}
         if self.run.soft:
-            randoms = [torch_stream(self.config.seed, *name, "asd") for name in batch.names]
-            noise = batch.noise(result.latents.shape[1:], self.config.seed, "asd", "noise")
-            loss, distance = soft_loss(self.teacher, result.latents, condition, self.asd, noise, randoms)
-            losses["soft"] = self.align.lambda_soft * loss
+            randoms = [torch_stream(self.job.seed, *name, "asd") for name in batch.names]
+            noise = batch.noise(latents.shape[1:], self.job.seed, "asd", "noise")
+            loss, distance = soft_loss(self.teacher, latents, condition, self.asd, noise, randoms)
+            losses["soft"] = self.settings.lambda_soft * loss
             facts["asd_distance"] = float(distance.mean())
         if self.discriminator is not None:
-            weight = self.align.lambda_hard if index >= self.align.gan.warmup else 0.0
+            weight = self.settings.lambda_hard if index >= self.settings.gan.warmup else 0.0
             losses["g"] = weight * generator_loss(
                 self.discriminator,
-                result.renderings,
-                self.align.gan.label_smoothing,
+                look.renderings,
+                self.settings.gan.label_smoothing,
                 self.augmentation(batch, "g"),
             )
         if self.lpips is not None:
-            renderings, truth = result.renderings, batch.rgba
-            if self.align.novel_views:
+            renderings, truth = look.renderings, batch.rgba
+            if self.settings.novel_views:
                 # The rig alone would let the Gaussians thin out between its cameras
-                novel = rasterise(result.gaussians, batch.novel_cameras, background=BACKGROUND).rgb
+                novel = rasterise(look.gaussians, batch.novel_cameras, background=BACKGROUND).rgb
                 renderings, truth = torch.cat([renderings, novel], 1), torch.cat([truth, batch.novel], 1)
-            losses["recon"] = self.align.lambda_recon * self.to_truth(renderings, truth)
+            losses["recon"] = self.settings.lambda_recon * self.to_truth(renderings, truth)
             if self.run.regression:
-                losses["views"] = self.align.lambda_recon * self.to_truth(result.views, batch.rgba)
+                losses["views"] = self.settings.lambda_recon * self.to_truth(look.views, batch.rgba)
         return losses, facts
 
     def to_truth(self, images: Tensor, truth: Tensor) -> Tensor:
         """The reconstruction loss of images (B, V, 3, H, W) to ground truth (B, V, 4, H', W'), a scalar."""
         assert self.lpips is not None
         return reconstruction_loss(
-            self.lpips, images, truth, self.align.mse_weight, self.align.foreground_weight
+            self.lpips, images, truth, self.settings.mse_weight, self.settings.foreground_weight
         )
 
-    def discriminator_step(self, batch: Batch, result: StepResult, index: int) -> dict[str, float]:
+    def discriminator_step(self, batch: Batch, look: Look, index: int) -> dict[str, float]:
         """Train the heads on ground truth against detached renderings at the same cameras."""
         if self.discriminator is None:
             return {}
         self.heads_optimiser.zero_grad(set_to_none=True)
-        lazy = R1_EVERY * self.align.gan.r1 if index % R1_EVERY == 0 else 0.0
+        lazy = R1_EVERY * self.settings.gan.r1 if index % R1_EVERY == 0 else 0.0
         with self.accelerator.autocast():
-            judged = discriminator_loss(
+            heads = discriminator_loss(
                 self.discriminator,
                 batch.views,
-                result.renderings,
-                self.align.gan.label_smoothing,
+                look.renderings,
+                self.settings.gan.label_smoothing,
                 self.augmentation(batch, "d"),
                 lazy,
             )
-        judged.loss.backward()
+        heads.loss.backward()
         norm = average_and_clip(self.accelerator, self.heads)
         self.heads_optimiser.step()
-        loss = float(judged.loss.detach())
-        return {"loss_d": loss, "grad_d": norm, "d_real": judged.real, "d_fake": judged.fake}
+        loss = float(heads.loss.detach())
+        return {"loss_d": loss, "grad_d": norm, "d_real": heads.real, "d_fake": heads.fake}
 
     def monitored(self, index: int) -> dict[str, float]:
         """Distances on the fixed batch, at the first step, every align.monitor_every steps and the last."""
-        every = self.align.monitor_every
+        every = self.settings.monitor_every
         if self.monitor is None or (index % every and index + 1 != self.steps):
             return {}
         return self.monitor(self.generator, self.teacher)
 
     def augmentation(self, batch: Batch, who: str) -> Augmentation | None:
         """One draw for each view, from its object's stream; None where augmentation is off."""
-        if not self.align.gan.augment:
+        if not self.settings.gan.augment:
             return None
         views = batch.views.shape[1]
         return Augmentation.draw(
-            [torch_stream(self.config.seed, *name, "augment", who) for name in batch.names], views
+            [torch_stream(self.job.seed, *name, "augment", who) for name in batch.names], views
         )
 
     def results(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

@@ -1,68 +1,33 @@
-"""The K-step 3D-aware sampler (AlignCVC): every step goes through the Gaussians."""
+"""The paper's 3D-aware sampling (AlignCVC, figure 2): every step goes through the Gaussians.
+
+The generator predicts clean views, the reconstructor turns them into Gaussians, the Gaussians are rendered at
+the same cameras, and the *renderings* are re-noised to the next timestep, with fresh noise.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor, nn
+from aligncvc.loop.feedback import Feedback
+from aligncvc.loop.states import State, Step
 
-from aligncvc.loop.cost import Stopwatch
-from aligncvc.loop.rollout import aware_step, renoise, view_noise
-from aligncvc.models.generators import MultiViewGenerator
-from aligncvc.scene.cameras import Cameras
-from aligncvc.scene.gaussians import Gaussians
-from aligncvc.scene.renderset import batched
+if TYPE_CHECKING:
+    from aligncvc.loop.unroll import Loop
 
 
-@dataclass(frozen=True)
-class Sampled:
-    """One object's result.
+class AlignCvc(Feedback):
+    """Looks at every step; the next state is the encoded renderings and fresh noise."""
 
-    gaussians: unbatched. views and renderings: (S, V, 3, H, W) in [0, 1], generated views and their
-    renderings at the same cameras for each kept step, each at its own size; timesteps: (S,), descending. The
-    last step is final.
-    """
+    def kept(self, steps: int) -> list[int]:
+        return list(range(steps))
 
-    gaussians: Gaussians
-    views: Tensor
-    renderings: Tensor
-    timesteps: list[int]
+    def looks(self, state: State) -> bool:
+        return True
+
+    def advance(self, loop: Loop, state: State, step: Step) -> State:
+        assert step.look is not None
+        clean = loop.encode(step.look, step.prediction.x0)
+        return state.then(loop.renoise(clean, state))
 
 
-@torch.no_grad()
-def sample_aligncvc(
-    generator: MultiViewGenerator,
-    reconstructor: nn.Module,
-    image: Tensor,
-    cameras: Cameras,
-    timesteps: list[int],
-    guidance_scale: float,
-    seed: int,
-    name: str,
-    watch: Stopwatch,
-) -> Sampled:
-    """image (3, H, W) on white; cameras (V, 4, 4), input view first at azimuth 0.
-
-    Noise comes from the streams (seed, "sample", name, step, view).
-    """
-    device = image.device
-    one = batched([cameras])
-    shape = generator.latent_shape(len(cameras))
-
-    def noise(step: int) -> Tensor:
-        return view_noise(shape, seed, "sample", name, step)[None].to(device)
-
-    with watch("encode"):
-        condition = generator.encode_condition(image[None], one.c2w)
-    z, latents = noise(0), None
-    views: list[Tensor] = []
-    renderings: list[Tensor] = []
-    for step, timestep in enumerate(timesteps):
-        if step:
-            z = renoise(generator, renderings[-1][None], noise(step), timestep, watch, predicted=latents)
-        result = aware_step(generator, reconstructor, z, timestep, condition, one, guidance_scale, part=watch)
-        latents = result.latents
-        views.append(result.views[0])
-        renderings.append(result.renderings[0])
-    return Sampled(result.gaussians[0], torch.stack(views), torch.stack(renderings), list(timesteps))
+FEEDBACK = AlignCvc()

@@ -1,4 +1,4 @@
-"""What a sampler costs: seconds by part and calls of the denoiser (peak memory: aligncvc.memory)."""
+"""What a sampler costs: seconds by part and calls of the denoiser (peak memory: aligncvc.hardware)."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ class Stopwatch:
 
 
 @contextmanager
-def counted_calls(denoiser: nn.Module, views: int) -> Iterator[list[int]]:
-    """Count evaluations of the denoiser, one for each set of `views` rows it is given.
+def counted_calls(denoiser: nn.Module, rows: int) -> Iterator[list[int]]:
+    """Count evaluations of the denoiser, one for each `rows` (`generator.rows`) that its first argument has.
 
     A guided prediction runs the conditional and the unconditional rows in one batch and counts as two.
     Yields a list of one number that grows.
@@ -56,7 +56,7 @@ def counted_calls(denoiser: nn.Module, views: int) -> Iterator[list[int]]:
     calls = [0]
 
     def count(_: nn.Module, arguments: tuple[Any, ...]) -> None:
-        calls[0] += arguments[0].shape[0] // views
+        calls[0] += arguments[0].shape[0] // rows
 
     handle = denoiser.register_forward_pre_hook(count)
     try:

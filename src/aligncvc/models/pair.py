@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Self
 
 import torch
-from peft import LoraConfig
+from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor, nn
 
 from aligncvc.errors import UserError
@@ -25,7 +25,6 @@ from aligncvc.models.ledger.strict import load_checkpoint, load_strict, read_saf
 from aligncvc.models.specs import CheckpointAccess, ModelSpec, PairSpec
 from aligncvc.streams import seeded
 
-LORA_TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
 STUDENT_FILE, RECON_FILE = "student.safetensors", "recon.safetensors"
 RECON_PART = "recon"
 """The one part of a reconstructor that has no parts of its own."""
@@ -146,8 +145,10 @@ def attach_lora(generator: MultiViewGenerator, rank: int, root_seed: int) -> dic
     The base network is frozen, so `generator.adapters_off()` is the teacher and costs no second copy.
     """
     generator.requires_grad_(False)
-    lora = LoraConfig(r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=LORA_TARGETS)
-    seeded(lambda: generator.denoiser.add_adapter(lora), root_seed, "lora", "init")  # type: ignore[operator]
+    lora = LoraConfig(
+        r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=list(generator.lora_targets)
+    )
+    seeded(lambda: inject_adapter_in_model(lora, generator.denoiser), root_seed, "lora", "init")
     return lora_parameters(generator)
 
 

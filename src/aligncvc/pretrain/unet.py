@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from aligncvc.config.jobs.pretrain import PretrainJob
+from aligncvc.errors import UserError
 from aligncvc.files import sha256_file
 from aligncvc.metrics.psnr import foreground_psnr, psnr
-from aligncvc.models.generators.base import Condition, MultiViewGenerator
+from aligncvc.models.generators.wonder3d.network import Condition, Wonder3D
 from aligncvc.models.ledger.facts import check_network
 from aligncvc.models.ledger.strict import load_strict
 from aligncvc.models.pair import build_generator
@@ -43,21 +44,19 @@ def dropped(condition: Condition, generator: torch.Generator) -> Condition:
     return Condition(condition.tokens * token, condition.latents * latent, condition.cameras)
 
 
-def velocity(generator: MultiViewGenerator, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-    signal, sigma = generator.signal_noise(t)
+def velocity(generator: Wonder3D, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    signal, sigma = generator.schedule.signal_noise(t)
     return signal * noise - sigma * x0
 
 
 @torch.no_grad()
-def ddim(
-    generator: MultiViewGenerator, condition: Condition, noise: Tensor, steps: int, guidance: float
-) -> Tensor:
+def ddim(generator: Wonder3D, condition: Condition, noise: Tensor, steps: int, guidance: float) -> Tensor:
     """Deterministic DDIM from pure noise (B, V, C, h, w) to latents, `steps` even steps, for scores."""
     times = torch.linspace(999, 0, steps + 1).round().long()
     z = noise
     for now, after in pairwise(times):
         prediction = generator.predict(z, now.expand(len(z)), condition, guidance)
-        z = generator.add_noise(prediction.x0, prediction.eps, after.expand(len(z)))
+        z = generator.schedule.add_noise(prediction.x0, prediction.eps, after.expand(len(z)))
     return generator.predict(z, times[-1].expand(len(z)), condition, guidance).x0
 
 
@@ -70,7 +69,7 @@ class HeldOut:
     noise: Tensor
 
     @staticmethod
-    def of(rings: Rings, count: int, generator: MultiViewGenerator, root_seed: int) -> HeldOut:
+    def of(rings: Rings, count: int, generator: Wonder3D, root_seed: int) -> HeldOut:
         rgba, cameras = rings.fixed(count, rings.rig, root_seed)
         shape = (len(rgba), *generator.latent_shape(len(rings.rig)))
         return HeldOut(rgba, cameras, normal(shape, root_seed, "unet-score"))
@@ -81,7 +80,7 @@ class HeldOut:
         return composite(self.rgba, 1.0)
 
     @torch.no_grad()
-    def sampled(self, generator: MultiViewGenerator, steps: int, guidance: float) -> Tensor:
+    def sampled(self, generator: Wonder3D, steps: int, guidance: float) -> Tensor:
         """Views (O, V, 3, H, W) in [0, 1]: DDIM samples, or for steps = 0 the x0 seen from pure noise."""
         views = []
         for images, c2w, noise in zip(
@@ -96,7 +95,7 @@ class HeldOut:
         return torch.cat(views)
 
     @torch.no_grad()
-    def x0_errors(self, generator: MultiViewGenerator) -> dict[str, float]:
+    def x0_errors(self, generator: Wonder3D) -> dict[str, float]:
         """Mean squared x0 error in (whitened) latents by timestep."""
         images = self.images
         condition = generator.encode_condition(images[:, 0], self.cameras.c2w)
@@ -104,12 +103,14 @@ class HeldOut:
         result = {}
         for t in (999, 749, 499, 249):
             times = torch.full((len(x0),), t)
-            x0_hat = generator.predict(generator.add_noise(x0, self.noise, times), times, condition).x0
+            x0_hat = generator.predict(
+                generator.schedule.add_noise(x0, self.noise, times), times, condition
+            ).x0
             result[f"x0_mse_{t}"] = float((x0_hat - x0).square().mean())
         return result
 
     @torch.no_grad()
-    def score(self, generator: MultiViewGenerator, steps: int, guidance: float) -> dict[str, float]:
+    def score(self, generator: Wonder3D, steps: int, guidance: float) -> dict[str, float]:
         """PSNR and foreground PSNR of the unseen views and of the front one, with baselines.
 
         sample: DDIM; mean: the x0 seen from pure noise, an estimate of the mean of all samples; copy: the
@@ -151,11 +152,16 @@ def train(
     generator = seeded(
         lambda: build_generator(job.model, job.size_px, job.checkpoints), seed, "pretrain-unet"
     )
+    if not isinstance(generator, Wonder3D):
+        raise UserError(
+            f"the teacher is trained on Wonder3D's condition, and the first pair's generator is of kind "
+            f"{job.model.kind}; put a pair with a generator of kind wonder3d first"
+        )
     given = {"vae": vae} | ({"unet": start_from} if start_from else {})
     for part, path in given.items():
         check_network(path, job.model)
         load_strict(generator.parts()[part], path)
-    epsilon = generator.scheduler.config.prediction_type == "epsilon"
+    epsilon = generator.config.unet.prediction == "epsilon"
     latents = encoded(generator, with_recoloured(rings, seed), settings.bf16)
 
     def loss(step: int) -> dict[str, Tensor]:
@@ -164,7 +170,7 @@ def train(
         condition = dropped(condition, draw)
         noise = torch.randn(x0.shape, generator=draw)
         t = timesteps(settings.batch, draw)
-        z_t = generator.add_noise(x0, noise, t)
+        z_t = generator.schedule.add_noise(x0, noise, t)
         with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
             raw = generator.raw_prediction(z_t, t, condition)
         target = noise if epsilon else velocity(generator, x0, noise, t)

@@ -1,4 +1,4 @@
-"""`python -m aligncvc.sample`: a whole set with one method, or one photograph."""
+"""`python -m aligncvc.sample`: a whole set with one method of one pair, or one photograph."""
 
 from __future__ import annotations
 
@@ -7,18 +7,25 @@ from typing import Annotated
 
 import tyro
 
-from aligncvc.config.sections import load_config
+from aligncvc.config.jobs.sample import SampleJob
+from aligncvc.config.plan import Plan
+from aligncvc.config.root import load_config
 from aligncvc.errors import UserError, cli
+
+PHOTO_METHOD = "aligncvc_4"
+"""The method that a photograph is sampled with, if none is named."""
 
 
 def sample(
     photo: Annotated[Path | None, tyro.conf.Positional] = None,
     *,
     out: Path,
+    settings: Path | None = None,
     config: Path | None = None,
+    pair: str | None = None,
     method: str | None = None,
     renders: Path | None = None,
-    align_dir: Path = Path("results/align"),
+    aligned: Path | None = None,
     steps: int | None = None,
     seed: int = 0,
     raw: bool = False,
@@ -32,34 +39,40 @@ def sample(
     Args:
         photo: a picture of one object; its background is removed unless it is transparent.
         out: the .ply to write (photograph), or a folder (set).
+        settings: set: the job's settings, which snakemake writes, instead of --config, --pair and --method.
         config: configuration file; config/config.yaml if left out.
-        method: a key of sample.methods: sampler, steps and alignment run; aligncvc_4 for a photograph.
+        pair: a key of pairs; the first if left out.
+        method: a key of sample.methods: feedback, steps and alignment run; aligncvc_4 for a photograph.
         renders: set: manifest of the renders whose input views are sampled.
-        align_dir: folder of the alignment runs.
+        aligned: folder of the alignment run that the method uses; results/align/PAIR/RUN if left out.
         steps: photograph: another number of steps than the method's.
         seed: photograph: seed of the noise.
         raw: photograph: write the .ply as the networks have it, for measuring: z up, and without the low-pass
             of their small renderings, so that viewers show it full of holes. A set is always written so.
     """
-    settings = load_config(config)
+    # torch and diffusers load only when there is work
     if photo is not None:
-        if renders is not None:
-            raise UserError("give either a photograph or --renders, not both")
+        if renders is not None or settings is not None:
+            raise UserError("give either a photograph or --renders with --settings or --method, not both")
         if steps is not None and steps < 1:
             raise UserError(f"--steps {steps} must be at least 1")
-        from aligncvc.sample.single import sample_photo  # torch and diffusers load only when there is work
+        plan = Plan(load_config(config))
+        job = plan.photo(pair or next(iter(plan.config.pairs)), method or PHOTO_METHOD, steps)
+        from aligncvc.sample.single import sample_photo
 
-        written = sample_photo(
-            settings, photo, out, method=method, align_dir=align_dir, steps=steps, seed=seed, raw=raw
-        )
-        for path in written:
+        for path in sample_photo(job, photo, out, aligned=aligned, seed=seed, raw=raw):
             print(path)
         return
-    if method is None or renders is None:
-        raise UserError("give a photograph, or --method and --renders for a whole set (see --help)")
-    from aligncvc.sample.batch import sample_set
+    if renders is None or (method is None) == (settings is None):
+        raise UserError("give a photograph, or --renders and --method (or --settings) for a set (see --help)")
+    if settings is not None:
+        chosen = SampleJob.read(settings)
+    else:
+        plan = Plan(load_config(config))
+        chosen = plan.sample(pair or next(iter(plan.config.pairs)), str(method))
+    from aligncvc.sample.sets import sample_set
 
-    sample_set(settings, method, renders, align_dir, out)
+    sample_set(chosen, renders, out, aligned)
 
 
 if __name__ == "__main__":

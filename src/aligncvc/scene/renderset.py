@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 from aligncvc.errors import UserError
 from aligncvc.files import sha256_json
 from aligncvc.scene.cameras import Cameras, relative_c2w
+from aligncvc.scene.rigs import Rig
 from aligncvc.scene.views import Views, composite, load_views, view_facts
 
 CACHED_OBJECTS = 64
@@ -39,15 +40,7 @@ class PosedObject:
         """Views `members` (N, 4, H, W) of the ring turned by `start` steps, posed as the rig's are."""
         chosen = self.views[[(start + i) % len(self.views) for i in members]]
         cameras, front = chosen.cameras, self.views.cameras.c2w[(start + self.rig[0]) % len(self.views)]
-        relative = Cameras(
-            relative_c2w(cameras.c2w, front),
-            cameras.fov_y_deg,
-            cameras.width,
-            cameras.height,
-            cameras.near,
-            cameras.far,
-        )
-        return chosen.rgba, relative
+        return chosen.rgba, replace(cameras, c2w=relative_c2w(cameras.c2w, front))
 
     @property
     def between(self) -> list[int]:
@@ -58,10 +51,13 @@ class PosedObject:
 class RenderSet:
     """The objects of a render manifest whose status is ok, in the manifest's order."""
 
-    def __init__(self, manifest: Path | str, size_px: int | None = None) -> None:
-        """size_px: what the models expect; None takes any size. Raises UserError for an unusable manifest."""
+    def __init__(self, manifest: Path | str, size_px: int | None = None, rig: Rig | None = None) -> None:
+        """size_px: what the models expect; None takes any size. rig: None: as cameras.json names it.
+
+        Raises UserError for an unusable manifest.
+        """
         self.manifest = Path(manifest)
-        self.size_px = size_px
+        self.size_px, self.rig = size_px, rig
         try:
             with self.manifest.open(encoding="utf-8", newline="") as handle:
                 rows = list(csv.DictReader(handle, delimiter="\t"))
@@ -96,29 +92,26 @@ class RenderSet:
                 f"{folder} holds {width}x{height} renders but render.size_px is {self.size_px}; "
                 "render the set with this configuration"
             )
-        try:
-            rig = [int(i) for i in view_facts(folder)["rigs"]["rig"]]  # type: ignore[index]
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{folder}/cameras.json names no rig; render the object again") from error
-        if not rig or not all(0 <= i < len(views) for i in rig):
-            raise UserError(
-                f"{folder}/cameras.json names rig views {rig} but holds {len(views)} views; "
-                "render the object again"
-            )
+        rig = _named_rig(folder, len(views)) if self.rig is None else self.rig.indices(len(views))
         self._cache[object_id] = PosedObject(object_id, views, rig)
         if len(self._cache) > CACHED_OBJECTS:
             self._cache.popitem(last=False)
         return self._cache[object_id]
 
 
+def _named_rig(folder: Path, count: int) -> list[int]:
+    """The rig that cameras.json names among `count` views. Raises UserError for none or a wrong one."""
+    try:
+        rig = [int(i) for i in view_facts(folder)["rigs"]["rig"]]  # type: ignore[index]
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{folder}/cameras.json names no rig; render the object again") from error
+    if not rig or not all(0 <= i < count for i in rig):
+        raise UserError(
+            f"{folder}/cameras.json names rig views {rig} but holds {count} views; render the object again"
+        )
+    return rig
+
+
 def batched(cameras: list[Cameras]) -> Cameras:
     """Stack the cameras of B objects, each (V, 4, 4), into one (B, V, 4, 4)."""
-    first = cameras[0]
-    return Cameras(
-        torch.stack([c.c2w for c in cameras]),
-        first.fov_y_deg,
-        first.width,
-        first.height,
-        first.near,
-        first.far,
-    )
+    return replace(cameras[0], c2w=torch.stack([c.c2w for c in cameras]))

@@ -11,13 +11,24 @@ import html
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-from aligncvc.config.sections import Render
 from aligncvc.files import write_text
 from aligncvc.scene.gaussians import Gaussians
 from aligncvc.splat.constants import BLUR_PX2
 from aligncvc.viewer.pack import pack, widen_to_pixels
 from aligncvc.viewer.templating import render_template, template_text
+
+
+class Posed(Protocol):
+    """Settings that say where the input view stands: of renders, or of a photograph's job."""
+
+    @property
+    def elevation_deg(self) -> float: ...
+    @property
+    def distance(self) -> float: ...
+    @property
+    def fov_y_deg(self) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -31,9 +42,9 @@ class ViewSettings:
     spin_deg_s: float = 24.0
 
     @classmethod
-    def of(cls, render: Render) -> ViewSettings:
-        """The pose of the input view in renders made with these settings."""
-        return cls(elevation_deg=render.elevation_deg, distance=render.distance, fov_y_deg=render.fov_y_deg)
+    def of(cls, posed: Posed) -> ViewSettings:
+        """The pose of the input view by these settings."""
+        return cls(elevation_deg=posed.elevation_deg, distance=posed.distance, fov_y_deg=posed.fov_y_deg)
 
 
 def payload_html(name: str, gaussians: Gaussians, view: ViewSettings) -> str:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 
-from aligncvc.config import Render
 from aligncvc.errors import UserError
 from aligncvc.scene.gaussians import Gaussians, ply_comments, save_ply
 from aligncvc.viewer.pack import widen_to_pixels
+from aligncvc.viewer.page import ViewSettings
 
 Z_UP_TO_Y_UP = torch.tensor([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
 """The project's world to glTF's, the one of model.glb: the input view then looks from +z, as viewers do."""
@@ -17,20 +17,24 @@ Z_UP_TO_Y_UP = torch.tensor([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
 _MARK = "aligncvc: for viewers, y up"
 
 
-def for_viewers(gaussians: Gaussians, render: Render) -> Gaussians:
+def for_viewers(gaussians: Gaussians, native_px: int, view: ViewSettings) -> Gaussians:
     """Unbatched Gaussians of the project's world, as a viewer must be given them to show the page's look.
 
-    The rasteriser's low-pass at `render.size_px` goes into the scales (`widen_to_pixels`). It leaves
-    opacities alone (gsplat's "classic" mode), so they stay as they are.
+    The rasteriser's low-pass at the networks' renderings, `native_px`, goes into the scales
+    (`widen_to_pixels`). It leaves opacities alone (gsplat's "classic" mode), so they stay as they are.
     """
-    wide = widen_to_pixels(gaussians, render.size_px, distance=render.distance, fov_y_deg=render.fov_y_deg)
+    wide = widen_to_pixels(gaussians, native_px, distance=view.distance, fov_y_deg=view.fov_y_deg)
     return wide.moved(Z_UP_TO_Y_UP.to(wide.means), wide.means.new_ones(()), wide.means.new_zeros(3))
 
 
-def save_viewer_ply(path: Path | str, gaussians: Gaussians, render: Render) -> None:
+def save_viewer_ply(path: Path | str, gaussians: Gaussians, native_px: int, view: ViewSettings) -> None:
     """Write Gaussians of the project's world as the 3DGS layout `for_viewers`; a header comment says so."""
-    widened = f"scales widened by the low-pass of the {render.size_px} px renderings"
-    save_ply(path, for_viewers(gaussians, render), comments=(f"{_MARK}; {widened}; --raw leaves both out",))
+    widened = f"scales widened by the low-pass of the {native_px} px renderings"
+    save_ply(
+        path,
+        for_viewers(gaussians, native_px, view),
+        comments=(f"{_MARK}; {widened}; --raw leaves both out",),
+    )
 
 
 def is_viewer_ply(path: Path | str) -> bool:

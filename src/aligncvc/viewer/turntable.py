@@ -9,33 +9,33 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from aligncvc.config.sections import Config
 from aligncvc.files import atomic_path
 from aligncvc.scene.cameras import orbit, ring_azimuths_deg
 from aligncvc.scene.gaussians import Gaussians
 from aligncvc.splat import rasterise
 from aligncvc.viewer.pack import widen_to_pixels
+from aligncvc.viewer.page import ViewSettings
 
 TURNTABLE_PX = 256
 TURNTABLE_SECONDS = 3.0
 
 
 @torch.no_grad()
-def turntable(gaussians: Gaussians, config: Config, size_px: int = TURNTABLE_PX) -> Tensor:
-    """Unbatched Gaussians -> (T, 3, size_px, size_px) on white, one turn at the configured elevation.
+def turntable(
+    gaussians: Gaussians, view: ViewSettings, frames: int, native_px: int, size_px: int = TURNTABLE_PX
+) -> Tensor:
+    """Unbatched Gaussians -> (T, 3, size_px, size_px) on white, one turn at the view's elevation.
 
-    Frames larger than the networks' renderings show the Gaussians as wide as those do (`widen_to_pixels`).
+    Frames larger than native_px, the networks' renderings, show the Gaussians as wide as those do
+    (`widen_to_pixels`).
     """
-    render = config.render
-    if size_px > render.size_px:
-        gaussians = widen_to_pixels(
-            gaussians, render.size_px, distance=render.distance, fov_y_deg=render.fov_y_deg
-        )
+    if size_px > native_px:
+        gaussians = widen_to_pixels(gaussians, native_px, distance=view.distance, fov_y_deg=view.fov_y_deg)
     cameras = orbit(
-        ring_azimuths_deg(config.paper.turntable_views),
-        render.elevation_deg,
-        distance=render.distance,
-        fov_y_deg=render.fov_y_deg,
+        ring_azimuths_deg(frames),
+        view.elevation_deg,
+        distance=view.distance,
+        fov_y_deg=view.fov_y_deg,
         size_px=size_px,
     )
     return rasterise(gaussians, cameras.to(gaussians.means.device), background=1.0).rgb.clamp(0, 1)

@@ -7,59 +7,77 @@ variance; images are (B, V, 3, H, W) in [0, 1] on white.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
+from aligncvc.errors import UserError
+from aligncvc.models.generators.schedules import Schedule
 
-@dataclass(frozen=True)
-class Condition:
-    """What the denoiser sees besides the noisy latents; the first axis of each member is B."""
+Tree = Any
+"""What a denoiser sees besides noisy latents: tensors whose first axis is B, in dataclasses, mappings, tuples
+or lists. Only the generator knows what is in it."""
 
-    tokens: Tensor
-    """(B, T, D) image-encoder tokens for cross-attention."""
-    latents: Tensor
-    """(B, C, h, w) latents of the input image, repeated for every view."""
-    cameras: Tensor
-    """(B, V, E) camera and task embedding."""
+Guidance = float | Tensor
+"""Classifier-free guidance: a number for all views, or one a view (V,)."""
 
-    def dropped(self) -> Condition:
-        """The unconditional branch of classifier-free guidance: no image, the same cameras."""
-        return Condition(torch.zeros_like(self.tokens), torch.zeros_like(self.latents), self.cameras)
+
+def over_tree(function: Callable[..., Tensor], *trees: Tree) -> Tree:
+    """`function` of the tensors at the same place of each tree, in a tree of the same form."""
+    first = trees[0]
+    if isinstance(first, Tensor):
+        return function(*trees)
+    if is_dataclass(first) and not isinstance(first, type):
+        names = [field.name for field in fields(first)]
+        return replace(first, **{n: over_tree(function, *(getattr(t, n) for t in trees)) for n in names})
+    if isinstance(first, Mapping):
+        return {key: over_tree(function, *(t[key] for t in trees)) for key in first}
+    if isinstance(first, tuple | list):
+        return type(first)(over_tree(function, *parts) for parts in zip(*trees, strict=True))
+    return first
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """One denoiser evaluation in its two equivalent forms, each (B, V, C, h, w)."""
+    """What a denoiser says, in two equivalent forms, each (B, V, C, h, w)."""
 
     x0: Tensor
     eps: Tensor
 
 
 class MultiViewGenerator(nn.Module, ABC):
-    """Base class: the noise arithmetic is here, the networks are in the subclass."""
+    """Base class: guidance and adapters are here, the networks are in the subclass."""
 
-    # diffusers builds attributes and methods at run time, which type checkers cannot follow
-    unet: Any
-    vae: Any
-    scheduler: Any
+    schedule: Schedule
+
+    lora_targets: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0")
+    """Ends of the names of the denoiser's linear layers that alignment puts LoRA on."""
 
     @property
-    def denoiser(self) -> Any:
-        """The network that is aligned: LoRA sits on it, and its calls are counted."""
-        return self.unet
+    @abstractmethod
+    def denoiser(self) -> nn.Module:
+        """The network that is aligned: LoRA sits on it, and its calls are counted (see `rows`)."""
 
-    def parts(self) -> dict[str, nn.Module]:
-        """Modules that have weights of their own in the ledger, by part."""
-        return {"unet": self.unet, "vae": self.vae}
+    def rows(self, views: int) -> int:
+        """Rows of the denoiser's first argument for one object and one branch of guidance."""
+        return views
 
     @abstractmethod
-    def encode_condition(self, image: Tensor, cameras: Tensor) -> Condition:
+    def parts(self) -> dict[str, nn.Module]:
+        """Modules that have weights of their own in the ledger, by part."""
+
+    @abstractmethod
+    def encode_condition(self, image: Tensor, cameras: Tensor) -> Tree:
         """image (B, 3, H, W) in [0, 1]; cameras (B, V, 4, 4) c2w, input view at azimuth 0."""
+
+    @abstractmethod
+    def unconditional(self, condition: Tree) -> Tree:
+        """The other branch of classifier-free guidance: no image, the same cameras."""
 
     @abstractmethod
     def encode(self, images: Tensor) -> Tensor:
@@ -82,57 +100,60 @@ class MultiViewGenerator(nn.Module, ABC):
         """(V, C, h, w) of one object's latents."""
 
     @abstractmethod
-    def raw_prediction(self, z_t: Tensor, timesteps: Tensor, condition: Condition) -> Tensor:
-        """The network's own output (epsilon or v) for noisy latents (B, V, C, h, w) at timesteps (B,)."""
+    def raw_prediction(self, z_t: Tensor, timesteps: Tensor, condition: Tree) -> Tensor:
+        """The network's own output for noisy latents (B, V, C, h, w) at timesteps (B,)."""
 
-    def signal_noise(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
-        """(sqrt(abar_t), sqrt(1 - abar_t)), each (B, 1, 1, 1, 1)."""
-        abar = self.scheduler.alphas_cumprod.to(timesteps.device)[timesteps]
-        return abar.sqrt().view(-1, 1, 1, 1, 1), (1 - abar).sqrt().view(-1, 1, 1, 1, 1)
+    @abstractmethod
+    def prediction(self, raw: Tensor, z_t: Tensor, timesteps: Tensor) -> Prediction:
+        """What the network's own output means."""
 
-    def add_noise(self, x0: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """z_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) noise; timesteps (B,)."""
-        signal, sigma = self.signal_noise(timesteps)
-        return signal * x0 + sigma * noise
+    def branches(self, z_t: Tensor, timesteps: Tensor, condition: Tree) -> tuple[Tensor, Tensor]:
+        """The network's own outputs (unconditional, conditional), in one call of both batches."""
+        both = over_tree(lambda *parts: torch.cat(parts), self.unconditional(condition), condition)
+        raw = self.raw_prediction(torch.cat([z_t, z_t]), torch.cat([timesteps, timesteps]), both)
+        unconditional, conditional = raw.chunk(2)
+        return unconditional, conditional
+
+    def guide(self, unconditional: Tensor, conditional: Tensor, guidance: Guidance) -> Tensor:
+        """Both branches, as raw outputs or as clean latents (B, V, C, h, w), combined.
+
+        A generator whose guidance differs by view turns the number into one a view here.
+        """
+        scale = guidance.view(-1, 1, 1, 1) if isinstance(guidance, Tensor) else guidance
+        return unconditional + scale * (conditional - unconditional)
 
     def predict(
-        self, z_t: Tensor, timesteps: Tensor, condition: Condition, guidance_scale: float = 1.0
+        self, z_t: Tensor, timesteps: Tensor, condition: Tree, guidance: Guidance = 1.0
     ) -> Prediction:
-        """x0 and epsilon at timesteps (B,); guidance_scale 1 means conditional only (one network call)."""
-        if guidance_scale == 1.0:
-            raw = self.raw_prediction(z_t, timesteps, condition)
+        """x0 and epsilon at timesteps (B,); guidance 1 means conditional only (one network call)."""
+        if isinstance(guidance, Tensor) or guidance != 1.0:
+            raw = self.guide(*self.branches(z_t, timesteps, condition), guidance)
         else:
-            free = condition.dropped()
-            both = Condition(
-                torch.cat([free.tokens, condition.tokens]),
-                torch.cat([free.latents, condition.latents]),
-                torch.cat([free.cameras, condition.cameras]),
-            )
-            unconditional, conditional = self.raw_prediction(
-                torch.cat([z_t, z_t]), torch.cat([timesteps, timesteps]), both
-            ).chunk(2)
-            raw = unconditional + guidance_scale * (conditional - unconditional)
-        signal, sigma = self.signal_noise(timesteps)
-        if self.scheduler.config.prediction_type == "epsilon":
-            return Prediction(x0=(z_t - sigma * raw) / signal, eps=raw)
-        return Prediction(x0=signal * z_t - sigma * raw, eps=sigma * z_t + signal * raw)
+            raw = self.raw_prediction(z_t, timesteps, condition)
+        return self.prediction(raw, z_t, timesteps)
 
     def checkpoint_gradients(self) -> None:
-        """Keep no activations inside the denoiser's and autoencoder's blocks: a backward pass repeats them.
+        """Keep no activations inside the blocks of the parts that can: a backward pass repeats them.
 
-        Only where a gradient is asked for; values and gradients stay the same.
+        Only where a gradient is asked for; values and gradients stay the same. Raises UserError if none can.
         """
-        self.unet.enable_gradient_checkpointing()
-        self.vae.enable_gradient_checkpointing()
+        able = [part for part in self.parts().values() if hasattr(part, "enable_gradient_checkpointing")]
+        if not able:
+            raise UserError(
+                f"the generator {type(self).__name__} has no gradient checkpointing; set "
+                "align.gradient_checkpointing to false"
+            )
+        for part in able:
+            part.enable_gradient_checkpointing()  # type: ignore[operator]
 
     @contextmanager
     def adapters_off(self) -> Iterator[None]:
         """Inside, the denoiser is the frozen teacher: same base weights, LoRA off."""
-        if not getattr(self.unet, "_hf_peft_config_loaded", False):
-            yield
-            return
-        self.unet.disable_adapters()
+        adapters = [module for module in self.denoiser.modules() if isinstance(module, BaseTunerLayer)]
+        for adapter in adapters:
+            adapter.enable_adapters(False)
         try:
             yield
         finally:
-            self.unet.enable_adapters()
+            for adapter in adapters:
+                adapter.enable_adapters(True)

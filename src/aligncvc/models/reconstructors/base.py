@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
 from torch import Tensor, nn
 
@@ -11,11 +12,32 @@ from aligncvc.scene.cameras import Cameras
 from aligncvc.scene.gaussians import Gaussians
 
 
-class Reconstructor(Protocol):
-    """A feed-forward network; implementations are nn.Modules."""
+@dataclass(frozen=True)
+class At:
+    """Where in sampling the views come from, for reconstructors that are told so.
 
-    def __call__(self, images: Tensor, cameras: Cameras) -> Gaussians:
-        """images (B, V, 3, H, W) in [0, 1] on white, cameras (B, V, 4, 4) -> Gaussians (B, N)."""
+    timesteps: (B,), those of the generator's schedule, 0 for clean views. noisy: the decoded noisy latents
+    (B, V, 3, H, W) in [0, 1] that the views were predicted from, for `sees = "noisy"`; else None.
+    """
+
+    timesteps: Tensor
+    noisy: Tensor | None = None
+
+
+class Reconstructor(Protocol):
+    """A feed-forward network; implementations are nn.Modules.
+
+    sees: what it takes beside the views: nothing, the timestep, or the timestep and the noisy views. One that
+    sees nothing else need not say so, and is called without `at`.
+    """
+
+    sees: Literal["views", "time", "noisy"] = "views"
+
+    def __call__(self, images: Tensor, cameras: Cameras, at: At | None = None) -> Gaussians:
+        """images (B, V, 3, H, W) in [0, 1] on white, cameras (B, V, 4, 4) -> Gaussians (B, N).
+
+        at None: clean views that come from no generator.
+        """
 
 
 def checkpoint_gradients(reconstructor: nn.Module) -> None:

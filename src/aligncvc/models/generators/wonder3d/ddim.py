@@ -10,27 +10,18 @@ generator.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from itertools import pairwise
 
 import torch
-from diffusers import DDIMScheduler
 from torch import Tensor
 
 from aligncvc.errors import UserError
-from aligncvc.models.generators.base import Condition, MultiViewGenerator
+from aligncvc.models.generators.wonder3d.network import Condition, Wonder3D
 
 
-def wonder3d_scheduler(generator: MultiViewGenerator, steps: int) -> Any:
-    """DDIM as Wonder3D's checkpoints configure it, on the generator's noise schedule, set to `steps`."""
-    scheduler: Any = DDIMScheduler.from_config(
-        generator.scheduler.config,
-        timestep_spacing="leading",
-        steps_offset=1,
-        set_alpha_to_one=False,
-        clip_sample=False,
-    )
-    scheduler.set_timesteps(steps)
-    return scheduler
+def wonder3d_times(steps: int, length: int = 1000) -> list[int]:
+    """Descending timesteps as Wonder3D's checkpoints configure them, and the 0 that the last step ends at."""
+    return [1 + i * (length // steps) for i in reversed(range(steps))] + [0]
 
 
 def same_noise(noise: Tensor, domains: int) -> Tensor:
@@ -40,31 +31,38 @@ def same_noise(noise: Tensor, domains: int) -> Tensor:
 
 @torch.no_grad()
 def sample_ddim(
-    generator: MultiViewGenerator,
+    generator: Wonder3D,
     condition: Condition,
     z: Tensor,
     steps: int,
-    guidance_scale: float,
+    guidance: float,
     eta: float = 1.0,
     noise: Callable[[int], Tensor] | None = None,
 ) -> Tensor:
     """Standard normal z (B, V, D C, h, w) -> clean latents of the same shape.
 
-    noise(step index) gives the fresh noise of a step, shaped like z; it is asked for only if eta > 0. Raises
-    UserError if it is missing then.
+    Args:
+        generator: of any prediction type.
+        condition: from the input images.
+        z: noise to start from.
+        steps: evaluations of the denoiser.
+        guidance: classifier-free guidance.
+        eta: share of fresh noise at each step; 0 is deterministic.
+        noise: step index -> the fresh noise of a step, shaped like z; asked for only if eta > 0.
+
+    Raises UserError if noise is missing and eta > 0.
     """
     if eta > 0 and noise is None:
         raise UserError(
             f"Wonder3D's sampling with eta {eta:g} needs fresh noise at every step; give noise, or eta 0"
         )
-    scheduler = wonder3d_scheduler(generator, steps)
-    for index, timestep in enumerate(scheduler.timesteps.tolist()):
-        now = torch.full((len(z),), timestep, dtype=torch.long, device=z.device)
-        prediction = generator.predict(z, now, condition, guidance_scale=guidance_scale)
-        output = prediction.eps
-        if generator.scheduler.config.prediction_type == "v_prediction":
-            signal, sigma = generator.signal_noise(now)
-            output = signal * prediction.eps - sigma * prediction.x0
-        fresh = noise(index) if noise is not None and eta > 0 else None  # named streams, never the global one
-        z = scheduler.step(output, timestep, z, eta=eta, variance_noise=fresh).prev_sample
+    times, abar = wonder3d_times(steps), generator.schedule.alphas_cumprod.to(z.device)
+    for index, (now, following) in enumerate(pairwise(times)):
+        timesteps = torch.full((len(z),), now, dtype=torch.long, device=z.device)
+        prediction = generator.predict(z, timesteps, condition, guidance)
+        here, there = abar[now], abar[following]
+        variance = eta**2 * (1 - there) / (1 - here) * (1 - here / there)
+        z = there.sqrt() * prediction.x0 + (1 - there - variance).sqrt() * prediction.eps
+        if noise is not None and eta > 0:  # named streams, never the global one
+            z = z + variance.sqrt() * noise(index)
     return z

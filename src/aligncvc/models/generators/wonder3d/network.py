@@ -10,17 +10,19 @@ official code.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor, nn
 
 from aligncvc.errors import UserError
 from aligncvc.models.encoders.clip import ClipImageEncoder
 from aligncvc.models.encoders.lite0 import Lite0, load_lite0
-from aligncvc.models.generators.base import Condition, MultiViewGenerator
+from aligncvc.models.generators.base import MultiViewGenerator, Prediction
+from aligncvc.models.generators.schedules import AlphaSchedule
 from aligncvc.models.generators.wonder3d.attention import (
     add_cross_domain_attention,
     arrange,
@@ -76,6 +78,18 @@ def build_unet(config: Settings, side: int) -> UNet2DConditionModel:
     return model
 
 
+@dataclass(frozen=True)
+class Condition:
+    """What the denoiser sees besides the noisy latents; the first axis of each member is B."""
+
+    tokens: Tensor
+    """(B, T, D) image-encoder tokens for cross-attention."""
+    latents: Tensor
+    """(B, C, h, w) latents of the input image, repeated for every view."""
+    cameras: Tensor
+    """(B, V, E) camera and task embedding."""
+
+
 class Wonder3D(MultiViewGenerator):
     """Multi-view latent diffusion at any size.
 
@@ -83,6 +97,11 @@ class Wonder3D(MultiViewGenerator):
     colours only. In the U-Net they are rows [normals; colours], each (B, V); with guidance, B is the
     unconditional objects followed by the conditional ones.
     """
+
+    # diffusers builds attributes and methods at run time, which type checkers cannot follow
+    unet: Any
+    vae: Any
+    schedule: AlphaSchedule
 
     def __init__(self, config: Settings, size_px: int, access: CheckpointAccess = CheckpointAccess()) -> None:
         """size_px: height and width of the views, unless the configuration names the generator's own.
@@ -106,20 +125,21 @@ class Wonder3D(MultiViewGenerator):
         self.unet = build_unet(config, self.size_px // self.factor)
         lite = config.image_encoder == "lite0"
         self.image_encoder = load_lite0(access) if lite else ClipImageEncoder(**config.clip.model_dump())
-        self.scheduler = DDPMScheduler(
-            beta_schedule="scaled_linear",
-            beta_start=0.00085,
-            beta_end=0.012,
-            clip_sample=False,
-            prediction_type=config.unet.prediction,
-        )
+        self.schedule = AlphaSchedule.scaled_linear()
         self.vae.requires_grad_(False)
         self.image_encoder.requires_grad_(False)
+
+    @property
+    def denoiser(self) -> Any:
+        return self.unet
+
+    def rows(self, views: int) -> int:
+        return len(self.domains) * views
 
     def parts(self) -> dict[str, nn.Module]:
         encoder = self.image_encoder
         clip = {"image_encoder": encoder.tower} if isinstance(encoder, ClipImageEncoder) else {}
-        return {**super().parts(), **clip}
+        return {"unet": self.unet, "vae": self.vae, **clip}
 
     def latent_shape(self, views: int) -> tuple[int, int, int, int]:
         side = self.size_px // self.factor
@@ -176,6 +196,16 @@ class Wonder3D(MultiViewGenerator):
         )
         latents = self.vae.encode(image * 2 - 1).latent_dist.mode() * self.scaling_factor
         return Condition(image_token(self.image_encoder, image), latents, vector)
+
+    def unconditional(self, condition: Condition) -> Condition:
+        zeros = torch.zeros_like(condition.tokens), torch.zeros_like(condition.latents)
+        return Condition(*zeros, condition.cameras)
+
+    def prediction(self, raw: Tensor, z_t: Tensor, timesteps: Tensor) -> Prediction:
+        signal, sigma = self.schedule.signal_noise(timesteps)
+        if self.config.unet.prediction == "epsilon":
+            return Prediction(x0=(z_t - sigma * raw) / signal, eps=raw)
+        return Prediction(x0=signal * z_t - sigma * raw, eps=sigma * z_t + signal * raw)
 
     def raw_prediction(self, z_t: Tensor, timesteps: Tensor, condition: Condition) -> Tensor:
         batch, views = z_t.shape[:2]

@@ -1,0 +1,238 @@
+"""Hard alignment: a GAN whose discriminator has trainable heads on a frozen multi-level image encoder.
+
+After vision-aided GAN (Kumari et al., 2022) and projected GANs (Sauer et al., 2021): one spectrally
+normalised head a level, a sigmoid loss at every level, smoothed labels, differentiable augmentation. The
+discriminator has its own optimiser and its own step on detached fakes; the generator's loss reaches the
+reconstructor and, through the views, the student.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from aligncvc.config.alignment import Adversarial
+from aligncvc.models.encoders.clip import load_clip
+from aligncvc.models.encoders.clip_levels import ClipLevels
+from aligncvc.models.encoders.levels import Level, LevelEncoder
+from aligncvc.models.encoders.lite0 import load_lite0
+from aligncvc.models.specs import CheckpointAccess
+from aligncvc.streams import stream_seed
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Parameters of the differentiable augmentation of N images, so that real and fake can share them.
+
+    brightness, saturation, contrast: (N,); shift and hole: (N, 2) in fractions of height and width.
+    """
+
+    brightness: Tensor
+    saturation: Tensor
+    contrast: Tensor
+    shift: Tensor
+    hole: Tensor
+
+    HOLE_SHARE = 0.25
+    MAX_SHIFT = 0.125
+
+    @classmethod
+    def draw(cls, randoms: Sequence[torch.Generator], each: int) -> Augmentation:
+        """`each` images from every generator, in the ranges of DiffAugment (Zhao et al., 2020) for [0, 1]."""
+
+        def uniform(low: float, high: float, *shape: int) -> Tensor:
+            rows = [torch.rand((each, *shape), generator=random) for random in randoms]
+            return torch.cat(rows) * (high - low) + low
+
+        return cls(
+            brightness=uniform(-0.25, 0.25),
+            saturation=uniform(0.0, 2.0),
+            contrast=uniform(0.5, 1.5),
+            shift=uniform(-cls.MAX_SHIFT, cls.MAX_SHIFT, 2),
+            hole=uniform(0.0, 1.0, 2),
+        )
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """(N, 3, H, W) -> the same shape: colour, translation (white enters), one grey hole an image."""
+        per_image = [
+            p.to(images.device).view(-1, 1, 1, 1) for p in (self.brightness, self.saturation, self.contrast)
+        ]
+        images = images + per_image[0]
+        grey = images.mean(dim=1, keepdim=True)
+        images = grey + (images - grey) * per_image[1]
+        mean = images.mean(dim=(1, 2, 3), keepdim=True)
+        images = mean + (images - mean) * per_image[2]
+        return torch.stack([self._move_and_cut(image, i) for i, image in enumerate(images)])
+
+    def _move_and_cut(self, image: Tensor, i: int) -> Tensor:
+        height, width = image.shape[-2:]
+        top, left = (self.shift[i] * torch.tensor([height, width])).round().long().tolist()
+        reach_y, reach_x = int(height * self.MAX_SHIFT) + 1, int(width * self.MAX_SHIFT) + 1
+        padded = F.pad(image, (reach_x, reach_x, reach_y, reach_y), value=1.0)
+        moved = padded[:, reach_y - top : reach_y - top + height, reach_x - left : reach_x - left + width]
+        keep = torch.ones(1, height, width, dtype=image.dtype, device=image.device)
+        size_y, size_x = int(height * self.HOLE_SHARE), int(width * self.HOLE_SHARE)
+        y = int(self.hole[i, 0] * (height - size_y + 1))
+        x = int(self.hole[i, 1] * (width - size_x + 1))
+        keep[:, y : y + size_y, x : x + size_x] = 0
+        return moved * keep + 0.5 * (1 - keep)
+
+
+class Discriminator(nn.Module):
+    """Trainable heads on a frozen encoder. `heads` is all there is to train and to save."""
+
+    def __init__(
+        self,
+        encoder: LevelEncoder,
+        hidden: int,
+        seed: int,
+        *,
+        input_px: int | None = None,
+        levels: Sequence[int] | None = None,
+    ) -> None:
+        """levels: which of the encoder's have a head, None for all. input_px: in place of the encoder's."""
+        super().__init__()
+        self.encoder = encoder.requires_grad_(False).eval()
+        self.input_px = encoder.input_px if input_px is None else input_px
+        self.levels = tuple(range(len(encoder.levels)) if levels is None else levels)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(stream_seed(seed, "discriminator", "init"))
+            self.heads = nn.ModuleList(build_head(encoder.levels[level], hidden) for level in self.levels)
+
+    def train(self, mode: bool = True) -> Discriminator:
+        """Heads change mode (spectral norm iterates only in training mode); the encoder stays in eval."""
+        super().train(mode)
+        self.encoder.eval()
+        return self
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """(N, 3, H, W) in [0, 1] -> what the heads read: (N, C_l, h_l, w_l) for each level l, unit RMS.
+
+        Images smaller than `input_px` are enlarged; what larger ones need is the encoder's matter.
+        """
+        if images.shape[-1] < self.input_px:
+            images = F.interpolate(
+                images, size=(self.input_px, self.input_px), mode="bilinear", align_corners=False
+            )
+        maps = self.encoder.features(images)
+        return [unit_rms(maps[level]) for level in self.levels]
+
+    def logits(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Features of each level -> logits (N, 1, h_l, w_l)."""
+        return [head(f) for head, f in zip(self.heads, features, strict=True)]
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """(N, 3, H, W) in [0, 1] -> logits (N, 1, h_l, w_l) for each level l."""
+        return self.logits(self.features(images))
+
+
+def load_discriminator(settings: Adversarial, seed: int, access: CheckpointAccess) -> Discriminator:
+    """On the CPU, its heads new from the root seed; on Lite0 (bundled) or CLIP ViT-B/32 (from the ledger).
+
+    Raises UserError if the encoder's weights are missing or wrong.
+    """
+    lite0 = settings.encoder == "lite0"
+    encoder = load_lite0(access) if lite0 else ClipLevels(load_clip(access=access))
+    return Discriminator(encoder, settings.hidden, seed, levels=settings.levels)
+
+
+def build_head(level: Level, hidden: int) -> nn.Sequential:
+    """(N, C, h, w) -> logits (N, 1, h, w). Of a 3 x 3 kernel on a vector only the centre would see it."""
+    kernel = 3 if level.spatial else 1
+    return nn.Sequential(
+        spectral_norm(nn.Conv2d(level.channels, hidden, kernel, padding=kernel // 2)),
+        nn.LeakyReLU(0.2),
+        spectral_norm(nn.Conv2d(hidden, 1, 1)),
+    )
+
+
+def unit_rms(features: Tensor) -> Tensor:
+    """(N, C, h, w) scaled to a root mean square of 1 an image: levels differ by orders of magnitude."""
+    return features / features.square().mean(dim=(1, 2, 3), keepdim=True).sqrt().clamp_min(1e-6)
+
+
+def multilevel_bce(logits: Sequence[Tensor], target: float) -> Tensor:
+    """Sum over levels of the mean sigmoid cross-entropy against one target (vision-aided GAN)."""
+    terms = [
+        F.binary_cross_entropy_with_logits(x.float(), torch.full_like(x, target).float()) for x in logits
+    ]
+    return torch.stack(terms).sum()
+
+
+def _flat(images: Tensor) -> Tensor:
+    return images.flatten(0, -4)
+
+
+def generator_loss(
+    discriminator: Discriminator, fakes: Tensor, target: float, augmentation: Augmentation | None
+) -> Tensor:
+    """Adversarial loss of renderings (B, V, 3, H, W); the heads receive no gradient and do not change."""
+    discriminator.eval()
+    wanted = [p.requires_grad for p in discriminator.heads.parameters()]
+    discriminator.heads.requires_grad_(False)
+    try:
+        images = _flat(fakes)
+        return multilevel_bce(discriminator(augmentation(images) if augmentation else images), target)
+    finally:
+        for parameter, want in zip(discriminator.heads.parameters(), wanted, strict=True):
+            parameter.requires_grad_(want)
+
+
+@dataclass(frozen=True)
+class HeadsLoss:
+    """The heads' loss, and the mean logit over levels and positions of real and of fake images."""
+
+    loss: Tensor
+    real: float
+    fake: float
+
+
+def discriminator_loss(
+    discriminator: Discriminator,
+    reals: Tensor,
+    fakes: Tensor,
+    target: float,
+    augmentation: Augmentation | None,
+    r1: float = 0.0,
+) -> HeadsLoss:
+    """Loss of the heads: reals towards the smoothed label, detached fakes towards 0 (halved sum).
+
+    reals and fakes: (B, V, 3, H, W) at the same cameras; both see the same augmentation. r1 weighs the
+    gradient penalty (`r1_penalty`) on the reals.
+    """
+    discriminator.train()
+    real, fake = _flat(reals.detach()), _flat(fakes.detach())
+    if augmentation:
+        real, fake = augmentation(real), augmentation(fake)
+    with torch.no_grad():
+        features = discriminator.features(torch.cat([real, fake]))
+    if r1:
+        features = [f.requires_grad_(True) for f in features]
+    logits = discriminator.logits(features)
+    count = len(real)
+    on_real, on_fake = [x[:count] for x in logits], [x[count:] for x in logits]
+    loss = 0.5 * (multilevel_bce(on_real, target) + multilevel_bce(on_fake, 0.0))
+    if r1:
+        loss = loss + r1 * r1_penalty(on_real, features, count)
+    return HeadsLoss(loss, _mean_logit(on_real), _mean_logit(on_fake))
+
+
+def r1_penalty(logits: Sequence[Tensor], features: Sequence[Tensor], count: int) -> Tensor:
+    """R1 (Mescheder et al., 2018) at the frozen features of the first `count` images, where the heads begin.
+
+    The squared slope of each level's mean logit, times the map's number of positions (so that it does not
+    depend on resolution), summed over levels and averaged over images, halved.
+    """
+    total = torch.stack([x.float().mean((1, 2, 3)).sum() for x in logits]).sum()
+    slopes = torch.autograd.grad(total, features, create_graph=True)
+    terms = [g[:count].square().sum((1, 2, 3)).mean() * (g.shape[-2] * g.shape[-1]) for g in slopes]
+    return 0.5 * torch.stack(terms).sum()
+
+
+def _mean_logit(logits: Sequence[Tensor]) -> float:
+    return float(torch.stack([x.detach().float().mean() for x in logits]).mean())

@@ -1,0 +1,88 @@
+"""Feedback: when sampling looks at the 3D model, what becomes of the prediction, what the next state is.
+
+A feedback is one module with a `FEEDBACK`, found by import on its name: `aligncvc` is the module
+aligncvc.loop.aligncvc, and a dotted name is imported as it stands. No torch here, nor in the feedbacks of
+this package, so that planning can ask whether a feedback suits a pair.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import TYPE_CHECKING
+
+from aligncvc.errors import UserError
+from aligncvc.loop.states import Look, State, Step
+from aligncvc.models.kinds import feedback_module
+from aligncvc.models.specs import PairSpec
+
+if TYPE_CHECKING:
+    from aligncvc.loop.unroll import Loop
+    from aligncvc.models.generators.schedules import Schedule, Time
+
+KEPT_STEPS = 4
+"""Steps whose views and renderings are kept, where a feedback names no others."""
+
+NO_FEEDBACK = ("cost", "feedback", "states", "unroll")
+"""Modules of aligncvc.loop that are none."""
+
+
+class Feedback:
+    """The rule without feedback: deterministic steps to clean latents, then one reconstruction.
+
+    Rules with feedback override what differs. Each hook is given the `Loop` (networks, cameras, guidance,
+    noise) and the `State` (noisy latents, condition, timesteps), all that is carried from step to step.
+    """
+
+    per_branch = False
+    """Needs the conditional and the unconditional prediction apart; a distilled generator has one only."""
+
+    def check(self, pair: PairSpec, steps: int) -> None:
+        """Raise UserError, in a sentence that says why, if this cannot work with a pair in so many steps."""
+        if self.per_branch and pair.generator.network.get("distilled"):
+            raise UserError(
+                f"{type(self).__name__} feeds back into each branch of guidance, and the generator of pair "
+                f"{pair.name} is distilled: it has one; choose another feedback or generator"
+            )
+
+    def times(self, schedule: Schedule, steps: int, listed: list[int] | None) -> list[Time]:
+        """Descending timesteps; listed: those of the configuration, if it has any for so many steps."""
+        return schedule.times(steps) if listed is None else list(listed)
+
+    def kept(self, steps: int) -> list[int]:
+        """Steps whose views and renderings are kept, the last among them: evenly spaced, four at most."""
+        count = min(KEPT_STEPS, steps)
+        return [round((i + 1) * steps / count) - 1 for i in range(count)]
+
+    def looks(self, state: State) -> bool:
+        """Whether this step reconstructs and renders."""
+        return False
+
+    def observe(self, loop: Loop, state: State) -> Step:
+        """Predict, and look at the 3D model where `looks` says so. What it returns has the new prediction."""
+        prediction = loop.predict(state)
+        return Step(prediction, loop.look(prediction.x0, state) if self.looks(state) else None)
+
+    def advance(self, loop: Loop, state: State, step: Step) -> State:
+        """The next state; after the last step, clean latents."""
+        return state.then(loop.step(state, step.prediction))
+
+    def finish(self, loop: Loop, state: State, step: Step) -> Look:
+        """The result, from the last step: what it saw of the 3D model, else what the clean latents yield."""
+        return step.look or loop.look(self.advance(loop, state, step).z)
+
+
+def find_feedback(name: str) -> Feedback:
+    """A feedback by its name. Raises UserError if there is none."""
+    module = feedback_module(name)
+    try:
+        return import_module(module).FEEDBACK
+    except (ModuleNotFoundError, AttributeError) as error:
+        if isinstance(error, ModuleNotFoundError) and not module.startswith(str(error.name)):
+            raise  # the module is there and lacks something else
+        home = import_module("aligncvc.loop")
+        known = sorted(m.name for m in iter_modules(home.__path__) if m.name not in NO_FEEDBACK)
+        raise UserError(
+            f"there is no feedback {name!r} ({module} has no FEEDBACK or cannot be imported); choose one of "
+            f"{', '.join(known)}, or the dotted name of a module of your own"
+        ) from None

@@ -1,0 +1,113 @@
+"""Noise schedules of generators: how much signal and noise a timestep has, and one step to a cleaner one.
+
+Noisy latents are z_t = signal(t) x0 + sigma(t) eps, in either of the usual forms: variance-preserving
+(alphas, whole timesteps) or exploding (EDM's sigmas, continuous ones).
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+Time = int | float
+"""A timestep as the denoiser is told it; larger is noisier."""
+
+
+class Schedule(ABC):
+    """Timesteps, signal and noise. Latents are (B, V, C, h, w); timesteps of a batch are (B,)."""
+
+    dtype: torch.dtype
+    """Of timesteps."""
+
+    @abstractmethod
+    def times(self, steps: int) -> list[Time]:
+        """`steps` descending timesteps from the noisiest, for sampling that ends at clean latents."""
+
+    @abstractmethod
+    def signal_noise(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
+        """(signal, sigma) at timesteps (B,), each (B, 1, 1, 1, 1)."""
+
+    def start(self, noise: Tensor, time: Time) -> Tensor:
+        """What sampling from `time` starts with, from standard normal noise."""
+        return noise
+
+    def add_noise(self, x0: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """z_t of clean latents and standard normal noise."""
+        signal, sigma = self.signal_noise(timesteps)
+        return signal * x0 + sigma * noise
+
+    def implied_noise(self, z: Tensor, x0: Tensor, timesteps: Tensor) -> Tensor:
+        """The eps that z_t consists of, if its clean latents are x0."""
+        signal, sigma = self.signal_noise(timesteps)
+        return (z - signal * x0) / sigma
+
+    @abstractmethod
+    def step(self, z: Tensor, x0: Tensor, eps: Tensor, timesteps: Tensor, following: Tensor | None) -> Tensor:
+        """z at the following timesteps along the direction that x0 and eps give; None: clean latents.
+
+        Deterministic: DDIM with eta 0, or what is the same for sigmas, Euler.
+        """
+
+
+class AlphaSchedule(Schedule):
+    """Variance-preserving, T whole timesteps: signal sqrt(abar_t), sigma sqrt(1 - abar_t)."""
+
+    dtype = torch.long
+
+    def __init__(self, alphas_cumprod: Tensor) -> None:
+        """alphas_cumprod: abar (T,), float32, descending."""
+        self.alphas_cumprod = alphas_cumprod
+
+    @classmethod
+    def scaled_linear(cls, start: float = 0.00085, end: float = 0.012, length: int = 1000) -> AlphaSchedule:
+        """Stable Diffusion's: square roots of the betas are evenly spaced."""
+        betas = torch.linspace(start**0.5, end**0.5, length, dtype=torch.float32, device="cpu") ** 2
+        return cls(torch.cumprod(1.0 - betas, dim=0))
+
+    def __len__(self) -> int:
+        return len(self.alphas_cumprod)
+
+    def times(self, steps: int) -> list[Time]:
+        return [round(len(self) - i * len(self) / steps) - 1 for i in range(steps)]
+
+    def signal_noise(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
+        abar = self.alphas_cumprod.to(timesteps.device)[timesteps]
+        return abar.sqrt().view(-1, 1, 1, 1, 1), (1 - abar).sqrt().view(-1, 1, 1, 1, 1)
+
+    def step(self, z: Tensor, x0: Tensor, eps: Tensor, timesteps: Tensor, following: Tensor | None) -> Tensor:
+        # through v = a eps - s x0: well conditioned at every timestep, whatever the network itself predicts
+        signal, sigma = self.signal_noise(timesteps)
+        v = signal * eps - sigma * x0
+        x0, eps = signal * z - sigma * v, signal * v + sigma * z
+        if following is None:
+            return x0
+        signal, sigma = self.signal_noise(following)
+        return signal * x0 + sigma * eps
+
+
+class SigmaSchedule(Schedule):
+    """Exploding variance (EDM): z = x0 + sigma eps; a timestep is ln(sigma) / 4, as its networks are told."""
+
+    dtype = torch.float32
+
+    def __init__(self, low: float = 0.002, high: float = 700.0, rho: float = 7.0) -> None:
+        """low, high: the smallest and the largest sigma; rho: how evenly steps lie between them."""
+        self.low, self.high, self.rho = low, high, rho
+
+    def times(self, steps: int) -> list[Time]:
+        roots = self.high ** (1 / self.rho), self.low ** (1 / self.rho)
+        shares = [i / max(1, steps - 1) for i in range(steps)]
+        return [0.25 * self.rho * math.log(roots[0] + s * (roots[1] - roots[0])) for s in shares]
+
+    def signal_noise(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
+        sigma = (4 * timesteps).exp().view(-1, 1, 1, 1, 1)
+        return torch.ones_like(sigma), sigma
+
+    def start(self, noise: Tensor, time: Time) -> Tensor:
+        return noise * (1 + math.exp(8 * time)) ** 0.5
+
+    def step(self, z: Tensor, x0: Tensor, eps: Tensor, timesteps: Tensor, following: Tensor | None) -> Tensor:
+        return x0 if following is None else x0 + self.signal_noise(following)[1] * eps
