@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from aligncvc.evaluate.ground_truth import GroundTruth
-from aligncvc.evaluate.networks import Networks
 
 from aligncvc.config.plan import Plan
 from aligncvc.config.root import Config
 from aligncvc.evaluate.consistency import image_metrics
+from aligncvc.evaluate.ground_truth import GroundTruth
+from aligncvc.evaluate.networks import Networks
 from aligncvc.evaluate.renderings import measure, sharpness
 from aligncvc.evaluate.samples import read_manifest
 from aligncvc.models.pair import load_reconstructor

@@ -15,14 +15,16 @@ import numpy as np
 import pytest
 import trimesh
 import yaml
+from object_jobs import fetch_set
 
-from aligncvc.config.sections import Config, ObjectSet
+from aligncvc.config.objects import ObjectSet
+from aligncvc.config.plan import Plan
+from aligncvc.config.root import Config
 from aligncvc.errors import UserError, cli
 from aligncvc.files import PROJECT_ROOT, sha256_file
 from aligncvc.objects import sources
 from aligncvc.objects.__main__ import main
 from aligncvc.objects.curate import curate
-from aligncvc.objects.fetch import fetch_set, object_set
 from aligncvc.objects.listing import ObjectRow, read_list, read_manifest, write_list
 from aligncvc.objects.sweethome3d import Library, ar_members, parse_properties, slug, unpack_deb
 
@@ -256,7 +258,7 @@ def test_folder_conversion_is_deterministic(meshes, tmp_path):
 def test_folder_errors(tmp_path):
     for objects, reason in [
         (ObjectSet(source="folder"), "needs a `path`"),
-        (ObjectSet(source="folder", path=str(tmp_path / "absent")), "no folder of meshes"),
+        (ObjectSet(source="folder", path=str(tmp_path / "absent")), "should be a folder of meshes"),
         (ObjectSet(source="folder", path=str(tmp_path)), "no mesh"),
         (ObjectSet(source="bundled"), "needs a `list`"),
     ]:
@@ -407,7 +409,7 @@ def test_whatever_a_file_raises_it_fails_alone(meshes, tmp_path, monkeypatch):
 
 def test_unknown_set_and_empty_split(own_list, meshes, tmp_path):
     with pytest.raises(UserError, match=r"no object set 'nope'; it has eval, furniture, train"):
-        object_set(Config(), "nope")
+        Plan(Config()).objects("nope")
     objects = ObjectSet(source="folder", list=str(own_list), path=str(meshes), split="eval")
     with pytest.raises(UserError, match="empty"):
         fetch_set(objects, tmp_path / "out")

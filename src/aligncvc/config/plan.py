@@ -119,8 +119,14 @@ class Plan:
     # --- settings of jobs ------------------------------------------------------------------------------
 
     def objects(self, name: str) -> ObjectsJob:
-        """Fetching a set."""
-        return ObjectsJob(seed=self.config.seed, set=name, objects=self.config.object_set(name))
+        """Fetching a set. Raises UserError for objects that do not ship and have no source."""
+        objects, protocol = self.config.object_set(name), self.config.protocol
+        obtain = protocol.objects.obtain
+        if name == EVALUATION_SET and obtain is not None and objects.source == "bundled":
+            raise UserError(
+                f"the objects of protocol {protocol.name} do not ship with the repository: {obtain}"
+            )
+        return ObjectsJob(seed=self.config.seed, set=name, objects=objects)
 
     def render(self, name: str) -> RenderJob:
         """Rendering a set; a name that is none of objects.sets is rendered as the training set is."""

@@ -6,7 +6,8 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from aligncvc.config.sections import EVALUATION_SET, Config, ObjectSet
+from aligncvc.config.jobs.objects import ObjectsJob
+from aligncvc.config.objects import ObjectSet
 from aligncvc.errors import UserError, reason_of
 from aligncvc.files import PROJECT_ROOT, PROVENANCE, sha256_file, write_provenance
 from aligncvc.objects.download import Policy
@@ -27,19 +28,6 @@ SOURCES: dict[str, Callable[[ObjectSet, Context], list[Job]]] = {
     "folder": folder_jobs,
     "gobjaverse": gobjaverse_jobs,
 }
-
-
-def object_set(config: Config, name: str) -> ObjectSet:
-    """A set of the configuration by name, with what the protocol chooses filled in.
-
-    UserError if it is not defined, or if the protocol's objects do not ship and no source is given for them.
-    """
-    objects, obtain = config.object_set(name), config.protocol.objects.obtain
-    if name == EVALUATION_SET and obtain is not None and objects.source == "bundled":
-        raise UserError(
-            f"the objects of protocol {config.protocol.name} do not ship with the repository: {obtain}"
-        )
-    return objects
 
 
 def _already_there(row: ObjectRow, path: Path) -> bool:
@@ -68,7 +56,7 @@ def fetch_one(job: Job, out: Path) -> ManifestRow:
 
 
 def fetch_set(
-    objects: ObjectSet,
+    job: ObjectsJob,
     out: Path,
     *,
     cache: Path = CACHE,
@@ -78,30 +66,35 @@ def fetch_set(
 ) -> list[ManifestRow]:
     """Fetch a set into `out` and write `manifest.tsv` there (last); returns its rows in the list's order.
 
-    Beside the manifest lies `manifest.tsv.provenance.json` with the list's hash and the set's configuration.
+    Beside the manifest lies `manifest.tsv.provenance.json` with the list's hash and that of the job.
 
     Bad objects are rows with status failed. UserError if the source as a whole cannot be reached or the set
     is empty, and, unless force, if `out` holds files of another origin (`aligncvc.ownership`).
     """
+    objects = job.objects
     jobs = SOURCES[objects.source](objects, Context(cache, policy or Policy()))
     if not jobs:
         raise UserError(
             f"the object set is empty: {objects.list or objects.path} has nothing for {objects.split!r}"
         )
-    check_ids((job.row.id for job in jobs), objects.list or objects.path)
-    names = [f"{job.row.id}{job.suffix}" for job in jobs]
+    check_ids((each.row.id for each in jobs), objects.list or objects.path)
+    names = [f"{each.row.id}{each.suffix}" for each in jobs]
     sidecars = [MANIFEST, f"{MANIFEST}{PROVENANCE}"]
     claim_folder(out, [*names, *sidecars], known=_left_before(jobs, out), force=force)
     rows = []
-    for number, job in enumerate(jobs, 1):
-        rows.append(fetch_one(job, out))
+    for number, each in enumerate(jobs, 1):
+        rows.append(fetch_one(each, out))
         if progress is not None:
             progress(number, len(jobs), rows[-1])
     _remove_left_over(out, {row.path for row in rows})
     inputs = {} if objects.list is None else {objects.list: sha256_file(PROJECT_ROOT / objects.list)}
     good = sum(row.status == "ok" for row in rows)
     write_provenance(
-        out / MANIFEST, inputs=inputs, config=objects.model_dump(), objects=len(rows), objects_ok=good
+        out / MANIFEST,
+        inputs=inputs,
+        config=job.model_dump(mode="json"),
+        objects=len(rows),
+        objects_ok=good,
     )
     write_manifest(out / MANIFEST, rows)
     return rows

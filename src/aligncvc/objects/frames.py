@@ -13,18 +13,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 from tyro.conf import Positional
 
-from aligncvc.config.sections import ObjectSet
+from aligncvc.config.objects import ObjectSet
 from aligncvc.errors import UserError, cli, reason_of
-from aligncvc.files import PROJECT_ROOT, write_json
+from aligncvc.files import write_json
 from aligncvc.objects.gobjaverse import SUFFIX, frame_files, frames, frames_hash, instances, write_views
-from aligncvc.objects.listing import ObjectRow, read_list, select, write_list
-from aligncvc.objects.sources import Context, Job
+from aligncvc.objects.listing import ObjectRow, read_list, write_list
+from aligncvc.objects.sources import Context, Job, listed, root_of
 from aligncvc.ownership import claim_folder
 from aligncvc.scene.views import load_views
 
@@ -73,17 +74,9 @@ def _kept(path: Path, wanted: dict[str, object], sha256: str) -> bool:
 
 def gobjaverse_jobs(objects: ObjectSet, context: Context) -> list[Job]:
     """Jobs of a set with source gobjaverse: `path` is the dataset's root, `list` its list of objects."""
-    if objects.path is None or objects.list is None:
-        raise UserError(
-            "an object set of source gobjaverse needs `path`, the dataset's root, and `list`, which "
-            "python -m aligncvc.objects.frames list writes"
-        )
-    root = (PROJECT_ROOT / objects.path).resolve()
-    rows = select(read_list(PROJECT_ROOT / objects.list), objects.split, objects.limit)
-    return [
-        Job(row, lambda path, row=row: write_index(row, root, path), suffix=SUFFIX)  # type: ignore[misc]
-        for row in rows
-    ]
+    root = root_of(objects, "the dataset's root").resolve()
+    rows = listed(objects, what="frames, which python -m aligncvc.objects.frames list writes")
+    return [Job(row, partial(write_index, row, root), suffix=SUFFIX) for row in rows]
 
 
 @dataclass

@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from aligncvc.config.sections import Config
-from aligncvc.files import atomic_path, write_json, write_text
+from aligncvc.config.jobs.render import RenderJob
+from aligncvc.files import atomic_path, write_json
 from aligncvc.ownership import place, remove, scratch
 from aligncvc.render import jobs, quality
 from aligncvc.scene.views import Views, save_views
+from aligncvc.tsv import write_tsv
 
 STATUS = "status.json"
 MAX_TILES = 1200
@@ -52,14 +53,14 @@ def read_status(out: Path, object_id: str) -> Status | None:
         return None
 
 
-def views_from_npz(path: Path, config: Config) -> tuple[Views, dict[str, Any]]:
+def views_from_npz(path: Path, job: RenderJob) -> tuple[Views, dict[str, Any]]:
     """Read `blender_scene`'s file: the views and their normalisation (`Scene._load` has the formula)."""
     with np.load(path) as data:
         rgba = torch.from_numpy(data["rgba"]).permute(0, 3, 1, 2).float() / 255
         depth = torch.from_numpy(data["depth"])
         normals = torch.from_numpy(data["normals"]).permute(0, 3, 1, 2)
         normalisation = {k: data[k].tolist() for k in ("scale", "offset", "stretch", "heading_deg")}
-    return Views(rgba, jobs.ring_cameras(config.render), depth, normals), normalisation
+    return Views(rgba, jobs.ring_cameras(job.render), depth, normals), normalisation
 
 
 def store(
@@ -104,12 +105,8 @@ def left_before(folder: Path) -> set[str]:
 
 def write_manifest(path: Path, statuses: Sequence[Status]) -> None:
     """Write manifest.tsv, one row per object in the objects manifest's order."""
-    names = list(Status.__dataclass_fields__)
-    lines = ["\t".join(names)]
-    for status in statuses:
-        row = {**asdict(status), "seconds": f"{status.seconds:.2f}"}
-        lines.append("\t".join(" ".join(str(row[n]).split()) for n in names))
-    write_text(path, "\n".join(lines) + "\n")
+    rows = ({**asdict(status), "seconds": f"{status.seconds:.2f}"} for status in statuses)
+    write_tsv(path, Status.__dataclass_fields__, rows)
 
 
 def write_contact_sheet(path: Path, out: Path, statuses: Sequence[Status], tile_px: int = 96) -> None:
