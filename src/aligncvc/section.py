@@ -1,4 +1,4 @@
-"""The base of everything that is read from YAML or JSON: configuration, protocols, ledger, settings of jobs."""
+"""The base of everything that is read from YAML or JSON: configuration, protocols, settings of jobs."""
 
 from __future__ import annotations
 

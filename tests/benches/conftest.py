@@ -1,6 +1,20 @@
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "align"))  # tiny_world
+import pytest
+
+from aligncvc.bench.jobs import plan_of
+from aligncvc.config.plan import Plan
+from aligncvc.files import PROJECT_ROOT
+
+
+@pytest.fixture(scope="session")
+def smoke() -> Path:
+    """The configuration whose networks are small enough for tests."""
+    return PROJECT_ROOT / "config/smoke.yaml"
+
+
+@pytest.fixture(scope="session")
+def plan(smoke: Path) -> Plan:
+    return plan_of(smoke)

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from tiny_world import write_config
 
 from aligncvc.bench import full_size as bench
-from aligncvc.bench import sampling
+from aligncvc.bench.jobs import align_job
+from aligncvc.bench.measure import measured_apart
+from aligncvc.config.plan import Plan
 from aligncvc.errors import UserError
 
 PARTS: dict[str, Any] = {
     "precision": "float32",
     "generator_seconds": {"float32": 4.0, "bf16": 5.0},
     "network_calls": 2,
-    "seconds": dict(zip(sampling.PARTS, (1.0, 4.0, 3.0, 2.0, 0.5, 1.5), strict=True)),
-    "peak_mb": dict.fromkeys(sampling.PARTS, 100.0),
+    "seconds": dict(zip(bench.PARTS, (1.0, 4.0, 3.0, 2.0, 0.5, 1.5), strict=True)),
+    "peak_mb": dict.fromkeys(bench.PARTS, 100.0),
 }
 
 
@@ -52,6 +53,7 @@ def test_measured_samplers_replace_the_computed_number() -> None:
     assert not [name for name in rows if name.endswith("computed")]
     assert rows["full_size_4_steps"]["ratio"] == 10 and rows["full_size_4_steps"]["note"] == "bf16"
     assert rows["full_size_4_steps_network_calls"]["ratio"] == 12.5
+    assert rows["full_size_50_steps_generator"]["value"] == 30 and rows["full_size_50_steps_memory"]
     one = by_name(bench.rows_of({"parts": PARTS, "4 steps": whole(3.0, 8)}))
     assert one["full_size_4_steps"]["ratio"] is None and "full_size_50_steps_computed" in one
 
@@ -67,46 +69,53 @@ def test_a_training_step_is_compared_with_the_plain_one_if_there_is_one() -> Non
     assert len(alone) == 2 and all(r["ratio"] is None for r in alone.values())
 
 
-def test_pieces_run_apart_and_a_lack_of_memory_is_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_pieces_run_apart_and_one_that_fails_is_left_out_with_its_reason(
+    smoke: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config, out = write_config(tmp_path / "tiny.yaml", batch=1), tmp_path / "bench.json"
-    kept = {"name": "image_to_gaussians_4_steps", "value": 1.0}
-    out.write_text(json.dumps([kept, {"name": "full_size_old", "value": 2.0}]))
-    needs = iter([0, 2**80])
-    piece = bench.Piece(lambda *_: next(needs), bench.PIECES["parts"].measure)
-    monkeypatch.setattr(bench, "PIECES", {"parts": piece, "4 steps": piece})
-    bench.full_size(out, config, "whole")
-    rows = json.loads(out.read_text())
-    assert rows[0] == kept and "full_size_old" not in {r["name"] for r in rows}
-    assert by_name(rows[1:])["full_size_one_generator"]["value"] >= 0
-    assert all("torch" in r["hardware"] for r in rows[1:])
-    said = capsys.readouterr().out.splitlines()[-1]
-    assert said.startswith("full size, 4 steps: left out, since it needs about 1125899906842624.0 GiB")
+    def apart(work: Any, name: str, *arguments: Any) -> dict[str, Any]:
+        if name != "parts":
+            raise UserError(f"no {name}")
+        return measured_apart(work, name, *arguments)
+
+    monkeypatch.setattr(bench, "measured_apart", apart)
+    rows = by_name(bench.bench_full_size(smoke, "parts"))
+    assert rows["full_size_one_generator"]["value"] > 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"full size, {name}: left out: no {name}"
+        for name in ("post-training step", "plain post-training step")
+    ]
+    assert bench.bench_full_size(mode="off") == []
 
 
-@pytest.mark.parametrize(
-    ("script", "reason"),
-    [
-        ("echo warning >&2; echo 'error: no room' >&2; exit 2", "it failed: no room"),
-        ("exit 3", "it failed: its process ended with 3"),
-        ("kill -9 $$", "its process was ended by signal 9"),
-    ],
-)
-def test_a_piece_that_fails_is_left_out_with_its_reason(
-    script: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU's memory is not limited")
+def test_a_piece_that_needs_more_memory_than_is_free_ends_with_a_sentence(plan: Plan) -> None:
+    with pytest.raises(UserError, match=r"more memory than the 1\.0 GiB that are free"):
+        measured_apart(_large_piece, plan)
+
+
+def _large_piece(plan: Plan) -> dict[str, Any]:
+    bench.psutil.virtual_memory = lambda: SimpleNamespace(available=2**30)
+    bench.PIECES["parts"] = lambda *_: {"ones": torch.ones(2**30)}
+    return bench.measure_piece("parts", plan, "float32")
+
+
+def test_variants_differ_in_precision_checkpointing_and_the_teacher(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    program = tmp_path / "python"
-    program.write_text(f"#!/bin/sh\n{script}\n")
-    program.chmod(0o755)
-    monkeypatch.setattr(bench.sys, "executable", str(program))
-    monkeypatch.setitem(bench.PIECES, "parts", bench.Piece(lambda *_: 0, lambda *_: {}))
-    said = bench.run_apart("parts", write_config(tmp_path / "tiny.yaml"), "float32")
-    assert said == f"full size, parts: left out, since {reason}"
+    asked = []
 
+    def watched(job: Any, **options: Any) -> dict[str, Any]:
+        knobs = job.training
+        asked.append((knobs.batch, knobs.bf16, knobs.gradient_checkpointing, options["teacher_copy"]))
+        return {"seconds": 1.0, "peak_mb": 2.0, "weights_mb": 3.0, "finite": True, "discriminator": "lite0"}
 
-def test_off_measures_nothing_and_unknown_pieces_are_refused(tmp_path: Path) -> None:
-    assert bench.bench_full_size(mode="off") == ([], [])
-    with pytest.raises(UserError, match="there is no piece 'all'"):
-        bench.full_size(tmp_path / "bench.json", piece="all")
-    assert bench.default_mode() == ("whole" if torch.cuda.is_available() else "parts")
+    monkeypatch.setattr(bench, "dry_step", watched)
+    notes = [
+        bench.measure_step(align_job(plan), precision, plain)["note"]
+        for precision, plain in (("bf16", False), ("float32", False), ("bf16", True))
+    ]
+    assert list(dict.fromkeys(asked)) == [
+        (1, True, True, False), (1, False, True, False), (1, False, False, True)
+    ]  # fmt: skip
+    assert "bf16; gradient checkpointing; one denoiser" in notes[0] and "float32" in notes[1]
+    assert "float32; no gradient checkpointing; teacher's denoiser twice" in notes[2]

@@ -9,7 +9,6 @@ import pytest
 import trimesh
 from scipy.spatial.transform import Rotation
 
-from aligncvc.evaluate.geometry import GeometrySettings, sample_surface
 from aligncvc.metrics.surface_alignment import (
     COMPARED_POINTS,
     RUNGS,
@@ -19,6 +18,7 @@ from aligncvc.metrics.surface_alignment import (
     rotation_grid,
     umeyama,
 )
+from aligncvc.metrics.surface_distance import sample_surface
 
 SHIFT = np.array([0.15, -0.2, 0.1])
 
@@ -42,9 +42,9 @@ def _samples(truth: Similarity) -> tuple[Points, Points, float]:
 
     On a surface with `density` points a unit of area the nearest point is 1 / (2 sqrt(density)) away.
     """
-    mesh, settings = _object(), GeometrySettings(points=4000)
-    model = truth.inverse(sample_surface(mesh, settings, "model"))
-    return model, sample_surface(mesh, settings, "truth"), 0.5 * math.sqrt(mesh.area / COMPARED_POINTS)
+    mesh = _object()
+    model = truth.inverse(sample_surface(mesh, 4000, 0, "model"))
+    return model, sample_surface(mesh, 4000, 0, "truth"), 0.5 * math.sqrt(mesh.area / COMPARED_POINTS)
 
 
 def _degrees(a: Points, b: Points) -> float:

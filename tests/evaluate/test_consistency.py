@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,20 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from aligncvc.errors import UserError
-from aligncvc.evaluate import matched_pose_residual, psnr
-from aligncvc.evaluate.consistency import (
-    ConsistencyTools,
-    HalfModel,
-    Halves,
-    chamfer_half_sum,
-    consistency_family,
-    depth_mae,
-    held_out_poses,
-    judged_steps,
-    split,
-)
-from aligncvc.evaluate.subject import Subject, Value
-from aligncvc.metrics.image import mae, not_available, ssim
+from aligncvc.evaluate.consistency import consistency_family, matched_pose_residual, measured_steps
+from aligncvc.evaluate.score import without_value
+from aligncvc.evaluate.trial import Trial, Value
+from aligncvc.metrics.halves import HalfModel, Halves, poses_between, split
+from aligncvc.metrics.perceptual import lpips
+from aligncvc.metrics.psnr import mae, psnr
+from aligncvc.metrics.ssim import ssim
+from aligncvc.metrics.surface_distance import chamfer_half_sum, depth_mae
 from aligncvc.scene.cameras import Cameras, orbit, ring_azimuths_deg, spherical_deg
 from aligncvc.scene.gaussians import Gaussians
 from aligncvc.scene.views import Views
@@ -33,7 +28,7 @@ from aligncvc.splat import Rendering, rasterise
 from aligncvc.streams import torch_stream
 
 RING, RIG, SIZE = 8, [0, 2, 4, 6], 40
-METRICS = {"psnr": psnr, "ssim": ssim, "lpips": not_available, "mae": mae}
+METRICS = {"psnr": psnr, "ssim": ssim, "lpips": partial(lpips, None), "mae": mae}
 
 Numbers = dict[tuple[str, int, int], float]
 
@@ -89,10 +84,10 @@ def drawn(scene: Gaussians, cameras: Cameras) -> Tensor:
     return rasterise(scene, cameras).rgb.clamp(0, 1)
 
 
-def subject_of(views: Tensor, renders: Tensor | None, truth: Tensor, cameras: Cameras, rig=RIG) -> Subject:
+def trial_of(views: Tensor, renders: Tensor | None, truth: Tensor, cameras: Cameras, rig=RIG) -> Trial:
     """views, renders (K, V, 3, H, W); truth (R, 3, H, W) on white, opaque."""
     rgba = torch.cat([truth, torch.ones_like(truth[:, :1])], 1)
-    return Subject(
+    return Trial(
         "thing", 0, Views(rgba, cameras), list(rig), list(range(len(cameras))), 1.0, views, renders,
         None, None, {},
     )  # fmt: skip
@@ -104,13 +99,13 @@ def numbers(values: list[Value]) -> Numbers:
     return found
 
 
-def scored(subject: Subject, **tools: Any) -> Numbers:
-    return numbers(list(consistency_family(subject, ConsistencyTools(METRICS, **tools))))
+def scored(trial: Trial, judge: nn.Module | None = None, **options: Any) -> Numbers:
+    return numbers(list(consistency_family(trial, METRICS, judge, **options)))
 
 
 def scene_and_judge(
     answer: Callable[[str], str] = lambda half: half, start_deg: float = 0.0, steps: int = 2
-) -> tuple[Subject, Judge]:
+) -> tuple[Trial, Judge]:
     """Half "a" (rig 0, 2) shows scene a and half "b" (rig 4, 6) scene b; the judge answers as told.
 
     The judge's frame is the half's; the azimuths that it is told are those of the ring.
@@ -126,7 +121,7 @@ def scene_and_judge(
     }
     steps_views = torch.stack([views * (k + 1) / steps for k in range(steps)])  # darker before the last
     truth = drawn(scenes["a"], cameras)
-    return subject_of(steps_views, None, truth, cameras), Judge(answers)
+    return trial_of(steps_views, None, truth, cameras), Judge(answers)
 
 
 def test_each_step_and_pose_is_compared_with_its_own() -> None:
@@ -142,7 +137,7 @@ def test_other_shapes_are_refused() -> None:
         matched_pose_residual(torch.zeros(2, 4, 3, 8, 8), torch.zeros(2, 3, 3, 8, 8), {"psnr": psnr})
 
 
-def flat_subject(order: list[int]) -> Subject:
+def flat_trial(order: list[int]) -> Trial:
     """Grey images: truth 0.5, views and renderings off by known levels that differ by step and view."""
     off_views = torch.tensor([[0.10, 0.20, 0.30, 0.40], [0.01, 0.02, 0.03, 0.04]])[:, order]
     off_renders = torch.tensor([[0.20, 0.10, 0.15, 0.05], [0.02, 0.02, 0.01, 0.05]])[:, order]
@@ -150,11 +145,11 @@ def flat_subject(order: list[int]) -> Subject:
     truth = torch.full((RING, 3, 16, 16), 0.5)
     views, renders = (level + off[:, :, None, None, None] for off in (off_views, -off_renders))
     cameras = replace(ring(), width=16, height=16)
-    return subject_of(views, renders, truth, cameras, [RIG[i] for i in order])
+    return trial_of(views, renders, truth, cameras, [RIG[i] for i in order])
 
 
 def test_residual_and_delta_are_the_known_differences() -> None:
-    found = scored(flat_subject([0, 1, 2, 3]))
+    found = scored(flat_trial([0, 1, 2, 3]))
     assert found["residual_mae", 0, 1] == pytest.approx(0.3, abs=1e-6)
     assert found["residual_psnr", 6, 2] == pytest.approx(-20 * math.log10(0.09), abs=1e-4)
     # PSNR of an offset v is -20 log10 v, so the difference of both is 20 log10 (renderings / views).
@@ -169,13 +164,13 @@ def test_residual_and_delta_are_the_known_differences() -> None:
 
 
 def test_the_order_of_views_does_not_matter() -> None:
-    once, again = scored(flat_subject([0, 1, 2, 3])), scored(flat_subject([2, 0, 3, 1]))
+    once, again = scored(flat_trial([0, 1, 2, 3])), scored(flat_trial([2, 0, 3, 1]))
     assert once.keys() == again.keys()
     assert all(again[key] == pytest.approx(value, abs=1e-9, nan_ok=True) for key, value in once.items())
 
 
 @pytest.mark.parametrize("halves", ["adjacent", "even-odd"])
-@pytest.mark.parametrize("views", [2, 3, 4, 5, 16])
+@pytest.mark.parametrize("views", [4, 5, 6, 8, 16, 21])
 def test_halves_are_disjoint_and_cover_the_rig(views: int, halves: Halves) -> None:
     one, other = split(views, halves)
     assert sorted(one + other) == list(range(views)) and not set(one) & set(other)
@@ -185,14 +180,16 @@ def test_halves_are_disjoint_and_cover_the_rig(views: int, halves: Halves) -> No
 def test_halves_are_neighbours_or_alternate() -> None:
     assert split(4, "adjacent") == [[0, 1], [2, 3]]
     assert split(4, "even-odd") == [[0, 2], [1, 3]]
-    with pytest.raises(UserError, match="a rig of 1 view cannot be split"):
-        split(1, "adjacent")
+    assert split(8, "adjacent") == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert split(3, "adjacent") == split(2, "even-odd") == [], "no two halves of two views"
 
 
 def test_poses_between_belong_to_no_view() -> None:
-    assert held_out_poses(16, [0, 4, 8, 12]) == [2, 6, 10, 14]
-    assert held_out_poses(8, [6, 0, 2, 4]) == [7, 1, 3, 5]
-    assert held_out_poses(4, [0, 1, 2, 3]) == []
+    assert poses_between(16, [0, 4, 8, 12]) == [2, 6, 10, 14]
+    assert poses_between(8, [6, 0, 2, 4]) == [7, 1, 3, 5]
+    assert poses_between(4, [0, 1, 2, 3]) == []
+    assert poses_between(16, [0, 2, 4, 6, 8, 10, 12, 14]) == [1, 3, 5, 7, 9, 11, 13, 15]
+    assert poses_between(12, [0, 1, 5]) == [3, 8], "an uneven rig: none between neighbours of the ring"
 
 
 def test_a_perfect_judge_of_a_consistent_scene_leaves_no_difference() -> None:
@@ -200,7 +197,7 @@ def test_a_perfect_judge_of_a_consistent_scene_leaves_no_difference() -> None:
     truth = drawn(scene, cameras)
     views = truth[RIG]
     judge = Judge({0: (views[0], scene), 180: (views[2], scene)})
-    found = scored(subject_of(torch.stack([views, views]), None, truth, cameras), judge=judge)
+    found = scored(trial_of(torch.stack([views, views]), None, truth, cameras), judge=judge)
     for step in (1, 2):
         for metric in ("heldout_psnr", "split_psnr"):
             assert found[metric, -1, step] > 80
@@ -214,13 +211,13 @@ def test_a_perfect_judge_of_a_consistent_scene_leaves_no_difference() -> None:
 
 def test_held_out_scores_measure_a_half_by_the_views_of_the_other() -> None:
     other = {"a": "b", "b": "a"}
-    subject, clairvoyant = scene_and_judge(lambda half: other[half])
-    foretold = scored(subject, judge=clairvoyant)
+    trial, clairvoyant = scene_and_judge(lambda half: other[half])
+    foretold = scored(trial, judge=clairvoyant)
     assert all(foretold["heldout_psnr", view, 2] > 80 for view in RIG)
     assert sorted(clairvoyant.asked) == [(0, 2), (180, 2)], "each half once, with its own two views"
     # A judge that fits what it is shown: no view of its own is used against it, the other half is.
-    subject, fitting = scene_and_judge()
-    fitted = scored(subject, judge=fitting)
+    trial, fitting = scene_and_judge()
+    fitted = scored(trial, judge=fitting)
     assert all(fitted["heldout_psnr", view, 2] < 25 for view in RIG)
     scene_a, scene_b = cloud("a"), cloud("b")
     by_hand = psnr(drawn(scene_a, ring()[[4]]), drawn(scene_b, ring()[[4]]))
@@ -232,42 +229,64 @@ def test_held_out_scores_measure_a_half_by_the_views_of_the_other() -> None:
 
 
 def test_a_scene_turned_about_z_as_a_whole_has_the_same_numbers() -> None:
-    subject, judge = scene_and_judge()
-    once = scored(subject, judge=judge)
-    subject, judge = scene_and_judge(start_deg=37.0)
-    again = scored(subject, judge=judge)
+    trial, judge = scene_and_judge()
+    once = scored(trial, judge=judge)
+    trial, judge = scene_and_judge(start_deg=37.0)
+    again = scored(trial, judge=judge)
     assert once.keys() == again.keys()
     for key, value in once.items():
         assert again[key] == pytest.approx(value, abs=2e-3, nan_ok=True), key
 
 
 def test_last_measures_the_last_step_alone_and_alike() -> None:
-    subject, judge = scene_and_judge()
-    whole, last = scored(subject, judge=judge), scored(subject, judge=judge, steps="last")
+    trial, judge = scene_and_judge()
+    whole, last = scored(trial, judge=judge), scored(trial, judge=judge, steps="last")
     assert {step for _, _, step in whole} == {1, 2} and {step for _, _, step in last} == {2}
     assert last == {key: pytest.approx(x, nan_ok=True) for key, x in whole.items() if key[2] == 2}
     assert whole["heldout_psnr", 4, 1] != whole["heldout_psnr", 4, 2], "the first step's views are darker"
 
 
-def test_four_judged_steps_are_evenly_spaced_and_end_with_the_last() -> None:
-    assert judged_steps(50, "four") == [12, 25, 38, 50]
-    assert judged_steps(8, "four") == [2, 4, 6, 8]
-    assert judged_steps(3, "four") == judged_steps(3, "all") == [1, 2, 3]
-    assert judged_steps(50, "last") == [50]
+def test_four_measured_steps_are_evenly_spaced_and_end_with_the_last() -> None:
+    assert measured_steps(50, "four") == [12, 25, 38, 50]
+    assert measured_steps(8, "four") == [2, 4, 6, 8]
+    assert measured_steps(3, "four") == measured_steps(3, "all") == [1, 2, 3]
+    assert measured_steps(50, "last") == [50]
     for count in range(1, 60):
-        steps = judged_steps(count, "four")
+        steps = measured_steps(count, "four")
         assert steps[-1] == count and len(set(steps)) == min(4, count) and steps == sorted(steps)
-    subject, judge = scene_and_judge(steps=5)
-    whole, four = scored(subject, judge=judge), scored(subject, judge=judge, steps="four")
+    trial, judge = scene_and_judge(steps=5)
+    whole, four = scored(trial, judge=judge), scored(trial, judge=judge, steps="four")
     assert {step for name, _, step in four if name == "split_psnr"} == {1, 2, 4, 5}
     assert four == {key: pytest.approx(whole[key], nan_ok=True) for key in four}
 
 
-def test_nothing_is_invented_for_what_a_subject_has_not() -> None:
-    subject, judge = scene_and_judge()
-    assert scored(replace(subject, views=None), judge=judge) == {}
-    whole_ring = replace(subject, truth=subject.truth[RIG], rig=[0, 1, 2, 3])
+def test_nothing_is_invented_for_what_a_trial_has_not() -> None:
+    trial, judge = scene_and_judge()
+    assert scored(replace(trial, views=None), judge=judge) == {}
+    whole_ring = replace(trial, truth=trial.truth[RIG], rig=[0, 1, 2, 3])
     assert {name.split("_")[0] for name, _, _ in scored(whole_ring, judge=judge)} == {"heldout"}
+
+
+def test_a_rig_of_eight_views_is_halved_and_one_of_two_has_no_halves_and_says_so() -> None:
+    scene, cameras = (
+        cloud("a"),
+        orbit(ring_azimuths_deg(16), 10.0, distance=3.0, fov_y_deg=39.6, size_px=SIZE),
+    )
+    truth, rig = drawn(scene, cameras), list(range(0, 16, 2))
+    eight = trial_of(truth[rig][None], None, truth, cameras, rig)
+    judge = Judge({0: (truth[0], scene), 180: (truth[8], scene)})
+    found = scored(eight, judge=judge)
+    assert sorted(judge.asked) == [(0, 4), (180, 4)]
+    assert {view for name, view, _ in found if name == "heldout_psnr"} == {-1, *rig}
+    assert {view for name, view, _ in found if name == "split_psnr"} == {-1, *range(1, 16, 2)}
+    assert found["heldout_psnr", -1, 1] > 80 and found["split_psnr", -1, 1] > 80
+    two = trial_of(truth[[0, 4]][None], truth[[0, 4]][None], truth, cameras, [0, 4])
+    assert {name.split("_")[0] for name, _, _ in scored(two, judge=judge)} == {"residual", "delta"}
+    for name in ("heldout_psnr", "split_ssim", "split_depth_mae", "split_chamfer_half_sum"):
+        assert without_value(two)[name].startswith("n/a (a rig of 2 views"), name
+    whole = trial_of(truth[None], None, truth, cameras, list(range(16)))
+    assert "no pose" in without_value(whole)["split_psnr"] and "heldout_psnr" not in without_value(whole)
+    assert not {"split_psnr", "heldout_psnr"} & without_value(eight).keys()
 
 
 def rendering(alpha: Tensor, depth: float | Tensor) -> Rendering:
@@ -310,10 +329,10 @@ def test_chamfer_of_known_points() -> None:
 
 
 @pytest.mark.parametrize("azimuth", [0.0, 70.0, 200.0])
-def test_points_are_turned_back_to_the_subjects_frame(azimuth: float) -> None:
+def test_points_are_turned_back_to_the_trials_frame(azimuth: float) -> None:
     reference = orbit([azimuth], 10.0, distance=3.0, fov_y_deg=39.6, size_px=8).c2w[0]
     scene = cloud("a", 4)
-    # In its own frame a model faces its first camera along -y; in the subject's that camera has an azimuth.
+    # In its own frame a model faces its first camera along -y; in the trial's that camera has an azimuth.
     means = torch.tensor([[0.0, -1, 0.5], [1.0, 0, 0], [0.2, 0.3, 0.4], [9.0, 9, 9]])
     visible = torch.tensor([0.9, 0.01, 1.0, 0.003])
     batch = replace(scene, means=means, opacities=visible)

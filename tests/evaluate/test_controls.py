@@ -5,25 +5,28 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from aligncvc.config.sections import Config, load_config
+from aligncvc.config.jobs.sample import ControlJob
+from aligncvc.config.plan import Plan
+from aligncvc.config.root import Config, parse_config
 from aligncvc.errors import UserError, cli
 from aligncvc.evaluate.samples import read_cost, read_gaussians, read_manifest, read_steps
-from aligncvc.sample.controls import (
+from aligncvc.sample.control_views import (
     CONTROLS,
     control_set,
     copied_views,
     gt_views,
     jitter,
     jittered_views,
-    main,
     shuffled_views,
 )
+from aligncvc.sample.controls import main
 from aligncvc.scene.cameras import orbit, ring_azimuths_deg
 from aligncvc.scene.gaussians import Gaussians
 from aligncvc.scene.renderset import PosedObject, RenderSet
@@ -74,9 +77,8 @@ def objects(manifest: Path) -> dict[str, PosedObject]:
     return {name: renders.load(name) for name in renders.ids}
 
 
-@pytest.fixture(scope="module")
-def config() -> Config:
-    return load_config()
+def job_of(control: Literal["gt", "jitter", "shuffled", "copy"], **changes: Any) -> ControlJob:
+    return Plan(Config()).control(control).model_copy(update=changes)
 
 
 def truth(objects: dict[str, PosedObject], name: str) -> Tensor:
@@ -159,20 +161,19 @@ def test_equal_seeds_give_equal_images_and_others_where_chance_rules(
 
 
 def test_a_control_is_a_sample_set_that_scoring_reads_and_comes_out_alike_twice(
-    tmp_path: Path, config: Config, objects: dict[str, PosedObject]
+    tmp_path: Path, objects: dict[str, PosedObject]
 ) -> None:
-    manifest = render_set(tmp_path / "r", ["d"])
+    manifest, job = render_set(tmp_path / "r", ["d"]), job_of("jitter")
     for folder in ("one", "two"):
-        control_set(config, "jitter", manifest, tmp_path / folder)
+        control_set(job, manifest, tmp_path / folder)
     found = read_manifest(tmp_path / "one")
-    assert found.method == "control:jitter" and not found.failed
-    assert set(found.entries) == {("d", seed) for seed in config.seeds}
-    path = found.path("d", config.seeds[0])
+    assert (found.pair, found.method, found.failed) == ("control", "control:jitter", {})
+    assert found.rig is not None and found.rig.azimuths_deg == [0, 90, 180, 270]
+    assert set(found.entries) == {("d", seed) for seed in job.seeds}
+    path = found.path("d", job.seeds[0])
     views, renders = read_steps(path / "steps.npz", objects["d"])
     assert views.shape == renders.shape == (1, 4, 3, 64, 64)
-    assert torch.allclose(
-        views[0], jittered_views("d", objects, config.seed, config.seeds[0]), atol=0.51 / 255
-    )
+    assert torch.allclose(views[0], jittered_views("d", objects, job.seed, job.seeds[0]), atol=0.51 / 255)
     gaussians = read_gaussians(path / "model.ply")
     drawn = rasterise(gaussians, objects["d"].rig_from(0)[1]).rgb.clamp(0, 1)
     assert torch.allclose(renders[0], drawn, atol=3 / 255), "the renderings are those of the model"
@@ -185,19 +186,37 @@ def test_a_control_is_a_sample_set_that_scoring_reads_and_comes_out_alike_twice(
         assert set(arrays) == {"views", "renders", "timesteps"}
 
 
+def test_views_have_the_size_of_the_smallest_generator_which_the_job_and_its_hash_say(
+    tmp_path: Path, objects: dict[str, PosedObject]
+) -> None:
+    """Where `views_px` lies outside the settings, changing it would leave old controls in place."""
+
+    def job(size_px: int) -> ControlJob:
+        network = {"kind": "wonder3d", "size_px": size_px}
+        pairs = {"a+b": {"generator": {"network": network}, "reconstructor": "demo-lgm"}}
+        return Plan(parse_config({"pairs": pairs}, "test")).control("gt")
+
+    assert job(32).views_px == 32 and job(64).views_px == 64
+    assert job(32).hash != job(64).hash and job(32).hash == job(32).hash
+    manifest = render_set(tmp_path / "r", ["d"])
+    control_set(job(32), manifest, tmp_path / "out")
+    views, renders = read_steps(tmp_path / "out/d/seed0/steps.npz", objects["d"])
+    assert views.shape[-1] == 32 and renders.shape[-1] == 64
+    means = truth(objects, "d").unflatten(-1, (32, 2)).unflatten(-3, (32, 2)).mean((-3, -1))
+    assert float((views[0] - means).abs().max()) < 0.51 / 255
+
+
 def test_an_object_that_cannot_be_read_is_listed_and_the_others_go_on(
-    tmp_path: Path, config: Config, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     manifest = render_set(tmp_path / "r", ["a", "b"], unreadable=("c",))
-    lenient = config.model_copy(update={"render": config.render.model_copy(update={"max_failure_rate": 0.5})})
-    control_set(lenient, "gt", manifest, tmp_path / "out")
+    control_set(job_of("gt", max_failure_rate=0.5), manifest, tmp_path / "out")
     found = read_manifest(tmp_path / "out")
     assert {name for name, _ in found.entries} == {"a", "b"} and "cameras.json" in found.failed["c"]
     assert "c is left out" in capsys.readouterr().err
-    strict = config.model_copy(update={"render": config.render.model_copy(update={"max_failure_rate": 0.0})})
-    with pytest.raises(UserError, match=r"1 of 3 objects of .* cannot be read"):
-        control_set(strict, "gt", manifest, tmp_path / "none")
-    assert not (tmp_path / "none").exists()
+    with pytest.raises(UserError, match=r"1 of 3 objects of .* failed, more than"):
+        control_set(job_of("gt", max_failure_rate=0.0), manifest, tmp_path / "none")
+    assert not (tmp_path / "none/manifest.json").exists()
 
 
 def test_the_command_writes_a_set_or_one_sentence(
@@ -205,10 +224,9 @@ def test_the_command_writes_a_set_or_one_sentence(
 ) -> None:
     manifest = render_set(tmp_path / "r", ["only"])
 
-    def run(control: str) -> int:
-        out = tmp_path / control
-        arguments = ["controls", "--control", control, "--renders", str(manifest), "--out", str(out)]
-        monkeypatch.setattr(sys, "argv", arguments)
+    def run(control: str, *given: str) -> int:
+        arguments = ["controls", "--renders", str(manifest), "--out", str(tmp_path / control)]
+        monkeypatch.setattr(sys, "argv", [*arguments, *(given or ("--control", control))])
         try:
             cli(main)
         except SystemExit as stop:
@@ -218,11 +236,15 @@ def test_the_command_writes_a_set_or_one_sentence(
     assert run("copy") == 0
     assert "control:copy" in capsys.readouterr().out
     assert json.loads((tmp_path / "copy/manifest.json").read_text())["method"] == "control:copy"
+    job_of("copy").write(tmp_path / "settings.json")
+    assert run("from_settings", "--settings", str(tmp_path / "settings.json")) == 0
+    steps = [tmp_path / folder / "only/seed0/steps.npz" for folder in ("copy", "from_settings")]
+    assert steps[0].read_bytes() == steps[1].read_bytes()
     for control, reason in (
         ("shuffled", "needs at least two objects"),
         ("noise", "there is no control 'noise'"),
     ):
         assert run(control) == 2
-        error = capsys.readouterr().err
-        assert error.startswith("error: ") and reason in error and error.count("\n") == 1
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert error.startswith("error: ") and reason in error
         assert not (tmp_path / control / "manifest.json").exists()

@@ -1,4 +1,4 @@
-"""The rule that judges metrics: records whose verdict is known beforehand."""
+"""The rule that ranks controls: records whose verdict is known beforehand."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from aligncvc.errors import UserError, cli
-from aligncvc.evaluate.discrimination import as_csv, as_markdown, judge, main, require, rows
+from aligncvc.evaluate.discrimination import main
+from aligncvc.evaluate.ranking import as_csv, as_markdown, rank_controls, require
 from aligncvc.evaluate.records import Record, write_records
 
 OBJECTS = 12
@@ -40,12 +41,12 @@ def good(control: str, thing: int, rng: np.random.Generator) -> float:
 
 
 def verdict(found: list[Record], metric: str) -> str:
-    return {j.metric.name: j.verdict for j in judge(found, 0)}[metric]
+    return {j.metric.name: j.discriminates for j in rank_controls(found, 0)}[metric]
 
 
 def test_a_metric_that_holds_the_order_discriminates_and_its_gaps_are_the_differences() -> None:
-    (found,) = judge(records("residual_psnr", good), 0)
-    assert found.verdict == "yes" and found.objects == OBJECTS
+    (found,) = rank_controls(records("residual_psnr", good), 0)
+    assert found.discriminates == "yes" and found.objects == OBJECTS
     assert found.gt_over_jitter.mean == pytest.approx(10, abs=0.6)
     assert found.jitter_over_shuffled.lo < 10 < found.jitter_over_shuffled.hi
     assert found.means["gt"] == pytest.approx(30 + 5 * np.mean(np.sin(range(OBJECTS))), abs=0.6)
@@ -67,8 +68,8 @@ def test_a_wrong_order_of_any_two_does_not(swapped: tuple[str, str]) -> None:
 
 def test_an_order_within_the_noise_does_not() -> None:
     level = {"gt": 20.1, "jitter": 20.0, "shuffled": 10.0, "copy": 20.0}
-    (found,) = judge(records("heldout_psnr", lambda c, o, r: level[c] + r.normal(0, 3)), 0)
-    assert found.verdict == "no"
+    (found,) = rank_controls(records("heldout_psnr", lambda c, o, r: level[c] + r.normal(0, 3)), 0)
+    assert found.discriminates == "no"
     assert found.gt_over_jitter.lo < 0 < found.gt_over_jitter.hi
     assert found.jitter_over_shuffled.lo > 0
 
@@ -80,20 +81,20 @@ def test_differences_are_paired_by_object() -> None:
     assert verdict(found, "heldout_psnr") == "yes"
 
 
-def test_deltas_are_judged_by_their_distance_from_zero() -> None:
+def test_deltas_are_ranked_by_their_distance_from_zero() -> None:
     size = {"gt": 0.1, "jitter": 1.0, "shuffled": 3.0, "copy": 0.0}
     either = records("delta_psnr", lambda c, o, r: (-1) ** o * (size[c] + 0.01 * o))
-    (found,) = judge(either, 0)
-    assert found.verdict == "yes"
+    (found,) = rank_controls(either, 0)
+    assert found.discriminates == "yes"
     assert found.gt_over_jitter.mean == pytest.approx(0.9)
     assert found.means["shuffled"] == pytest.approx(-0.01 * 0.5), "the table shows the plain mean"
     rising = records("delta_psnr", lambda c, o, r: -size[c] + 10 + 0.01 * o)  # gt is farthest from zero
     assert verdict(rising, "delta_psnr") == "no"
 
 
-def test_counts_without_a_direction_are_not_judged() -> None:
+def test_counts_without_a_direction_are_not_ranked() -> None:
     both = records("matches", good) + records("tsed", good)
-    assert [j.metric.name for j in judge(both, 0)] == ["tsed"]
+    assert [j.metric.name for j in rank_controls(both, 0)] == ["tsed"]
 
 
 def test_the_last_step_counts() -> None:
@@ -109,15 +110,16 @@ def test_costs_sets_and_other_methods_are_no_business_of_it() -> None:
         Record("ours", "p", "eval", f"o{o}", 0, -1, 1, "residual_psnr", 99.0, "hash", 1.0, 1.0)
         for o in range(3)
     ]
-    assert [j.metric.name for j in judge(found + stranger, 0)] == ["residual_psnr"]
-    assert judge(found + stranger, 0) == judge(found, 0)
+    assert [j.metric.name for j in rank_controls(found + stranger, 0)] == ["residual_psnr"]
+    assert rank_controls(found + stranger, 0) == rank_controls(found, 0)
 
 
 def test_without_numbers_there_is_no_verdict() -> None:
     assert verdict(records("heldout_lpips", lambda *_: math.nan), "heldout_lpips") == "n/a"
     single = [r for r in records("residual_psnr", good) if r.object == "o3"]
     assert verdict(single, "residual_psnr") == "n/a"
-    (row,) = rows(judge(single, 0))
+    (ranking,) = rank_controls(single, 0)
+    row = ranking.cells
     assert row["objects"] == "1" and row["gt_over_jitter_lo"] == "n/a" != row["gt_over_jitter"]
 
 
@@ -125,17 +127,18 @@ def test_without_numbers_there_is_no_verdict() -> None:
 def test_a_missing_control_is_one_sentence(control: str) -> None:
     found = [r for r in records("residual_psnr", good) if r.method != f"control:{control}"]
     with pytest.raises(UserError, match=f"no records of the control '{control}'; evaluate gt, jitter"):
-        judge(found, 0)
+        rank_controls(found, 0)
 
 
 def test_copy_may_be_missing() -> None:
     found = records("residual_psnr", good, ("gt", "jitter", "shuffled"))
-    (row,) = rows(judge(found, 0))
+    (ranking,) = rank_controls(found, 0)
+    row = ranking.cells
     assert (row["discriminates"], row["copy"]) == ("yes", "n/a")
 
 
 def test_required_metrics_must_discriminate(tmp_path: Path) -> None:
-    found = judge(records("residual_psnr", good) + records("split_ssim", lambda *_: 0.5), 0)
+    found = rank_controls(records("residual_psnr", good) + records("split_ssim", lambda *_: 0.5), 0)
     require(found, [], tmp_path)
     require(found, ["residual_psnr"], tmp_path)
     with pytest.raises(UserError, match=r"relies on split_ssim \(no\), heldout_psnr \(not measured\), which"):
@@ -144,8 +147,8 @@ def test_required_metrics_must_discriminate(tmp_path: Path) -> None:
 
 def test_the_table_says_the_same_twice_and_in_any_order_of_records() -> None:
     found = records("residual_psnr", good) + records("split_ssim", lambda *_: 0.5)
-    once = rows(judge(found, 0))
-    assert once == rows(judge(found[::-1], 0))
+    once = rank_controls(found, 0)
+    assert once == rank_controls(found[::-1], 0)
     lines = list(csv.DictReader(as_csv(once).splitlines()))
     assert {line["metric"]: line["discriminates"] for line in lines} == {
         "residual_psnr": "yes",
@@ -189,7 +192,11 @@ def test_the_command_writes_both_tables(
     assert b"residual_psnr,consistency,yes,12" in table
     assert "| `residual_psnr` |" in command.out.with_suffix(".md").read_text()
     assert "| `residual_psnr` |" in capsys.readouterr().out
-    assert sorted(p.name for p in command.out.parent.iterdir()) == ["discrimination.csv", "discrimination.md"]
+    assert sorted(p.name for p in command.out.parent.iterdir()) == [
+        ".aligncvc",
+        "discrimination.csv",
+        "discrimination.md",
+    ]
     assert command.run(monkeypatch) == 0 and command.out.read_bytes() == table
 
 
@@ -203,10 +210,10 @@ def test_a_metric_relied_upon_that_fails_fails_the_run_and_leaves_the_verdict(
     assert error.startswith(
         "error: evaluate.must_discriminate relies on split_ssim (no), which does not rank"
     )
-    assert error.count("\n") == 1 and "discrimination.judged.csv" in error
+    assert error.count("\n") == 1 and "discrimination.verdicts.csv" in error
     assert not command.out.exists()
-    judged = command.out.with_suffix(".judged.csv").read_text()
-    assert "split_ssim,consistency,no" in judged and "residual_psnr,consistency,yes" in judged
+    verdicts = command.out.with_suffix(".verdicts.csv").read_text()
+    assert "split_ssim,consistency,no" in verdicts and "residual_psnr,consistency,yes" in verdicts
 
 
 def test_the_command_without_a_control_says_which(

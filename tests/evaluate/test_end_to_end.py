@@ -16,12 +16,18 @@ import pytest
 import torch
 import yaml
 
-from aligncvc.config.protocols import FOLDER, Protocol, load_protocol
-from aligncvc.config.sections import Config
+from aligncvc.config.jobs.evaluate import EvaluateJob
+from aligncvc.config.pairing import judged
+from aligncvc.config.plan import Plan
+from aligncvc.config.protocols import FOLDER, load_protocol
+from aligncvc.config.root import load_config
 from aligncvc.errors import UserError, cli
-from aligncvc.evaluate import Record, concat, read_records
 from aligncvc.evaluate import __main__ as command
-from aligncvc.evaluate.tools import Tools, load_tools
+from aligncvc.evaluate import score
+from aligncvc.evaluate.families import geometry_family
+from aligncvc.evaluate.networks import Networks, load_networks
+from aligncvc.evaluate.records import Record, concat, read_records
+from aligncvc.evaluate.trial import Trial, Value
 from aligncvc.meshes import mesh_from_gaussians, save_glb
 from aligncvc.scene.cameras import orbit, ring_azimuths_deg
 from aligncvc.scene.gaussians import Gaussians, save_ply
@@ -31,26 +37,26 @@ from aligncvc.streams import torch_stream
 
 RIG = [0, 2, 4, 6]
 OBJECTS = ("ball", "cone")
-NARROW = {"weights": None, "mid_attention": False} | {
-    f"{end}_{what}": [value] * 4
-    for end in ("down", "up")
-    for what, value in (("channels", 8), ("attention", False))
+NARROW = {
+    "network": {"kind": "lgm", "mid_attention": False}
+    | {f"{end}_channels": [8] * 4 for end in ("down", "up")}
+    | {f"{end}_attention": [False] * 4 for end in ("down", "up")}
 }
 """A judge of random weights: its numbers mean nothing, and it is quick."""
 
 
 @pytest.fixture(scope="module", autouse=True)
-def tools_loaded_once() -> Iterator[None]:
-    """The real tools, loaded once for each protocol."""
-    loaded: dict[str, Tools] = {}
+def networks_loaded_once() -> Iterator[None]:
+    """The real networks, loaded once for each protocol."""
+    loaded: dict[str, Networks] = {}
 
-    def load(config: Config, protocol: Protocol, curves: bool) -> Tools:
-        if protocol.hash not in loaded:
-            loaded[protocol.hash] = load_tools(config, protocol, curves)
-        return loaded[protocol.hash]
+    def load(job: EvaluateJob) -> Networks:
+        if job.protocol.hash not in loaded:
+            loaded[job.protocol.hash] = load_networks(job)
+        return loaded[job.protocol.hash]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(command, "load_tools", load)
+        patch.setattr(command, "load_networks", load)
         yield
 
 
@@ -103,12 +109,12 @@ class World:
         data = yaml.safe_load((FOLDER / "smoke.yaml").read_text())
         data["render"] |= {"distance": 3.0, "size_px": self.size_px}
         data["metrics"]["geometry"] |= {"points": 1000, "alignment": ["none", "scale_centre"], "voxel": VOXEL}
-        (self.root / "mine.yaml").write_text(yaml.safe_dump(data | changes))
-        config = {"pair": "A + B", "recon": NARROW, "evaluate": {"protocol": str(self.root / "mine.yaml")}}
+        (self.root / "mine.yaml").write_text(yaml.safe_dump(data | {"judge": NARROW} | changes))
+        config = {"evaluate": {"protocol": str(self.root / "mine.yaml")}, "render": {"size_px": self.size_px}}
         (self.root / "config.yaml").write_text(yaml.safe_dump(config))
 
-    def write_manifest(self, failed: list[dict[str, str]] | None = None, method: str = "ours_3") -> None:
-        content = {"method": method, "entries": self.entries, "failed": failed or []}
+    def write_manifest(self, **changes: Any) -> None:
+        content = {"pair": "A + B", "method": "ours_3", "entries": self.entries, "failed": []} | changes
         (self.sample / "manifest.json").write_text(json.dumps(content))
 
     def _write(self, name: str) -> None:
@@ -249,19 +255,25 @@ def test_every_view_and_every_cost_is_recorded(finished: World) -> None:
     assert finished.value("failed") == 0
     assert {(r.method, r.pair, r.dataset) for r in records} == {("ours_3", "A + B", "eval")}
     assert {(r.seconds, r.peak_mb) for r in records if r.object != "*"} == {(1.25, 100.5)}
-    protocol = load_protocol(finished.root / "mine.yaml")
+    protocol = judged(load_protocol(finished.root / "mine.yaml"))
     assert {r.protocol for r in records} == {protocol.hash}
     facts = json.loads(finished.out.with_suffix(".protocol.json").read_text())
     assert facts["hash"] == protocol.hash and set(facts["ground_truth_sha256"]) == set(OBJECTS)
-    assert facts["judge"]["weights"] is None
+    assert facts["judge_facts"] == protocol.judge_facts and facts["judge_facts"]["weights"] == {}
     keys = [(r.object, r.seed, r.metric, r.view, r.step) for r in records]
     assert len(keys) == len(set(keys))
 
 
-def test_two_runs_write_the_same_bytes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_runs_write_the_same_bytes_from_settings_too(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = world.out.read_bytes()
     world.out.unlink()
     assert world.run(monkeypatch) == 0
+    assert world.out.read_bytes() == before
+    Plan(load_config(world.root / "config.yaml")).evaluate().write(world.root / "settings.json")
+    world.out.unlink()
+    assert world.run(monkeypatch, config=world.root / "none.yaml", settings=world.root / "settings.json") == 0
     assert world.out.read_bytes() == before
 
 
@@ -326,6 +338,7 @@ def test_the_protocol_is_of_the_file_and_other_renders_are_found_out_too(
     first, kept = protocol(), world.out.with_name("first.csv")
     for suffix in (".csv", ".protocol.json"):
         shutil.copy(world.out.with_suffix(suffix), kept.with_suffix(suffix))
+    kept.write_text(kept.read_text().replace("ours_3,", "other,"))
     (world.sample / "cone/seed0/model.ply").unlink()
     assert world.run(monkeypatch) == 0
     assert protocol() == first
@@ -394,6 +407,72 @@ def test_a_failure_is_counted_and_the_rest_goes_on(
     assert list(provenance["failures"]) == ["cone/seed0"]
 
 
+def test_a_fault_of_any_kind_fails_its_trial_alone(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(trial: Trial, *arguments: Any) -> Iterator[Value]:
+        if trial.object == "cone":
+            raise ZeroDivisionError("a fault\nof the program")
+        return geometry_family(trial, *arguments)
+
+    before = world.value("psnr")
+    monkeypatch.setattr(score, "geometry_family", broken)
+    assert world.run(monkeypatch) == 0
+    assert [(r.metric, r.value) for r in read_records(world.out) if r.object == "cone"] == [("failed", 1.0)]
+    assert world.value("psnr") == before and world.value("failed") == 0
+    reason = "failed: cone/seed0: it could not be handled (ZeroDivisionError: a fault of the program, in "
+    assert reason in capsys.readouterr().err
+
+
+def test_the_pair_is_the_samples(world: World, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    """Whatever configuration evaluates them: two pairs may have a method of one name."""
+    kept = world.out.rename(world.out.with_name("first.csv"))
+    world.write_manifest(pair="C + D")
+    assert world.run(monkeypatch) == 0
+    assert {r.pair for r in read_records(world.out)} == {"C + D"}
+    assert {(r.pair, r.method) for r in concat([kept, world.out])} == {
+        ("A + B", "ours_3"),
+        ("C + D", "ours_3"),
+    }
+    content = json.loads((world.sample / "manifest.json").read_text())
+    del content["pair"]
+    (world.sample / "manifest.json").write_text(json.dumps(content))
+    assert world.run(monkeypatch) == 2
+    assert "run python -m aligncvc.sample first" in capsys.readouterr().err
+
+
+def test_two_judges_never_share_a_protocol(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Held-out and split-half scores are the judge's."""
+    kept = world.out.with_name("first.csv")
+    for suffix in (".csv", ".protocol.json"):
+        world.out.with_suffix(suffix).rename(kept.with_suffix(suffix))
+    wider = {"network": NARROW["network"] | {"mid_attention": True}}
+    world.configure(judge=wider)
+    assert world.run(monkeypatch) == 0
+    assert {r.protocol for r in read_records(kept)}.isdisjoint(r.protocol for r in read_records(world.out))
+    with pytest.raises(UserError, match=r"differently \(hash, judge, judge_facts\)"):
+        concat([kept, world.out])
+
+
+def test_generated_views_stand_at_the_rig_that_their_set_names(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = world.value("psnr")
+    for name in OBJECTS:
+        white = cloud(name, world.size_px)[1].on_white()[None]
+        folder = world.sample / name / "seed0"
+        np.savez(folder / "steps.npz", views=to_bytes(white), renders=to_bytes(white), timesteps=[999])
+    world.write_manifest(rig={"azimuths_deg": [45 * i for i in range(8)], "elevation_deg": None})
+    assert world.run(monkeypatch) == 0
+    assert {r.view for r in read_records(world.out) if r.metric == "views_psnr"} == {-1, *range(8)}
+    assert world.value("views_psnr") > 60 and world.value("psnr") == before
+    assert not math.isnan(world.value("heldout_psnr", step=1))
+    facts = json.loads(world.out.with_suffix(".protocol.json").read_text())
+    assert "no pose between" in facts["unavailable"]["split_psnr"]
+    world.write_manifest(rig={"azimuths_deg": [0, 30], "elevation_deg": None})
+    assert world.run(monkeypatch) == 2, "a view of that rig stands between two of the ring"
+
+
 def test_nothing_to_score_is_an_error(world: World, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     world.entries = []
     world.write_manifest()
@@ -418,6 +497,7 @@ def test_wrong_inputs_are_one_sentence(world: World, monkeypatch: pytest.MonkeyP
 
     refused("no objects manifest", objects=world.root / "none.tsv")
     refused("not a readable render manifest", renders=world.root / "none.tsv")
+    refused("no settings can be read", settings=world.root / "none.json")
     refused("no configuration", config=world.root / "none.yaml")
     world.configure(versions={"scene": 2, "metrics": 1})
     refused("asks for version 1 of the metrics")

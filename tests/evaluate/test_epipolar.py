@@ -10,20 +10,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from aligncvc.evaluate.epipolar import (
-    EpipolarTools,
+from aligncvc.config.protocols import Tsed
+from aligncvc.evaluate.families import epipolar_family
+from aligncvc.evaluate.shapes import GaussianModel
+from aligncvc.evaluate.trial import Trial
+from aligncvc.metrics.epipolar import (
     PairScore,
-    epipolar_family,
     fundamental,
     keypoints,
     match,
     ring_scores,
+    ring_summary,
     sampson_distance,
-    summarise,
     symmetric_epipolar_distance,
 )
-from aligncvc.evaluate.models import GaussianModel
-from aligncvc.evaluate.subject import Subject
 from aligncvc.scene.cameras import Cameras, look_at_origin, orbit, ring_azimuths_deg
 from aligncvc.scene.gaussians import Gaussians
 from aligncvc.scene.views import Views
@@ -31,7 +31,7 @@ from aligncvc.splat import rasterise
 from aligncvc.streams import torch_stream
 
 CENTRE = 128.0
-TOOLS = EpipolarTools()
+TSED = Tsed()
 
 
 def project(points: np.ndarray, cameras: Cameras, view: int) -> np.ndarray:
@@ -150,16 +150,16 @@ def test_thresholds_and_pairs_without_matches() -> None:
         PairScore(50, 2.0, 1.6),
         PairScore(0, *[math.nan] * 2),
     ]
-    found = {v.metric: v.value for v in summarise(scores, EpipolarTools(min_matches=10, max_px=2.0))}
+    found = ring_summary(scores, 10, 2.0)
     assert found == {
         "sed_px": pytest.approx(4.0 / 3),
         "sampson_px": pytest.approx(0.9),
         "tsed": 0.25,
         "matches": pytest.approx(69 / 4),
     }
-    looser = {v.metric: v.value for v in summarise(scores, EpipolarTools(min_matches=9, max_px=2.1))}
+    looser = ring_summary(scores, 9, 2.1)
     assert looser["tsed"] == 0.75
-    none = {v.metric: v.value for v in summarise(scores[3:], TOOLS)}
+    none = ring_summary(scores[3:], 10, 2.0)
     assert none["tsed"] == 0 and none["matches"] == 0
     assert math.isnan(none["sed_px"]) and math.isnan(none["sampson_px"])
 
@@ -232,15 +232,15 @@ def test_renderings_of_one_scene_agree_and_wrong_cameras_do_not(
     ball_ring: tuple[Gaussians, Cameras, Tensor],
 ) -> None:
     _, cameras, rgba = ball_ring
-    right = {v.metric: v.value for v in summarise(ring_scores(rgba, cameras, TOOLS), TOOLS)}
+    right = ring_summary(ring_scores(rgba, cameras, 256), 10, 2.0)
     assert right["matches"] > 15 and right["sed_px"] < 1 and right["tsed"] > 0.9
     assert right["sampson_px"] < right["sed_px"]
     steps = ring_azimuths_deg(24)
     wobbly = orbit(steps, [10 + 10 * (-1) ** i for i in range(24)], distance=3.0, fov_y_deg=39.6, size_px=96)
-    wrong = {v.metric: v.value for v in summarise(ring_scores(rgba, wobbly, TOOLS), TOOLS)}
+    wrong = ring_summary(ring_scores(rgba, wobbly, 256), 10, 2.0)
     assert wrong["matches"] == right["matches"], "matching knows no cameras"
     assert wrong["sed_px"] > 5 * right["sed_px"] and wrong["tsed"] < 0.1
-    assert ring_scores(rgba, cameras, TOOLS) == ring_scores(rgba, cameras, TOOLS)
+    assert ring_scores(rgba, cameras, 256) == ring_scores(rgba, cameras, 256)
 
 
 def test_a_sparse_rig_is_judged_by_renderings_and_a_dense_one_by_its_views(
@@ -248,18 +248,18 @@ def test_a_sparse_rig_is_judged_by_renderings_and_a_dense_one_by_its_views(
 ) -> None:
     scene, cameras, rgba = ball_ring
     views = rgba[:, :3][None]
-    subject = Subject(
+    trial = Trial(
         "thing", 0, Views(rgba, cameras), [0, 6, 12, 18], list(range(24)), 1.0, views[:, ::6], None,
         GaussianModel(scene), None, {},
     )  # fmt: skip
-    sparse = {(v.metric, v.step): v.value for v in epipolar_family(subject, TOOLS)}
-    by_hand = {(v.metric, -1): v.value for v in summarise(ring_scores(rgba, cameras, TOOLS), TOOLS)}
+    sparse = {(v.metric, v.step): v.value for v in epipolar_family(trial, TSED)}
+    by_hand = {(name, -1): x for name, x in ring_summary(ring_scores(rgba, cameras, 256), 10, 2.0).items()}
     assert sparse == pytest.approx(by_hand)
-    assert list(epipolar_family(replace(subject, model=None), TOOLS)) == []
+    assert list(epipolar_family(replace(trial, model=None), TSED)) == []
     dark = torch.cat([views.flip(1), views])  # the first step shows the wrong views
     dense = {
         (v.metric, v.step): v.value
-        for v in epipolar_family(replace(subject, rig=list(range(24)), views=dark), TOOLS)
+        for v in epipolar_family(replace(trial, rig=list(range(24)), views=dark), TSED)
     }
     assert {step for _, step in dense} == {1, 2}
     assert dense["sed_px", 2] < 1 < dense["sed_px", 1]

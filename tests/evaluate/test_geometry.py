@@ -12,28 +12,29 @@ import torch
 import trimesh
 from scipy.spatial.transform import Rotation
 
+from aligncvc.config.protocols import Geometry
 from aligncvc.errors import UserError
-from aligncvc.evaluate.geometry import (
+from aligncvc.evaluate.families import geometry_family
+from aligncvc.evaluate.ground_truth import load_truth_surface
+from aligncvc.evaluate.shapes import GaussianModel, MeshModel, Model
+from aligncvc.evaluate.trial import Trial
+from aligncvc.meshes import draw_mesh, save_glb
+from aligncvc.metrics.surface_alignment import Points
+from aligncvc.metrics.surface_distance import (
     CHAMFER,
-    GeometrySettings,
     chamfer_half_sum,
     f_score,
     gaussian_points,
-    geometry_family,
-    load_truth_surface,
     nearest,
     sample_surface,
     surface_distances,
 )
-from aligncvc.evaluate.models import GaussianModel, MeshModel
-from aligncvc.evaluate.subject import Model, Subject
-from aligncvc.meshes import draw_mesh, save_glb
-from aligncvc.metrics.surface_alignment import Points
 from aligncvc.scene.cameras import orbit
 from aligncvc.scene.gaussians import Gaussians
 from aligncvc.scene.views import Views
 
-SETTINGS = GeometrySettings(points=4000, rungs=("none",), grid=40)
+SETTINGS = Geometry(points=4000, alignment=["none"], grid=40)
+THRESHOLDS = SETTINGS.thresholds
 CAMERAS = orbit([0, 90], 0, distance=3, fov_y_deg=39.6, size_px=64)
 """View 0 stands at y = -3 and looks along +y."""
 
@@ -61,14 +62,14 @@ def _gaussians(
     )
 
 
-def _subject(model: Model | None, truth: trimesh.Trimesh, *, surface: bool = True) -> Subject:
+def _subject(model: Model | None, truth: trimesh.Trimesh, *, surface: bool = True) -> Trial:
     drawn = draw_mesh(truth, CAMERAS)
     views = Views(torch.cat([drawn.rgb, drawn.alpha], 1), CAMERAS, depth=drawn.depth[:, 0])
-    return Subject("thing", 0, views, [0], [0, 1], 1.0, None, None, model, truth if surface else None, {})
+    return Trial("thing", 0, views, [0], [0, 1], 1.0, None, None, model, truth if surface else None, {})
 
 
-def _family(subject: Subject, settings: GeometrySettings = SETTINGS) -> dict[str, float]:
-    return {value.metric: value.value for value in geometry_family(subject, settings)}
+def _family(trial: Trial, settings: Geometry = SETTINGS) -> dict[str, float]:
+    return {value.metric: value.value for value in geometry_family(trial, settings, 0)}
 
 
 # distances
@@ -80,8 +81,8 @@ def test_concentric_spheres(r1: float, r2: float) -> None:
 
     So a distance is too long by at most about t^2 / (2 gap) = 2e-3, and a sum of squares by 2 t^2.
     """
-    a, b = (sample_surface(_sphere(r), SETTINGS, r) for r in (r1, r2))
-    found, gap = surface_distances(a, b, SETTINGS), abs(r1 - r2)
+    a, b = (sample_surface(_sphere(r), 4000, 0, r) for r in (r1, r2))
+    found, gap = surface_distances(a, b), abs(r1 - r2)
     assert found["chamfer_half_sum"] == pytest.approx(gap, abs=3e-3)
     assert found["chamfer_sum_x100"] == pytest.approx(200 * gap, abs=0.6)
     assert found["chamfer_squared_sum"] == pytest.approx(2 * gap**2, abs=2e-3)
@@ -94,19 +95,19 @@ def test_concentric_spheres(r1: float, r2: float) -> None:
 def test_conventions_on_points_by_hand() -> None:
     """Two points against one: distances to the truth 3 and 4, back 3."""
     prediction, truth = np.array([[3.0, 0, 0], [0, 4.0, 0]]), np.zeros((1, 3))
-    settings = GeometrySettings(thresholds=(2.9, 3.0, 4.0))
-    found = surface_distances(prediction, truth, settings)
+    thresholds = (2.9, 3.0, 4.0)
+    found = surface_distances(prediction, truth, thresholds=thresholds)
     assert found["chamfer_half_sum"] == pytest.approx((3.5 + 3) / 2)
     assert found["chamfer_sum_x100"] == pytest.approx(650)
     assert found["chamfer_squared_sum"] == pytest.approx(12.5 + 9)
-    assert [found[f"f_{t:g}"] for t in settings.thresholds] == [0, pytest.approx(2 * 0.5 / 1.5), 1]
-    back = surface_distances(truth, prediction, settings)
+    assert [found[f"f_{t:g}"] for t in thresholds] == [0, pytest.approx(2 * 0.5 / 1.5), 1]
+    back = surface_distances(truth, prediction, thresholds=thresholds)
     assert back == pytest.approx(found)
 
 
 def test_f_score_of_parallel_planes_is_a_step() -> None:
     plane = np.random.default_rng(0).uniform(-0.5, 0.5, (2, 4000, 3)) * [1, 1, 0]
-    found = surface_distances(plane[0], plane[1] + [0, 0, 0.07], SETTINGS)
+    found = surface_distances(plane[0], plane[1] + [0, 0, 0.07], thresholds=THRESHOLDS)
     assert [found[f"f_{t:g}"] for t in (0.02, 0.05, 0.1, 0.2)] == [0, 0, 1, 1]
 
 
@@ -118,10 +119,10 @@ def test_f_score_is_the_harmonic_mean() -> None:
 def test_the_same_surface() -> None:
     """Equal points are at 0; independent samples at 1 / (2 sqrt(density)), to 5 % of it with 4,000 points."""
     mesh = _sphere(0.6)
-    a, b = (sample_surface(mesh, SETTINGS, name) for name in "ab")
-    same = surface_distances(a, a, SETTINGS)
+    a, b = (sample_surface(mesh, 4000, 0, name) for name in "ab")
+    same = surface_distances(a, a, thresholds=THRESHOLDS)
     assert all(same[name] == 0 for name in CHAMFER.values())
-    assert all(same[f"f_{t:g}"] == 1 for t in SETTINGS.thresholds)
+    assert all(same[f"f_{t:g}"] == 1 for t in THRESHOLDS)
     noise = 0.5 * math.sqrt(mesh.area / SETTINGS.points)
     assert chamfer_half_sum(a, b) == pytest.approx(noise, rel=0.05)
 
@@ -129,26 +130,26 @@ def test_the_same_surface() -> None:
 def test_a_common_motion_and_the_order_are_of_no_matter() -> None:
     rng = np.random.default_rng(4)
     a, b = rng.standard_normal((500, 3)), rng.standard_normal((400, 3)) * 0.5
-    found = surface_distances(a, b, SETTINGS)
+    found = surface_distances(a, b)
     turn = Rotation.random(random_state=1).as_matrix()
-    assert surface_distances(a @ turn.T + [1, 2, 3], b @ turn.T + [1, 2, 3], SETTINGS) == pytest.approx(found)
-    assert surface_distances(rng.permutation(a), rng.permutation(b), SETTINGS) == pytest.approx(found)
-    doubled = surface_distances(2 * a, 2 * b, SETTINGS)
+    assert surface_distances(a @ turn.T + [1, 2, 3], b @ turn.T + [1, 2, 3]) == pytest.approx(found)
+    assert surface_distances(rng.permutation(a), rng.permutation(b)) == pytest.approx(found)
+    doubled = surface_distances(2 * a, 2 * b)
     assert doubled["chamfer_half_sum"] == pytest.approx(2 * found["chamfer_half_sum"])
     assert doubled["chamfer_squared_sum"] == pytest.approx(4 * found["chamfer_squared_sum"])
 
 
 def test_samples_lie_evenly_on_the_surface_and_depend_on_seed_and_name() -> None:
     mesh = trimesh.creation.box((1.0, 0.5, 0.25))
-    points = sample_surface(mesh, SETTINGS, "x")
+    points = sample_surface(mesh, 4000, 0, "x")
     assert points.shape == (4000, 3)
     assert np.isclose(np.abs(points), [0.5, 0.25, 0.125]).any(1).all()
     for half in (points[:2000], points[2000:]):  # the order is random: any part is a sample too
         share = np.isclose(np.abs(half[:, 2]), 0.125).mean()
         assert share == pytest.approx(1.0 / mesh.area, abs=0.04)  # two faces of 1 x 0.5; 3.7 deviations
-    assert np.array_equal(points, sample_surface(mesh, SETTINGS, "x"))
-    assert not np.array_equal(points, sample_surface(mesh, SETTINGS, "y"))
-    assert not np.array_equal(points, sample_surface(mesh, GeometrySettings(points=4000, seed=1), "x"))
+    assert np.array_equal(points, sample_surface(mesh, 4000, 0, "x"))
+    assert not np.array_equal(points, sample_surface(mesh, 4000, 0, "y"))
+    assert not np.array_equal(points, sample_surface(mesh, 4000, 1, "x"))
 
 
 # the family
@@ -182,7 +183,7 @@ def _nothing() -> list[Model]:
 
 @pytest.mark.parametrize("index", [0, 1])
 def test_an_empty_prediction_has_no_numbers(index: int) -> None:
-    settings = GeometrySettings(points=100, rungs=("none", "yaw"))
+    settings = Geometry(points=100, alignment=["none", "yaw"])
     found = _family(_subject(_nothing()[index], _box(0.8)), settings)
     assert found.pop("mask_iou") == 0
     assert (found.pop("watertight_truth"), found.pop("watertight_model")) == (1, 0)
@@ -197,7 +198,7 @@ def test_without_model_or_surface() -> None:
 
 
 def test_rungs_are_named_and_undo_what_they_fit() -> None:
-    settings = GeometrySettings(points=2000, rungs=("none", "scale_centre"), grid=40)
+    settings = Geometry(points=2000, alignment=["none", "scale_centre"], grid=40)
     found = _family(_subject(MeshModel(_box(0.6, 0.3)), _box(0.8)), settings)
     assert found["chamfer_half_sum@none"] > 0.1
     assert found["volume_iou@none"] < 0.4
@@ -240,7 +241,7 @@ def _wall(y: float, half: float = 2.0) -> trimesh.Trimesh:
 
 def _seen_by_first(model: Model, truth: trimesh.Trimesh) -> dict[str, float]:
     first = _subject(model, truth, surface=False)
-    return _family(Subject(**{**vars(first), "scored": [0]}))
+    return _family(Trial(**{**vars(first), "scored": [0]}))
 
 
 @pytest.mark.parametrize("moved", [-0.2, 0.0, 0.35])
@@ -283,9 +284,7 @@ def test_draws_have_the_covariance_of_their_gaussian() -> None:
     """12,000 draws: an entry's deviation is about 1.3 % of the largest variance."""
     turn, scales = Rotation.from_euler("zyx", [40, -25, 70], degrees=True), (0.3, 0.1, 0.02)
     quat, mean = np.roll(turn.as_quat(), 1), np.array([0.1, 0.2, -0.3], np.float32)
-    cloud = gaussian_points(
-        _gaussians(np.tile(mean, (4000, 1)), scales, quat), GeometrySettings(points=16_000), "g"
-    )
+    cloud = gaussian_points(_gaussians(np.tile(mean, (4000, 1)), scales, quat), 16_000, 0, "g")
     draws = cloud[(cloud != mean.astype(np.float64)).any(1)]
     assert (len(cloud), len(draws)) == (16_000, 12_000)  # each centre, and three draws
     expected = turn.as_matrix() @ np.diag(np.square(scales)) @ turn.as_matrix().T
@@ -297,12 +296,12 @@ def test_what_is_never_drawn_is_no_point() -> None:
     seen = _gaussians(np.zeros((10, 3)), (0.01, 0.01, 0.01), opacity=0.1)
     unseen = _gaussians(np.full((10, 3), 5.0), (0.01, 0.01, 0.01), opacity=0.003)
     both = Gaussians(*(torch.cat([getattr(seen, key), getattr(unseen, key)]) for key in vars(seen)))
-    cloud = gaussian_points(both, SETTINGS, "g")
+    cloud = gaussian_points(both, 4000, 0, "g")
     assert cloud.shape == (40, 3)
     assert np.abs(cloud).max() < 0.1
-    assert gaussian_points(unseen, SETTINGS, "g").shape == (0, 3)
-    assert gaussian_points(seen, GeometrySettings(points=7), "g").shape == (7, 3)
-    assert np.array_equal(cloud, gaussian_points(both, SETTINGS, "g"))
+    assert gaussian_points(unseen, 4000, 0, "g").shape == (0, 3)
+    assert gaussian_points(seen, 7, 0, "g").shape == (7, 3)
+    assert np.array_equal(cloud, gaussian_points(both, 4000, 0, "g"))
 
 
 # the true surface on disk

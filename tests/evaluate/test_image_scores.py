@@ -1,4 +1,4 @@
-"""The image families of one subject: names, views, steps, means, what is left out."""
+"""The image families of one trial: names, views, steps, means, what is left out."""
 
 from __future__ import annotations
 
@@ -11,19 +11,15 @@ import torch
 import trimesh
 from torch import Tensor
 
+from aligncvc.config.protocols import Dists, Metrics
 from aligncvc.evaluate import catalogue
-from aligncvc.evaluate.image_scores import ImageTools, draw_scored, image_family, views_family
+from aligncvc.evaluate.families import image_family, views_family
+from aligncvc.evaluate.networks import Networks
 from aligncvc.evaluate.records import FINAL_STEP, MEAN_VIEW
-from aligncvc.evaluate.subject import Subject, Value
-from aligncvc.metrics.image import (
-    dists_metric,
-    foreground_psnr,
-    foreground_ssim,
-    lpips_scores,
-    pooled_psnr,
-    psnr,
-    ssim,
-)
+from aligncvc.evaluate.trial import Trial, Value
+from aligncvc.metrics.perceptual import dists, lpips_scores
+from aligncvc.metrics.psnr import foreground_psnr, pooled_psnr, psnr
+from aligncvc.metrics.ssim import ssim_scores
 from aligncvc.models.encoders.clip import ClipImageEncoder
 from aligncvc.models.encoders.dists import load_dists
 from aligncvc.models.encoders.lpips import load_lpips
@@ -51,17 +47,17 @@ class Billboard:
 
 
 @pytest.fixture(scope="module")
-def tools() -> ImageTools:
-    return ImageTools(load_lpips("alex"), None, load_dists())
+def networks() -> Networks:
+    return Networks(load_lpips("alex"), None, load_dists())
 
 
 @pytest.fixture
-def subject() -> Subject:
+def trial() -> Trial:
     generator = torch.Generator().manual_seed(0)
     rgba = torch.rand(4, 4, 64, 64, generator=generator)
     rgba[:, 3] = 0
     rgba[:3, 3, 20:50, 16:40] = 1  # view 3 shows no object
-    return Subject(
+    return Trial(
         object="box",
         seed=0,
         truth=Views(rgba, CAMERAS),
@@ -84,80 +80,95 @@ def table(values: list[Value]) -> dict[str, dict[tuple[int, int], float]]:
     return found
 
 
+def scored(trial: Trial, networks: Networks, every: int = 1) -> dict[str, dict[tuple[int, int], float]]:
+    return table(list(image_family(trial, networks, Metrics(dists=Dists(every=every)), trial.draw_scored())))
+
+
 def test_image_family_scores_the_clamped_drawing_over_the_background(
-    subject: Subject, tools: ImageTools
+    trial: Trial, networks: Networks
 ) -> None:
-    found = table(list(image_family(subject, tools)))
+    found = scored(trial, networks)
     assert found.keys() == {
         "psnr", "psnr_pooled", "ssim", "lpips", "dists", "fg_psnr", "fg_ssim", "fg_lpips", "clip_s",
     }  # fmt: skip
     assert found.keys() <= catalogue.CATALOGUE.keys()
-    drawn = draw_scored(subject)
+    drawn = trial.draw_scored()
+    assert drawn is not None
     assert float(drawn.max()) == 1 and drawn.shape == (3, 3, 64, 64)
-    target = subject.truth.rgba[1:, :3] * subject.truth.alpha[1:] + 0.5 * (1 - subject.truth.alpha[1:])
-    lpips, fg_lpips = lpips_scores(tools.lpips, drawn, target, subject.truth.alpha[1:])  # type: ignore[arg-type]
+    target = trial.truth.rgba[1:, :3] * trial.truth.alpha[1:] + 0.5 * (1 - trial.truth.alpha[1:])
+    lpips, fg_lpips = lpips_scores(networks.lpips, drawn, target, trial.truth.alpha[1:])  # type: ignore[arg-type]
+    exact, alpha = (drawn.double(), target.double()), trial.truth.alpha[1:]
+    ssim, fg_ssim = ssim_scores(drawn, target, alpha)
     for name, values in {
-        "psnr": psnr(drawn, target),
-        "ssim": ssim(drawn, target),
+        "psnr": psnr(*exact),
+        "ssim": ssim,
         "lpips": lpips,
         "fg_lpips": fg_lpips,
-        "dists": dists_metric(tools.dists)(drawn, target),  # type: ignore[arg-type]
-        "fg_psnr": foreground_psnr(drawn, target, subject.truth.alpha[1:]),
-        "fg_ssim": foreground_ssim(drawn, target, subject.truth.alpha[1:]),
+        "dists": dists(networks.dists, drawn, target),
+        "fg_psnr": foreground_psnr(*exact, alpha),
+        "fg_ssim": fg_ssim,
     }.items():
         assert [found[name][FINAL_STEP, view] for view in SCORED] == pytest.approx(
             values.tolist(), nan_ok=True
         )
         assert found[name][FINAL_STEP, MEAN_VIEW] == pytest.approx(float(values.nanmean()))
         assert math.isnan(found[name][FINAL_STEP, 3]) == name.startswith("fg_")
-    assert found["psnr_pooled"] == {(FINAL_STEP, MEAN_VIEW): float(pooled_psnr(drawn, target))}
+    assert found["psnr_pooled"] == {(FINAL_STEP, MEAN_VIEW): float(pooled_psnr(*exact))}
     assert [*found["clip_s"]] == [(FINAL_STEP, MEAN_VIEW)]
     assert math.isnan(found["clip_s"][FINAL_STEP, MEAN_VIEW])  # no weights, no number
 
 
-def test_dists_may_score_each_second_view(subject: Subject, tools: ImageTools) -> None:
-    every = table(list(image_family(subject, tools)))["dists"]
-    second = table(list(image_family(subject, replace(tools, dists_every=2))))["dists"]
+def test_dists_may_score_each_second_view(trial: Trial, networks: Networks) -> None:
+    every, second = (scored(trial, networks, n)["dists"] for n in (1, 2))
     assert second.keys() == {(FINAL_STEP, 1), (FINAL_STEP, 3), (FINAL_STEP, MEAN_VIEW)}
     assert second[FINAL_STEP, 3] == pytest.approx(every[FINAL_STEP, 3], abs=1e-6)
 
 
-def test_images_drawn_before_are_not_drawn_again(subject: Subject, tools: ImageTools) -> None:
-    drawn = draw_scored(subject)
-    once = list(image_family(subject, replace(tools, dists=None)))
-    again = list(image_family(replace(subject, model=None), replace(tools, dists=None), drawn))
-    assert [repr(v) for v in once] == [repr(v) for v in again]
-    assert list(image_family(replace(subject, model=None), tools)) == []
+def test_the_window_of_ssim_is_the_protocols(trial: Trial, networks: Networks) -> None:
+    flat = Metrics.model_validate({"ssim": {"window": "uniform-7"}})
+    values = table(
+        [*image_family(trial, networks, flat, trial.draw_scored()), *views_family(trial, networks, flat)]
+    )
+    drawn, target, alpha = trial.draw_scored(), trial.scored_truth, trial.truth[SCORED].alpha
+    assert drawn is not None
+    expected = ssim_scores(drawn, target, alpha, "uniform-7")[0]
+    assert [values["ssim"][FINAL_STEP, view] for view in SCORED] == pytest.approx(expected.tolist())
+    gaussian = table(list(views_family(trial, networks, Metrics())))["views_ssim"]
+    assert values["views_ssim"][1, MEAN_VIEW] != gaussian[1, MEAN_VIEW]
 
 
-def test_views_family_scores_every_step_and_repeats_the_last_means(
-    subject: Subject, tools: ImageTools
-) -> None:
-    found = table(list(views_family(subject, tools)))
+def test_without_a_model_there_is_nothing_to_score(trial: Trial, networks: Networks) -> None:
+    assert scored(replace(trial, model=None), networks) == {}
+
+
+def test_views_family_scores_every_step_and_repeats_the_last_means(trial: Trial, networks: Networks) -> None:
+    found = table(list(views_family(trial, networks, Metrics())))
     assert found.keys() == {"views_psnr", "views_ssim", "views_lpips", "views_fg_psnr"}
-    target = subject.truth[RIG].on_white()
-    assert subject.views is not None
+    target = trial.truth[RIG].on_white()
+    assert trial.views is not None
     for step in (1, 2, 3):
-        expected = psnr(subject.views[step - 1], target)
+        expected = psnr(trial.views[step - 1].double(), target.double())
         assert [found["views_psnr"][step, view] for view in RIG] == pytest.approx(expected.tolist())
         assert found["views_psnr"][step, MEAN_VIEW] == pytest.approx(float(expected.mean()))
     for curve in found.values():
         assert curve[FINAL_STEP, MEAN_VIEW] == curve[3, MEAN_VIEW]
         assert {step for step, _ in curve} == {1, 2, 3, FINAL_STEP} and len(curve) == 10
-    assert list(views_family(replace(subject, views=None), tools)) == []
+    assert list(views_family(replace(trial, views=None), networks, Metrics())) == []
 
 
-def test_small_images_have_no_perceptual_scores(subject: Subject, tools: ImageTools) -> None:
-    rgba = subject.truth.rgba[..., :48, :48]
+def test_small_images_have_no_perceptual_scores(trial: Trial, networks: Networks) -> None:
+    rgba = trial.truth.rgba[..., :48, :48]
     drawn = torch.rand(3, 3, 48, 48)
-    small = replace(subject, truth=replace(subject.truth, rgba=rgba), views=torch.rand(1, 2, 3, 48, 48))
-    found = table([*image_family(small, tools, drawn), *views_family(small, tools)])
+    small = replace(trial, truth=replace(trial.truth, rgba=rgba), views=torch.rand(1, 2, 3, 48, 48))
+    found = table(
+        [*image_family(small, networks, Metrics(), drawn), *views_family(small, networks, Metrics())]
+    )
     for name in ("lpips", "fg_lpips", "dists", "views_lpips"):
         assert all(math.isnan(value) for value in found[name].values())
     assert math.isfinite(found["ssim"][FINAL_STEP, MEAN_VIEW])
 
 
-def test_optional_networks_add_their_metrics(subject: Subject) -> None:
+def test_optional_networks_add_their_metrics(trial: Trial) -> None:
     torch.manual_seed(0)
     clip = ClipImageEncoder(
         hidden_size=16,
@@ -167,17 +178,10 @@ def test_optional_networks_add_their_metrics(subject: Subject) -> None:
         image_size=32,
         patch_size=16,
     )
-    vgg = load_lpips("vgg")
-    found = table(list(image_family(subject, ImageTools(lpips_vgg=vgg, clip=clip), subject.scored_truth)))
+    both = Networks(lpips_vgg=load_lpips("vgg"), clip=clip)
+    found = table(list(image_family(trial, both, Metrics(), trial.scored_truth)))
     assert found["clip_s"][FINAL_STEP, MEAN_VIEW] == pytest.approx(1, abs=1e-5)  # ground truth against itself
     assert found["lpips_vgg"][FINAL_STEP, MEAN_VIEW] == 0
-    different = table(list(image_family(subject, ImageTools(lpips_vgg=vgg, clip=clip))))
+    different = scored(trial, both)
     assert different["clip_s"][FINAL_STEP, MEAN_VIEW] < 0.9999
     assert different["lpips_vgg"][FINAL_STEP, 1] > 0.1
-
-
-def test_tools_load_what_is_there_and_say_what_is_not() -> None:
-    tools = ImageTools.load("alex")
-    assert tools.lpips is not None and tools.dists is not None and tools.lpips_vgg is None
-    assert (tools.clip is None) == ("clip_s" in tools.reasons)
-    assert all(reason.startswith("n/a (weights missing): ") for reason in tools.reasons.values())

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from aligncvc.errors import UserError
-from aligncvc.evaluate.lint import is_premultiplied, lint_views, lint_warnings, require_clean
+from aligncvc.evaluate.lint import is_premultiplied, lint_views, require_clean
 from aligncvc.scene.camera_formats import to_opengl
 from aligncvc.scene.cameras import Cameras, orbit, ring_azimuths_deg
 from aligncvc.scene.views import composite, load_png
@@ -45,7 +46,13 @@ def dimmed(rgba: Tensor, factor: float) -> Tensor:
 
 
 def lint(rgba: Tensor, cameras: Cameras = CAMERAS, **options: object) -> list[str]:
-    return lint_views(rgba, cameras, where="renders/bear", **{"expected": VIEWS, **options})  # type: ignore[arg-type]
+    """The errors."""
+    given: dict[str, Any] = {"expected": VIEWS, **options}
+    return [f.text for f in lint_views(rgba, cameras, where="renders/bear", **given) if f.fatal]
+
+
+def warnings(rgba: Tensor, **options: Any) -> list[str]:
+    return [f.text for f in lint_views(rgba, CAMERAS, where="renders/bear", **options) if not f.fatal]
 
 
 def only(findings: list[str], *words: str) -> None:
@@ -184,7 +191,7 @@ def test_a_small_object_is_a_warning(bear: Tensor) -> None:
     small = torch.zeros_like(bear)
     small[..., 28:36, 28:36] = torch.nn.functional.avg_pool2d(bear, 8)
     assert lint(small) == []
-    (warning,) = lint_warnings(small, CAMERAS, where="renders/bear")
+    (warning,) = warnings(small)
     assert "less than 2%" in warning
     assert require_clean(small, CAMERAS, where="renders/bear") == [warning]
 
@@ -195,7 +202,7 @@ def test_a_prediction_answers_for_its_form_only(bear: Tensor) -> None:
     bear[9] = bear[1]
     bear[2] = bear[2].roll(-int((bear[2, 3] > 0.5).any(1).nonzero().min()), dims=1)
     assert lint(bear, predicted=True) == []
-    assert len(lint_warnings(bear, CAMERAS, where="pred/x", predicted=True)) == 3
+    assert len(warnings(bear, predicted=True)) == 3
     only(lint(premultiplied(bear), predicted=True), "premultiplied")
 
 
@@ -205,4 +212,4 @@ def test_a_prediction_without_alpha_stands_on_white(bear: Tensor) -> None:
 
 
 def test_no_images() -> None:
-    only(lint_views(torch.zeros(3, 64, 64), CAMERAS, where="renders/bear"), "not (V, 3 or 4, H, W)")
+    only(lint(torch.zeros(3, 64, 64)), "not (V, 3 or 4, H, W)")

@@ -12,19 +12,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from aligncvc.config.sections import load_config
+from aligncvc.config.protocols import load_protocol
 from aligncvc.errors import UserError
-from aligncvc.evaluate.met3r import (
-    IMAGE_PX,
-    LICENCE,
-    load_scorer,
-    masked_mean,
-    met3r_records,
-    met3r_scores,
-    neighbours,
-)
-from aligncvc.evaluate.records import MEAN_VIEW
+from aligncvc.evaluate.ground_truth import GroundTruth
+from aligncvc.evaluate.met3r import LICENCE, load_scorer, met3r_family
+from aligncvc.evaluate.records import MEAN_VIEW, Record
+from aligncvc.evaluate.samples import read_manifest
+from aligncvc.evaluate.score import sampled_method, score_trials
+from aligncvc.metrics.met3r import IMAGE_PX, met3r_scores, neighbours
+from aligncvc.metrics.psnr import masked_mean
+from aligncvc.models.specs import CheckpointAccess
 from aligncvc.scene.cameras import orbit, ring_azimuths_deg
+from aligncvc.scene.gaussians import Gaussians, save_ply
 from aligncvc.scene.views import Views, save_views
 
 
@@ -86,26 +85,29 @@ def test_an_order_without_foreground_leaves_the_other() -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="says what a machine without a GPU is told")
 def test_licence_first_then_the_gpu() -> None:
     with pytest.raises(UserError, match=rf"{LICENCE}.*checkpoints\.accept_licences"):
-        load_scorer([], offline=True)
+        load_scorer(CheckpointAccess())
     with pytest.raises(UserError, match="CUDA GPU"):
-        load_scorer([LICENCE], offline=False)
+        load_scorer(CheckpointAccess(accept_licences=[LICENCE], offline=False))
 
 
 def test_a_missing_package_and_no_network_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     with pytest.raises(UserError, match=r"checkpoints\.offline"):
-        load_scorer([LICENCE], offline=True)
+        load_scorer(CheckpointAccess(accept_licences=[LICENCE]))
     monkeypatch.setitem(sys.modules, "met3r", None)
     with pytest.raises(UserError, match="met3r cannot be imported"):
-        load_scorer([LICENCE], offline=False)
+        load_scorer(CheckpointAccess(accept_licences=[LICENCE], offline=False))
 
 
 def test_records_of_the_last_step_by_pair_and_what_failed(tmp_path: Path) -> None:
-    config = load_config()
-    rig, count = config.protocol.render.rig_indices, config.protocol.render.ring_views
+    protocol = load_protocol("demo")
+    rig, count = protocol.render.rig_indices, protocol.render.ring_views
     cameras = orbit(ring_azimuths_deg(count), 10.0, distance=3.0, fov_y_deg=39.6, size_px=64)
+    rgba = torch.zeros(count, 4, 64, 64)
+    rgba[:, 3, 16:48, 16:48] = 1
+    rgba[:, 0, 16:48, 16:48] = torch.linspace(0, 1, count)[:, None, None]
     for name in ("cup", "lost"):
-        save_views(tmp_path / "eval" / name, Views(torch.ones(count, 4, 64, 64), cameras), rigs={"rig": rig})
+        save_views(tmp_path / "eval" / name, Views(rgba, cameras), rigs={"rig": rig})
     renders = tmp_path / "eval" / "manifest.tsv"
     renders.write_text("id\tstatus\tjob_hash\ncup\tok\ta\nlost\tok\tb\n")
     sample = tmp_path / "control-gt"
@@ -115,14 +117,24 @@ def test_records_of_the_last_step_by_pair_and_what_failed(tmp_path: Path) -> Non
     np.savez(sample / "cup/steps.npz", views=steps, renders=steps)
     (sample / "cup/sample.json").write_text('{"network_calls": 0, "seconds": 1.5, "peak_mb": 7}')
     entries = [{"object": "cup", "seed": 0, "path": "cup"}]
-    (sample / "manifest.json").write_text(json.dumps({"method": "control:gt", "entries": entries}))
-    records, failures = met3r_records(config, sample, renders, first_level)
-    assert [r.view for r in records] == [*rig, MEAN_VIEW]
-    assert [r.value for r in records] == pytest.approx([0.3, 0.5, 0.7, 0.5, 0.5], abs=2e-3)
-    row = records[-1]
-    assert (row.method, row.dataset, row.object, row.metric) == ("control:gt", "eval", "cup", "met3r")
-    assert (row.protocol, row.seconds, row.peak_mb) == (config.protocol.hash, 1.5, 7)
+    one = Gaussians(*(torch.ones(1, n) for n in (3, 3, 4)), torch.ones(1), torch.ones(1, 3))
+    save_ply(sample / "cup/model.ply", one)
+    manifest = {"pair": "control", "method": "control:gt", "entries": entries}
+    (sample / "manifest.json").write_text(json.dumps(manifest))
+    truth = GroundTruth(protocol, renders, None)
+
+    def records() -> tuple[list[Record], dict[str, str]]:
+        method = sampled_method(read_manifest(sample), truth)
+        return score_trials(method, truth, lambda trial: met3r_family(trial, first_level))
+
+    found, failures = records()
+    scores = [r for r in found if r.metric == "met3r"]
+    assert [r.view for r in scores] == [*rig, MEAN_VIEW]
+    assert [r.value for r in scores] == pytest.approx([0.3, 0.5, 0.7, 0.5, 0.5], abs=2e-3)
+    row = scores[-1]
+    assert (row.pair, row.method, row.dataset, row.object) == ("control", "control:gt", "eval", "cup")
+    assert (row.protocol, row.seconds, row.peak_mb) == (protocol.hash, 1.5, 7)
     assert list(failures) == ["lost/seed0"]
     (sample / "cup/steps.npz").unlink()
-    with pytest.raises(UserError, match=r"nothing of .* could be scored"):
-        met3r_records(config, sample, renders, first_level)
+    with pytest.raises(UserError, match=r"nothing of control:gt could be scored"):
+        records()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,20 +15,20 @@ import torch
 import trimesh
 from torch import Tensor
 
-from aligncvc.config.protocols import Protocol, load_protocol
-from aligncvc.config.sections import Config, load_config
+from aligncvc.config.jobs.evaluate import EvaluateJob
+from aligncvc.config.pairing import judged
+from aligncvc.config.plan import Plan
+from aligncvc.config.protocols import load_protocol
+from aligncvc.config.root import Config
 from aligncvc.errors import UserError
-from aligncvc.evaluate import predictions, score
-from aligncvc.evaluate.predictions import (
-    is_gaussian_ply,
-    load_prediction,
-    method_name,
-    prediction_entries,
-    read_facts,
-)
+from aligncvc.evaluate import prediction_files
+from aligncvc.evaluate.ground_truth import GroundTruth
+from aligncvc.evaluate.networks import Networks, load_networks
+from aligncvc.evaluate.prediction_files import is_gaussian_ply, load_prediction, read_facts
+from aligncvc.evaluate.predictions import method_name, predicted_method
 from aligncvc.evaluate.records import Record
-from aligncvc.evaluate.samples import read_gaussians
-from aligncvc.evaluate.tools import load_tools
+from aligncvc.evaluate.samples import read_gaussians, read_manifest
+from aligncvc.evaluate.score import evaluate, sampled_method
 from aligncvc.scene.camera_formats import to_opengl
 from aligncvc.scene.cameras import Cameras, orbit, ring_azimuths_deg
 from aligncvc.scene.gaussians import Gaussians, load_ply, save_ply
@@ -318,27 +318,17 @@ def test_method_names(tmp_path: Path) -> None:
         method_name(tmp_path / "aware_4", reserved=["aware_4"])
 
 
-@dataclass
-class Truth:
-    """As much of the evaluation's ground truth as entries ask for."""
+class Truth(GroundTruth):
+    """Ground truth of objects that are in memory."""
 
-    posed: dict[str, PosedObject]
-    seeds: list[int]
-
-    def __post_init__(self) -> None:
-        self.ids = list(self.posed)
-        self.set = SimpleNamespace(manifest="renders/eval/manifest.tsv")
-        views = SimpleNamespace(indices=lambda count, rig: list(range(count)))
-        metrics = SimpleNamespace(geometry=SimpleNamespace(voxel=0.03))
-        self.protocol = SimpleNamespace(
-            seeds=self.seeds, slug="tiny-0123", resize="none", background=1.0, views=views, metrics=metrics
-        )
+    def __init__(self, posed: dict[str, PosedObject], seeds: list[int]) -> None:
+        self.posed = posed
+        self.protocol = load_protocol("demo").model_copy(update={"seeds": seeds})
+        self.set = SimpleNamespace(manifest=Path("renders/eval/manifest.tsv"), ids=list(posed))  # type: ignore
+        self.objects = None
 
     def load(self, name: str) -> PosedObject:
-        return self.posed[name]
-
-    def surface(self, name: str) -> None:
-        return None
+        return replace(self.posed[name], id=name)
 
 
 @pytest.fixture
@@ -350,13 +340,14 @@ def test_missing_and_broken_objects_fail_alone(truth: Truth, posed: PosedObject,
     pred = tmp_path / "theirs"
     write_images(pred / "ball", posed.views.rgba, ring(), RIG)
     write_images(pred / "cone", posed.views.rgba, ring(), [0, 2])
-    method, entries = prediction_entries(pred, truth)  # type: ignore[arg-type]
-    assert method == "theirs"
+    method = predicted_method(pred, truth)
+    assert (method.pair, method.name) == ("elsewhere", "theirs")
+    entries = method.entries
     assert [(e.object, e.seed) for e in entries] == [("ball", 0), ("cone", 0), ("cup", 0)]
-    subject = entries[0].load()
-    assert subject.views is not None
-    assert torch.equal(subject.views[0], subject.rig_truth)
-    assert (subject.model, subject.renders, subject.rig) == (None, None, RIG)
+    trial = entries[0].load()
+    assert trial.views is not None
+    assert torch.equal(trial.views[0], trial.rig_truth)
+    assert (trial.model, trial.renders, trial.rig) == (None, None, RIG)
     with pytest.raises(UserError, match="2 of the protocol's 4 poses"):
         entries[1].load()
     with pytest.raises(UserError, match="has no prediction of cup, seed 0"):
@@ -365,9 +356,9 @@ def test_missing_and_broken_objects_fail_alone(truth: Truth, posed: PosedObject,
 
 def test_one_object_alone(truth: Truth, posed: PosedObject, tmp_path: Path) -> None:
     write_images(tmp_path / "theirs/cone", posed.views.rgba, ring(), RIG)
-    method, entries = prediction_entries(tmp_path / "theirs/cone", truth)  # type: ignore[arg-type]
-    assert (method, [(e.object, e.seed) for e in entries]) == ("theirs", [("cone", 0)])
-    assert entries[0].load().object == "cone"
+    method = predicted_method(tmp_path / "theirs/cone", truth)
+    assert (method.name, [(e.object, e.seed) for e in method.entries]) == ("theirs", [("cone", 0)])
+    assert method.entries[0].load().object == "cone"
 
 
 def test_seeds_by_folder_and_by_statement(posed: PosedObject, tmp_path: Path) -> None:
@@ -376,23 +367,23 @@ def test_seeds_by_folder_and_by_statement(posed: PosedObject, tmp_path: Path) ->
         save_ply(tmp_path / f"theirs/ball/seed{seed}/model.ply", cloud("ball"))
     save_ply(tmp_path / "theirs/cone/model.ply", cloud("cone"))
     (tmp_path / "theirs/cone/prediction.json").write_text('{"seed": 1}')
-    _, entries = prediction_entries(tmp_path / "theirs", truth)  # type: ignore[arg-type]
+    entries = predicted_method(tmp_path / "theirs", truth).entries
     assert [(e.object, e.seed) for e in entries] == [("ball", 0), ("ball", 1), ("cone", 0), ("cone", 1)]
     with pytest.raises(UserError, match="no prediction of cone, seed 0"):
         entries[2].load()
     assert entries[3].load().seed == 1
-    with pytest.raises(UserError, match=r"seed 1, and the protocol tiny-0123 asks for \[0\]"):
-        prediction_entries(tmp_path / "theirs", Truth(truth.posed, [0]))  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"seed 1, and the protocol demo-.* asks for \[0\]"):
+        predicted_method(tmp_path / "theirs", Truth(truth.posed, [0]))
 
 
 def test_one_seed_of_a_protocol_of_several_is_complete(posed: PosedObject, tmp_path: Path) -> None:
     save_ply(tmp_path / "theirs/ball/model.ply", cloud("ball"))
-    _, entries = prediction_entries(tmp_path / "theirs", Truth({"ball": posed}, [0, 1]))  # type: ignore[arg-type]
+    entries = predicted_method(tmp_path / "theirs", Truth({"ball": posed}, [0, 1])).entries
     assert [(e.object, e.seed) for e in entries] == [("ball", 0)]
 
 
 def test_a_model_made_for_viewers_is_refused(posed: PosedObject, tmp_path: Path) -> None:
-    save_viewer_ply(tmp_path / "model.ply", cloud("ball"), Config().render)
+    save_viewer_ply(tmp_path / "model.ply", cloud("ball"), 64, Config().render)
     with pytest.raises(UserError, match=r"model\.ply was written for viewers .* with --raw"):
         load_prediction(tmp_path, posed)
     with pytest.raises(UserError, match="written for viewers"):
@@ -402,12 +393,12 @@ def test_a_model_made_for_viewers_is_refused(posed: PosedObject, tmp_path: Path)
 def test_strangers_and_empty_folders_are_refused(truth: Truth, tmp_path: Path) -> None:
     save_ply(tmp_path / "theirs/teapot/model.ply", cloud("ball"))
     with pytest.raises(UserError, match=r"holds teapot, which renders/eval/manifest\.tsv does not list"):
-        prediction_entries(tmp_path / "theirs", truth)  # type: ignore[arg-type]
+        predicted_method(tmp_path / "theirs", truth)
     (tmp_path / "none").mkdir()
     with pytest.raises(UserError, match="holds no prediction"):
-        prediction_entries(tmp_path / "none", truth)  # type: ignore[arg-type]
+        predicted_method(tmp_path / "none", truth)
     with pytest.raises(UserError, match="is not a folder"):
-        prediction_entries(tmp_path / "nowhere", truth)  # type: ignore[arg-type]
+        predicted_method(tmp_path / "nowhere", truth)
 
 
 def as_own_sample(folder: Path, gaussians: Gaussians, views: Tensor, cost: dict[str, float]) -> None:
@@ -433,22 +424,26 @@ def write_truth(folder: Path, names: Sequence[str]) -> Path:
     return folder / "manifest.tsv"
 
 
-def tiny_protocol() -> Protocol:
-    """The demo's, with a ring of eight."""
-    protocol = load_protocol("demo")
+@pytest.fixture(scope="module")
+def measuring() -> tuple[EvaluateJob, Networks]:
+    """The demo's protocol with a ring of eight, along the steps, and what it measures with."""
+    protocol = judged(load_protocol("demo"))
     small = protocol.render.model_copy(update={"ring_views": 8, "rig_views": 4})
-    return protocol.model_copy(update={"render": small})
+    update = {"protocol": protocol.model_copy(update={"render": small}), "curves": True}
+    job = Plan(Config()).evaluate().model_copy(update=update)
+    return job, load_networks(job)
 
 
 def by_name(records: Sequence[Record]) -> dict[tuple[str, int, int, int, str], float]:
     return {(r.object, r.seed, r.view, r.step, r.metric): r.value for r in records}
 
 
-def test_a_prediction_gives_the_records_of_the_sample_it_was_made_from(tmp_path: Path) -> None:
+def test_a_prediction_gives_the_records_of_the_sample_it_was_made_from(
+    tmp_path: Path, measuring: tuple[EvaluateJob, Networks]
+) -> None:
     """Every family, every metric, every view: the same number, to the bit where no network looks."""
-    names = ("ball", "cone")
-    protocol = tiny_protocol()
-    manifest = write_truth(tmp_path / "renders", names)
+    names, (job, networks) = ("ball", "cone"), measuring
+    renders = write_truth(tmp_path / "renders", names)
     cost = {"network_calls": 8.0, "seconds": 1.5, "peak_mb": 300.0}
     for name in names:
         guess = replace(cloud(name), means=cloud(name).means + 0.02)
@@ -459,17 +454,18 @@ def test_a_prediction_gives_the_records_of_the_sample_it_was_made_from(tmp_path:
         save_ply(theirs / "model.ply", guess)
         (theirs / "prediction.json").write_text(json.dumps(cost))
     listed = [{"object": name, "seed": 0, "path": name} for name in names]
-    (tmp_path / "ours/manifest.json").write_text(json.dumps({"method": "ours", "entries": listed}))
-    tools = load_tools(load_config(None), protocol)
-    truth = score.Truth(protocol, manifest, None)
+    manifest = {"pair": "A + B", "method": "ours", "entries": listed}
+    (tmp_path / "ours/manifest.json").write_text(json.dumps(manifest))
+    truth = GroundTruth(job.protocol, renders, None)
     found = {}
-    for method, entries in (
-        score.sample_entries(tmp_path / "ours", truth),
-        prediction_entries(tmp_path / "pred/theirs", truth),
+    for method in (
+        sampled_method(read_manifest(tmp_path / "ours"), truth),
+        predicted_method(tmp_path / "pred/theirs", truth),
     ):
-        result = score.evaluate(method, "pair", "eval", entries, truth, tools)
+        result = evaluate(method, truth, job, networks)
         assert result.failures == {}
-        found[method] = by_name(result.records)
+        assert {r.pair for r in result.records} == {"A + B" if method.name == "ours" else "elsewhere"}
+        found[method.name] = by_name(result.records)
     assert found["ours"].keys() == found["theirs"].keys()
     assert {"psnr", "views_psnr", "residual_psnr", "split_psnr", "heldout_lpips", "network_calls"} < {
         key[-1] for key in found["ours"]
@@ -484,11 +480,12 @@ def test_a_prediction_gives_the_records_of_the_sample_it_was_made_from(tmp_path:
         assert value == expected, key
 
 
-def test_one_bad_model_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_bad_model_fails_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, measuring: tuple[EvaluateJob, Networks]
+) -> None:
     """A NaN among the positions, and a mesh whose reader raises what nobody foresaw."""
-    protocol = tiny_protocol()
-    names = ["ball", "cone", "cup"]
-    truth = score.Truth(protocol, write_truth(tmp_path / "renders", names), None)
+    job, networks = measuring
+    truth = GroundTruth(job.protocol, write_truth(tmp_path / "renders", ["ball", "cone", "cup"]), None)
     save_ply(tmp_path / "theirs/ball/model.ply", cloud("ball"))
     means = cloud("cone").means.clone()
     means[2, 1] = float("nan")
@@ -499,13 +496,12 @@ def test_one_bad_model_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     def reader(path: Path) -> trimesh.Trimesh:
         raise IndexError("index 7 is out of bounds")
 
-    monkeypatch.setattr(predictions, "load_mesh", reader)
-    method, entries = prediction_entries(tmp_path / "theirs", truth)
-    result = score.evaluate(method, "x", "eval", entries, truth, load_tools(load_config(None), protocol))
+    monkeypatch.setattr(prediction_files, "load_mesh", reader)
+    result = evaluate(predicted_method(tmp_path / "theirs", truth), truth, job, networks)
     failed = {r.object: r.value for r in result.records if r.metric == "failed"}
     assert failed == {"ball": 0, "cone": 1, "cup": 1}
     assert "means that are not finite numbers" in result.failures["cone/seed0"]
-    assert "IndexError: index 7 is out of bounds, in predictions.py line" in result.failures["cup/seed0"]
+    assert "IndexError: index 7 is out of bounds, in prediction_files.py" in result.failures["cup/seed0"]
 
 
 def test_harmonics_of_a_model_are_drawn(posed: PosedObject, tmp_path: Path) -> None:
@@ -525,14 +521,14 @@ def test_harmonics_of_a_model_are_drawn(posed: PosedObject, tmp_path: Path) -> N
     assert float(change[:, 1:].abs().max()) < 1e-3
 
 
-def test_an_image_only_and_a_model_only_method_have_what_they_can(tmp_path: Path) -> None:
-    protocol = tiny_protocol()
-    truth = score.Truth(protocol, write_truth(tmp_path / "renders", ["ball", "cone"]), None)
+def test_an_image_only_and_a_model_only_method_have_what_they_can(
+    tmp_path: Path, measuring: tuple[EvaluateJob, Networks]
+) -> None:
+    job, networks = measuring
+    truth = GroundTruth(job.protocol, write_truth(tmp_path / "renders", ["ball", "cone"]), None)
     write_images(tmp_path / "mixed/ball", pictures(cloud("ball"), ring()), ring(), RIG)
     save_ply(tmp_path / "mixed/cone/model.ply", cloud("cone"))
-    tools = load_tools(load_config(None), protocol)
-    method, entries = prediction_entries(tmp_path / "mixed", truth)
-    result = score.evaluate(method, "pair", "eval", entries, truth, tools)
+    result = evaluate(predicted_method(tmp_path / "mixed", truth), truth, job, networks)
     assert result.failures == {}
     metrics = {
         name: {r.metric for r in result.records if r.object == name and not np.isnan(r.value)}

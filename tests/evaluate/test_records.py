@@ -10,8 +10,14 @@ from pathlib import Path
 import pytest
 
 from aligncvc.errors import UserError
-from aligncvc.evaluate import Record, concat, read_records, write_records
-from aligncvc.evaluate.records import COLUMNS, protocol_file
+from aligncvc.evaluate.records import (
+    COLUMNS,
+    Record,
+    concat,
+    protocol_file,
+    read_records,
+    write_records,
+)
 
 RECORD = Record("ours_4", "demo, (A + B)", "eval", "chair-1", 0, -1, 2, "psnr", 1 / 3, "abc123", 1.5, 512.0)
 
@@ -50,7 +56,7 @@ def test_concat_keeps_order_and_refuses_other_protocols(tmp_path: Path) -> None:
 
 def test_concat_refuses_other_ground_truth(tmp_path: Path) -> None:
     def file(name: str, **pixels: str) -> Path:
-        write_records(tmp_path / name, [RECORD])
+        write_records(tmp_path / name, [replace(RECORD, method=name)])
         facts = {"hash": "abc123", "ground_truth_sha256": pixels}
         protocol_file(tmp_path / name).write_text(json.dumps(facts))
         return tmp_path / name
@@ -64,6 +70,24 @@ def test_concat_refuses_other_ground_truth(tmp_path: Path) -> None:
     assert len(concat([unread, other])) == 2
     protocol_file(one).unlink()
     assert len(concat([one, other])) == 2
+
+
+def test_pairs_with_a_method_of_one_name_stay_apart_and_nothing_is_given_twice(tmp_path: Path) -> None:
+    for name, change in {
+        "a": {},
+        "b": {"pair": "C + D"},
+        "again": {"value": 0.5},
+        "seed": {"seed": 1},
+    }.items():
+        write_records(tmp_path / f"{name}.csv", [replace(RECORD, **change)])  # type: ignore[arg-type]
+    both = concat([tmp_path / "a.csv", tmp_path / "b.csv", tmp_path / "seed.csv"])
+    assert [(r.pair, r.method, r.seed) for r in both] == [
+        (RECORD.pair, "ours_4", 0), ("C + D", "ours_4", 0), (RECORD.pair, "ours_4", 1),
+    ]  # fmt: skip
+    with pytest.raises(
+        UserError, match=r"a\.csv and .*again\.csv both hold psnr of chair-1 by ours_4 of the pair"
+    ):
+        concat([tmp_path / "a.csv", tmp_path / "again.csv"])
 
 
 def test_one_file_of_two_protocols_is_refused(tmp_path: Path) -> None:

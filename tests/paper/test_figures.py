@@ -13,30 +13,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import yaml
 from PIL import Image
 
-from aligncvc.config.sections import load_config
+from aligncvc.config.plan import Plan
+from aligncvc.config.root import parse_config
 from aligncvc.errors import UserError, cli
-from aligncvc.evaluate.records import Record, read_records, write_records
+from aligncvc.evaluate.records import Record, concat, write_records
+from aligncvc.evaluate.scores import Scores
 from aligncvc.files import write_json
+from aligncvc.ownership import MARK
 from aligncvc.paper.__main__ import main
 from aligncvc.paper.agreement import APART, agreement, disagreement
-from aligncvc.paper.data import (
-    Material,
-    azimuth_deg,
-    by_object,
-    curve,
-    drawn_by_seed,
-    held_out_view,
-    load_material,
-    read_training,
-    read_verdicts,
-    smooth,
-)
 from aligncvc.paper.figures import draw_figures, write_figures
-from aligncvc.paper.panels import Drawn
-from aligncvc.paper.style import RC, enlarge, spread, styled
+from aligncvc.paper.pair_results import PairResults, degrees, drawn_by_seed, held_out_view, read_pairs
+from aligncvc.paper.protocol_facts import read_rankings
+from aligncvc.paper.style import RC, Drawn, enlarge, spread, styled
+from aligncvc.paper.training_curves import read_log, read_logs, smooth
 from aligncvc.scene.cameras import orbit, ring_azimuths_deg
 from aligncvc.scene.gaussians import Gaussians, save_ply
 from aligncvc.scene.renderset import RenderSet
@@ -68,54 +60,46 @@ def cloud(name: str) -> tuple[Gaussians, Views]:
     return gaussians, Views(torch.cat([rgb, black.alpha.clamp(0, 1)], 1), cameras)
 
 
+FIRST, SECOND = "wonder3d+lgm", "other"
+
+
 class World:
-    """Renders, two methods' samples, their records and one training log below `root`."""
+    """Renders, the samples of two methods by each pair, their records and a training log below `root`."""
 
     methods = ("plain", "ours")
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, pairs: tuple[str, ...] = (FIRST,)) -> None:
         self.root = root
         self.renders = root / "renders/eval/manifest.tsv"
-        self.config = root / "config.yaml"
         methods = {
-            "plain": {"sampler": "two_stage", "steps": KEPT},
-            "ours": {"steps": KEPT, "run": "both", "table": ["table1", "table2"]},
+            "plain": {"feedback": "two_stage", "steps": KEPT},
+            "ours": {"steps": KEPT, "run": "both", "tables": ["table1", "table2"]},
         }
-        self.config.write_text(
-            yaml.safe_dump(
-                {
-                    "pair": "test",
-                    "sample": {"methods": methods},
-                    "paper": {"showcase": 2},
-                    "render": {"size_px": SIZE},
-                }
-            )
-        )
+        networks = {"generator": "demo-wonder3d", "reconstructor": "demo-lgm"}
+        self.config = {
+            "pairs": dict.fromkeys(pairs, networks),
+            "sample": {"methods": methods},
+            "paper": {"showcase": 2},
+            "evaluate": {"curves": list(self.methods)},
+        }
+        self.job = Plan(parse_config(self.config, "test")).paper()
+        self.job.write(root / "paper.json")
         shapes = {name: cloud(name) for name in OBJECTS}
         rows = ["id\tstatus\tjob_hash"] + [f"{name}\tok\thash" for name in OBJECTS]
         for name, (_, views) in shapes.items():
             save_views(root / "renders/eval" / name, views, rigs={"rig": RIG}, object=name)
         self.renders.write_text("\n".join(rows) + "\n")
         self.samples, self.metrics = [], []
-        for level, method in enumerate(self.methods, start=1):
-            self.samples.append(root / "sample" / method / "manifest.json")
-            self.metrics.append(root / "metrics" / f"{method}.csv")
-            for name, (gaussians, views) in shapes.items():
-                self._sample(self.samples[-1].parent / name / "seed0", gaussians, views, level)
-            entries = [{"object": name, "seed": 0, "path": f"{name}/seed0"} for name in OBJECTS]
-            write_json(self.samples[-1], {"method": method, "entries": entries, "failed": []})
-            write_records(self.metrics[-1], self._records(method, level))
-        for control, value in CONTROL_LEVEL.items():
-            self.samples.append(root / "sample" / f"control-{control}" / "manifest.json")
-            self.metrics.append(root / "metrics" / f"control-{control}.csv")
-            for name, (gaussians, views) in shapes.items():
-                self._sample(self.samples[-1].parent / name / "seed0", gaussians, views, 9)
-            write_json(self.samples[-1], {"method": f"control:{control}", "entries": entries, "failed": []})
-            write_records(self.metrics[-1], self._control_records(f"control:{control}", value))
+        made = [(p, m, level + 2 * i) for i, p in enumerate(pairs) for level, m in enumerate(self.methods, 1)]
+        for pair, method, level in made:
+            self._set(pair, method, level, shapes, self._records(method, level, pair))
+        for name, value in CONTROL_LEVEL.items():
+            self._set(
+                "control", f"control:{name}", 9, shapes, self._control_records(f"control:{name}", value)
+            )
         self.verdicts = root / "discrimination.csv"
         self.verdicts.write_text("metric,discriminates\nresidual_psnr,yes\nsplit_ssim,no\n")
-        self.log = root / "align/both/metrics.jsonl"
-        self.log.parent.mkdir(parents=True)
+        self.logs = [root / "align" / pair / "both/metrics.jsonl" for pair in pairs]
         lines = [
             {
                 "step": i,
@@ -126,7 +110,21 @@ class World:
             }
             for i in range(20)
         ]
-        self.log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        for log in self.logs:
+            log.parent.mkdir(parents=True)
+            log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    def _set(self, pair: str, method: str, level: int, shapes: dict, records: list[Record]) -> None:
+        """One sample set with its records."""
+        folder = f"{pair}/{method.removeprefix('control:')}"
+        self.samples.append(self.root / "sample" / folder / "manifest.json")
+        self.metrics.append(self.root / "metrics" / f"{folder}.csv")
+        for name, (gaussians, views) in shapes.items():
+            self._sample(self.samples[-1].parent / name / "seed0", gaussians, views, level)
+        entries = [{"object": name, "seed": 0, "path": f"{name}/seed0"} for name in OBJECTS]
+        facts = {"pair": pair, "method": method, "hardware": "a machine"}
+        write_json(self.samples[-1], {**facts, "entries": entries, "failed": []})
+        write_records(self.metrics[-1], records)
 
     def _sample(self, folder: Path, gaussians: Gaussians, views: Views, level: int) -> None:
         save_ply(folder / "model.ply", gaussians)
@@ -136,8 +134,8 @@ class World:
         noisy = ((clean + noise).clip(0, 1) * 255).round().astype(np.uint8)
         np.savez(folder / "steps.npz", views=noisy, renders=renders, timesteps=np.array([999, 499]))
 
-    def _records(self, method: str, level: int) -> list[Record]:
-        row = Record(method, "test", "eval", "", 0, -1, -1, "", math.nan, "p", 1.0, 100.0)
+    def _records(self, method: str, level: int, pair: str = FIRST) -> list[Record]:
+        row = Record(method, pair, "eval", "", 0, -1, -1, "", math.nan, "p", 1.0, 100.0)
         records = []
         for i, name in enumerate(OBJECTS):
             records.append(dataclasses.replace(row, object=name, metric="psnr", value=20.0 + i))
@@ -160,7 +158,7 @@ class World:
         return records
 
     def _control_records(self, method: str, value: float) -> list[Record]:
-        row = Record(method, "test", "eval", "", 0, -1, 1, "", math.nan, "p", 1.0, 100.0)
+        row = Record(method, "control", "eval", "", 0, -1, 1, "", math.nan, "p", 1.0, 100.0)
         return [
             dataclasses.replace(row, object=name, metric=metric, value=level)
             for i, name in enumerate(OBJECTS)
@@ -169,27 +167,22 @@ class World:
 
     def arguments(self, out: Path) -> list[str]:
         """The command line of the workflow's rule."""
-        lists = {"--metrics": self.metrics, "--samples": self.samples, "--align": [self.log]}
+        lists = {"--metrics": self.metrics, "--samples": self.samples, "--align": self.logs}
         text = [word for key, paths in lists.items() for word in (key, *map(str, paths))]
-        return [
-            "figures",
-            "--config",
-            str(self.config),
-            *text,
-            "--renders",
-            str(self.renders),
-            "--discrimination",
-            str(self.verdicts),
-            "--out",
-            str(out),
-        ]
+        files = ("--renders", str(self.renders), "--discrimination", str(self.verdicts), "--out", str(out))
+        return ["figures", "--settings", str(self.root / "paper.json"), *text, *files]
 
     def write(self, out: Path, **changes: object) -> list[dict]:
         inputs = {
-            "metrics": self.metrics, "samples": self.samples, "renders": self.renders, "align": [self.log],
+            "metrics": self.metrics, "samples": self.samples, "renders": self.renders, "align": self.logs,
             "discrimination": self.verdicts,
         } | changes  # fmt: skip
-        return write_figures(load_config(self.config), **inputs, out=out)
+        return write_figures(self.job, **inputs, out=out)
+
+    def pairs(self, records: list[Record] | None = None, **changes: object) -> list[PairResults]:
+        """What the figures read, with all records or these."""
+        inputs = {"manifests": self.samples, "renders": self.renders} | changes
+        return read_pairs(self.job, Scores(concat(self.metrics) if records is None else records, 0), **inputs)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -218,9 +211,9 @@ def figures(world: World) -> Path:
 def test_index_lists_every_figure_and_nothing_else_is_there(figures: Path) -> None:
     index = json.loads((figures / "index.json").read_text())
     assert [entry["name"] for entry in index] == NAMES
-    assert all(set(entry) == {"name", "files", "caption", "alt"} for entry in index)
+    assert all(set(entry) == {"name", "pair", "files", "caption", "alt"} for entry in index)
     listed = [file for entry in index for file in entry["files"]]
-    assert sorted([*listed, "index.json"]) == sorted(path.name for path in figures.iterdir())
+    assert sorted([*listed, "index.json", MARK]) == sorted(path.name for path in figures.iterdir())
     assert [Path(file).suffix for file in index[0]["files"]] == [".png", ".svg", ".pdf"]
 
 
@@ -257,13 +250,13 @@ def test_pictures_show_something(figures: Path) -> None:
 
 def test_a_second_run_writes_the_same_bytes(world: World, figures: Path, tmp_path: Path) -> None:
     world.write(tmp_path / "again")
-    for path in sorted(figures.iterdir()):
+    for path in sorted(figures.glob("[!.]*")):
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes(), path.name
 
 
-def drawn_from(material: Material) -> dict[str, Drawn]:
+def drawn_from(pair: PairResults) -> dict[str, Drawn]:
     with styled():
-        return dict(draw_figures(material, {}))
+        return {name: drawn for name, _, drawn in draw_figures([pair], {})}
 
 
 def words(drawn: Drawn) -> list[str]:
@@ -276,13 +269,13 @@ def boxes(drawn: Drawn) -> int:
 
 def test_figures_without_data_are_left_out(world: World) -> None:
     records = world._records("ours", 1)[:1]
-    drawn = drawn_from(load_material(load_config(world.config), records, world.samples, world.renders))
+    drawn = drawn_from(world.pairs(records)[0])
     assert list(drawn) == ["teaser", "agreement", "comparison"]
     assert "ours n/a to n/a" in drawn["agreement"].caption
 
 
 def test_a_failed_sample_leaves_its_cells_empty(world: World) -> None:
-    whole = load_material(load_config(world.config), [], world.samples, world.renders)
+    (whole,) = world.pairs([])
     kept = whole.showcase[1].id
     ours = dataclasses.replace(whole.samples["ours"], entries={(kept, 0): f"{kept}/seed0"})
     broken = dataclasses.replace(whole, samples={**whole.samples, "ours": ours})
@@ -313,38 +306,36 @@ def test_disagreement_is_the_largest_region_and_nothing_where_images_agree() -> 
 
 
 def test_boxes_stand_in_both_rows_where_views_disagree(world: World) -> None:
-    material = load_material(load_config(world.config), [], world.samples, world.renders)
-    posed = material.showcase[0]
-    clean = material.steps("ours", posed)
+    (pair,) = world.pairs([])
+    posed = pair.showcase[0]
+    clean = pair.steps("ours", posed)
     wrong = clean[0].copy()
     wrong[0, 1, 4:16, 4:16] = 1 - wrong[0, 1, 4:16, 4:16].round()
-    material.__dict__["steps"] = lambda name, posed: (wrong, clean[0]) if name == "ours" else clean[:1] * 2
+    pair.__dict__["steps"] = lambda name, posed: (wrong, clean[0]) if name == "ours" else clean[:1] * 2
     with styled():
-        assert boxes(agreement(material)) == 2
+        assert boxes(agreement(pair)) == 2
 
 
 def test_objects_are_drawn_by_seed_not_taken_in_order(world: World) -> None:
-    config = load_config(world.config)
+    job = world.job
     ids = [f"object{i:02d}" for i in range(30)]
-    first = drawn_by_seed(config, ids)
-    assert len(first) == 2 and first == sorted(first) == drawn_by_seed(config, ids)
-    other = [drawn_by_seed(config.model_copy(update={"seed": seed}), ids) for seed in range(1, 6)]
+    first = drawn_by_seed(job, ids)
+    assert len(first) == 2 and first == sorted(first) == drawn_by_seed(job, ids)
+    other = [drawn_by_seed(job.model_copy(update={"seed": seed}), ids) for seed in range(1, 6)]
     assert any(found != first for found in other)
 
 
 def test_controls_are_read_beside_the_methods(world: World) -> None:
-    material = load_material(load_config(world.config), [], world.samples, world.renders)
-    assert set(material.samples) == {"plain", "ours"}
-    assert set(material.controls) == {f"control:{name}" for name in CONTROL_LEVEL}
+    (pair,) = world.pairs([])
+    assert set(pair.samples) == {"plain", "ours"}
+    assert set(pair.controls) == {f"control:{name}" for name in CONTROL_LEVEL}
     with pytest.raises(UserError, match="samples of a method"):
-        load_material(load_config(world.config), [], world.samples[2:], world.renders)
+        world.pairs([], manifests=world.samples[2:])
 
 
 def test_a_metric_that_does_not_discriminate_is_greyed_and_says_so(world: World) -> None:
-    records = [r for path in world.metrics for r in read_records(path)]
-    config = load_config(world.config)
-    material = load_material(config, records, world.samples, world.renders, read_verdicts(world.verdicts))
-    curves = drawn_from(material)["consistency_curves"].figure.axes
+    (pair,) = world.pairs(rankings=read_rankings(world.verdicts))
+    curves = drawn_from(pair)["consistency_curves"].figure.axes
     titles = [axes.get_title(loc="left") for axes in curves]
     assert titles == ["PSNR ↑", "SSIM ↑", "views / truth ↓"]
     grey = [any("does not discriminate" in t.get_text() for t in axes.texts) for axes in curves]
@@ -357,20 +348,11 @@ def test_verdicts_that_are_none_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "discrimination.csv"
     path.write_text("metric,other\na,b\n")
     with pytest.raises(UserError, match="discriminates"):
-        read_verdicts(path)
-
-
-def test_curves_have_a_point_a_step_and_sets_bring_their_intervals(world: World) -> None:
-    records = world._records("ours", 2)
-    residual = curve(records, "residual_psnr", 0)
-    assert [point.mean for point in residual] == [22.0, 23.0]
-    assert all(point.lo < point.mean < point.hi for point in residual)
-    assert curve(records, "kernel_lite0_views", 0) == [(2.0, 1.0, 3.0)] * KEPT
-    assert curve(records, "psnr", 0) == [] and curve(records, "heldout_psnr", 0) == []
+        read_rankings(path)
 
 
 def test_samples_of_an_unknown_or_repeated_method_are_refused(world: World, tmp_path: Path) -> None:
-    write_json(tmp_path / "x/manifest.json", {"method": "stranger", "entries": []})
+    write_json(tmp_path / "x/manifest.json", {"pair": FIRST, "method": "stranger", "entries": []})
     with pytest.raises(UserError, match="stranger"):
         world.write(tmp_path / "out", samples=[tmp_path / "x/manifest.json"])
     with pytest.raises(UserError, match="both samples of 'ours'"):
@@ -379,23 +361,22 @@ def test_samples_of_an_unknown_or_repeated_method_are_refused(world: World, tmp_
 
 
 def test_the_lead_is_the_method_with_both_losses_else_the_last(world: World) -> None:
-    config = load_config(world.config)
-    assert load_material(config, [], world.samples[::-1], world.renders).lead == "ours"
-    assert load_material(config, [], world.samples[:1], world.renders).lead == "plain"
+    assert world.pairs([], manifests=world.samples[::-1])[0].lead == "ours"
+    assert world.pairs([], manifests=world.samples[:1])[0].lead == "plain"
 
 
 def test_drawn_model_matches_the_truth_it_was_made_from(world: World) -> None:
-    material = load_material(load_config(world.config), [], world.samples, world.renders)
-    posed = material.showcase[0]
+    (pair,) = world.pairs([])
+    posed = pair.showcase[0]
     view = held_out_view(posed)
-    drawn = material.drawn("ours", posed, view)
+    drawn = pair.drawn("ours", posed, view)
     expected = posed.views[view].on_white()[0].permute(1, 2, 0).numpy()
     assert np.abs(drawn - expected).mean() < 0.01
 
 
 def test_held_out_pose_is_no_rig_pose(world: World) -> None:
     posed = RenderSet(world.renders).load("ball")
-    assert held_out_view(posed) == 3 and azimuth_deg(posed, 3) == 135.0
+    assert held_out_view(posed) == 3 and degrees(posed, 3) == "135°"
 
 
 def test_training_log_that_is_none_is_refused(tmp_path: Path) -> None:
@@ -403,13 +384,13 @@ def test_training_log_that_is_none_is_refused(tmp_path: Path) -> None:
     for text in ("", "{", "[1]\n", '{"k": 1}\n'):
         path.write_text(text)
         with pytest.raises(UserError, match="no training log"):
-            read_training(path)
+            read_log(path)
 
 
 def test_training_log_columns_have_nan_where_a_step_lacks_a_number(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 0, "loss_g": 1}\n{"step": 1}\n')
-    log = read_training(path)
+    log = read_log(path)
     assert log["step"].tolist() == [0, 1]
     assert log["loss_g"][0] == 1 and math.isnan(log["loss_g"][1])
 
@@ -418,15 +399,6 @@ def test_smoothing_averages_what_is_known() -> None:
     values = np.array([1.0, math.nan, 3.0, 8.0])
     np.testing.assert_allclose(smooth(values, 3), [1, 2, 5.5, 5.5])
     np.testing.assert_allclose(smooth(np.arange(4.0), 1), np.arange(4.0))
-
-
-def test_by_object_averages_seeds_and_skips_views_and_nan() -> None:
-    row = Record("m", "p", "eval", "a", 0, -1, -1, "psnr", 10.0, "h", 1.0, 1.0)
-    rows = [
-        row, dataclasses.replace(row, seed=1, value=20.0), dataclasses.replace(row, view=3, value=99.0),
-        dataclasses.replace(row, object="b", value=math.nan), dataclasses.replace(row, step=2, value=99.0),
-    ]  # fmt: skip
-    assert by_object(rows, "psnr") == {"a": 15.0}
 
 
 def test_labels_are_spread_apart_in_order() -> None:
@@ -438,3 +410,33 @@ def test_labels_are_spread_apart_in_order() -> None:
 def test_small_images_are_enlarged_and_large_ones_kept() -> None:
     assert enlarge(np.ones((8, 8, 3)), 32).shape == (32, 32, 3)
     assert enlarge(np.ones((64, 64, 3)), 32).shape == (64, 64, 3)
+
+
+# --- several pairs ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("two"), (FIRST, SECOND))
+
+
+def test_each_pair_has_its_own_figures_and_controls_appear_once(two: World, tmp_path: Path) -> None:
+    index = two.write(tmp_path)
+    names = [name for n in NAMES for name in ([n] if n == "controls" else [f"{n}_{FIRST}", f"{n}_{SECOND}"])]
+    assert [entry["name"] for entry in index] == names
+    assert [entry["pair"] for entry in index if entry["name"] == "controls"] == [None]
+    captions = {entry["name"]: entry["caption"] for entry in index}
+    assert captions[f"teaser_{SECOND}"].startswith(f"{SECOND}: ") and "other" not in captions["controls"]
+    # each pair's numbers are its own: levels are 1 and 2 for the first pair, 3 and 4 for the second
+    residuals = [float(re.search(r"plain (\d+)\.", captions[f"agreement_{p}"])[1]) for p in (FIRST, SECOND)]
+    assert residuals[1] - residuals[0] == 20
+
+
+def test_training_logs_belong_to_pairs(two: World, tmp_path: Path) -> None:
+    assert {pair: list(logs) for pair, logs in read_logs(two.logs, [FIRST, SECOND]).items()} == {
+        FIRST: ["both"], SECOND: ["both"],
+    }  # fmt: skip
+    with pytest.raises(UserError, match="no folder of a pair"):
+        read_logs(two.logs, [FIRST])
+    with pytest.raises(UserError, match="two training logs are of the run both"):
+        read_logs(two.logs[:1] * 2, [FIRST])

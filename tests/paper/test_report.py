@@ -12,17 +12,20 @@ import pytest
 import torch
 from PIL import Image
 
-from aligncvc.config.sections import Config
+from aligncvc.config.jobs.paper import PaperJob
+from aligncvc.config.plan import Plan
+from aligncvc.config.root import Config
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT
-from aligncvc.paper.models import chosen_method, read_models
-from aligncvc.paper.pieces import read_figures, read_render_set, read_table, stage_seconds
-from aligncvc.paper.report import write_report
+from aligncvc.paper.report import lead_steps, write_report
+from aligncvc.paper.report_models import read_models
+from aligncvc.paper.report_parts import read_figures, read_render_set, read_table, stage_seconds
 from aligncvc.paper.reported import write_reported
-from aligncvc.paper.table_formats import Block, Cell, Column, Table, as_json
+from aligncvc.paper.table_formats import Block, Cell, Column, Table, as_data, as_json
 from aligncvc.scene.gaussians import Gaussians, save_ply
 
 OBJECTS = ("chair", "lamp", "mug")
+PAIR = "wonder3d+lgm"
 REASON = "the file <b>ends</b> early"
 VOID = {"img", "meta", "br", "hr", "input", "link"}
 
@@ -79,18 +82,18 @@ def write_set(folder: Path, ids: tuple[str, ...]) -> None:
     Image.new("RGB", (200, 100), "white").save(folder / "contact_sheet.png")
 
 
-def write_samples(folder: Path, method: str) -> None:
+def write_samples(folder: Path, method: str, pair: str = PAIR) -> None:
     entries = [
         {"object": name, "seed": seed, "path": f"{name}/seed{seed}"} for name in OBJECTS for seed in (1, 0)
     ]
     for i, entry in enumerate(entries):
         save_ply(folder / str(entry["path"]) / "model.ply", blob(i))
-    (folder / "manifest.json").write_text(json.dumps({"method": method, "entries": entries}))
+    (folder / "manifest.json").write_text(json.dumps({"pair": pair, "method": method, "entries": entries}))
 
 
-@pytest.fixture
-def config() -> Config:
-    return Config.model_validate({"paper": {"viewer_models": 2}, "render": {"size_px": 32}})
+@pytest.fixture(scope="module")
+def job() -> PaperJob:
+    return Plan(Config.model_validate({"paper": {"viewer_models": 2}})).paper()
 
 
 @pytest.fixture
@@ -99,7 +102,7 @@ def results(tmp_path: Path) -> Path:
     write_set(root / "renders/train", ("tree",))
     write_set(root / "renders/eval", OBJECTS)
     for method in ("aligncvc_4", "aware_4"):
-        write_samples(root / "sample" / method, method)
+        write_samples(root / "sample" / PAIR / method, method)
     for table in ("table1", "table2"):
         columns = (Column("Method", words=True), Column("PSNR ↑"), Column("LPIPS ↓", mark="†"))
         rows = (
@@ -107,7 +110,7 @@ def results(tmp_path: Path) -> Path:
             (Cell("control:gt"), Cell("9.00", "9.00", "9.00"), Cell("0.1")),
         )
         block = Block("Quality & more", columns, rows, controls=1)
-        (root / f"{table}.json").write_text(as_json(Table((block,), ("† tells <nothing> apart.",))))
+        (root / f"{table}.json").write_text(as_json(as_data(Table((block,), ("† tells <nothing> apart.",)))))
     (root / "figures").mkdir()
     index = []
     for name in ("teaser", "agreement", "comparison", "controls", "training", "odd_one"):
@@ -115,6 +118,7 @@ def results(tmp_path: Path) -> Path:
         index.append(
             {
                 "name": name,
+                "pair": None if name == "controls" else PAIR,
                 "files": [f"{name}.png", f"{name}.pdf"],
                 "caption": f"About {name}.",
                 "alt": f"alt {name}",
@@ -127,20 +131,20 @@ def results(tmp_path: Path) -> Path:
     return root
 
 
-def report(config: Config, root: Path) -> Page:
+def report(job: PaperJob, root: Path) -> Page:
     write_report(
-        config,
+        job,
         [root / "table1.csv", root / "table2.csv"],
         root / "figures/index.json",
-        sorted(root.glob("sample/*/manifest.json")),
+        sorted(root.glob("sample/*/*/manifest.json")),
         [root / "renders/train/manifest.tsv", root / "renders/eval/manifest.tsv"],
         root / "report.html",
     )
     return Page((root / "report.html").read_text(encoding="utf-8"))
 
 
-def test_nothing_is_loaded_and_everything_is_described(config: Config, results: Path) -> None:
-    page = report(config, results)
+def test_nothing_is_loaded_and_everything_is_described(job: PaperJob, results: Path) -> None:
+    page = report(job, results)
     assert not page.open  # every element is closed
     assert not page.all("link") and not page.all("iframe")
     for tag, attributes in page.elements:
@@ -158,8 +162,8 @@ def test_nothing_is_loaded_and_everything_is_described(config: Config, results: 
     assert (results / "report.html").stat().st_size < 15_000_000
 
 
-def test_what_the_page_says(config: Config, results: Path) -> None:
-    page = report(config, results)
+def test_what_the_page_says(job: PaperJob, results: Path) -> None:
+    page = report(job, results)
     words = page.words
     assert "in four denoising steps" in words and "3 objects that its networks never saw" in words
     assert REASON in words  # as text: its markup is escaped
@@ -168,45 +172,72 @@ def test_what_the_page_says(config: Config, results: Path) -> None:
     assert "About odd_one." in words and "More figures" in words
     assert "15 s" in words
     assert "for hours on two processor cores" in words and "stay empty" in words
-    assert len([a for _, a in page.elements if a.get("class") == "gs-viewer"]) == config.paper.viewer_models
-    other = config.model_copy(update={"mvg": config.mvg.model_copy(update={"weights": "wonder3d"})})
+    assert len([a for _, a in page.elements if a.get("class") == "gs-viewer"]) == job.paper.viewer_models
+    other = job.model_copy(update={"pairs": [job.pairs[0].model_copy(update={"demo": False})]})
     assert "for hours" not in report(other, results).words
 
 
-def test_missing_optional_inputs_leave_gaps_not_errors(config: Config, results: Path) -> None:
+def test_missing_optional_inputs_leave_gaps_not_errors(job: PaperJob, results: Path) -> None:
     shutil.rmtree(results / "benchmarks")
     for path in (*results.glob("figures/*.png"), *results.glob("renders/*/contact_sheet.png")):
         path.unlink()
-    shutil.rmtree(results / "sample/aligncvc_4/chair")
+    shutil.rmtree(results / f"sample/{PAIR}/aligncvc_4/chair")
     shutil.rmtree(results / "renders/eval/lamp")
-    page = report(config, results)
+    page = report(job, results)
     assert "Seconds by stage" not in page.words and "About teaser" not in page.words
     assert "Gaussians" in page.words and not page.open
 
 
-def test_no_samples_and_no_tables(config: Config, results: Path) -> None:
+def test_no_samples_and_no_tables(job: PaperJob, results: Path) -> None:
     index = results / "figures/index.json"
-    write_report(config, [], index, [], [], results / "report.html")
+    write_report(job, [], index, [], [], results / "report.html")
     page = Page((results / "report.html").read_text(encoding="utf-8"))
     assert not page.open and "How it was made" in page.words and "Turn them" not in page.words
 
 
-def test_the_method_shown(config: Config, results: Path) -> None:
-    assert chosen_method(config)[0] == "aligncvc_4"
-    method, models = read_models(config, [results / "sample/aware_4/manifest.json"], [], {"chair": "A chair"})
-    assert method == "aware_4" and [m.name for m in models] == ["A chair", "lamp"]
-    assert models[0].input is None and all(m.live for m in models)
+def test_the_method_shown(job: PaperJob, results: Path) -> None:
+    assert lead_steps(job) == 4
+    (group,) = read_models(job, [results / f"sample/{PAIR}/aware_4/manifest.json"], [], {"chair": "A chair"})
+    assert group.method == "aware_4" and [m.name for m in group.models] == ["A chair", "lamp"]
+    assert group.models[0].input is None and all(m.live for m in group.models)
+
+
+def test_pairs_stand_apart(job: PaperJob, results: Path) -> None:
+    """Models by pair, and of the figures the first teaser on top, the other's beside the comparisons."""
+    facts = [*job.pairs, job.pairs[0].model_copy(update={"name": "other"})]
+    rows = [*job.rows, *(row.model_copy(update={"pair": "other"}) for row in job.rows)]
+    two = job.model_copy(update={"pairs": facts, "rows": rows})
+    write_samples(results / "sample/other/aligncvc_4", "aligncvc_4", "other")
+    index = json.loads((results / "figures/index.json").read_text())
+    both = []
+    for entry in index:
+        named = [{**entry, "name": f"{entry['name']}_{p}", "pair": p} for p in (PAIR, "other")]
+        both += named if entry["pair"] else [entry]
+    for entry in both:
+        entry["caption"] = f"About {entry['name']}."
+    (results / "figures/index.json").write_text(json.dumps(both))
+    page = report(two, results)
+    words = page.words
+    assert "by aligncvc_4 of wonder3d+lgm, aligncvc_4 of other" in words and not page.open
+    assert len([a for _, a in page.elements if a.get("class") == "gs-viewer"]) == 2 * job.paper.viewer_models
+    ids = [a["id"] for _, a in page.elements if "id" in a]
+    assert len(set(ids)) == len(ids)
+    places = [
+        words.index(f"About {name}.") for name in (f"teaser_{PAIR}", "teaser_other", "comparison_other")
+    ]
+    assert places == sorted(places) and words.count("About controls.") == 1
+    assert words.index("Side by side") < places[1] and "Pairs of networks" in words
 
 
 def test_models_beyond_the_limit_are_pictures(
-    config: Config, results: Path, monkeypatch: pytest.MonkeyPatch
+    job: PaperJob, results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    manifest = [results / "sample/aligncvc_4/manifest.json"]
-    size = len(read_models(config, manifest, [], {})[1][0].html)
-    monkeypatch.setattr("aligncvc.paper.models.MODEL_BYTES", int(size * 1.5))
-    models = read_models(config, manifest, [], {})[1]
+    manifest = [results / f"sample/{PAIR}/aligncvc_4/manifest.json"]
+    size = len(read_models(job, manifest, [], {})[0].models[0].html)
+    monkeypatch.setattr("aligncvc.paper.report_models.MODEL_BYTES", int(size * 1.5))
+    models = read_models(job, manifest, [], {})[0].models
     assert [m.live for m in models] == [True, False] and "<script" not in models[1].html
-    assert "a picture, because the page would grow too large" in report(config, results).words
+    assert "a picture, because the page would grow too large" in report(job, results).words
 
 
 def test_tables_keep_the_numbers_and_dash_the_rest(results: Path) -> None:
@@ -217,23 +248,23 @@ def test_tables_keep_the_numbers_and_dash_the_rest(results: Path) -> None:
     assert table["title"] == "Methods" and table["notes"] == ["† tells <nothing> apart."]
 
 
-def test_tables_on_the_page(config: Config, results: Path) -> None:
-    report(config, results)
+def test_tables_on_the_page(job: PaperJob, results: Path) -> None:
+    report(job, results)
     text = (results / "report.html").read_text(encoding="utf-8")
     assert '<td class="n"><strong>7.50</strong><small>7.10 to 7.90</small></td>' in text
     assert '<td class="n">9.00</td>' in text  # an interval without width says nothing
     assert "LPIPS\u00a0↓&nbsp;†</th>" in text and '<td class="n weak">' in text
     assert "† tells &lt;nothing&gt; apart." in text
     assert "Quality &amp; more" in text
-    assert config.protocol.slug in text and "only numbers of one class may be compared" in text
+    assert job.protocol.slug in text and "only numbers of one class may be compared" in text
     controls = re.findall(r'<tr class="controls"><th scope="row">([^<]*)</th>', text)
     assert controls == ["control:gt"] * 2  # one rule a table, before its first control
 
 
-def test_published_numbers_on_the_page(config: Config, results: Path) -> None:
+def test_published_numbers_on_the_page(job: PaperJob, results: Path) -> None:
     write_reported([PROJECT_ROOT / "config/reported/wonder3d.csv"], results / "reported.md")
     index = results / "figures/index.json"
-    write_report(config, [], index, [], [], results / "report.html", results / "reported.json")
+    write_report(job, [], index, [], [], results / "report.html", results / "reported.json")
     words = Page((results / "report.html").read_text(encoding="utf-8")).words
     assert "Numbers that papers report" in words and "26.07" in words and "gso30-wonder3d" in words
 

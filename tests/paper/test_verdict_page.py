@@ -3,53 +3,58 @@
 from __future__ import annotations
 
 import json
-import math
-import shutil
+import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
-from test_figures import World
+from test_figures import FIRST, SECOND, World
 
-from aligncvc.config.sections import load_config
-from aligncvc.errors import UserError
-from aligncvc.paper.data import load_material
+from aligncvc.errors import UserError, cli
+from aligncvc.files import PROJECT_ROOT
+from aligncvc.paper.__main__ import main
+from aligncvc.paper.claims import load_claims
 from aligncvc.paper.style import RC
 from aligncvc.paper.verdict import read_memory, read_notes, write_verdict
-from aligncvc.paper.verdict_claims import TITLES
-from aligncvc.paper.verdict_views import measure, measured_once, sharpness
+from aligncvc.paper.verdict_inputs import VerdictInputs
 
-SMALL = {"weights": None, "down_channels": [8, 16], "down_attention": [False, True], "up_channels": [16, 8],
-         "up_attention": [True, False], "heads": 2}  # fmt: skip
+CLAIMS = PROJECT_ROOT / "config/claims/verdict.yaml"
 
 
 @pytest.fixture(scope="module", autouse=True)
 def coarse() -> Iterator[None]:
     """Fewer pixels, for speed."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("aligncvc.paper.verdict_figures.DPI", 60)
+        patch.setattr("aligncvc.paper.verdict.DPI", 60)
         patch.setitem(RC, "savefig.dpi", 60)
         yield
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A results folder as the workflow lays it out."""
-    world = World(tmp_path_factory.mktemp("verdict"))
-    data = yaml.safe_load(world.config.read_text())
-    data |= {"recon": SMALL, "evaluate": {"curves": list(world.methods)}}
-    world.config.write_text(yaml.safe_dump(data))
-    slug = load_config(world.config).protocol.slug
-    shutil.copytree(world.root / "metrics", world.root / "metrics" / slug)
-    return world.root
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("verdict"))
+
+
+def inputs(world: World) -> VerdictInputs:
+    return VerdictInputs(
+        claims=CLAIMS, metrics=world.metrics, samples=world.samples, renders=world.renders,
+        align=tuple(world.logs), discrimination=world.verdicts,
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def page(results: Path) -> Path:
-    write_verdict(results, results / "page", results / "no-notes.yaml")
-    return results / "page"
+def page(world: World) -> Path:
+    """The folder that the command wrote."""
+    files = {"--metrics": world.metrics, "--samples": world.samples, "--align": world.logs}
+    words = [word for key, paths in files.items() for word in (key, *map(str, paths))]
+    words += ["--renders", str(world.renders), "--discrimination", str(world.verdicts)]
+    words += ["--claims", str(CLAIMS), "--settings", str(world.root / "paper.json")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["paper", "verdict", *words, "--out", str(world.root / "page")])
+        cli(main)
+    return world.root / "page"
 
 
 def test_everything_on_the_page_is_there(page: Path) -> None:
@@ -59,9 +64,9 @@ def test_everything_on_the_page_is_there(page: Path) -> None:
     for name in (*pictures, "table1.csv", "table2.csv"):
         assert f"]({name})" in text and (page / name).stat().st_size > 0
     assert sum(path.stat().st_size for path in page.glob("*.png")) < 3e6
-    for title in TITLES.values():
-        assert title in text
-    assert "| Objects, seeds | 3 held out, seeds 0 |" in text
+    for claim in load_claims(CLAIMS).claims.values():
+        assert claim.title in text
+    assert "| Objects, seeds | 3 held out, seeds 0 |" in text and f"| Pair | {FIRST} |" in text
 
 
 def test_json_names_what_is_missing_and_where_it_comes_from(page: Path) -> None:
@@ -73,57 +78,53 @@ def test_json_names_what_is_missing_and_where_it_comes_from(page: Path) -> None:
     assert all(line["effect"] is None and "n/a" in line["note"] for line in found["lines"])
 
 
-def test_the_page_is_the_same_twice(results: Path, page: Path, tmp_path: Path) -> None:
-    write_verdict(results, tmp_path / "again", results / "no-notes.yaml")
+def test_the_committed_verdict_is_of_this_format(page: Path) -> None:
+    committed = json.loads((PROJECT_ROOT / "docs/verdict/verdict.json").read_text())
+    found = json.loads((page / "verdict.json").read_text())
+    assert committed["about"].keys() == found["about"].keys()
+    titles = [{key: claim["title"] for key, claim in one["claims"].items()} for one in (committed, found)]
+    assert titles[0] == titles[1]
+    statements = [[(line["claim"], line["statement"], line["rule"]) for line in one["lines"]]
+                  for one in (committed, found)]  # fmt: skip
+    assert len(statements[0]) == 59 and set(statements[0][4:9]) <= set(statements[1])
+    assert committed["lines"][0].keys() == found["lines"][0].keys()
+
+
+def test_the_page_is_the_same_twice(world: World, page: Path, tmp_path: Path) -> None:
+    write_verdict(world.job, inputs(world), tmp_path / "again")
     for path in page.iterdir():
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes(), path.name
 
 
-def test_renderings_are_judged_like_views(results: Path) -> None:
-    config = load_config(results / "config.yaml")
-    manifests = [results / "sample" / name / "manifest.json" for name in ("plain", "ours")]
-    material = load_material(config, [], manifests, results / "renders/eval/manifest.tsv")
-    records = list(measure(config, material.samples, material.renders, ["ours"]))
-    found = {(r.method, r.metric) for r in records}
-    assert ("renderings:ours", "heldout_psnr") in found and ("plain", "sharpness") in found
-    assert not any(method == "renderings:plain" for method, _ in found)
-    # the world's renderings are the true views themselves, its views are noisy
-    ours = {m: [r.value for r in records if (r.method, r.metric) == ("ours", m)] for _, m in found}
-    assert ours["sharpness"] == pytest.approx([1.0] * 3, abs=0.01) and min(ours["views_sharpness"]) > 1.05
-
-    kept = results / "kept.csv"
-    once = measured_once(kept, config, material.samples, material.renders, ["ours"])
-    written = kept.stat().st_mtime_ns
-    again = measured_once(kept, config, material.samples, material.renders, ["ours"])
-    assert kept.stat().st_mtime_ns == written and [r.value for r in again] == pytest.approx(
-        [r.value for r in once]
-    )
-    measured_once(kept, config, material.samples, material.renders, [])
-    assert kept.stat().st_mtime_ns != written
+def test_claims_about_two_pairs_have_pictures_of_both(tmp_path: Path) -> None:
+    world = World(tmp_path / "world", (FIRST, SECOND))
+    spec = {"statement": "Residual of {method} by {pair}", "rule": "better", "method": "ours",
+            "against": "plain", "metric": "residual_psnr"}  # fmt: skip
+    more = {**spec, "pair": SECOND, "against_pair": FIRST}
+    claim = {"title": "t", "group": "claims", "lines": [spec, more]}
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump({"pair": FIRST, "claims": {"a": claim}}))
+    asked = replace(inputs(world), claims=tmp_path / "c.yaml")
+    found = write_verdict(world.job, asked, tmp_path / "page")
+    assert found["about"]["pair"] == f"{FIRST}, {SECOND}"
+    # levels of the methods are 10 (plain) and 20 (ours) of the first pair, 40 (ours) of the second
+    assert [line["effect"] for line in found["lines"]] == [10.0, 30.0]
+    assert {f"objects_{FIRST}.png", f"objects_{SECOND}.png"} <= {
+        p.name for p in (tmp_path / "page").iterdir()
+    }
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump({"pair": "third", "claims": {"a": claim}}))
+    with pytest.raises(UserError, match="is about the pair 'third'"):
+        write_verdict(world.job, asked, tmp_path / "page")
 
 
-def test_sharpness_is_a_share_of_the_truths() -> None:
-    truth = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    assert sharpness(truth, truth) == 1.0
-    assert sharpness(0.5 * truth + 0.25, truth) == pytest.approx(0.5)
-    assert math.isnan(sharpness(truth, torch.ones_like(truth)))
-
-
-def test_notes_and_memory_are_read_or_refused(tmp_path: Path) -> None:
-    assert read_notes(tmp_path / "none.yaml") == {} and read_memory(tmp_path / "none.csv") == []
+def test_notes_and_memory_are_read_or_refused(world: World, tmp_path: Path) -> None:
+    assert read_notes(None, "az") == {} and read_memory(None) == []
     (tmp_path / "notes.yaml").write_text("a: because\n")
-    assert read_notes(tmp_path / "notes.yaml") == {"a": "because"}
+    assert read_notes(tmp_path / "notes.yaml", "ab") == {"a": "because"}
     (tmp_path / "notes.yaml").write_text("z: because\n")
     with pytest.raises(UserError, match="'z'"):
-        read_notes(tmp_path / "notes.yaml")
+        write_verdict(world.job, replace(inputs(world), notes=tmp_path / "notes.yaml"), tmp_path)
     (tmp_path / "memory.csv").write_text("variant,peak_mb,weights_mb,hardware\nboth,900.5,30,cpu\n")
     assert read_memory(tmp_path / "memory.csv")[0]["peak_mb"] == "900.5"
     (tmp_path / "memory.csv").write_text("variant,peak_mb\nboth,much\n")
     with pytest.raises(UserError, match="no table of memory"):
         read_memory(tmp_path / "memory.csv")
-
-
-def test_without_results_there_is_one_sentence(tmp_path: Path) -> None:
-    (tmp_path / "config.yaml").write_text("pair: x\n")
-    with pytest.raises(UserError, match="run the workflow first"):
-        write_verdict(tmp_path, tmp_path / "page")

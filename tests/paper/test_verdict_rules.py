@@ -4,31 +4,29 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import yaml
 
-from aligncvc.config.sections import Config
+from aligncvc.config.plan import Plan
+from aligncvc.config.root import load_config
+from aligncvc.errors import UserError
 from aligncvc.evaluate.records import Record
+from aligncvc.evaluate.scores import Key, Scores
+from aligncvc.evaluate.stats import NONE
 from aligncvc.files import PROJECT_ROOT
-from aligncvc.paper.table_rows import NONE
-from aligncvc.paper.verdict_claims import FOIL, GOALS, LONG, OURS, PLAIN, RELEASED, TITLES, judge
+from aligncvc.paper.claims import Claims, Line, lines, load_claims
 from aligncvc.paper.verdict_page import effect, page
-from aligncvc.paper.verdict_rules import (
-    UNSEEN,
-    Evidence,
-    Line,
-    apart,
-    compare,
-    equal,
-    memory,
-    outcome,
-    ratio,
-    rises,
-)
+from aligncvc.paper.verdict_rules import RULES, UNSEEN, Evidence, Judged, judge, outcome
 from aligncvc.streams import numpy_stream
+
+PAIR = "wonder3d+lgm"
+OURS, PLAIN, LONG, FOIL, RELEASED = "aligncvc_4", "aware_4", "two_stage_50", "regression_4", "released_asd_4"
+CLAIMS = load_claims(PROJECT_ROOT / "config/claims/verdict.yaml")
+GOALS = [key for key, claim in CLAIMS.claims.items() if claim.group == "goals"]
 
 OBJECTS, SEEDS = [f"o{i}" for i in range(12)], (0, 1)
 
@@ -40,61 +38,73 @@ def records(method: str, metric: str, level: float, step: int = -1, noise: float
         for seed in SEEDS:
             jitter = float(numpy_stream(0, method, metric, step, name, seed).normal()) * noise
             value = level + 0.5 * i + jitter
-            found.append(Record(method, "p", "eval", name, seed, -1, step, metric, value, "h", 1.0, 1.0))
+            pair = "control" if method.startswith("control:") else PAIR
+            found.append(Record(method, pair, "eval", name, seed, -1, step, metric, value, "h", 1.0, 1.0))
     return found
 
 
-def evidence(levels: Mapping[tuple[str, str], float], **more: object) -> Evidence:
-    by_method: dict[str, list[Record]] = {}
-    for (method, metric), level in levels.items():
-        by_method.setdefault(method, []).extend(records(method, metric, level))
-    return Evidence(by_method, **more)
+def evidence(levels: Mapping[tuple[str, str], float]) -> Evidence:
+    return measured(r for (method, metric), level in levels.items() for r in records(method, metric, level))
+
+
+def measured(found: Iterable[Record], memory: Mapping[str, Mapping[str, str]] | None = None) -> Evidence:
+    return Evidence(Scores(found, 0), memory or {})
+
+
+def judged(found: Evidence, rule: str, one: str, other: str, metric: str, **more: object) -> Judged:
+    """One line about PAIR."""
+    return RULES[rule](Line("d", "", rule, Key(PAIR, one), key(other), metric, **more), found)
+
+
+def key(method: str) -> Key:
+    return Key("control" if method.startswith("control:") else PAIR, method)
 
 
 def test_better_holds_by_direction_and_not_by_sign() -> None:
     found = evidence({("x", "psnr"): 21, ("y", "psnr"): 20, ("x", "lpips"): 0.4, ("y", "lpips"): 0.8})
-    assert compare(found, "d", "", "x", "y", "psnr").holds is True
-    assert compare(found, "d", "", "y", "x", "psnr").holds is False
-    assert compare(found, "d", "", "x", "y", "lpips").holds is True
-    line = compare(found, "d", "", "y", "x", "lpips")
+    assert judged(found, "better", "x", "y", "psnr").holds is True
+    assert judged(found, "better", "y", "x", "psnr").holds is False
+    assert judged(found, "better", "x", "y", "lpips").holds is True
+    line = judged(found, "better", "y", "x", "lpips")
     assert line.holds is False and line.effect.lo > 0 and line.n == len(OBJECTS)
     assert line.effect.mean == pytest.approx(0.4, abs=0.05)
 
 
 def test_an_interval_that_meets_zero_does_not_hold_but_may_be_within_the_margin() -> None:
     found = evidence({("x", "psnr"): 20, ("y", "psnr"): 20})
-    assert compare(found, "d", "", "x", "y", "psnr").holds is False
-    assert compare(found, "d", "", "x", "y", "psnr", margin=0.1).holds is True
-    assert compare(evidence({("x", "psnr"): 19.5, ("y", "psnr"): 20}), "d", "", "x", "y", "psnr",
-                   margin=0.1).holds is False  # fmt: skip
+    assert judged(found, "better", "x", "y", "psnr").holds is False
+    assert judged(found, "no_worse", "x", "y", "psnr", margin=0.1).holds is True
+    worse = evidence({("x", "psnr"): 19.5, ("y", "psnr"): 20})
+    assert judged(worse, "no_worse", "x", "y", "psnr", margin=0.1).holds is False
 
 
 def test_an_amount_must_be_reached() -> None:
     found = evidence({("x", "residual_psnr"): 21.0, ("y", "residual_psnr"): 20})
-    assert compare(found, "goal", "", "x", "y", "residual_psnr", at_least=0.8).holds is True
-    assert compare(found, "goal", "", "x", "y", "residual_psnr", at_least=1.5).holds is False
+    assert judged(found, "better", "x", "y", "residual_psnr", at_least=0.8).holds is True
+    assert judged(found, "better", "x", "y", "residual_psnr", at_least=1.5).holds is False
 
 
 def test_a_missing_metric_is_said_and_judged_neither_way() -> None:
-    line = compare(evidence({("x", "psnr"): 20}), "d", "", "x", "y", "psnr")
+    line = judged(evidence({("x", "psnr"): 20}), "better", "x", "y", "psnr")
     assert line.holds is None and "psnr of y" in line.note and math.isnan(line.effect.mean)
     assert line.facts["effect"] is None and json.dumps(line.facts)
-    assert ratio(evidence({}), "e", "", "x", "y", "seconds").holds is None
-    assert rises(evidence({}), "goal", "", "x", "residual_psnr").holds is None
-    assert equal(evidence({}), "control", "", "x", "y", ()).holds is None
-    assert memory(evidence({}), "f", "", "both", "reconstructor").holds is None
-    assert apart(evidence({}), "b", "", "x", "y", "kernel_lite0_renders").holds is None
+    assert judged(evidence({}), "ratio", "x", "y", "seconds").holds is None
+    assert judged(evidence({}), "rises", "x", "", "residual_psnr").holds is None
+    assert judged(evidence({}), "equal", "x", "y", "all").holds is None
+    assert judged(evidence({}), "more_memory", "both", "reconstructor", "peak_mb").holds is None
+    assert judged(evidence({}), "apart", "x", "y", "kernel_lite0_renders").holds is None
 
 
 def test_ratio_is_of_geometric_means() -> None:
-    by_method = {
-        "slow": [r for r in records("slow", "seconds", 0, noise=0) for r in [_with(r, 12.0)]],
-        "fast": [r for r in records("fast", "seconds", 0, noise=0) for r in [_with(r, 1.5)]],
-    }
-    line = ratio(Evidence(by_method), "e", "", "slow", "fast", "seconds", at_least=8.0)
+    fast_and_slow = [
+        _with(r, value)
+        for name, value in (("slow", 12.0), ("fast", 1.5))
+        for r in records(name, "seconds", 0, noise=0)
+    ]
+    line = judged(measured(fast_and_slow), "ratio", "slow", "fast", "seconds", at_least=8.0)
     assert line.effect.mean == pytest.approx(8.0) and line.holds is True and line.unit == "times"
-    assert ratio(Evidence(by_method), "e", "", "slow", "fast", "seconds", at_least=8.1).holds is False
-    assert ratio(Evidence(by_method), "e", "", "fast", "slow", "seconds").holds is False
+    assert judged(measured(fast_and_slow), "ratio", "slow", "fast", "seconds", at_least=8.1).holds is False
+    assert judged(measured(fast_and_slow), "ratio", "fast", "slow", "seconds").holds is False
 
 
 def views(method: str, metric: str, levels: Sequence[float], step: int) -> list[Record]:
@@ -105,14 +115,13 @@ def views(method: str, metric: str, levels: Sequence[float], step: int) -> list[
 
 
 def test_unseen_views_leave_out_the_inputs_pose_and_earlier_steps() -> None:
-    found = Evidence({
-        "x": [*views("x", "views_psnr", [30, 18, 20], 4), *views("x", "views_psnr", [1, 1, 1], 3),
-              *records("x", "views_psnr", 23)],
-        "copy": views("copy", "views_psnr", [100, 17, 17], 1),
-    })  # fmt: skip
-    line = compare(found, "copy", "", "x", "copy", "unseen_psnr")
+    found = measured([
+        *views("x", "views_psnr", [30, 18, 20], 4), *views("x", "views_psnr", [1, 1, 1], 3),
+        *records("x", "views_psnr", 23), *views("copy", "views_psnr", [100, 17, 17], 1),
+    ])  # fmt: skip
+    line = judged(found, "better", "x", "copy", "unseen_psnr")
     assert line.effect.mean == pytest.approx(2, abs=0.05) and line.holds is True and line.unit == "dB"
-    assert compare(found, "copy", "", "x", "copy", "unseen_fg_psnr").holds is None
+    assert judged(found, "better", "x", "copy", "unseen_fg_psnr").holds is None
 
 
 def _with(record: Record, value: float) -> Record:
@@ -121,10 +130,10 @@ def _with(record: Record, value: float) -> Record:
 
 def test_a_curve_must_rise_at_every_step() -> None:
     up = [r for k in range(1, 5) for r in records("x", "residual_psnr", 20.0 + k, k)]
-    line = rises(Evidence({"x": up}), "goal", "", "x", "residual_psnr")
+    line = judged(measured(up), "rises", "x", "", "residual_psnr")
     assert line.holds is True and "3 to 4" in line.note
     dip = [_with(r, r.value - 2.5) if r.step == 3 else r for r in up]
-    line = rises(Evidence({"x": dip}), "goal", "", "x", "residual_psnr")
+    line = judged(measured(dip), "rises", "x", "", "residual_psnr")
     assert line.holds is False and line.effect.mean < 0
 
 
@@ -132,30 +141,29 @@ def test_equal_means_up_to_rounding_and_leaves_clocks_out() -> None:
     plain = [*records("y", "psnr", 20), *records("y", "seconds", 1)]
     same = [Record(**{**r.__dict__, "method": "x"}) for r in plain]
     slower = [_with(r, r.value + 1) if r.metric == "seconds" else r for r in same]
-    assert equal(Evidence({"x": slower, "y": plain}), "control", "", "x", "y", ("seconds",)).holds is True
+    assert judged(measured([*slower, *plain]), "equal", "x", "y", "all", skipped=("seconds",)).holds is True
     rounded = [_with(r, r.value + 1e-8) if r.object == "o3" else r for r in same]
-    assert equal(Evidence({"x": rounded, "y": plain}), "control", "", "x", "y", ("seconds",)).holds is True
+    assert judged(measured([*rounded, *plain]), "equal", "x", "y", "all", skipped=("seconds",)).holds is True
     moved = [_with(r, r.value + 1e-5) if r.object == "o3" else r for r in same]
-    assert equal(Evidence({"x": moved, "y": plain}), "control", "", "x", "y", ("seconds",)).holds is False
+    assert judged(measured([*moved, *plain]), "equal", "x", "y", "all", skipped=("seconds",)).holds is False
 
 
 def test_sets_are_compared_by_their_own_intervals() -> None:
     def whole(method: str, mean: float, lo: float, hi: float) -> list[Record]:
         ends = {"": mean, "_lo": lo, "_hi": hi}
         return [
-            Record(method, "p", "eval", "*", 0, -1, 2, f"kernel_lite0_renders{end}", value, "h", 1.0, 1.0)
+            Record(method, PAIR, "eval", "*", 0, -1, 2, f"kernel_lite0_renders{end}", value, "h", 1.0, 1.0)
             for end, value in ends.items()
         ]
 
-    found = Evidence(
-        {"x": whole("x", 1, 0.8, 1.2), "y": whole("y", 2, 1.5, 2.5), "z": whole("z", 1.4, 1.1, 1.7)}
-    )
-    assert apart(found, "b", "", "x", "y", "kernel_lite0_renders").holds is True
-    assert apart(found, "b", "", "x", "z", "kernel_lite0_renders").holds is False
+    found = measured([*whole("x", 1, 0.8, 1.2), *whole("y", 2, 1.5, 2.5), *whole("z", 1.4, 1.1, 1.7)])
+    assert judged(found, "apart", "x", "y", "kernel_lite0_renders").holds is True
+    assert judged(found, "apart", "x", "z", "kernel_lite0_renders").holds is False
 
 
-def line(holds: bool | None, main: bool = True) -> Line:
-    return Line("a", "", "psnr", NONE, 1, "dB", "", holds, main=main)
+def line(holds: bool | None, main: bool = True) -> Judged:
+    asked = Line("a", "", "better", Key(PAIR, "x"), Key(PAIR, "y"), "psnr", main=main)
+    return Judged(asked, NONE, 1, "dB", "", holds)
 
 
 def test_a_claim_hangs_on_its_main_lines() -> None:
@@ -193,16 +201,20 @@ def full(good: bool) -> Evidence:
         r for metric in UNSEEN.values() for r in views("control:copy", metric, [100.0, 15.0, 15.0], step=1)
     ]
     rows = {"both": {"peak_mb": "900"}, "reconstructor": {"peak_mb": "600" if good else "901"}}
-    return Evidence(by_method, 0, {"heldout_psnr": "yes", "split_ssim": "no"}, rows)
+    return measured([r for group in by_method.values() for r in group], rows)
+
+
+def verdict(found: Evidence, columns: Sequence[str], claims: Claims = CLAIMS) -> list[Judged]:
+    return judge(lines(claims, columns, {"heldout_psnr": "yes", "split_ssim": "no"}), found)
 
 
 def outcomes(found: Evidence) -> dict[str, bool | None]:
-    lines = judge(found, ["psnr", "lpips", "fg_psnr", "residual_psnr", "delta_psnr", "seconds"])
-    return {key: outcome([line for line in lines if line.claim == key]) for key in TITLES}
+    all_lines = verdict(found, ["psnr", "lpips", "fg_psnr", "residual_psnr", "delta_psnr", "seconds"])
+    return {key: outcome([one for one in all_lines if one.line.claim == key]) for key in CLAIMS.claims}
 
 
 def test_every_claim_can_hold() -> None:
-    assert outcomes(full(True)) == dict.fromkeys(TITLES, True)
+    assert outcomes(full(True)) == dict.fromkeys(CLAIMS.claims, True)
 
 
 def test_every_claim_can_fail() -> None:
@@ -212,23 +224,77 @@ def test_every_claim_can_fail() -> None:
 
 
 def test_table1_judges_quality_and_leaves_cost_and_directionless_metrics_out() -> None:
-    lines = judge(full(True), ["psnr", "delta_psnr", "seconds", "chamfer_half_sum@none"])
-    assert [line.metric for line in lines if line.claim == "table1"] == ["psnr", "chamfer_half_sum@none"]
-    assert [line.holds for line in lines if line.claim == "table1"] == [True, None]
+    found = verdict(full(True), ["psnr", "delta_psnr", "seconds", "chamfer_half_sum@none"])
+    found = [one for one in found if one.line.claim == "table1"]
+    assert [one.line.metric for one in found] == ["psnr", "chamfer_half_sum@none"]
+    assert [one.holds for one in found] == [True, None]
+
+
+def test_lines_of_two_pairs_are_told_apart() -> None:
+    """The same method of another pair, better by 3 dB, is not what the line is about."""
+    other = [replace(r, pair="other") for r in records("x", "psnr", 23)]
+    found = measured([*records("x", "psnr", 20), *records("y", "psnr", 20), *other])
+    spec = {
+        "statement": "{method} of {pair}",
+        "rule": "better",
+        "method": "x",
+        "against": "y",
+        "metric": "psnr",
+    }
+    group = {
+        "title": "t",
+        "group": "claims",
+        "lines": [spec, {**spec, "pair": "other", "against_pair": PAIR}],
+    }
+    claims = Claims.model_validate({"pair": PAIR, "claims": {"z": group}})
+    own, others = verdict(found, [], claims)
+    assert (own.holds, others.holds) == (False, True) and claims.pairs == [PAIR, "other"]
+    assert others.line.statement == "x of other" and others.effect.mean == pytest.approx(3, abs=0.05)
+
+
+def test_the_consistency_metric_that_ranks_the_controls_goes_first() -> None:
+    asked = [line.metric for line in lines(CLAIMS, [], {"split_ssim": "yes"}) if line.claim == "a"]
+    assert asked == ["split_ssim", "split_ssim", "heldout_psnr", "heldout_psnr"]
+    notes = [line.note for line in lines(CLAIMS, [], {"heldout_psnr": "no"}) if line.claim == "a"]
+    assert "does not rank" in notes[0] and "not known" in notes[2]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"rule": "bigger"}, "rule"),
+        ({"rule": "no_worse"}, "has no margin"),
+        ({"statement": "{methods}"}, "may hold"),
+        ({"margins": 1}, "margins"),
+    ],
+)
+def test_wrong_claims_are_named(tmp_path: Path, change: dict, words: str) -> None:
+    spec = {"statement": "s", "rule": "better", "method": "x", "against": "y", "metric": "psnr", **change}
+    data = {"pair": PAIR, "claims": {"a": {"title": "t", "group": "claims", "lines": [spec]}}}
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(data))
+    with pytest.raises(UserError, match=f"c.yaml are not valid.*{words}"):
+        load_claims(tmp_path / "c.yaml")
+    with pytest.raises(UserError, match="no claims can be read"):
+        load_claims(tmp_path / "none.yaml")
 
 
 def test_methods_of_the_claims_are_those_of_the_configuration() -> None:
-    data = yaml.safe_load((PROJECT_ROOT / "config/verdict.yaml").read_text())
-    config = Config.model_validate(data)
-    assert set(METHODS) <= set(config.sample.methods)
+    config = load_config(PROJECT_ROOT / "config/verdict.yaml")
+    job = Plan(config).paper()
+    known = {(row.pair, row.method) for row in job.rows} | {("control", name) for name in job.controls}
+    asked = [line for line in lines(CLAIMS, job.paper.columns, {}) if line.rule != "more_memory"]
+    named = {key for line in asked for key in (line.one, line.other) if key.method}
+    strangers = {(pair, method.removeprefix("renderings:")) for pair, method in named} - known
+    assert not strangers and {key.method for key in named} >= set(METHODS)
+    methods = {row.method for row in job.rows}
     for family in ("aware", "soft", "hard", "aligncvc", "regression"):
-        assert {f"{family}_{k}" for k in (1, 2, 4, 8)} <= set(config.sample.methods)
-    assert config.seeds == [0, 1, 2]
-    assert config.protocol.objects.limit is None or config.protocol.objects.limit >= 60
+        assert {f"{family}_{k}" for k in (1, 2, 4, 8)} <= methods
+    assert job.seeds == [0, 1, 2]
+    assert job.protocol.objects.limit is None or job.protocol.objects.limit >= 60
 
 
 def test_the_page_says_each_line_and_its_explanation() -> None:
-    lines = judge(full(False), ["psnr"])
+    found = verdict(full(False), ["psnr"])
     about = {
         "pair": "p",
         "objects": 12,
@@ -240,14 +306,10 @@ def test_the_page_says_each_line_and_its_explanation() -> None:
         "runs": [{"run": "both", "steps": 5, "seconds": 9.0}],
         "memory": [],
     }
-    text = page(
-        about, lines, {"table1": "| a |\n"}, [("k.png", "A caption.", "alt")], {"d": "It was too short."}
-    )
-    for found in lines:
-        assert effect(found) in text
+    tables, pictures = {"table1": "| a |\n"}, [("k.png", "A caption.", "alt")]
+    text = page(CLAIMS, about, found, tables, pictures, {"d": "It was too short."})
+    assert all(effect(one) in text and one.rule in text for one in found)
     assert "### (d) Four aligned steps reach or beat fifty unaligned ones: **does not hold**" in text
     assert "It was too short." in text and "![alt](k.png)" in text and "| both | 5 | 9 |" in text
-    assert (
-        effect(Line("f", "", "peak_mb", lines[0].effect._replace(mean=12.34, lo=math.nan), 0, "MB", "", True))
-        == "+12.3 MB"
-    )
+    peak = replace(found[0], line=replace(found[0].line, metric="peak_mb"), unit="MB")
+    assert effect(replace(peak, effect=peak.effect._replace(mean=12.34, lo=math.nan))) == "+12.3 MB"

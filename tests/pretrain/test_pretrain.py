@@ -13,20 +13,25 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from aligncvc.config.networks import Mvg, Recon, Unet, Vae
-from aligncvc.config.sections import Config, Pretrain, Training
-from aligncvc.models.generators import build_generator
+from aligncvc.config.jobs.pretrain import PretrainJob
+from aligncvc.config.pretrain import Training
+from aligncvc.errors import UserError
+from aligncvc.models.kinds import complete
+from aligncvc.models.ledger.facts import check_network
+from aligncvc.models.pair import build_generator
+from aligncvc.models.specs import ModelSpec, Rig
 from aligncvc.pretrain import recon, unet, vae
-from aligncvc.pretrain.data import Rings, load_rings, split_ids
-from aligncvc.pretrain.fit import decay_progress, learning_rate
 from aligncvc.pretrain.latents import encoded, with_recoloured
 from aligncvc.pretrain.recolour import recoloured
+from aligncvc.pretrain.rings import Rings, load_rings, split_ids
 from aligncvc.scene.cameras import orbit, ring_azimuths_deg, spherical_deg
 from aligncvc.scene.gaussians import Gaussians
 from aligncvc.scene.views import Views, composite, save_views
 from aligncvc.streams import torch_stream
+from aligncvc.training.rates import decay_progress, learning_rate
 
 RING, SIZE_PX = 8, 64
+ORBIT4 = Rig(azimuths_deg=[0, 90, 180, 270])
 
 
 def make_set(folder: Path, count: int = 6) -> Path:
@@ -53,22 +58,42 @@ def make_set(folder: Path, count: int = 6) -> Path:
 
 @pytest.fixture
 def rings(tmp_path) -> Rings:
-    return load_rings(make_set(tmp_path))
+    return load_rings(make_set(tmp_path), ORBIT4, SIZE_PX)
 
 
-def small_config(**training) -> Config:
-    settings = Training(batch=2, bf16=False, save_every=2, ema_decay=0.5, **training)
-    network = Recon(
+def tiny(role: str, **network) -> ModelSpec:
+    kind, settings = complete(role, network, "test")
+    return ModelSpec(kind=kind, network=settings)
+
+
+TINY = {
+    "generators": tiny(
+        "generators",
+        kind="wonder3d",
+        vae={"channels": [8, 8, 8], "norm_groups": 4},
+        unet={"channels": [16, 16], "head_channels": 8, "norm_groups": 4},
+    ),
+    "reconstructors": tiny(
+        "reconstructors",
+        kind="lgm",
         down_channels=[8, 8],
         down_attention=[False, True],
         up_channels=[8, 8],
         up_attention=[True, False],
-        heads=2,
+    ),
+}
+
+
+def small_job(network: str, **training) -> PretrainJob:
+    return PretrainJob(
+        network=network,
+        model=TINY["reconstructors" if network == "recon" else "generators"],
+        training=Training(batch=2, bf16=False, save_every=2, ema_decay=0.5, **training),
+        object_list="list.tsv",
+        rig=ORBIT4,
+        size_px=SIZE_PX,
+        guidance=1.3,
     )
-    tiny_vae = Vae(channels=[8, 8, 8], norm_groups=4)
-    pretrain = Pretrain(vae=settings, unet=settings, recon=settings)
-    tiny_unet = Unet(channels=[16, 16], head_channels=8, norm_groups=4)
-    return Config(pretrain=pretrain, recon=network, mvg=Mvg(vae=tiny_vae, unet=tiny_unet))
 
 
 def test_batch_has_the_input_view_first_at_azimuth_zero(rings):
@@ -88,7 +113,7 @@ def test_a_mirrored_object_is_its_images_flipped_and_its_ring_reversed(rings):
     for view in range(RING):  # tell views and columns apart
         marked[:, view, 0] = view
         marked[:, view, 1] = torch.arange(SIZE_PX, dtype=torch.uint8)
-    marked_rings = Rings(rings.ids, marked, rings.depth, rings.cameras, rings.rig)
+    marked_rings = replace(rings, rgba=marked)
     objects, starts = torch.tensor([1, 1]), torch.tensor([3, 3])
     offsets = torch.tensor([[0, 2, 5]]).expand(2, -1)
     rgba, _, cameras = marked_rings.posed(objects, starts, offsets, torch.tensor([False, True]))
@@ -98,12 +123,26 @@ def test_a_mirrored_object_is_its_images_flipped_and_its_ring_reversed(rings):
     assert torch.equal(cameras.c2w[0], cameras.c2w[1])
 
 
+def test_the_rig_is_the_job_s_and_must_be_part_of_the_ring(tmp_path):
+    manifest = make_set(tmp_path, count=1)
+    assert load_rings(manifest, Rig(azimuths_deg=[0, 45])).rig == [0, 1]
+    with pytest.raises(UserError, match="ring_views"):
+        load_rings(manifest, Rig(azimuths_deg=[0, 30]))
+    with pytest.raises(UserError, match="64x64"):
+        load_rings(manifest, ORBIT4, size_px=32)
+
+
 def test_looks_are_chosen_apart_from_objects(rings):
     ids = ["a", "b", "a.v1", "b.v1", "a.v2", "b.v2"]
-    looks = Rings(ids, rings.rgba, rings.depth, rings.cameras, rings.rig)
+    looks = replace(rings, ids=ids)
     assert looks.objects == {"a", "b"}
     assert looks.select({"a"}).ids == ["a", "a.v1", "a.v2"]
     assert looks.select({"a", "b"}, looks=[1]).ids == ["a.v1", "b.v1"]
+    assert {name: r.ids for name, r in looks.by_look().items()} == {
+        "original": ["a", "b"],
+        "coloured": ["a.v1", "b.v1"],
+    }
+    assert list(rings.by_look()) == ["original"]
 
 
 def test_recolouring_is_the_same_in_all_views_and_keeps_alpha():
@@ -158,7 +197,7 @@ def test_input_views_are_the_rig_or_two_or_three_of_it():
 
 def test_whitening_changes_latents_not_images():
     torch.manual_seed(0)
-    generator = build_generator(Mvg(vae=Vae(channels=[8, 8, 8], norm_groups=4)), 32)
+    generator = build_generator(TINY["generators"], 32)
     images = torch.rand(64, 1, 3, 32, 32)
     with torch.no_grad():
         before = generator.decode(generator.encode(images))
@@ -180,8 +219,8 @@ def test_learning_rate_warms_up_and_decays():
 
 def test_interrupted_run_ends_in_the_same_weights(rings, tmp_path, monkeypatch):
     """Kill between two states: the restarted run repeats the lost step and ends equal to the bit."""
-    config = small_config(steps=5)
-    recon.train(config, rings, rings, tmp_path / "a" / "recon.safetensors")
+    job = small_job("recon", steps=5)
+    recon.train(job, rings, rings, tmp_path / "a" / "recon.safetensors")
     calls = {"n": 0}
     original = Rings.batch
 
@@ -193,10 +232,10 @@ def test_interrupted_run_ends_in_the_same_weights(rings, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Rings, "batch", dies)
     with pytest.raises(KeyboardInterrupt):
-        recon.train(config, rings, rings, tmp_path / "b" / "recon.safetensors")
+        recon.train(job, rings, rings, tmp_path / "b" / "recon.safetensors")
     monkeypatch.setattr(Rings, "batch", original)
     assert not (tmp_path / "b" / "recon.safetensors").exists()
-    recon.train(config, rings, rings, tmp_path / "b" / "recon.safetensors")
+    recon.train(job, rings, rings, tmp_path / "b" / "recon.safetensors")
     a, b = (load_file(tmp_path / name / "recon.safetensors") for name in "ab")
     assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
     logs = [[json.loads(x) for x in (tmp_path / n / "recon.jsonl").read_text().splitlines()] for n in "ab"]
@@ -206,7 +245,7 @@ def test_interrupted_run_ends_in_the_same_weights(rings, tmp_path, monkeypatch):
 
 def test_a_run_may_be_made_longer_on_its_plateau_only(rings, tmp_path):
     """A state of 2 of 8 steps serves a run of 6 and ends as that run does; one of 4 of 6 steps does not."""
-    recon.train(small_config(steps=6), rings, rings, tmp_path / "whole" / "recon.safetensors")
+    recon.train(small_job("recon", steps=6), rings, rings, tmp_path / "whole" / "recon.safetensors")
 
     class EnoughError(Exception):
         pass
@@ -223,15 +262,15 @@ def test_a_run_may_be_made_longer_on_its_plateau_only(rings, tmp_path):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Rings, "batch", batch)
             with pytest.raises(EnoughError):
-                recon.train(small_config(steps=steps), rings, rings, out)
+                recon.train(small_job("recon", steps=steps), rings, rings, out)
 
     for name, step, steps in (("early", 2, 8), ("late", 4, 4)):
         out = tmp_path / name / "recon.safetensors"
         if step < steps:
             stop_after(step, steps, out)
         else:
-            recon.train(small_config(steps=steps), rings, rings, out)
-        recon.train(small_config(steps=6), rings, rings, out)
+            recon.train(small_job("recon", steps=steps), rings, rings, out)
+        recon.train(small_job("recon", steps=6), rings, rings, out)
         log = [json.loads(line)["step"] for line in out.with_suffix(".jsonl").read_text().splitlines()]
         assert log[0] == 0 and log[-1] == 5
     whole, early = (load_file(tmp_path / n / "recon.safetensors") for n in ("whole", "early"))
@@ -248,8 +287,7 @@ def test_latents_kept_are_those_of_the_same_images_encoded_now(rings):
     assert torch.equal(rings.rgba[6:, :, 3], rings.rgba[:6, :, 3])
     assert not torch.equal(rings.rgba[6:], rings.rgba[:6])
 
-    config = small_config(steps=1)
-    generator = build_generator(config.mvg, SIZE_PX)
+    generator = build_generator(TINY["generators"], SIZE_PX)
     x0, condition = encoded(generator, rings, bf16=False).batch(8, torch_stream(0, "draw"))
 
     draw = torch_stream(0, "draw")
@@ -270,20 +308,22 @@ def test_latents_kept_are_those_of_the_same_images_encoded_now(rings):
 def test_the_teacher_trains_on_from_given_weights(rings, tmp_path, monkeypatch):
     """Two steps from random weights, then two from those; a state of one run is not taken for the other's."""
     monkeypatch.setattr(unet, "FINAL_STEPS", 2)
-    config, autoencoder = small_config(steps=2), tmp_path / "vae.safetensors"
-    vae.train(config, rings, rings, autoencoder)
+    job, autoencoder = small_job("unet", steps=2), tmp_path / "vae.safetensors"
+    vae.train(small_job("vae", steps=2), rings, rings, autoencoder)
     first, second = tmp_path / "1" / "unet.safetensors", tmp_path / "2" / "unet.safetensors"
-    unet.train(config, rings, rings, first, autoencoder)
-    (second.parent / "state").mkdir(parents=True)
-    shutil.copy(first.parent / "state" / "unet.pt", second.parent / "state" / "unet.pt")
-    unet.train(config, rings, rings, second, autoencoder, start_from=first)
+    unet.train(job, rings, rings, first, autoencoder)
+    shutil.copytree(first.parent / "state", second.parent / "state")
+    unet.train(job, rings, rings, second, autoencoder, start_from=first)
     a, b = load_file(first), load_file(second)
-    fresh = build_generator(config.mvg, SIZE_PX).unet.state_dict()
+    fresh = build_generator(TINY["generators"], SIZE_PX).unet.state_dict()
     moved = sum(float((a[k].float() - b[k].float()).square().sum()) for k in a)
     apart = sum(float((a[k].float() - fresh[k]).square().sum()) for k in a)
     assert 0 < moved < 0.1 * apart
     log = [json.loads(line) for line in second.with_suffix(".jsonl").read_text().splitlines()]
     assert log[-1]["step"] == 1 and log[-1]["original_copy_psnr"] > 5
+    other = tiny("generators", kind="wonder3d", unet={"norm_groups": 8})
+    with pytest.raises(UserError, match="made with a network whose"):
+        check_network(first, other)
 
 
 def test_split_ids_reads_both_sides(tmp_path):

@@ -6,10 +6,12 @@ import re
 from pathlib import Path
 
 import pytest
+from aligncvc.workflow.plan import Plan
 from workflow_copy import copy_checkout, jobs, snakemake
 
 from aligncvc.config.pairing import judged
 from aligncvc.config.protocols import load_protocol
+from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT
 
 
@@ -143,3 +145,18 @@ def test_rules_are_thin() -> None:
             for directive in ("log:", "conda:", "resources:", "params:"):
                 assert directive in body, f"{name} lacks {directive}"
             assert len(body.splitlines()) <= 50, f"{name} is long"
+
+
+def test_a_configuration_of_the_users_in_the_results_folder_stays(tmp_path: Path) -> None:
+    mine = tmp_path / "results/config.yaml"
+    plan = Plan({}, "test")
+    plan.check_place(mine)
+    plan.write(mine)
+    plan.check_place(mine)
+    for text in ("learning_rate: 0.1\n", "plain text", "a: [", "\0"):
+        mine.write_text(text)
+        with pytest.raises(
+            UserError, match=r"results/config.yaml is no configuration that a run .*; move it, or"
+        ):
+            plan.check_place(mine)
+        assert mine.read_text() == text

@@ -24,9 +24,6 @@ rule bench:
 
 rule memory:
     """Peak memory of one training step by what is trained how, each variant in a process of its own."""
-    input:
-        renders=f"{R}/renders/train/manifest.tsv",
-        weights=ancient(f"{R}/checkpoints.txt"),
     output:
         f"{R}/memory.csv",
     log:
@@ -44,5 +41,4 @@ rule memory:
         reads=JOBS.reads(*JOBS.measured_run()),
         code=JOBS.code("aligncvc.bench.training_memory", *JOBS.measured_run()),
     shell:
-        "python -m aligncvc.bench.training_memory --settings {params.settings:q} --renders {input.renders:q}"
-        " --out {output:q} > {log:q} 2>&1"
+        "python -m aligncvc.bench.training_memory --settings {params.settings:q} --out {output:q} > {log:q} 2>&1"

@@ -38,7 +38,7 @@ rule evaluate:
 
 
 rule discrimination:
-    """Judge every metric by how it ranks the controls. Fails if one that the configuration relies on does not."""
+    """How every metric ranks the controls. Fails if one that the configuration relies on does not."""
     input:
         JOBS.records(JOBS.controls),
     output:
@@ -61,7 +61,7 @@ rule discrimination:
     params:
         settings=JOBS.settings("discrimination"),
         reads=JOBS.reads("discrimination"),
-        code=JOBS.code("aligncvc.evaluate.discrimination"),
+        code=JOBS.code("aligncvc.evaluate.ranking"),
     shell:
         "python -m aligncvc.evaluate.discrimination --settings {params.settings:q} --metrics {input:q}"
         " --out {output.csv:q} > {log:q} 2>&1"
@@ -94,7 +94,7 @@ rule met3r_method:
     params:
         settings=JOBS.settings("evaluate", "{pair}", "{method}"),
         reads=JOBS.reads("evaluate", "{pair}", "{method}"),
-        code=JOBS.code("aligncvc.evaluate.met3r"),
+        code=JOBS.code("aligncvc.metrics.met3r"),
         sample=subpath(input.sample, parent=True),
     shell:
         "python -m aligncvc.evaluate.met3r --settings {params.settings:q} --sample {params.sample:q}"

@@ -60,7 +60,7 @@ rule control:
     params:
         settings=JOBS.settings("control", "{control}"),
         reads=JOBS.reads("control", "{control}"),
-        code=JOBS.code("aligncvc.sample.controls", "control", "{control}"),
+        code=JOBS.code("aligncvc.sample.control_views", "control", "{control}"),
         folder=subpath(output.manifest, parent=True),
     shell:
         "python -m aligncvc.sample.controls --settings {params.settings:q} --renders {input.renders:q}"

@@ -1,35 +1,39 @@
-"""python -m aligncvc.bench: every speed the project promises, measured in one run.
+"""python -m aligncvc.bench: every speed the project promises, measured in one run, most as ratios.
 
 The rasteriser against its dense oracle, four aligned steps against fifty unaligned ones, all metrics of one
-object and how they grow, BlenderProc against plain Blender, and the demo workflow itself in an empty folder,
-followed by its second run; and the paper's networks at full size (`benches.full_size`).
+object and how they grow, BlenderProc against plain Blender, the demo workflow in an empty folder and the run
+after it, and the paper's networks at full size.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
-import statistics
-import subprocess
-import sys
-import tempfile
-import time
+import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 from rich.console import Console
 from rich.table import Table
 
-from aligncvc.bench.rows import Row, row
-from aligncvc.config.sections import load_config
-from aligncvc.errors import UserError, cli
+from aligncvc.errors import cli
 from aligncvc.files import PROJECT_ROOT, write_json
-from aligncvc.hardware import hardware
+from aligncvc.ownership import claim_files
 
-REPEATS = 5
-LINKED = ("Snakefile", "workflow", "profiles", "envs", "config", "assets", "src", "pyproject.toml")
+if TYPE_CHECKING:
+    from aligncvc.bench.measure import Row
+
+Name = Literal["splat", "sampling", "metrics", "blender", "demo", "full_size"]
+PREFIXES: dict[Name, tuple[str, ...]] = {
+    "splat": ("splat_",),
+    "sampling": ("image_to_gaussians_", "network_calls_"),
+    "metrics": ("metrics_", "ssim_", "lpips_"),
+    "blender": ("blenderproc_",),
+    "demo": ("demo_",),
+    "full_size": ("full_size_",),
+}
+"""How the rows of each bench begin."""
 
 
 @dataclass
@@ -39,7 +43,15 @@ class Args:
     out: Path = Path("results/bench.json")
     """where the rows go"""
     config: Path | None = None
-    """configuration (default config/config.yaml)"""
+    """configuration whose first pair is sampled and whose protocol's metrics are timed (default
+    config/config.yaml)"""
+    only: tuple[Name, ...] = ()
+    """measure only these; the other rows of `out` stay"""
+    clock: Literal["wall", "cpu"] = "wall"
+    """wall seconds, or seconds that processors computed: for rasteriser, metrics and demo on a machine that
+    does other work as well"""
+    force: bool = False
+    """replace `out` even if it is of another origin"""
     demo: bool = True
     """run the whole demo workflow in an empty folder as well (minutes)"""
     full_size: Literal["off", "parts", "whole"] | None = None
@@ -47,112 +59,54 @@ class Args:
     whole on CUDA; parts on a CPU, minutes)"""
 
 
-def bench_sampling(config_path: Path | None) -> list[Row]:
-    """One object from image to Gaussians: 3D-aware at 4 steps against two-stage at 50, taken in turns."""
-    from aligncvc.bench.weights import input_image, rig
-    from aligncvc.config.sections import Method
-    from aligncvc.models.pair import load_pretrained
-    from aligncvc.sample.batch import sample_one
+def benches(args: Args) -> dict[Name, Callable[[], list[Row]]]:
+    """What is measured, in this order."""
+    from aligncvc.bench.blender import bench_blender
+    from aligncvc.bench.demo import bench_demo, demo_evaluation
+    from aligncvc.bench.evaluation import bench_metrics
+    from aligncvc.bench.full_size import bench_full_size
+    from aligncvc.bench.jobs import plan_of, sampling_jobs
+    from aligncvc.bench.measure import CLOCKS
+    from aligncvc.bench.rasteriser import bench_rasteriser
+    from aligncvc.bench.sampling import bench_sampling
 
-    config = load_config(config_path)
-    generator, reconstructor = load_pretrained(config)
-    cameras, image = rig(config), input_image(config)
-    methods = {"fifty": Method(sampler="two_stage", steps=50), "four": Method(steps=4)}
-    seconds: dict[str, list[float]] = {name: [] for name in methods}
-    calls = {}
-    for _ in range(REPEATS + 1):
-        for name, method in methods.items():
-            _, cost = sample_one(generator, reconstructor, method, config, image, cameras, 0, "bench")
-            seconds[name].append(cost.seconds)
-            calls[name] = cost.network_calls
-    median = {name: statistics.median(samples[1:]) for name, samples in seconds.items()}  # the first warms up
-    return [
-        row("image_to_gaussians_4_steps", median["four"], "s/object", median["fifty"]),
-        row("image_to_gaussians_50_steps", median["fifty"], "s/object"),
-        row("network_calls_4_steps", calls["four"], "calls", calls["fifty"]),
-    ]
+    clock, plan = CLOCKS[args.clock], plan_of(args.config)
+    return {
+        "splat": lambda: bench_rasteriser(clock),
+        "sampling": lambda: bench_sampling(sampling_jobs(plan)),
+        "metrics": lambda: bench_metrics(plan.evaluate(), clock),
+        "blender": bench_blender,
+        "demo": lambda: bench_demo(clock) if args.demo else demo_evaluation(PROJECT_ROOT / "results"),
+        "full_size": lambda: bench_full_size(mode=args.full_size),
+    }
 
 
-def bench_blender() -> list[Row]:
-    """What BlenderProc costs beside plain Blender: the same object, views, samples and passes, in turns."""
-    from aligncvc.render.overhead import measure
-
-    glb = min((PROJECT_ROOT / "assets/objects").glob("*.glb"))
-    found = measure(glb)
-    return [
-        row("blenderproc_per_view", found["blenderproc_view"], "s/view", found["blender_view"]),
-        row("blenderproc_start", found["blenderproc_start"], "s", found["blender_start"]),
-    ]
-
-
-def bench_metrics(config_path: Path | None) -> list[Row]:
-    """Metrics of one object at 16 views of 256x256, family by family, growth with objects, references."""
-    from aligncvc.bench import evaluation as bench
-
-    return [row(*found) for found in bench.bench_metrics(load_config(config_path))]
-
-
-def demo_evaluation(results: Path) -> list[Row]:
-    """All evaluation rules of a finished demo run together."""
-    from aligncvc.bench import evaluation as bench
-
-    return [row(*found) for found in bench.demo_evaluation(results)]
-
-
-def bench_demo(console: Console) -> list[Row]:
-    """The demo workflow in an empty folder, and the run after it that has nothing to do."""
-    with tempfile.TemporaryDirectory(prefix="aligncvc-bench-") as folder:
-        for name in LINKED:
-            source = PROJECT_ROOT / name
-            if source.is_dir():
-                shutil.copytree(source, Path(folder, name), ignore=shutil.ignore_patterns("__pycache__"))
-            else:
-                shutil.copy2(source, folder)
-        command = [sys.executable, "-m", "snakemake", "--cores", "all", "--quiet", "all"]
-        environment = os.environ | {"PYTHONPATH": str(Path(folder, "src"))}
-        seconds = []
-        for label in ("first", "second"):
-            console.print(f"demo workflow, {label} run ...")
-            start = time.perf_counter()
-            done = subprocess.run(
-                command, cwd=folder, env=environment, capture_output=True, text=True, check=False
-            )
-            seconds.append(time.perf_counter() - start)
-            if done.returncode:
-                raise UserError(f"the demo workflow failed while it was timed: {done.stderr.strip()[-600:]}")
-        evaluation = demo_evaluation(Path(folder, "results"))
-    return [
-        row("demo_workflow", seconds[0], "s", 600.0),
-        row("demo_second_run", seconds[1], "s", 10.0),
-        *evaluation,
-    ]
+def kept_rows(path: Path, measured: tuple[Name, ...]) -> list[Row]:
+    """Rows of an earlier file that belong to other benches than those measured."""
+    earlier: list[Row] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    begin = tuple(prefix for name in measured for prefix in PREFIXES[name])
+    return [row for row in earlier if not row["name"].startswith(begin)]
 
 
 def main() -> None:
     args = tyro.cli(Args)
-    from aligncvc.bench.full_size import bench_full_size
-    from aligncvc.bench.rasteriser import bench_splat
+    from aligncvc.hardware import hardware
+
+    claim_files([args.out], force=args.force)
 
     console = Console()
-    rows: list[Row] = []
-    rows += bench_splat()
-    rows += bench_sampling(args.config)
-    rows += bench_metrics(args.config)
-    rows += bench_blender()
-    rows += bench_demo(console) if args.demo else demo_evaluation(PROJECT_ROOT / "results")
-    console.print("networks at full size ...")
-    measured, left_out = bench_full_size(mode=args.full_size)
-    rows += measured
-    device = hardware()
-    write_json(args.out, [{**r, "hardware": device} for r in rows])
+    rows = kept_rows(args.out, args.only) if args.only else []
+    for name, bench in benches(args).items():
+        if not args.only or name in args.only:
+            console.print(f"{name} ...")
+            rows += [{**row, "hardware": hardware()} for row in bench()]
+    write_json(args.out, rows)
     columns = ("name", "value", "unit", "reference", "ratio", "note")
-    table = Table(*columns, title=device)
-    for r in rows:
-        cells = (r.get(column) for column in columns)
+    table = Table(*columns, title=hardware())
+    for row in rows:
+        cells = (row.get(column) for column in columns)
         table.add_row(*(f"{c:.4g}" if isinstance(c, float) else str("" if c is None else c) for c in cells))
     console.print(table)
-    for sentence in left_out:
-        console.print(sentence, highlight=False)
 
 
 if __name__ == "__main__":

@@ -1,61 +1,55 @@
 """How fast the metrics are: one object with 16 views at 256x256, family by family, and four objects.
 
 A bundled object is the truth, drawn from its own mesh; the prediction is made of Gaussians at its surface,
-wrong enough that no metric meets a special case. Two threads, medians of warm repeats, as `make bench` runs.
+wrong enough that no metric meets a special case. Two threads.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import statistics
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterable
+from functools import partial
 
 import torch
+import trimesh
 from skimage.metrics import structural_similarity
-from torch import Tensor
 
-from aligncvc.config.protocols import Protocol
-from aligncvc.config.sections import Config
-from aligncvc.evaluate.collect import Features
-from aligncvc.evaluate.consistency import consistency_family
-from aligncvc.evaluate.epipolar import epipolar_family
-from aligncvc.evaluate.geometry import geometry_family
-from aligncvc.evaluate.image_scores import draw_scored, image_family, views_family
-from aligncvc.evaluate.models import GaussianModel, MeshModel
-from aligncvc.evaluate.subject import Subject
-from aligncvc.evaluate.tools import Tools, load_tools
+from aligncvc.bench.measure import Clock, Row, medians, row, timed, torch_threads
+from aligncvc.bench.synthetic import cameras_at, views_of
+from aligncvc.config.jobs.evaluate import EvaluateJob
+from aligncvc.evaluate.consistency import consistency_family, image_metrics
+from aligncvc.evaluate.distribution import Features
+from aligncvc.evaluate.families import epipolar_family, geometry_family, image_family, views_family
+from aligncvc.evaluate.networks import Networks, load_networks
+from aligncvc.evaluate.score import score_trial
+from aligncvc.evaluate.shapes import GaussianModel, MeshModel
+from aligncvc.evaluate.trial import Trial, Value
 from aligncvc.files import PROJECT_ROOT
 from aligncvc.meshes import load_mesh
-from aligncvc.metrics.image import lpips_metric, ssim
-from aligncvc.scene.cameras import Cameras, orbit, ring_azimuths_deg
+from aligncvc.metrics.perceptual import lpips
+from aligncvc.metrics.ssim import ssim
+from aligncvc.scene.cameras import ring_azimuths_deg
 from aligncvc.scene.gaussians import Gaussians
-from aligncvc.scene.views import Views
 from aligncvc.streams import torch_stream
 
-Row = tuple[str, float, str, float | None]
-"""Name, value, unit, and what it is compared with."""
 RING, RIG, SIZE_PX, THREADS = 16, [0, 4, 8, 12], 256, 2
 GAUSSIANS = 16384
-GOAL_SECONDS, DEMO_GOAL_SECONDS = 10.0, 120.0
+GOAL_SECONDS = 10.0
 OBJECTS = ("bread", "barrel", "chair", "chicken")
+COUNTS = (1, 2, 4)
 
 
-def bench_subject(name: str = OBJECTS[0], size_px: int = SIZE_PX, gaussians: int = GAUSSIANS) -> Subject:
+def bench_trial(name: str = OBJECTS[0], size_px: int = SIZE_PX, gaussians: int = GAUSSIANS) -> Trial:
     """A bundled object with RING views, and a noisy prediction of it with one kept step."""
     mesh = load_mesh(PROJECT_ROOT / f"assets/objects/blendswap-cc-0-{name}.glb")
     mesh.apply_translation(-mesh.bounds.mean(0))
     mesh.apply_scale(0.9 / (mesh.vertices**2).sum(1).max() ** 0.5)
-    cameras = orbit(ring_azimuths_deg(RING), 10.0, distance=3.0, fov_y_deg=39.6, size_px=size_px)
-    drawn = MeshModel(mesh).draw(cameras, 0.0)
-    rgb = (drawn.rgb / drawn.alpha.clamp_min(1e-4)).clamp(0, 1)
-    truth = Views(torch.cat([rgb, drawn.alpha], 1), cameras, drawn.depth[:, 0])
-    model = GaussianModel(_on_surface(truth, gaussians, name))
+    cameras = cameras_at(ring_azimuths_deg(RING), size_px)
+    truth = views_of(MeshModel(mesh).draw(cameras, 0.0), cameras)
+    model = GaussianModel(_on_surface(mesh, gaussians))
     clean = truth[RIG].on_white()
     noise = torch.randn(clean.shape, generator=torch_stream(0, "bench", "views", name))
-    return Subject(
+    return Trial(
         object=name,
         seed=0,
         truth=truth,
@@ -70,132 +64,99 @@ def bench_subject(name: str = OBJECTS[0], size_px: int = SIZE_PX, gaussians: int
     )
 
 
-def _on_surface(truth: Views, count: int, name: str) -> Gaussians:
-    """Opaque Gaussians at pixels of the true views, about as large as they must be to close the surface."""
-    cameras: Cameras = truth.cameras
-    assert truth.depth is not None
-    origins, directions = cameras.rays()
-    along = truth.depth[:, None] / (directions * cameras.c2w[:, :3, 2, None, None]).sum(1, keepdim=True)
-    solid = (truth.alpha[:, 0] > 0.99).flatten()
-    points = (origins + along * directions).permute(0, 2, 3, 1).reshape(-1, 3)[solid]
-    colours = truth.rgba[:, :3].permute(0, 2, 3, 1).reshape(-1, 3)[solid]
-    stream = torch_stream(0, "bench", "gaussians", name)
-    chosen = torch.randint(len(points), (count,), generator=stream)
-    means = points[chosen] + 0.003 * torch.randn(count, 3, generator=stream)
+def _on_surface(mesh: trimesh.Trimesh, count: int) -> Gaussians:
+    """Grey, opaque Gaussians near a surface, about as large as they must be to close it."""
+    points, _ = trimesh.sample.sample_surface(mesh, count, seed=0)
+    shift = torch.randn(count, 3, generator=torch_stream(0, "bench", "gaussians"))
     return Gaussians(
-        means=means,
+        means=torch.as_tensor(points, dtype=torch.float32) + 0.003 * shift,
         scales=torch.full((count, 3), 0.012),
         quats=torch.tensor([1.0, 0.0, 0.0, 0.0]).expand(count, 4),
         opacities=torch.full((count,), 0.95),
-        colors=colours[chosen],
+        colors=torch.full((count, 3), 0.5),
     )
 
 
-def families(subject: Subject, tools: Tools) -> dict[str, Callable[[], object]]:
-    """One call a family that computes all its metrics of one subject."""
+def families(trial: Trial, job: EvaluateJob, networks: Networks) -> dict[str, Callable[[], list[Value]]]:
+    """One call a family that computes all its metrics of one trial."""
+    settings, lite0 = job.protocol.metrics, networks.lite0
+    assert lite0 is not None
 
-    def distribution() -> object:
-        features = Features(tools.encoder, tools.fid)
-        features.add(subject, draw_scored(subject))
-        return features.values(tools.seed)
+    def distribution() -> list[Value]:
+        features = Features(lite0, networks.fid)
+        features.add(trial, trial.draw_scored())
+        return features.values(job.seed)
+
+    def consistency() -> Iterable[Value]:
+        metrics = image_metrics(networks, settings)
+        return consistency_family(trial, metrics, networks.judge, settings.consistency.halves)
 
     return {
-        "image": lambda: list(image_family(subject, tools.image)),
-        "views": lambda: list(views_family(subject, tools.image)),
-        "consistency": lambda: list(consistency_family(subject, tools.consistency)),
-        "epipolar": lambda: list(epipolar_family(subject, tools.epipolar)),
-        "geometry": lambda: list(geometry_family(subject, tools.geometry)),
+        "image": lambda: list(image_family(trial, networks, settings, trial.draw_scored())),
+        "views": lambda: list(views_family(trial, networks, settings)),
+        "consistency": lambda: list(consistency()),
+        "epipolar": lambda: list(epipolar_family(trial, settings.consistency.tsed)),
+        "geometry": lambda: list(geometry_family(trial, settings.geometry, job.seed)),
         "distribution": distribution,
     }
 
 
-def without_vgg(protocol: Protocol) -> Protocol:
-    """The same protocol with LPIPS on its first net alone."""
-    lpips = protocol.metrics.lpips.model_copy(update={"nets": ["alex"]})
-    return protocol.model_copy(update={"metrics": protocol.metrics.model_copy(update={"lpips": lpips})})
+def without_vgg(job: EvaluateJob) -> EvaluateJob:
+    """The same job with LPIPS on its first net alone."""
+    metrics = job.protocol.metrics
+    lpips = metrics.lpips.model_copy(update={"nets": ["alex"]})
+    metrics = metrics.model_copy(update={"lpips": lpips})
+    return job.model_copy(update={"protocol": job.protocol.model_copy(update={"metrics": metrics})})
 
 
-def seconds(run: Callable[[], object], repeats: int) -> float:
-    """Median of warm repeats."""
-    run()
-    found = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        run()
-        found.append(time.perf_counter() - start)
-    return statistics.median(found)
-
-
-def bench_metrics(config: Config, repeats: int = 3) -> list[Row]:
-    """(name, value, unit, reference) of each family, of the whole, of growth, of SSIM and LPIPS."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(THREADS)
-    try:
-        with torch.no_grad():
-            return _bench(load_tools(config, without_vgg(config.protocol)), repeats)
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _bench(tools: Tools, repeats: int) -> list[Row]:
-    subjects = [bench_subject(name) for name in OBJECTS]
-    took = {name: seconds(run, repeats) for name, run in families(subjects[0], tools).items()}
-    rows: list[Row] = [(f"metrics_{name}_16x256", value, "s/object", None) for name, value in took.items()]
-    rows.append(("metrics_all_16x256", sum(took.values()), "s/object", GOAL_SECONDS))
-    grown = growth(subjects, tools)
-    rows += [(f"metrics_{n}_objects_16x256", value, "s", n * grown[1]) for n, value in grown.items()]
-    return [*rows, *_references(subjects[0], tools, repeats)]
-
-
-def growth(subjects: list[Subject], tools: Tools, counts: tuple[int, ...] = (1, 2, 4)) -> dict[int, float]:
-    """Seconds for so many objects: every family of each, then the distances of the whole set."""
-    found = {}
-    for count in counts:
-        start = time.perf_counter()
-        features = Features(tools.encoder, tools.fid)
-        for subject in subjects[:count]:
-            for name, run in families(subject, tools).items():
-                if name != "distribution":
-                    run()
-            features.add(subject, draw_scored(subject))
-        features.values(tools.seed)
-        found[count] = time.perf_counter() - start
-    return found
-
-
-def _references(subject: Subject, tools: Tools, repeats: int) -> list[Row]:
-    """Our batched SSIM and LPIPS beside scikit-image and the genuine LPIPS class, one image at a time."""
-    images, target = draw_scored(subject), subject.scored_truth
-    model = tools.image.lpips
-    assert model is not None
-
-    def one_by_one() -> list[Tensor]:
-        pairs = zip(images.split(1), target.split(1), strict=True)
-        return [model(a * 2 - 1, b * 2 - 1) for a, b in pairs]
-
-    def scikit() -> list[float]:
-        pairs = zip(images.double().numpy(), target.double().numpy(), strict=True)
-        options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
-        return [structural_similarity(a, b, channel_axis=0, data_range=1, **options) for a, b in pairs]
-
+def bench_metrics(job: EvaluateJob, clock: Clock = time.perf_counter, repeats: int = 3) -> list[Row]:
+    """Each family, the whole, growth with the number of objects, SSIM and LPIPS beside their references."""
+    job = without_vgg(job)
+    networks = load_networks(job)
+    with torch_threads(THREADS), torch.no_grad():
+        trials = [bench_trial(name) for name in OBJECTS]
+        runs = families(trials[0], job, networks)
+        took = medians({name: timed(run, clock) for name, run in runs.items()}, repeats)
+        grown = growth(trials, job, networks, clock)
+        compared = images_against_references(trials[0], networks)
+        images = medians({name: timed(run, clock) for name, run in compared.items()}, repeats)
     return [
-        ("ssim_16x256", seconds(lambda: ssim(images, target), repeats), "s", seconds(scikit, repeats)),
-        (
-            "lpips_alex_16x256",
-            seconds(lambda: lpips_metric(model)(images, target), repeats),
-            "s",
-            seconds(one_by_one, repeats),
-        ),
+        *(row(f"metrics_{name}_16x256", value, "s/object") for name, value in took.items()),
+        row("metrics_all_16x256", sum(took.values()), "s/object", GOAL_SECONDS),
+        *(row(f"metrics_{n}_objects_16x256", value, "s", n * grown[1]) for n, value in grown.items()),
+        row("ssim_16x256", images["ssim"], "s", images["scikit-image"]),
+        row("lpips_alex_16x256", images["lpips"], "s", images["one by one"]),
     ]
 
 
-def demo_evaluation(results: Path) -> list[Row]:
-    """Evaluation of a finished run, if there is one: seconds of its jobs (Snakemake's) over the cores.
+def growth(trials: list[Trial], job: EvaluateJob, networks: Networks, clock: Clock) -> dict[int, float]:
+    """Seconds for COUNTS objects: every family of each, then the distances of the whole set."""
+    assert networks.lite0 is not None
 
-    Each job has one thread, so that as many run at a time as there are cores.
-    """
-    files = sorted((results / "benchmarks/evaluate").glob("*.jsonl"))
-    if not files:
-        return []
-    total = sum(json.loads(path.read_text().splitlines()[-1])["s"] for path in files)
-    return [("demo_evaluation", total / (os.cpu_count() or 1), "s", DEMO_GOAL_SECONDS)]
+    def score(count: int, features: Features) -> None:
+        for trial in trials[:count]:
+            drawn = trial.draw_scored()
+            list(score_trial(trial, job, networks, drawn))
+            features.add(trial, drawn)
+        features.values(job.seed)
+
+    sets = {count: Features(networks.lite0, networks.fid) for count in COUNTS}
+    return {count: timed(partial(score, count, features), clock)() for count, features in sets.items()}
+
+
+def images_against_references(trial: Trial, networks: Networks) -> dict[str, Callable[[], object]]:
+    """Our batched SSIM and LPIPS beside scikit-image and the genuine LPIPS class, one image at a time."""
+    images, target, model = trial.draw_scored(), trial.scored_truth, networks.lpips
+    assert images is not None
+    assert model is not None
+    pairs = list(zip(images.split(1), target.split(1), strict=True))
+    arrays = [(a[0].double().numpy(), b[0].double().numpy()) for a, b in pairs]
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    return {
+        "ssim": lambda: ssim(images, target),
+        "scikit-image": lambda: [
+            structural_similarity(a, b, channel_axis=0, data_range=1, **options) for a, b in arrays
+        ],
+        "lpips": lambda: lpips(model, images, target),
+        "one by one": lambda: [model(a * 2 - 1, b * 2 - 1) for a, b in pairs],
+    }

@@ -1,79 +1,87 @@
-"""From one image to Gaussians at full size: each part once, or whole samplers."""
+"""From one image to Gaussians: four steps beside fifty; at full size each part once, or whole samplers."""
 
 from __future__ import annotations
 
 import statistics
-from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
-from aligncvc.bench.weights import (
-    GIB,
-    Precision,
-    computing,
-    input_image,
-    meta_pair,
-    numbers_of,
-    random_pair,
-    rig,
-)
-from aligncvc.config.sections import Config, Method
-from aligncvc.loop.cost import Stopwatch, counted_calls
-from aligncvc.loop.rollout import aware_step, renoise, timesteps_for, view_noise
-from aligncvc.memory import PeakMemory
-from aligncvc.models.generators import MultiViewGenerator
-from aligncvc.sample.batch import sample_one
+from aligncvc.bench.measure import Meter, Row, medians, row
+from aligncvc.bench.synthetic import cameras_at, noise_image
+from aligncvc.config.jobs.sample import SampleJob
+from aligncvc.loop.cost import counted_calls
+from aligncvc.loop.feedback import find_feedback
+from aligncvc.loop.unroll import Loop, sample, view_noise
+from aligncvc.models.pair import PairOfModels, load_pretrained
+from aligncvc.models.specs import PairSpec
+from aligncvc.sample.sets import Cost, sample_one
+from aligncvc.scene.cameras import Cameras
 from aligncvc.scene.renderset import batched
+
+Precision = Literal["float32", "bf16"]
+DTYPES: dict[Precision, torch.dtype] = {"float32": torch.float32, "bf16": torch.bfloat16}
 
 PARTS = ("condition", "generator", "decode", "reconstruct", "render", "encode")
 """condition: VAE and image tower of the input image; generator: one guided call of the U-Net; the others:
 all views of one object."""
 
-METHODS = {"50": Method(sampler="two_stage", steps=50), "4": Method(steps=4)}
-"""The baseline and AlignCVC's sampler."""
-
+REPEATS = 5
 REPEATS_CUDA = 3
-"""Measurements of each time on CUDA, after one that warms up; their median counts. On a CPU there is one."""
-
-HEADROOM = 3 * GIB
-"""Beside the weights: the process with its libraries, and the activations of sampling without gradients."""
+"""Measurements of each full-size time on CUDA, after one that warms up. On a CPU there is one."""
 
 Result = dict[str, Any]
 
 
-def part_calls(method: Method) -> dict[str, int]:
+def posed_noise(spec: PairSpec, device: torch.device | str = "cpu") -> tuple[Tensor, Cameras]:
+    """An input image (3, H, W) of noise and the cameras of the pair's rig."""
+    cameras = cameras_at(spec.rig.azimuths_deg, spec.renderings_px)
+    return noise_image(spec.renderings_px).to(device), cameras.to(device)
+
+
+def bench_sampling(jobs: dict[str, SampleJob]) -> list[Row]:
+    """One object from image to Gaussians: four steps with feedback against fifty of two-stage sampling."""
+    pair = load_pretrained(jobs["4"].pair, jobs["4"].checkpoints)
+    posed, calls = posed_noise(pair.spec), {}
+
+    def sampled(steps: str) -> float:
+        cost = sample_one(pair, jobs[steps], *posed, 0, "bench")[1]
+        calls[steps] = cost.network_calls
+        return cost.seconds
+
+    seconds = medians({steps: partial(sampled, steps) for steps in jobs}, REPEATS)
+    return [
+        row("image_to_gaussians_4_steps", seconds["4"], "s/object", seconds["50"]),
+        row("image_to_gaussians_50_steps", seconds["50"], "s/object"),
+        row("network_calls_4_steps", calls["4"], "calls", calls["50"]),
+    ]
+
+
+def random_pair(spec: PairSpec, device: torch.device, precision: Precision) -> PairOfModels:
+    """A pair with random weights held in `precision`: time and memory do not depend on the numbers."""
+    return held_in(precision, load_pretrained(spec.without_weights()).to(device))
+
+
+def held_in(precision: Precision, pair: PairOfModels) -> PairOfModels:
+    """The pair itself, its weights now in another precision."""
+    pair.generator.to(DTYPES[precision])
+    pair.reconstructor.to(DTYPES[precision])
+    return pair
+
+
+def computing(device: torch.device, precision: Precision) -> AbstractContextManager[Any]:
+    """What a network of `precision` runs in: bfloat16 where torch's autocast allows it, or nothing."""
+    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
+
+
+def part_calls(feedback: str, steps: int) -> dict[str, int]:
     """How often one object goes through each of PARTS."""
-    if method.sampler == "two_stage":
-        lifts, encodings = 1, 0
-    else:
-        lifts, encodings = method.steps, method.steps - 1
-    return dict(zip(PARTS, (1, method.steps, lifts, lifts, lifts, encodings), strict=True))
-
-
-def memory_needed(config: Config, precision: Precision) -> int:
-    """Bytes that sampling takes: an estimate, to decide whether to try."""
-    size = 2 if precision == "bf16" else 4
-    return sum(numbers_of(network) for network in meta_pair(config)) * size + HEADROOM
-
-
-class Meter:
-    """Seconds and peak memory (MB) of parts, each entered with `meter(part)`."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self.seconds: dict[str, list[float]] = defaultdict(list)
-        self.peak_mb: dict[str, float] = defaultdict(float)
-
-    @contextmanager
-    def __call__(self, part: str) -> Iterator[None]:
-        memory, watch = PeakMemory(self.device), Stopwatch(self.device)
-        with watch(part):
-            yield
-        self.seconds[part].append(watch.seconds[part])
-        self.peak_mb[part] = max(self.peak_mb[part], memory.read())
+    lifts = 1 if feedback == "two_stage" else steps
+    return dict(zip(PARTS, (1, steps, lifts, lifts, lifts, lifts - 1), strict=True))
 
 
 def repeated(run: Callable[[], Any], device: torch.device) -> list[Any]:
@@ -83,89 +91,55 @@ def repeated(run: Callable[[], Any], device: torch.device) -> list[Any]:
     return [run() for _ in range(REPEATS_CUDA if device.type == "cuda" else 1)]
 
 
-@torch.no_grad()
-def measure_parts(config: Config, device: torch.device) -> Result:
-    """Each part of one 3D-aware step once: seconds, peak_mb by part; precision; network_calls of one step.
+def measure_parts(job: SampleJob, device: torch.device) -> Result:
+    """Each part once: seconds, peak_mb by part; precision; network_calls of a step with feedback.
 
     On CUDA in bfloat16; on a CPU in whichever of float32 and bfloat16 has the faster call of the U-Net
     (`generator_seconds` has both).
     """
-    precision: Precision = "bf16" if device.type == "cuda" else "float32"
-    generator, reconstructor = random_pair(config, device, precision)
-    tried: dict[str, float] = {}
-    if device.type != "cuda":
-        tried, precision = faster_precision(generator, config, device)
-        reconstructor.to(torch.bfloat16 if precision == "bf16" else torch.float32)
-    cameras, image = batched([rig(config)]).to(device), input_image(config)[None].to(device)
-    timesteps = timesteps_for(METHODS["4"].steps, config)
-    views = cameras.c2w.shape[1]
-    start, fresh = (noise(generator, views, name, device) for name in ("start", "fresh"))
+    tried: tuple[Precision, ...] = ("bf16",) if device.type == "cuda" else ("float32", "bf16")
+    pair = random_pair(job.pair, device, tried[0])
+    found = {p: _measured_parts(held_in(p, pair), job, device, p) for p in tried}
+    calls = {precision: result["seconds"]["generator"] for precision, result in found.items()}
+    best = min(calls, key=calls.__getitem__)
+    return {**found[best], "precision": best, "generator_seconds": calls if len(calls) > 1 else {}}
 
-    def step() -> tuple[Meter, int]:
+
+def _measured_parts(pair: PairOfModels, job: SampleJob, device: torch.device, precision: Precision) -> Result:
+    """Of two steps with feedback: the first warms up the parts that the second measures."""
+    image, cameras = posed_noise(job.pair, device)
+    shape, rows = pair.generator.latent_shape(len(cameras)), pair.generator.rows(len(cameras))
+    times = find_feedback("aligncvc").times(pair.generator.schedule, 4, job.timesteps)[:2]
+
+    def two_steps() -> tuple[Meter, int]:
         meter = Meter(device)
-        with computing(device, precision), counted_calls(generator.unet, views) as calls:
-            with meter("condition"):
-                condition = generator.encode_condition(image, cameras.c2w)
-            result = aware_step(
-                generator, reconstructor, start, timesteps[0], condition, cameras, config.mvg.guidance_scale,
-                part=meter,
-            )  # fmt: skip
-            following = renoise(generator, result.renderings, fresh, timesteps[1], part=meter)
-        if not bool(following.isfinite().all()):
+        noise = lambda index, _: view_noise(shape, 0, "bench", index)[None].to(device)  # noqa: E731
+        loop = Loop(pair, batched([cameras]), job.guidance, noise, meter)
+        with computing(device, precision), counted_calls(pair.generator.denoiser, rows) as calls:
+            sampled = sample(loop, find_feedback("aligncvc"), image, times)
+        if not bool(sampled.renderings.isfinite().all()):
             raise ArithmeticError("random weights gave numbers that are not finite: their times mean nothing")
-        return meter, calls[0]
+        for kept in (meter.visits, meter.peak_mb):
+            kept["condition"] = kept["encode"][:1]  # the watch counts both as encoding
+        return meter, calls[0] // len(times)
 
-    measured = repeated(step, device)
+    measured = repeated(two_steps, device)
     return {
-        "precision": precision,
-        "generator_seconds": tried,
         "network_calls": measured[-1][1],
-        "seconds": {p: statistics.median(s for m, _ in measured for s in m.seconds[p]) for p in PARTS},
-        "peak_mb": {p: max(m.peak_mb[p] for m, _ in measured) for p in PARTS},
+        "seconds": {p: statistics.median(m.visits[p][-1] for m, _ in measured) for p in PARTS},
+        "peak_mb": {p: max(m.peak_mb[p][-1] for m, _ in measured) for p in PARTS},
     }
 
 
-def noise(generator: MultiViewGenerator, views: int, name: str, device: torch.device) -> torch.Tensor:
-    return view_noise(generator.latent_shape(views), 0, "bench", name)[None].to(device)
-
-
-def faster_precision(
-    generator: MultiViewGenerator, config: Config, device: torch.device
-) -> tuple[dict[str, float], Precision]:
-    """Seconds of one guided call of the U-Net in float32 and in bfloat16; leaves it in the faster one."""
-    cameras, image = rig(config).to(device), input_image(config)[None].to(device)
-    one, all_views = batched([cameras[:1]]), batched([cameras])
-    seconds: dict[str, float] = {}
-    precisions: tuple[Precision, ...] = ("float32", "bf16")
-    for precision in precisions:
-        generator.to(torch.bfloat16 if precision == "bf16" else torch.float32)
-        with computing(device, precision):
-            for rigged, guidance in (
-                (one, 1.0),
-                (all_views, config.mvg.guidance_scale),
-            ):  # the first warms up
-                views = rigged.c2w.shape[1]
-                condition = generator.encode_condition(image, rigged.c2w)
-                z = noise(generator, views, "precision", device)
-                watch, now = Stopwatch(device), torch.full((1,), 999, device=device)
-                with watch("generator"):
-                    generator.predict(z, now, condition, guidance_scale=guidance)
-        seconds[precision] = watch.total
-    best = min(precisions, key=lambda p: seconds[p])
-    generator.to(torch.bfloat16 if best == "bf16" else torch.float32)
-    return seconds, best
-
-
-def measure_whole(config: Config, device: torch.device, method: Method, precision: Precision) -> Result:
+def measure_whole(job: SampleJob, device: torch.device, precision: Precision) -> Result:
     """One object with a whole sampler: seconds, seconds_by_part, peak_mb, network_calls."""
-    generator, reconstructor = random_pair(config, device, precision)
-    cameras, image = rig(config).to(device), input_image(config).to(device)
+    pair, posed = random_pair(job.pair, device, precision), posed_noise(job.pair, device)
 
-    def sample() -> Any:
+    def sampled() -> Cost:
         with computing(device, precision):
-            return sample_one(generator, reconstructor, method, config, image, cameras, 0, "bench")[1]
+            return sample_one(pair, job, *posed, 0, "bench")[1]
 
-    costs = sorted(repeated(sample, device), key=lambda cost: cost.seconds)
+    costs = sorted(repeated(sampled, device), key=lambda cost: cost.seconds)
     median = costs[len(costs) // 2]
     return {
         "precision": precision,

@@ -2,43 +2,34 @@
 
 Each variant runs in a process of its own, so that none finds memory that another has left. Counted is what
 the variant adds to a process with everything imported: networks, gradients, optimiser states, averages and
-activations; on CUDA the peak of allocated device memory.
+activations; on CUDA the peak of allocated device memory. Weights are random and the object is synthetic.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-import subprocess
-import sys
-from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
+import pandas as pd
 import torch
 import tyro
-from accelerate import Accelerator
-from torch import nn
 
 from aligncvc.align.batches import draw_batch
 from aligncvc.align.losses import reconstruction_loss
-from aligncvc.align.state import Ema
-from aligncvc.align.trainer import Trainer
-from aligncvc.config.align import AlignRun
-from aligncvc.config.sections import Config, load_config
-from aligncvc.errors import UserError, cli
+from aligncvc.bench.dry_step import Facts, dry_step, without_weights
+from aligncvc.bench.jobs import BOTH, align_job, plan_of
+from aligncvc.bench.measure import measured_apart, size_mb
+from aligncvc.bench.synthetic import synthetic_renders
+from aligncvc.config.alignment import AlignRun
+from aligncvc.config.jobs.align import AlignJob
+from aligncvc.errors import cli
 from aligncvc.files import write_text
-from aligncvc.hardware import hardware
-from aligncvc.loop.rollout import lift
-from aligncvc.memory import PeakMemory
+from aligncvc.hardware import PeakMemory, hardware
+from aligncvc.loop.unroll import lift
 from aligncvc.models.encoders.lpips import load_lpips
-from aligncvc.models.ledger import settled
-from aligncvc.models.pair import load_base, load_pretrained
-from aligncvc.models.reconstructors import build_reconstructor
-from aligncvc.scene.renderset import RenderSet
+from aligncvc.models.pair import load_reconstructor
+from aligncvc.ownership import claim_files
+from aligncvc.training.ema import Ema
 
-BOTH = AlignRun()
 RUNS = {
     "regression": AlignRun(soft=False, hard=False, regression=True),
     "soft": AlignRun(hard=False),
@@ -49,134 +40,64 @@ RUNS = {
 VARIANTS = ("reconstructor", *RUNS)
 """The reconstructor alone on ground-truth views; the losses; both with the teacher's denoiser held twice."""
 
-STEPS = 3
-"""Training steps that are looked at, after one that sets up the optimisers."""
 
-Row = dict[str, Any]
-Step = Callable[[int], object]
-
-
-def reconstructor_alone(
-    config: Config, renders: RenderSet, device: torch.device
-) -> tuple[Step, list[nn.Module]]:
-    """(a training step, its networks): MSE + LPIPS of renderings from ground-truth views; no generator."""
-    config = settled(config, ["recon"])
-    model = build_reconstructor(config.recon)
-    if config.recon.weights is not None:
-        load_base(model, config, "recon")
-    model.to(device)
-    perceptual = load_lpips("alex").to(device)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=config.align.lr_recon, weight_decay=0.0)
-    ema = Ema(dict(model.named_parameters()), config.align.ema_decay)
-
-    def step(index: int) -> None:
-        batch = draw_batch(renders, config.seed, index, range(config.align.batch), device)
-        renderings = lift(model, batch.views, batch.cameras)[1]
-        optimiser.zero_grad(set_to_none=True)
-        weights = config.align.mse_weight, config.align.foreground_weight
-        reconstruction_loss(perceptual, renderings, batch.rgba, *weights).backward()
-        optimiser.step()
-        ema.update()
-
-    return step, [model, perceptual]
-
-
-def post_training(
-    config: Config, variant: str, renders: RenderSet, accelerator: Accelerator
-) -> tuple[Step, list[nn.Module]]:
-    """(a training step, its networks) of an alignment run."""
-    align = config.align.model_copy(update={"runs": {variant: RUNS[variant]}, "monitor_every": 0})
-    trainer = Trainer(config.model_copy(update={"align": align}), variant, renders, accelerator)
-    networks: list[nn.Module] = [trainer.generator, trainer.reconstructor]
-    networks += [n for n in (trainer.discriminator, trainer.lpips) if n is not None]
-    if variant.endswith("teacher_copy"):
-        hold_teacher_twice(trainer)
-        networks.append(trainer.teacher)
-    return trainer.step, networks
-
-
-def hold_teacher_twice(trainer: Trainer) -> None:
-    """Give the trainer's teacher a denoiser of its own, which shows what sharing one saves."""
-    trainer.teacher = load_pretrained(trainer.config)[0].to(trainer.device)
-    for name, part in trainer.generator.named_children():
-        if name != "unet":  # the VAE and the image encoder do not differ: only the denoiser is needed twice
-            setattr(trainer.teacher, name, part)
-
-
-def size_mb(networks: Iterable[nn.Module]) -> float:
-    """Parameters and buffers of the networks in MB (2^20 bytes), each once."""
-    tensors = {id(t): t for n in networks for t in [*n.parameters(), *n.buffers()]}
-    return sum(t.numel() * t.element_size() for t in tensors.values()) / 2**20
-
-
-def measure(config: Config, variant: str, manifest: Path) -> Row:
-    """variant, peak_mb (of STEPS steps, above this process without networks), weights_mb, hardware."""
-    accelerator = Accelerator(cpu=not torch.cuda.is_available())
-    renders = RenderSet(manifest, config.render.size_px)
-    before = PeakMemory(accelerator.device).read()
-    if variant == "reconstructor":
-        step, networks = reconstructor_alone(config, renders, accelerator.device)
-    else:
-        step, networks = post_training(config, variant, renders, accelerator)
-    step(0)
-    memory = PeakMemory(accelerator.device)
-    for index in range(1, 1 + STEPS):
-        step(index)
+def reconstructor_alone(job: AlignJob, steps: int) -> Facts:
+    """added_mb, weights_mb of training by MSE + LPIPS of renderings from ground-truth views; no generator."""
+    job, device = without_weights(job), torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    spec, training = job.pair, job.training
+    before = PeakMemory(device).read()
+    model = load_reconstructor(spec.reconstructor, spec.seed).to(device).requires_grad_(True)
+    perceptual = load_lpips("alex", job.checkpoints).to(device)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=training.lr_recon, weight_decay=0.0)
+    ema = Ema(dict(model.named_parameters()), training.ema_decay)
+    with synthetic_renders(spec.rig.azimuths_deg, spec.renderings_px) as renders:
+        for index in range(steps):
+            memory = PeakMemory(device)
+            batch = draw_batch(renders, job.seed, index, range(training.batch), device)
+            drawn = lift(model, batch.views, batch.cameras, spec.reconstruct)[1]
+            optimiser.zero_grad(set_to_none=True)
+            weights = training.mse_weight, training.foreground_weight
+            reconstruction_loss(perceptual, drawn.rgb, batch.rgba, *weights).backward()
+            optimiser.step()
+            ema.update()
     return {
-        "variant": variant,
-        "peak_mb": round(memory.read() - before, 1),
-        "weights_mb": round(size_mb(networks), 1),
-        "hardware": hardware(),
+        "added_mb": round(memory.read() - before, 1),
+        "weights_mb": round(size_mb([model, perceptual]), 1),
     }
 
 
-def measured_apart(config: Path | None, variant: str, manifest: Path) -> Row:
-    """`measure` in a new process. Raises UserError with its last line if it fails."""
-    command = [
-        sys.executable,
-        "-m",
-        "aligncvc.bench.training_memory",
-        "--variant",
-        variant,
-        "--renders",
-        str(manifest),
-    ]
-    command += ["--config", str(config)] if config else []
-    done = subprocess.run(command, text=True, capture_output=True, check=False)
-    lines = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines() or ["it said nothing"]
-    if done.returncode:
-        raise UserError(f"the memory of {variant} could not be measured: {lines[-1].removeprefix('error: ')}")
-    row: Row = json.loads(lines[-1])
-    return row
+def measure(job: AlignJob, variant: str) -> Facts:
+    """variant, peak_mb, weights_mb, hardware: of the second step, the first having set up the optimisers."""
+    if variant == "reconstructor":
+        found = reconstructor_alone(job, 2)
+    else:
+        run = job.model_copy(update={"run": variant, "losses": RUNS[variant]})
+        found = dry_step(run, k=2, steps=2, teacher_copy=variant.endswith("teacher_copy"))
+    sizes = {"peak_mb": found["added_mb"], "weights_mb": found["weights_mb"]}
+    return {"variant": variant, **sizes, "hardware": hardware()}
 
 
-def memory(
-    renders: Path,
+def command(
     out: Path = Path("results/memory.csv"),
+    settings: Path | None = None,
     config: Path | None = None,
-    variant: str | None = None,
+    force: bool = False,
 ) -> None:
     """Measure all variants, one after the other, and write them as CSV.
 
     Args:
-        renders: manifest of the training renders.
         out: the CSV: variant, peak_mb, weights_mb, hardware.
-        config: configuration file; config/config.yaml if left out.
-        variant: measure only this one, in this process, and print it as JSON.
+        settings: an alignment job as the workflow writes it, whose pair and knobs are used with all losses.
+        config: configuration file in its place; config/config.yaml if both are left out.
+        force: replace `out` even if it is of another origin.
     """
-    if variant is not None:
-        if variant not in VARIANTS:
-            raise UserError(f"there is no variant {variant!r}; choose one of {', '.join(VARIANTS)}")
-        print(json.dumps(measure(load_config(config), variant, renders)))
-        return
-    rows = [measured_apart(config, name, renders) for name in VARIANTS]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(out, text.getvalue())
-    print(text.getvalue(), end="")
+    claim_files([out], force=force)
+    job = AlignJob.read(settings) if settings else align_job(plan_of(config))
+    rows = pd.DataFrame([measured_apart(measure, job, variant) for variant in VARIANTS])
+    text = rows.to_csv(index=False, lineterminator="\n")
+    write_text(out, text)
+    print(text, end="")
 
 
 if __name__ == "__main__":
-    cli(lambda: tyro.cli(memory))
+    cli(lambda: tyro.cli(command))

@@ -22,6 +22,7 @@ from aligncvc.config.protocols import Protocol
 from aligncvc.config.root import Config
 from aligncvc.config.sampling import Method
 from aligncvc.errors import UserError
+from aligncvc.loop.feedback import find_feedback
 from aligncvc.models.ledger.ledger import Ledger, load_ledger
 from aligncvc.models.specs import ModelSpec, PairSpec, RunWeights
 
@@ -162,6 +163,8 @@ class Plan:
         """Sampling one method of one pair."""
         config, spec = self.config, chosen(self.pairs, pair, "pairs")
         settings: Method = chosen(config.sample.methods, method, "sample.methods")
+        feedback = find_feedback(settings.feedback)
+        feedback.check(spec, settings.steps)
         aligned = config.pairs[pair].aligned.get(settings.run) if settings.run else None
         if aligned is not None:
             self._check_timesteps(aligned, settings)
@@ -171,7 +174,7 @@ class Plan:
             method=method,
             feedback=settings.feedback,
             steps=settings.steps,
-            timesteps=self.timesteps(settings.steps) if settings.feedback == "aligncvc" else None,
+            timesteps=self.timesteps(settings.steps) if feedback.jumps else None,
             guidance=spec.guidance if settings.guidance is None else settings.guidance,
             run=settings.run,
             aligned=aligned,
@@ -273,6 +276,7 @@ class Plan:
             object_list=listing,
             rig=pair.rig,
             size_px=config.render.size_px,
+            guidance=pair.guidance,
             checkpoints=config.checkpoints,
             weights=self._hashes(ALWAYS),
         )

@@ -252,8 +252,11 @@ def load_config(path: Path | str | None = None) -> Config:
         raise UserError(f"no configuration at {path}; give --config with an existing YAML file")
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise UserError(f"configuration {path} is not YAML: {error}") from None
+        if not isinstance(data, dict | None):
+            raise ValueError(f"it holds one {type(data).__name__}, not keys and values")
+    except (OSError, ValueError, yaml.YAMLError) as error:  # a folder, a picture, a plain text
+        reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
+        raise UserError(f"configuration {path} is not YAML ({reason}); give --config a YAML file") from None
     return parse_config(data or {}, str(path))
 
 

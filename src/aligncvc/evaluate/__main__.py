@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
 
-from aligncvc.config.sections import Config, load_config
+from aligncvc.config.jobs.evaluate import EvaluateJob
+from aligncvc.config.plan import Plan
+from aligncvc.config.root import load_config
 from aligncvc.errors import UserError, cli
-from aligncvc.evaluate.predictions import prediction_entries
+from aligncvc.evaluate.catalogue import CONTROL_PREFIX
+from aligncvc.evaluate.ground_truth import GroundTruth
+from aligncvc.evaluate.networks import load_networks
+from aligncvc.evaluate.predictions import predicted_method
 from aligncvc.evaluate.protocol import require_supported
-from aligncvc.evaluate.records import protocol_file, write_records
-from aligncvc.evaluate.score import Entry, Evaluation, Truth, evaluate, sample_entries
-from aligncvc.evaluate.tools import load_tools
-from aligncvc.files import sha256_file, write_json, write_provenance
+from aligncvc.evaluate.records import record_files
+from aligncvc.evaluate.samples import read_manifest
+from aligncvc.evaluate.score import evaluate, sampled_method
+from aligncvc.ownership import claim_files
+
+OBJECTS = Path("results/objects/eval/manifest.tsv")
 
 
 @dataclass
 class Evaluate:
-    """Score samples of one method, or predictions of any, by the configuration's protocol.
+    """Score samples of one method, or predictions of any, by the protocol.
 
-    Our own:  python -m aligncvc.evaluate --sample results/sample/aligncvc_4 --out results/metrics/x.csv
-    Others':  python -m aligncvc.evaluate pred/mymethod --out results/metrics/mymethod.csv
+    Our own:  python -m aligncvc.evaluate --sample results/sample/wonder3d+lgm/aligncvc_4
+    Others':  python -m aligncvc.evaluate pred/mymethod
     """
 
     pred: tyro.conf.Positional[Path | None] = None
@@ -32,69 +38,49 @@ class Evaluate:
     """Folder that `python -m aligncvc.sample` wrote."""
     renders: Path = Path("results/renders/eval/manifest.tsv")
     """Manifest of the ground-truth renders."""
-    objects: Path | None = Path("results/objects/eval/manifest.tsv")
+    objects: Path | None = OBJECTS
     """Manifest of the objects, whose meshes are the truth of geometry; without it there is none."""
     out: Path | None = None
-    """CSV of records (default results/metrics/<protocol>/<method>.csv); the protocol is written beside it."""
+    """CSV of records (default results/metrics/<protocol>/<pair>/<method>.csv), its protocol beside it."""
+    settings: Path | None = None
+    """Settings of this job, as the workflow writes them."""
     config: Path | None = None
-    """Configuration; config/config.yaml if left out."""
+    """Configuration to make them from; config/config.yaml if both are left out."""
+    force: bool = False
+    """Replace files of another origin where the results go."""
 
 
 def main() -> None:
     arguments = tyro.cli(Evaluate, prog="python -m aligncvc.evaluate")
-    config = load_config(arguments.config)
-    require_supported(config.protocol)
-    truth = Truth(config.protocol, arguments.renders, _existing(arguments.objects))
-    method, pair, entries, inputs = _what_to_score(arguments, config, truth)
-    tools = load_tools(config, config.protocol, curves=method in config.evaluate.curves)
-    dataset = arguments.renders.resolve().parent.name
-    found = evaluate(method, pair, dataset, entries, truth, tools)
-    name = method.replace(":", "-")
-    out = arguments.out or Path("results/metrics") / config.protocol.slug / f"{name}.csv"
-    _report(found)
-    write_json(protocol_file(out), found.facts)
-    write_provenance(
-        out,
-        inputs={**inputs, "renders": sha256_file(arguments.renders)},
-        config=config.model_dump(mode="json"),
-        seed=config.seed,
-        failures=found.failures,
-    )
-    write_records(out, found.records)
-    scored = len(entries) - len(found.failures)
-    print(f"{out}: {len(found.records)} records of {scored} of {len(entries)} samples")
-
-
-def _what_to_score(
-    arguments: Evaluate, config: Config, truth: Truth
-) -> tuple[str, str, list[Entry], dict[str, str]]:
-    """Method, pair, entries, and hashes of what they come from."""
-    if (arguments.pred is None) == (arguments.sample is None):
+    pred, sample = arguments.pred, arguments.sample
+    if (pred is None) == (sample is None):
         raise UserError("give either pred/<method> or --sample with a folder that aligncvc.sample wrote")
-    if arguments.sample is not None:
-        method, entries = sample_entries(arguments.sample, truth)
-        return method, config.pair, entries, {"sample": sha256_file(arguments.sample / "manifest.json")}
-    assert arguments.pred is not None
-    method, entries = prediction_entries(arguments.pred, truth, config.sample.methods)
-    files = sorted(path for path in arguments.pred.rglob("*") if path.is_file())
-    hashes = {str(path.relative_to(arguments.pred)): sha256_file(path) for path in files}
-    return method, "elsewhere", entries, hashes
+    manifest = None if sample is None else read_manifest(sample)
+    if arguments.settings is not None:
+        job = EvaluateJob.read(arguments.settings)
+    else:
+        job = Plan(load_config(arguments.config)).evaluate(None if manifest is None else manifest.method)
+    require_supported(job.protocol)
+    objects = _existing(arguments.objects)
+    if manifest is not None:
+        truth = GroundTruth(job.protocol, arguments.renders, objects, manifest.rig)
+        method = sampled_method(manifest, truth)
+    elif pred is not None:
+        truth = GroundTruth(job.protocol, arguments.renders, objects)
+        method = predicted_method(pred, truth, job.reserved)
+    name = method.name.removeprefix(CONTROL_PREFIX)
+    out = arguments.out or Path("results/metrics") / job.protocol.slug / method.pair / f"{name}.csv"
+    claim_files(record_files(out), inputs=[arguments.renders], force=arguments.force)
+    evaluate(method, truth, job, load_networks(job)).write(out, method, truth, job)
 
 
 def _existing(manifest: Path | None) -> Path | None:
     """None for the default manifest that is not there; a path that was given must be there."""
     if manifest is None or manifest.is_file():
         return manifest
-    if manifest == Path("results/objects/eval/manifest.tsv"):
+    if manifest == OBJECTS:
         return None
     raise UserError(f"no objects manifest at {manifest}; make it with python -m aligncvc.objects")
-
-
-def _report(found: Evaluation) -> None:
-    for entry, reason in found.failures.items():
-        print(f"failed: {entry}: {reason}", file=sys.stderr)
-    for metric, reason in found.facts["unavailable"].items():
-        print(f"{metric}: {reason}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -12,74 +12,78 @@ Which metric the paper calls CVC is not public, so none here is called that. The
 * *split-half* (MVGBench's idea, arXiv 2507.00006): the two halves' reconstructions, drawn at ring poses that
   belong to no view, are compared with each other.
 
-Halves are reconstructed by the *judge*: the configuration's pretrained reconstructor, never an aligned one,
-the same for every method. They are neighbours on the ring ("adjacent"): front and back ("even-odd") share so
-little surface that ground truth could not be told from jittered views (docs/lab-log.md). Blur raises those
-in PSNR and lowers those in LPIPS (docs/metrics.md): read both, beside the scores against ground truth.
+Halves are reconstructed by the *judge*: the protocol's pretrained reconstructor, never an aligned one, the
+same for every pair and method. They are neighbours on the ring ("adjacent"): front and back ("even-odd")
+share so little surface that ground truth could not be told from jittered views (docs/lab-log.md). Blur raises
+those in PSNR and lowers those in LPIPS (docs/metrics.md): read both, beside the scores against ground truth.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Literal, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from aligncvc.config.protocols import Metrics
 from aligncvc.errors import UserError
-from aligncvc.evaluate.geometry import chamfer_half_sum
-from aligncvc.evaluate.image_scores import per_view
-from aligncvc.evaluate.models import OPAQUE
-from aligncvc.evaluate.subject import Subject, Value
-from aligncvc.metrics.image import Metric
-from aligncvc.scene.cameras import Cameras, relative_c2w
-from aligncvc.scene.gaussians import Gaussians
-from aligncvc.scene.renderset import batched
+from aligncvc.evaluate.networks import Networks
+from aligncvc.evaluate.trial import Trial, Value, per_view
+from aligncvc.metrics.halves import HalfModel, Halves, poses_between, split
+from aligncvc.metrics.perceptual import lpips
+from aligncvc.metrics.psnr import mae, psnr
+from aligncvc.metrics.ssim import ssim
+from aligncvc.metrics.surface_distance import chamfer_half_sum, depth_mae
 from aligncvc.scene.views import at_common_size
-from aligncvc.splat import Rendering, rasterise
-from aligncvc.splat.constants import ALPHA_MIN
 
-Halves = Literal["adjacent", "even-odd"]
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class ConsistencyTools:
-    """judge: the reconstructor for split-half and held-out scores, None leaves them out.
-
-    metrics: image metrics by name (psnr, ssim, lpips, mae). steps: after which the costly scores, split-half
-    and held-out, are measured: all, four evenly spaced ones that end with the last, or the last only.
-    """
-
-    metrics: Mapping[str, Metric]
-    judge: nn.Module | None = None
-    halves: Halves = "adjacent"
-    steps: Literal["all", "four", "last"] = "all"
-    delta: tuple[str, ...] = field(default=("psnr", "ssim", "lpips"))
+Metric = Callable[[Tensor, Tensor], Tensor]
+"""(B, 3, H, W) twice in [0, 1] -> (B,)."""
+Steps = Literal["all", "four", "last"]
+SHARED = ("psnr", "ssim", "lpips")
+"""Metrics of every comparison; residuals have `mae` too."""
+HELD_OUT = tuple(f"heldout_{name}" for name in SHARED)
+SPLIT_HALF = (*(f"split_{name}" for name in SHARED), "split_depth_mae", "split_chamfer_half_sum")
 
 
-def consistency_family(subject: Subject, tools: ConsistencyTools) -> Iterator[Value]:
+def image_metrics(networks: Networks, settings: Metrics) -> dict[str, Metric]:
+    """What two images are compared by, by name: SHARED and mae."""
+    return {
+        "psnr": psnr,
+        "ssim": partial(ssim, window=settings.ssim.window),
+        "lpips": partial(lpips, networks.lpips),
+        "mae": mae,
+    }
+
+
+def consistency_family(
+    trial: Trial,
+    metrics: Mapping[str, Metric],
+    judge: nn.Module | None,
+    halves: Halves = "adjacent",
+    steps: Steps = "all",
+) -> Iterator[Value]:
     """residual_*, delta_*, heldout_*, split_*: each view's where a view has one, and means, for steps 1..K.
 
-    Nothing for a subject without generated views; without renderings only held-out and split-half scores.
+    Nothing for a trial without generated views; without renderings only held-out and split-half scores.
+
+    Args:
+        trial: what is scored.
+        metrics: `image_metrics`.
+        judge: the reconstructor of the halves; None leaves their scores out.
+        halves: which views make a half.
+        steps: after which halves, the costly part, are scored: all, four evenly spaced ones that end with the
+            last, or the last only.
     """
-    if subject.views is None:
+    if trial.views is None:
         return
-    if subject.renders is not None:
-        yield from residual(subject, tools.metrics)
-        yield from delta(subject, {name: tools.metrics[name] for name in tools.delta})
-    if tools.judge is not None:
-        yield from judged(subject, tools)
-
-
-def residual(subject: Subject, metrics: Mapping[str, Metric]) -> Iterator[Value]:
-    """`residual_<metric>`: generated views against renderings at the same pose."""
-    curves = matched_pose_residual(_given(subject.views), _given(subject.renders), metrics)
-    for name, curve in curves.items():
-        for step, values in enumerate(curve, start=1):
-            yield from per_view(name, values, subject.rig, step)
+    if trial.renders is not None:
+        for name, curve in matched_pose_residual(trial.views, trial.renders, metrics).items():
+            yield from _curve(name, curve, trial.rig)
+        yield from _delta(trial, trial.views, trial.renders, metrics)
+    if judge is not None:
+        yield from halves_family(trial, metrics, judge, halves, steps)
 
 
 def matched_pose_residual(views: Tensor, renders: Tensor, metrics: Mapping[str, Metric]) -> dict[str, Tensor]:
@@ -97,123 +101,64 @@ def matched_pose_residual(views: Tensor, renders: Tensor, metrics: Mapping[str, 
     return {f"residual_{name}": _scores(metric, views, renders) for name, metric in metrics.items()}
 
 
-def delta(subject: Subject, metrics: Mapping[str, Metric]) -> Iterator[Value]:
+def _delta(trial: Trial, views: Tensor, renders: Tensor, metrics: Mapping[str, Metric]) -> Iterator[Value]:
     """`delta_<metric>`: generated views' score against ground truth minus the renderings', at the rig.
 
     All three at the smallest of their sizes: a difference of scores at two sizes would not be 0 for equals.
     """
-    views, renders, truth = at_common_size(_given(subject.views), _given(subject.renders), subject.rig_truth)
+    views, renders, truth = at_common_size(views, renders, trial.rig_truth)
     truth = truth.expand_as(views)
-    for name, metric in metrics.items():
-        curve = _scores(metric, views, truth) - _scores(metric, renders, truth)
-        for step, values in enumerate(curve, start=1):
-            yield from per_view(f"delta_{name}", values, subject.rig, step)
+    for name in SHARED:
+        curve = _scores(metrics[name], views, truth) - _scores(metrics[name], renders, truth)
+        yield from _curve(f"delta_{name}", curve, trial.rig)
 
 
-def judged(subject: Subject, tools: ConsistencyTools) -> Iterator[Value]:
-    """Held-out and split-half scores of the two halves' reconstructions."""
-    views = _given(subject.views)
-    steps = judged_steps(len(views), tools.steps)
-    views = views[[step - 1 for step in steps]]
-    cameras, between = subject.truth.cameras[subject.rig], held_out_poses(len(subject.truth), subject.rig)
-    parts = split(len(subject.rig), tools.halves)
-    models = [HalfModel.of(_given(tools.judge), views, cameras, part) for part in parts]
-    metrics = {name: tools.metrics[name] for name in ("psnr", "ssim", "lpips")}
+def halves_family(
+    trial: Trial, metrics: Mapping[str, Metric], judge: nn.Module, halves: Halves, steps: Steps
+) -> Iterator[Value]:
+    """Held-out and split-half scores of the two halves' reconstructions; nothing where the rig has no halves.
 
-    crossed = [
-        model.draw(cameras[other]).rgb.clamp(0, 1)
-        for model, other in zip(models, reversed(parts), strict=True)
-    ]
-    order = [view for part in reversed(parts) for view in part]
-    measured, drawn = views[:, order], torch.cat(crossed, 1)
-    for name, metric in metrics.items():
-        for step, values in zip(steps, _scores(metric, drawn, measured), strict=True):
-            yield from per_view(f"heldout_{name}", values, [subject.rig[i] for i in order], step)
-
-    if not between:
+    Split-half ones need poses of the ring that belong to no view. Arguments as of `consistency_family`.
+    """
+    parts = split(len(trial.rig), halves)
+    if trial.views is None or not parts:
         return
-    one, other = (model.draw(subject.truth.cameras[between]) for model in models)
-    for name, metric in metrics.items():
-        curve = _scores(metric, one.rgb.clamp(0, 1), other.rgb.clamp(0, 1))
-        for step, values in zip(steps, curve, strict=True):
-            yield from per_view(f"split_{name}", values, between, step)
-    for step, values in zip(steps, depth_mae(one, other), strict=True):
-        yield from per_view("split_depth_mae", values, between, step)
-    clouds = [model.points() for model in models]
-    for step, pair in zip(steps, zip(*clouds, strict=True), strict=True):
-        yield Value(
-            "split_chamfer_half_sum", chamfer_half_sum(*(p.double().numpy() for p in pair)), step=step
-        )
+    measured = measured_steps(len(trial.views), steps)
+    views = trial.views[[step - 1 for step in measured]]
+    cameras = trial.truth.cameras[trial.rig]
+    models = [HalfModel.of(judge, views, cameras, part) for part in parts]
+    order = [view for part in reversed(parts) for view in part]
+    crossed = [m.draw(cameras[other]).rgb for m, other in zip(models, reversed(parts), strict=True)]
+    drawn = torch.cat(crossed, 1).clamp(0, 1)
+    for name in SHARED:
+        curve = _scores(metrics[name], drawn, views[:, order])
+        yield from _curve(f"heldout_{name}", curve, [trial.rig[i] for i in order], measured)
+    if not (between := poses_between(len(trial.truth), trial.rig)):
+        return
+    one, other = (model.draw(trial.truth.cameras[between]) for model in models)
+    for name in SHARED:
+        curve = _scores(metrics[name], one.rgb.clamp(0, 1), other.rgb.clamp(0, 1))
+        yield from _curve(f"split_{name}", curve, between, measured)
+    yield from _curve("split_depth_mae", depth_mae(one, other), between, measured)
+    clouds = (model.points() for model in models)
+    for step, pair in zip(measured, zip(*clouds, strict=True), strict=True):
+        distance = chamfer_half_sum(*(points.double().numpy() for points in pair))
+        yield Value("split_chamfer_half_sum", distance, step=step)
 
 
-def judged_steps(count: int, which: Literal["all", "four", "last"]) -> list[int]:
-    """Steps 1..count that are judged; the last always is."""
+def measured_steps(count: int, which: Steps) -> list[int]:
+    """Steps of 1..count after which halves are scored; the last always is."""
     kept = {"all": count, "four": min(4, count), "last": 1}[which]
     return [round((i + 1) * count / kept) for i in range(kept)]
 
 
-@dataclass(frozen=True)
-class HalfModel:
-    """The judge's reconstruction of some of the views at every step, in the frame of the first of them.
-
-    gaussians: (K, N, ..). reference: (4, 4) pose of that first view in the subject's frame.
-    """
-
-    gaussians: Gaussians
-    reference: Tensor
-
-    @staticmethod
-    @torch.no_grad()
-    def of(judge: nn.Module, views: Tensor, cameras: Cameras, part: list[int]) -> HalfModel:
-        """views (K, V, 3, H, W), cameras (V, 4, 4) of the rig; part: members to reconstruct from."""
-        reference = cameras.c2w[part[0]]
-        turned = replace(cameras[part], c2w=relative_c2w(cameras[part].c2w, reference))
-        return HalfModel(judge(views[:, part], batched([turned] * len(views))), reference)
-
-    @torch.no_grad()
-    def draw(self, cameras: Cameras) -> Rendering:
-        """At cameras (P, 4, 4) of the subject's frame; members (K, P, ...)."""
-        return rasterise(self.gaussians, replace(cameras, c2w=relative_c2w(cameras.c2w, self.reference)))
-
-    def points(self) -> list[Tensor]:
-        """Centres of the visible Gaussians of each step, (n, 3), in the subject's frame."""
-        turn = relative_c2w(torch.eye(4)[None], self.reference)[0, :3, :3]  # subject's frame -> this one
-        means = self.gaussians.means @ turn  # its inverse, row vectors
-        visible = self.gaussians.opacities > ALPHA_MIN
-        return [m[v] for m, v in zip(means, visible, strict=True)]
-
-
-def split(views: int, halves: Halves) -> list[list[int]]:
-    """Members of two disjoint halves of the rig. Raises UserError for fewer than two views."""
-    if views < 2:
-        raise UserError(f"a rig of {views} view cannot be split in halves; use a rig of two views or more")
-    if halves == "even-odd":
-        return [list(range(0, views, 2)), list(range(1, views, 2))]
-    return [list(range(views // 2)), list(range(views // 2, views))]
-
-
-def held_out_poses(ring: int, rig: list[int]) -> list[int]:
-    """Ring indices midway between neighbouring rig views; none where the ring is the rig."""
-    gap = ring // len(rig)
-    return [(i + gap // 2) % ring for i in rig] if gap > 1 else []
-
-
-def depth_mae(one: Rendering, other: Rendering) -> Tensor:
-    """(K, P) mean |difference| of surface depths over the pixels where either has a surface (MVGBench).
-
-    Depth is 0 where there is none, so a silhouette that differs counts. NaN where both are empty.
-    """
-    depths = [torch.where(r.alpha > OPAQUE, r.depth / r.alpha.clamp_min(1e-6), 0.0) for r in (one, other)]
-    either = ((depths[0] > 0) | (depths[1] > 0)).to(depths[0].dtype)
-    return (depths[0] - depths[1]).abs().sum((-3, -2, -1)) / either.sum((-3, -2, -1))
+def _curve(name: str, curve: Tensor, views: list[int], steps: list[int] | None = None) -> Iterator[Value]:
+    """(K, P) scores as values: step by step, each view and their mean. steps: 1..K if left out."""
+    for step, values in zip(steps or range(1, len(curve) + 1), curve, strict=True):
+        yield from per_view(name, values, views, step)
 
 
 def _scores(metric: Metric, images: Tensor, target: Tensor) -> Tensor:
-    """(K, P, 3, H, W) twice, compared at the smaller of their sizes -> (K, P)."""
+    """(K, P, 3, H, W) twice, compared in float64 at the smaller of their sizes -> (K, P)."""
     images, target = at_common_size(images, target)
-    return metric(images.flatten(0, 1), target.flatten(0, 1)).view(images.shape[:2])
-
-
-def _given(thing: T | None) -> T:
-    assert thing is not None
-    return thing
+    return metric(images.flatten(0, 1).double(), target.flatten(0, 1).double()).view(images.shape[:2])

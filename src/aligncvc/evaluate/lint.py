@@ -13,8 +13,8 @@ that runs out of the frame or an empty view is then the method's result, scored 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import TypedDict, Unpack
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -45,58 +45,46 @@ class Finding:
     fatal: bool = True
 
 
-class Options(TypedDict, total=False):
-    """What is asked of a set, beyond being sound.
+def lint_views(
+    rgba: Tensor,
+    cameras: Cameras,
+    *,
+    where: str,
+    expected: int | None = None,
+    allow_equal_views: bool = False,
+    allow_border: bool = False,
+    predicted: bool = False,
+) -> list[Finding]:
+    """The findings of a posed set of images, each in one sentence that names the place.
 
-    expected: number of views that the rig has. allow_equal_views: the same image at several poses is meant
-    (the control that copies the input). allow_border: objects may be cut off (a protocol that keeps them),
-    which leaves a warning. predicted: the images are a method's output, see the module.
+    Args:
+        rgba: (V, C, H, W) in [0, 1], straight alpha; C = 3 is an error unless predicted.
+        cameras: (V, 4, 4), the object at the origin.
+        where: names the set in each sentence.
+        expected: number of views that the set must have.
+        allow_equal_views: the same image at several poses is meant (a control that copies the input).
+        allow_border: objects may be cut off (a protocol that keeps them), which leaves a warning.
+        predicted: the images are a method's output, see the module.
     """
-
-    expected: int | None
-    allow_equal_views: bool
-    allow_border: bool
-    predicted: bool
-
-
-def lint_views(rgba: Tensor, cameras: Cameras, *, where: str, **options: Unpack[Options]) -> list[str]:
-    """The errors of a posed set of images, one sentence each; empty for a clean set.
-
-    rgba: (V, C, H, W) in [0, 1], straight alpha; C = 3 is an error unless predicted. cameras: (V, 4, 4), the
-    object at the origin. where: names the set in each sentence. options: `Options`.
-    """
-    return [f"{where}: {finding.text}" for finding in _examine(rgba, cameras, options) if finding.fatal]
+    found = list(_shape(rgba, cameras, expected))
+    if rgba.ndim == 4 and rgba.shape[1] in (3, 4) and len(rgba):
+        unusable = _finite(rgba)
+        found += [*unusable, *_poses(cameras)]
+        if not unusable:  # else nothing said about the pixels would mean anything
+            straight = rgba.shape[1] == 4
+            found += (
+                _foreground(rgba, allow_border, predicted) if straight else _without_alpha(rgba, predicted)
+            )
+            found += [] if allow_equal_views else _equal_views(rgba, fatal=not predicted)
+    return [replace(finding, text=f"{where}: {finding.text}") for finding in found]
 
 
-def lint_warnings(rgba: Tensor, cameras: Cameras, *, where: str, **options: Unpack[Options]) -> list[str]:
-    """What is odd but may be meant, one sentence each. Arguments as of `lint_views`."""
-    return [f"{where}: {finding.text}" for finding in _examine(rgba, cameras, options) if not finding.fatal]
-
-
-def require_clean(rgba: Tensor, cameras: Cameras, *, where: str, **options: Unpack[Options]) -> list[str]:
-    """Raise UserError that lists every error of `lint_views`; return the warnings of a clean set."""
-    found = _examine(rgba, cameras, options)
+def require_clean(rgba: Tensor, cameras: Cameras, **options: Any) -> list[str]:
+    """Raise UserError that lists every error of `lint_views`, whose options it takes; return the warnings."""
+    found = lint_views(rgba, cameras, **options)
     if any(finding.fatal for finding in found):
-        raise UserError(" ".join(f"{where}: {finding.text}." for finding in found if finding.fatal))
-    return [f"{where}: {finding.text}" for finding in found]
-
-
-def _examine(rgba: Tensor, cameras: Cameras, options: Options) -> list[Finding]:
-    predicted = options.get("predicted", False)
-    found = list(_shape(rgba, cameras, options.get("expected")))
-    if rgba.ndim != 4 or rgba.shape[1] not in (3, 4) or not len(rgba):
-        return found
-    unusable = _finite(rgba)
-    found += [*unusable, *_poses(cameras)]
-    if unusable:
-        return found  # nothing said about the pixels would mean anything
-    if rgba.shape[1] == 4:
-        found += _foreground(rgba, options.get("allow_border", False), predicted)
-    else:
-        found += _without_alpha(rgba, predicted)
-    if not options.get("allow_equal_views", False):
-        found += _equal_views(rgba, fatal=not predicted)
-    return found
+        raise UserError(" ".join(f"{finding.text}." for finding in found if finding.fatal))
+    return [finding.text for finding in found]
 
 
 def _shape(rgba: Tensor, cameras: Cameras, expected: int | None) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from aligncvc.errors import UserError
-from aligncvc.files import atomic_path
+from aligncvc.files import PROVENANCE, atomic_path
 
 MEAN_VIEW = -1
 """`view` of a mean over views, and of numbers that belong to no view."""
@@ -44,8 +44,8 @@ class Record:
 
 
 COLUMNS = tuple(field.name for field in fields(Record))
-_INTEGERS = {"seed", "view", "step"}
-_NUMBERS = {"value", "seconds", "peak_mb"}
+_READ = {"seed": int, "view": int, "step": int, "value": float, "seconds": float, "peak_mb": float}
+"""How columns that are not words are read."""
 
 
 def write_records(path: Path | str, records: Iterable[Record]) -> None:
@@ -54,39 +54,33 @@ def write_records(path: Path | str, records: Iterable[Record]) -> None:
         writer = csv.writer(handle, lineterminator="\n")
         writer.writerow(COLUMNS)
         for record in records:
-            writer.writerow(
-                [
-                    format(value, ".9g") if name in _NUMBERS else value
-                    for name in COLUMNS
-                    for value in [getattr(record, name)]
-                ]
-            )
+            cells = (getattr(record, name) for name in COLUMNS)
+            writer.writerow([format(x, ".9g") if isinstance(x, float) else x for x in cells])
 
 
 def read_records(path: Path | str) -> list[Record]:
     """Read a CSV of records. Raises UserError naming the file and line that do not fit the schema."""
     try:
         with Path(path).open(encoding="utf-8", newline="") as handle:
-            rows = list(csv.reader(handle))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+            head, *rows = csv.reader(handle)
+    except (OSError, ValueError, csv.Error) as error:
         raise UserError(
             f"{path} is not a readable CSV of records ({error}); evaluate the method again"
         ) from error
-    if not rows or tuple(rows[0]) != COLUMNS:
+    if tuple(head) != COLUMNS:
         raise UserError(
             f"{path} has not the columns of records ({','.join(COLUMNS)}); evaluate the method again"
         )
-    return [_parse(path, number, row) for number, row in enumerate(rows[1:], start=2)]
+    return [_parse(path, number, row) for number, row in enumerate(rows, start=2)]
 
 
 def _parse(path: Path | str, number: int, row: Sequence[str]) -> Record:
     try:
         text = dict(zip(COLUMNS, row, strict=True))
-        integers = {name: int(text[name]) for name in _INTEGERS}
-        numbers = {name: float(text[name]) for name in _NUMBERS}
+        numbers = {name: read(text[name]) for name, read in _READ.items()}
         if any(map(math.isinf, numbers.values())):
             raise ValueError("a number is infinite")
-        return Record(**(text | integers | numbers))  # type: ignore[arg-type]
+        return Record(**(text | numbers))  # type: ignore[arg-type]
     except ValueError as error:
         raise UserError(f"{path}, line {number}, is no record ({error}); evaluate the method again") from None
 
@@ -94,36 +88,51 @@ def _parse(path: Path | str, number: int, row: Sequence[str]) -> Record:
 def concat(paths: Iterable[Path | str]) -> list[Record]:
     """Records of several files, in order.
 
-    Raises UserError unless all were measured by one protocol and, where the protocols written beside them
-    tell, against the same ground truth: one object list rendered by two machines may differ in its pixels.
+    Raises UserError unless all were measured by one protocol, nothing was measured twice, and, where the
+    protocols written beside them tell, all against the same ground truth: one object list rendered by two
+    machines may differ in its pixels.
     """
     records: list[Record] = []
-    first: tuple[Path, str] | None = None
+    seen: dict[tuple[str, str, str, int, str], Path] = {}
     pixels: dict[str, tuple[Path, str]] = {}
+    protocols: dict[str, Path] = {}
     for path in map(Path, paths):
-        found = read_records(path)
-        for protocol in dict.fromkeys(record.protocol for record in found):
-            if first is None:
-                first = path, protocol
-            elif protocol != first[1]:
-                raise UserError(
-                    f"{first[0]} (protocol {first[1]}) and {path} (protocol {protocol}) were measured "
-                    f"differently{_difference(first[0], path)}; evaluate both with one configuration and set"
-                )
+        here = read_records(path)
+        for protocol in dict.fromkeys(record.protocol for record in here):
+            protocols.setdefault(protocol, path)
+        if len(protocols) > 1:
+            (one, first), (other, _) = list(protocols.items())[:2]
+            raise UserError(
+                f"{first} (protocol {one}) and {path} (protocol {other}) were measured "
+                f"differently{_difference(first, path)}; evaluate both with one configuration and set"
+            )
         for name, sha256 in _sidecar(path).get("ground_truth_sha256", {}).items():
-            other, expected = pixels.setdefault(name, (path, sha256))
+            beside, expected = pixels.setdefault(name, (path, sha256))
             if sha256 != expected:
                 raise UserError(
-                    f"{other} and {path} were measured against different renders of {name} "
+                    f"{beside} and {path} were measured against different renders of {name} "
                     f"({expected[:12]} and {sha256[:12]}); evaluate both against one set of renders"
                 )
-        records += found
+        for key in dict.fromkeys((r.pair, r.method, r.object, r.seed, r.metric) for r in here):
+            if key in seen:
+                pair, method, name, _, metric = key
+                raise UserError(
+                    f"{seen[key]} and {path} both hold {metric} of {name} by {method} of the pair {pair}; "
+                    "give one of them"
+                )
+            seen[key] = path
+        records += here
     return records
 
 
 def protocol_file(records: Path | str) -> Path:
     """Where the protocol of a CSV of records is written in full."""
     return Path(records).with_suffix(".protocol.json")
+
+
+def record_files(records: Path) -> list[Path]:
+    """A CSV of records and what is written beside it."""
+    return [records, protocol_file(records), Path(f"{records}{PROVENANCE}")]
 
 
 def _sidecar(records: Path) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from aligncvc.errors import UserError
 from aligncvc.scene.cameras import relative_c2w
 from aligncvc.scene.gaussians import Gaussians, load_ply
 from aligncvc.scene.renderset import PosedObject
+from aligncvc.scene.rigs import Rig
 from aligncvc.scene.views import Views
 from aligncvc.splat import rasterise
 from aligncvc.viewer.ply import require_raw
@@ -25,12 +26,17 @@ COST = ("network_calls", "seconds", "peak_mb")
 
 @dataclass(frozen=True)
 class SampleManifest:
-    """A sample set: folders by (object, seed), and the reasons of objects that sampling gave up."""
+    """A sample set: folders by (object, seed), and the reasons of objects that sampling gave up.
+
+    pair, method: what made it. rig: where its generated views stand; None: where the renders say.
+    """
 
     folder: Path
+    pair: str
     method: str
     entries: dict[tuple[str, int], str]
     failed: dict[str, str]
+    rig: Rig | None = None
 
     def path(self, name: str, seed: int) -> Path:
         """Folder of one sample. Raises UserError with the reason if there is none."""
@@ -46,10 +52,12 @@ def read_manifest(folder: Path) -> SampleManifest:
         data = json.loads(path.read_text(encoding="utf-8"))
         entries = {(str(e["object"]), int(e["seed"])): str(e["path"]) for e in data["entries"]}
         failed = {str(e["object"]): str(e["reason"]) for e in data.get("failed", [])}
-        return SampleManifest(folder, str(data["method"]), entries, failed)
+        rig = Rig.model_validate(data["rig"]) if data.get("rig") else None
+        return SampleManifest(folder, str(data["pair"]), str(data["method"]), entries, failed, rig)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{path} is not a readable sample manifest ({error!r}); run python -m aligncvc.sample first"
+            f"{path} is not a readable sample manifest ({' '.join(repr(error).split())}); run python -m "
+            "aligncvc.sample first"
         ) from error
 
 
@@ -64,23 +72,17 @@ def read_steps(path: Path, posed: PosedObject) -> tuple[Tensor, Tensor]:
             views, renders = arrays["views"], arrays["renders"]
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is not a readable steps.npz ({error}); sample the object again") from error
-    rig, (height, width) = len(posed.rig), posed.views.rgba.shape[-2:]
-    for name, array, size in (("views", views, None), ("renders", renders, (height, width))):
-        right = (
-            array.dtype == np.uint8
-            and array.ndim == 5
-            and array.size > 0
-            and array.shape[:1] == renders.shape[:1]
-        )
-        right = right and array.shape[1::3] == (rig, 3) and (size is None or array.shape[2:4] == size)
-        if not right:
-            sides = "height, width" if size is None else f"{height}, {width}"
+    rig, size = len(posed.rig), tuple(posed.views.rgba.shape[-2:])
+    for name, array, wanted in (("views", views, views.shape[2:4]), ("renders", renders, size)):
+        shape = (*renders.shape[:1], rig, *wanted, 3)
+        if array.dtype != np.uint8 or array.ndim != 5 or not array.size or array.shape != shape:
+            sides = "height, width" if array is views else "{}, {}".format(*size)
             raise UserError(
                 f"{path} holds {name} {array.dtype}{array.shape}, expected uint8 (K, {rig}, {sides}, 3) with "
                 "the K of the renders; sample with the configuration of the renders"
             )
-    images = [torch.from_numpy(a).permute(0, 1, 4, 2, 3).float() / 255 for a in (views, renders)]
-    return images[0], images[1]
+    views, renders = (torch.from_numpy(a).permute(0, 1, 4, 2, 3).float() / 255 for a in (views, renders))
+    return views, renders
 
 
 def read_cost(path: Path) -> dict[str, float]:

@@ -1,37 +1,34 @@
-"""From samples to records: read, hand each subject to every family of metrics, count what failed."""
+"""From trials to records: hand each to every family of metrics, count what failed, score the whole set."""
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Callable, Iterable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from aligncvc.config.protocols import Protocol
+from aligncvc.config.jobs.evaluate import EvaluateJob
 from aligncvc.errors import UserError, reason_of
 from aligncvc.evaluate.catalogue import SET_OBJECT
-from aligncvc.evaluate.collect import Features
-from aligncvc.evaluate.consistency import consistency_family
-from aligncvc.evaluate.distribution import embed_images, floor_family
-from aligncvc.evaluate.epipolar import epipolar_family
-from aligncvc.evaluate.geometry import geometry_family, load_truth_surface
-from aligncvc.evaluate.image_scores import draw_scored, image_family, views_family
-from aligncvc.evaluate.lint import require_clean
-from aligncvc.evaluate.models import GaussianModel
-from aligncvc.evaluate.records import FINAL_STEP, MEAN_VIEW, Record
-from aligncvc.evaluate.samples import in_input_frame, read_cost, read_gaussians, read_manifest, read_steps
-from aligncvc.evaluate.subject import Subject, Value
-from aligncvc.evaluate.tools import Tools
-from aligncvc.scene.cameras import relative_c2w
-from aligncvc.scene.renderset import PosedObject, RenderSet
-from aligncvc.scene.views import Views, reduced, view_facts
+from aligncvc.evaluate.consistency import HELD_OUT, SPLIT_HALF, consistency_family, image_metrics
+from aligncvc.evaluate.distribution import Features, embed_images, floor_family
+from aligncvc.evaluate.families import epipolar_family, geometry_family, image_family, views_family
+from aligncvc.evaluate.ground_truth import GroundTruth
+from aligncvc.evaluate.networks import Networks
+from aligncvc.evaluate.records import FINAL_STEP, MEAN_VIEW, Record, protocol_file, write_records
+from aligncvc.evaluate.samples import SampleManifest, read_cost, read_gaussians, read_steps
+from aligncvc.evaluate.shapes import GaussianModel
+from aligncvc.evaluate.trial import Trial, Value
+from aligncvc.files import sha256_file, write_json, write_provenance
+from aligncvc.metrics.halves import LEAST_VIEWS, poses_between
+from aligncvc.metrics.perceptual import LEAST_PX
+from aligncvc.scene.views import reduced
 
 TRUTH = "control:gt"
 """The control whose views are the ground truth."""
@@ -43,7 +40,20 @@ class Entry:
 
     object: str
     seed: int
-    load: Callable[[], Subject]
+    load: Callable[[], Trial]
+
+
+@dataclass(frozen=True)
+class Method:
+    """What is evaluated: all trials of one method of one pair ("elsewhere" for predictions).
+
+    inputs: name -> sha256 of what they are read from.
+    """
+
+    pair: str
+    name: str
+    entries: Sequence[Entry]
+    inputs: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -54,176 +64,152 @@ class Evaluation:
     facts: dict[str, Any]
     failures: dict[str, str]
 
-
-class Truth:
-    """The protocol's ground truth: views and surfaces of the objects, linted, in the input view's frame."""
-
-    def __init__(self, protocol: Protocol, renders: Path, objects: Path | None) -> None:
-        """renders, objects: manifest.tsv of both stages; without objects geometry has no truth."""
-        self.protocol, self.set, self.objects = protocol, RenderSet(renders, protocol.render.size_px), objects
-
-    @property
-    def ids(self) -> list[str]:
-        return self.set.ids
-
-    def load(self, name: str) -> PosedObject:
-        """One object's views in the frame of its input view. Raises UserError if they are unusable."""
-        posed = self.set.load(name)
-        views = in_input_frame(posed)
-        require_clean(
-            views.rgba,
-            views.cameras,
-            where=str(self.set.manifest.parent / name),
-            expected=self.protocol.render.ring_views,
-            allow_border=self.protocol.render.crop == "keep",
+    def write(self, out: Path, method: Method, truth: GroundTruth, job: EvaluateJob) -> None:
+        """The CSV `out`, what it was measured by beside it, and a report on standard output and error."""
+        for entry, reason in self.failures.items():
+            print(f"failed: {entry}: {reason}", file=sys.stderr)
+        for metric, reason in self.facts.get("unavailable", {}).items():
+            print(f"{metric}: {reason}", file=sys.stderr)
+        write_json(protocol_file(out), self.facts)
+        write_provenance(
+            out,
+            inputs={**method.inputs, "renders": sha256_file(truth.set.manifest)},
+            config=job.model_dump(mode="json"),
+            seed=job.seed,
+            failures=self.failures,
         )
-        return replace(posed, views=views)
-
-    def surface(self, name: str) -> Any:
-        """The ground-truth mesh in the same frame, None without an objects manifest."""
-        if self.objects is None:
-            return None
-        mesh = load_truth_surface(self.objects, name, view_facts(self.set.manifest.parent / name))
-        posed = self.set.load(name)
-        turn = relative_c2w(torch.eye(4)[None], posed.views.cameras.c2w[posed.rig[0]])[0]
-        return mesh.apply_transform(turn.double().numpy())
-
-    def sha256(self) -> dict[str, str]:
-        """Hash of each readable object's 8-bit pixels: object, renderer, light and framing in one number."""
-        found = {}
-        for name in self.ids:
-            try:
-                found[name] = pixels_sha256(self.set.load(name).views)
-            except Exception:  # said where the object is scored
-                continue
-        return found
+        write_records(out, self.records)
+        total = len(method.entries)
+        print(f"{out}: {len(self.records)} records of {total - len(self.failures)} of {total} samples")
 
 
-def sample_entries(sample: Path, truth: Truth) -> tuple[str, list[Entry]]:
-    """The method's name, and one entry for each object and seed of the protocol.
+def sampled_method(manifest: SampleManifest, truth: GroundTruth) -> Method:
+    """One entry for each object and seed of the protocol.
 
-    Raises UserError if the folder is no sample set, or holds samples that the protocol does not ask for.
+    Raises UserError if the set holds samples that the protocol does not ask for.
     """
-    manifest = read_manifest(sample)
     wanted = [(name, seed) for name in truth.ids for seed in truth.protocol.seeds]
-    strangers = sorted(set(manifest.entries) - set(wanted))
-    if strangers:
+    if strangers := sorted(set(manifest.entries) - set(wanted)):
         name, seed = strangers[0]
         raise UserError(
-            f"{sample} holds samples that the protocol {truth.protocol.slug} does not ask for, such as "
-            f"{name} (seed {seed}); sample the method again with this configuration"
+            f"{manifest.folder} holds samples that the protocol {truth.protocol.slug} does not ask for, such "
+            f"as {name} (seed {seed}); sample the method again with this configuration"
         )
-
-    def load(name: str, seed: int) -> Subject:
-        posed = truth.load(name)
-        folder = manifest.path(name, seed)
-        cost = read_cost(folder / "sample.json")
-        views, renders = read_steps(folder / "steps.npz", posed)
-        surface = folder / "model.glb"  # written by sampling with the protocol's cells
-        return Subject(
-            object=name,
-            seed=seed,
-            truth=posed.views,
-            rig=posed.rig,
-            scored=truth.protocol.views.indices(len(posed.views), posed.rig),
-            background=truth.protocol.background,
-            views=views,
-            renders=renders,
-            model=GaussianModel(
-                read_gaussians(folder / "model.ply"),
-                truth.protocol.metrics.geometry.voxel,
-                surface if surface.is_file() else None,
-            ),
-            surface=truth.surface(name),
-            cost=cost,
-        )
-
-    return manifest.method, [Entry(name, seed, partial(load, name, seed)) for name, seed in wanted]
+    entries = [Entry(name, seed, partial(_read_trial, manifest, truth, name, seed)) for name, seed in wanted]
+    inputs = {"sample": sha256_file(manifest.folder / "manifest.json")}
+    return Method(manifest.pair, manifest.method, entries, inputs)
 
 
-def evaluate(
-    method: str, pair: str, dataset: str, entries: Iterable[Entry], truth: Truth, tools: Tools
-) -> Evaluation:
-    """Score every entry, then the set as a whole.
+def _read_trial(manifest: SampleManifest, truth: GroundTruth, name: str, seed: int) -> Trial:
+    posed = truth.load(name)
+    folder = manifest.path(name, seed)
+    cost = read_cost(folder / "sample.json")
+    views, renders = read_steps(folder / "steps.npz", posed)
+    surface = folder / "model.glb"  # written by sampling with the protocol's cells
+    model = GaussianModel(
+        read_gaussians(folder / "model.ply"),
+        truth.protocol.metrics.geometry.voxel,
+        surface if surface.is_file() else None,
+    )
+    return truth.trial(posed, seed, views, renders, model, cost)
 
-    An entry that cannot be loaded or scored gets the record `failed` = 1 and nothing else; the others get
-    `failed` = 0. Raises UserError if nothing could be scored.
+
+def evaluate(method: Method, truth: GroundTruth, job: EvaluateJob, networks: Networks) -> Evaluation:
+    """Score every trial, then the set as a whole; networks: `load_networks(job)`.
+
+    Raises UserError if nothing could be scored.
     """
-    nan, protocol = math.nan, truth.protocol.hash
-    row = Record(method, pair, dataset, "", 0, MEAN_VIEW, FINAL_STEP, "", nan, protocol, nan, nan)
+    assert networks.lite0 is not None
+    features, unavailable = Features(networks.lite0, networks.fid), dict(networks.reasons)
+
+    def score(trial: Trial) -> list[Value]:
+        drawn = trial.draw_scored()
+        values = list(score_trial(trial, job, networks, drawn))
+        features.add(trial, drawn)
+        unavailable.update(without_value(trial))
+        return values
+
+    records, failures = score_trials(method, truth, score)
+    whole = replace(records[0], object=SET_OBJECT, seed=0, seconds=math.nan, peak_mb=math.nan)
+    records += as_records(whole, features.values(job.seed))
+    if method.name == TRUTH:  # once for the render set: embedding every ring for each method costs seconds
+        records += as_records(whole, _floor(truth, features))
+    facts = {"ground_truth_sha256": truth.sha256(), "unavailable": unavailable}
+    return Evaluation(records, job.protocol.resolved | facts, failures)
+
+
+def score_trials(
+    method: Method, truth: GroundTruth, score: Callable[[Trial], Iterable[Value]]
+) -> tuple[list[Record], dict[str, str]]:
+    """Records of every trial, and why some failed.
+
+    A trial that cannot be read or scored, whatever the reason, gets the record `failed` = 1 and nothing else;
+    the others get `failed` = 0. Raises UserError if all failed.
+    """
+    dataset, protocol, nan = truth.set.manifest.resolve().parent.name, truth.protocol.hash, math.nan
     records: list[Record] = []
     failures: dict[str, str] = {}
-    features = Features(tools.encoder, tools.fid)
-    for entry in entries:
-        here = replace(row, object=entry.object, seed=entry.seed)
+    for entry in method.entries:
+        row = Record(
+            method.name, method.pair, dataset, entry.object, entry.seed, MEAN_VIEW, FINAL_STEP, "failed", 1.0,
+            protocol, seconds=nan, peak_mb=nan,
+        )  # fmt: skip
         try:
-            subject = entry.load()
-            here = replace(
-                here,
-                seconds=subject.cost.get("seconds", math.nan),
-                peak_mb=subject.cost.get("peak_mb", math.nan),
-            )
-            drawn = None if subject.model is None else draw_scored(subject)
-            found = list(score_subject(subject, tools, drawn))
-            features.add(subject, drawn)
-            records += [*as_records(here, found), replace(here, metric="failed", value=0.0)]
-        except Exception as error:  # whatever one entry holds, the others are scored
+            trial = entry.load()
+            row = replace(row, seconds=trial.cost.get("seconds", nan), peak_mb=trial.cost.get("peak_mb", nan))
+            records += [*as_records(row, list(score(trial))), replace(row, value=0.0)]
+        except Exception as error:  # whatever is wrong with one trial, the others are scored
             failures[f"{entry.object}/seed{entry.seed}"] = reason_of(error)
-            records.append(replace(here, metric="failed", value=1.0))
+            records.append(row)
     if len(failures) == len(records):
         reason = next(iter(failures.values()), "there is no entry")
-        raise UserError(f"nothing of {method} could be scored; the first reason: {reason}")
-    whole = replace(row, object=SET_OBJECT)
-    records += as_records(whole, features.values(tools.seed))
-    if method == TRUTH:  # once for the render set: embedding every ring again for each method costs seconds
-        records += as_records(whole, _floor(truth, tools, features.size))
-    facts = {
-        **truth.protocol.resolved,
-        "ground_truth_sha256": truth.sha256(),
-        "judge": tools.judge_facts,
-        "unavailable": tools.unavailable,
-    }
-    return Evaluation(records, facts, failures)
+        raise UserError(f"nothing of {method.name} could be scored; the first reason: {reason}")
+    return records, failures
 
 
 @torch.no_grad()
-def score_subject(subject: Subject, tools: Tools, drawn: Tensor | None) -> Iterator[Value]:
-    """Every value of one subject; families leave out what the subject has not. drawn: see `draw_scored`."""
-    yield from (Value(name, value) for name, value in subject.cost.items())
-    yield from image_family(subject, tools.image, drawn)
-    yield from views_family(subject, tools.image)
-    yield from consistency_family(subject, tools.consistency)
-    yield from epipolar_family(subject, tools.epipolar)
-    yield from geometry_family(subject, tools.geometry)
+def score_trial(trial: Trial, job: EvaluateJob, networks: Networks, drawn: Tensor | None) -> Iterator[Value]:
+    """Every value of one trial; families leave out what it has not. drawn: `trial.draw_scored()`."""
+    settings = job.protocol.metrics
+    compare, halves = image_metrics(networks, settings), settings.consistency.halves
+    yield from (Value(name, value) for name, value in trial.cost.items())
+    yield from image_family(trial, networks, settings, drawn)
+    yield from views_family(trial, networks, settings)
+    yield from consistency_family(trial, compare, networks.judge, halves, "four" if job.curves else "last")
+    yield from epipolar_family(trial, settings.consistency.tsed)
+    yield from geometry_family(trial, settings.geometry, job.seed)
 
 
-def _floor(truth: Truth, tools: Tools, size: tuple[int, int] | None) -> list[Value]:
-    """How far ground truth is from ground truth at other poses, by the distances between distributions.
+def without_value(trial: Trial) -> dict[str, str]:
+    """By metric, why it has no value for images and rigs like this trial's ("n/a (...)")."""
+    drawn_px, views, count = min(trial.truth.rgba.shape[-2:]), trial.views, len(trial.rig)
+    small, reasons = f"n/a (images below {LEAST_PX} px)", dict[str, str]()
+    if drawn_px < LEAST_PX:
+        reasons |= dict.fromkeys(("lpips", "fg_lpips", "split_lpips", "dists"), small)
+    if views is None:
+        return reasons
+    if min(drawn_px, *views.shape[-2:]) < LEAST_PX:
+        reasons |= dict.fromkeys(
+            (f"{kind}_lpips" for kind in ("views", "residual", "delta", "heldout")), small
+        )
+    if count < LEAST_VIEWS:
+        few = f"n/a (a rig of {count} views has no two halves; {LEAST_VIEWS} or more have)"
+        reasons |= dict.fromkeys((*HELD_OUT, *SPLIT_HALF), few)
+    elif not poses_between(len(trial.truth), trial.rig):
+        reasons |= dict.fromkeys(SPLIT_HALF, "n/a (the ring has no pose between the rig's views)")
+    return reasons
 
-    size: height and width at which the methods' distances are measured; None: as the renders are.
-    """
-    objects = list(_readable(truth))
-    rings = {posed.id: posed.views.on_white() for posed in objects}
-    seen = {name: images if size is None else reduced(images, size) for name, images in rings.items()}
-    ring = {name: embed_images(tools.encoder, images) for name, images in seen.items()}
-    return floor_family(ring, objects[0].rig)
 
-
-def _readable(truth: Truth) -> Iterator[PosedObject]:
-    """The objects whose renders can be read; the others have failed as entries."""
-    for name in truth.ids:
-        try:
-            yield truth.set.load(name)
-        except Exception:
-            continue
+def _floor(truth: GroundTruth, features: Features) -> list[Value]:
+    """How far ground truth is from itself at other poses, of the objects and at the size that were scored."""
+    assert features.size is not None
+    ring = {}
+    for name in features.truth:
+        posed = truth.load(name)
+        ring[name] = embed_images(features.encoder, reduced(posed.views.on_white(), features.size))
+    return floor_family(ring, posed.rig)
 
 
 def as_records(row: Record, values: Iterable[Value]) -> list[Record]:
-    """Values of one subject as records; `row` gives method, object, seed and protocol."""
+    """Values of one trial as records; `row` gives method, object, seed and protocol."""
     return [replace(row, metric=v.metric, value=v.value, view=v.view, step=v.step) for v in values]
-
-
-def pixels_sha256(views: Views) -> str:
-    """Hash of the 8-bit RGBA pixels."""
-    pixels = (views.rgba.clamp(0, 1) * 255).round().byte().numpy()
-    return hashlib.sha256(str(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest()

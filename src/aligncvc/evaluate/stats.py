@@ -41,12 +41,16 @@ class Interval(NamedTuple):
         return self.lo > 0 or self.hi < 0
 
 
+NONE = Interval(math.nan, math.nan, math.nan)
+"""Where there is no number."""
+
+
 class WinRate(NamedTuple):
     """Objects on which one method is better, on which both are equal, and that both have."""
 
-    wins: int
-    ties: int
-    n: int
+    wins: int = 0
+    ties: int = 0
+    n: int = 0
 
 
 def samples_of(
@@ -72,7 +76,7 @@ def interval(samples: Samples, seed: int, *names: object) -> Interval:
     """
     groups = list(_by_object(samples).values())
     if not groups:
-        return Interval(math.nan, math.nan, math.nan)
+        return NONE
     mean = math.fsum(math.fsum(values) / len(values) for values in groups) / len(groups)
     lo, hi = percentile_interval(_resampled_means(groups, seed, *names), len(groups))
     return Interval(mean, lo, hi)

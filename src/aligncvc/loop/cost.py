@@ -1,4 +1,4 @@
-"""What a sampler costs: seconds by part and calls of the denoiser (peak memory: aligncvc.memory)."""
+"""What a sampler costs: seconds by part and calls of the denoiser (peak memory: aligncvc.hardware)."""
 
 from __future__ import annotations
 

@@ -1,8 +1,14 @@
-"""Peak signal-to-noise ratios that every stage shares (training curves and tables alike)."""
+"""Errors of images pixel by pixel: PSNR, its foreground form, mean absolute error; for training and tables.
+
+Every function keeps the type of the numbers that it is given: tables hand it float64.
+"""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
+
+from aligncvc.errors import UserError
 
 PSNR_CAP_DB = 100.0
 """Identical images have no finite PSNR; they (and anything better than this) count as this many dB."""
@@ -15,7 +21,12 @@ def decibels(mse: Tensor) -> Tensor:
 
 def psnr(images: Tensor, reference: Tensor) -> Tensor:
     """(..., 3, H, W) in [0, 1] twice -> (...) dB: one value an image, over its pixels and channels."""
-    return decibels((images - reference).square().mean((-3, -2, -1)))
+    return decibels(_difference(images, reference).square().mean((-3, -2, -1)))
+
+
+def pooled_psnr(images: Tensor, reference: Tensor) -> Tensor:
+    """PSNR of the MSE over the whole batch, () dB: never above the mean of the images' own PSNRs."""
+    return decibels(_difference(images, reference).square().mean())
 
 
 def foreground_psnr(images: Tensor, reference: Tensor, alpha: Tensor) -> Tensor:
@@ -25,5 +36,34 @@ def foreground_psnr(images: Tensor, reference: Tensor, alpha: Tensor) -> Tensor:
     reference shows no object.
     """
     mask = (alpha > 0.5).to(images.dtype)
-    squared = (images - reference).square().mean(-3, keepdim=True)
+    squared = _difference(images, reference).square().mean(-3, keepdim=True)
     return decibels((squared * mask).sum((-3, -2, -1)) / mask.sum((-3, -2, -1)))
+
+
+def mae(images: Tensor, reference: Tensor) -> Tensor:
+    """(..., 3, H, W) twice -> (...) mean absolute error over pixels and channels."""
+    return _difference(images, reference).abs().mean((-3, -2, -1))
+
+
+def require_alike(images: Tensor, reference: Tensor) -> None:
+    """Raise UserError unless both are (..., 3, H, W) of one shape."""
+    if images.shape != reference.shape or images.ndim < 3 or images.shape[-3] != 3:
+        raise UserError(
+            f"metrics compare two (..., 3, H, W) batches of one shape, got {tuple(images.shape)} and "
+            f"{tuple(reference.shape)}; give both at the same views and size"
+        )
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """(B, H, W) twice -> (B,) float64: mean where the mask holds, NaN where it nowhere does.
+
+    What lies outside the mask counts for nothing, NaN included.
+    """
+    weight = mask.double()
+    covered = torch.where(weight > 0, values.double(), 0.0)
+    return (covered * weight).sum((-2, -1)) / weight.sum((-2, -1))
+
+
+def _difference(images: Tensor, reference: Tensor) -> Tensor:
+    require_alike(images, reference)
+    return images - reference

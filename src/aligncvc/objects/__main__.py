@@ -27,6 +27,8 @@ class Arguments:
     """YAML configuration (default: config/config.yaml)."""
     cache: Path = CACHE
     """Folder for downloads that are kept between runs."""
+    force: bool = False
+    """Write into `out` even if it holds files of another origin, and replace those of the same name."""
 
 
 def show(number: int, total: int, row: ManifestRow) -> None:
@@ -40,7 +42,7 @@ def show(number: int, total: int, row: ManifestRow) -> None:
 def main() -> None:
     arguments = tyro.cli(Arguments)
     objects = object_set(load_config(arguments.config), arguments.name)
-    rows = fetch_set(objects, arguments.out, cache=arguments.cache, progress=show)
+    rows = fetch_set(objects, arguments.out, cache=arguments.cache, progress=show, force=arguments.force)
     good = sum(row.status == "ok" for row in rows)
     print(f"{arguments.out}/manifest.tsv: {good} of {len(rows)} objects")
     if good == 0:

@@ -25,6 +25,7 @@ from aligncvc.files import PROJECT_ROOT, write_json
 from aligncvc.objects.gobjaverse import SUFFIX, frame_files, frames, frames_hash, instances, write_views
 from aligncvc.objects.listing import ObjectRow, read_list, select, write_list
 from aligncvc.objects.sources import Context, Job
+from aligncvc.ownership import claim_folder
 from aligncvc.scene.views import load_views
 
 LICENCE = "unknown"
@@ -124,6 +125,8 @@ class Export:
     """A folder of rendered objects (results/renders/SET)."""
     out: Path
     """Root of the tree."""
+    force: bool = False
+    """Write into `out` even if it holds files of another origin, and replace those of the same name."""
 
     def run(self) -> None:
         folders = sorted(path.parent for path in self.renders.glob("*/cameras.json"))
@@ -131,6 +134,7 @@ class Export:
             raise UserError(
                 f"{self.renders} holds no rendered objects; give a folder like results/renders/train"
             )
+        claim_folder(self.out, force=self.force)
         for number, folder in enumerate(folders):
             write_views(self.out / "0" / f"{number}", load_views(folder))
             print(f"{self.out}/0/{number}: {folder.name}")

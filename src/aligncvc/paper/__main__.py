@@ -1,128 +1,174 @@
-"""`python -m aligncvc.paper table|costs|reported|figures|report`: the paper from files alone."""
+"""`python -m aligncvc.paper table|costs|reported|figures|report|verdict`: the paper from files alone."""
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
 
-from aligncvc.config.sections import load_config
+from aligncvc.config.jobs.paper import PaperJob
 from aligncvc.errors import cli
+from aligncvc.ownership import claim_files, claim_folder
+from aligncvc.paper.verdict_inputs import VerdictInputs
 
 
-def table(
-    table: str,
-    metrics: list[Path],
-    out: Path,
-    discrimination: Path | None = None,
-    reported: tuple[Path, ...] = (),
-    config: Path | None = None,
-) -> None:
-    """Aggregate records into one table: CSV, with Markdown, LaTeX and JSON beside it.
+@dataclass(kw_only=True)
+class Command:
+    """What every command can be given."""
 
-    Args:
-        table: Which table: table1 (methods) or table2 (ablation of the alignment losses).
-        metrics: CSVs of records that python -m aligncvc.evaluate wrote; methods that the configuration lacks
-            become rows of their own.
-        out: CSV to write; .md, .tex and .json come beside it.
-        discrimination: discrimination.csv of the controls; metrics that tell nothing apart are marked.
-        reported: CSVs of published numbers, shown where their protocol class is the records'.
-        config: Configuration; config/config.yaml if left out.
-    """
-    from aligncvc.paper.tables import write_table
+    out: Path
+    """File to write (twins of a table come beside its CSV), or folder of figures or of the verdict."""
+    settings: Path | None = None
+    """Settings of this stage, as the workflow writes them."""
+    config: Path | None = None
+    """Configuration to make them from; config/config.yaml if both are left out."""
+    force: bool = False
+    """Replace files of another origin where the results go."""
 
-    found = write_table(load_config(config), table, metrics, out, discrimination, reported)
-    print(out.with_suffix(".md").read_text(encoding="utf-8"), end="")
-    for row in found.rows:
-        if not row.objects:
-            print(f"{row.method} has no records: its cells say n/a", file=sys.stderr)
+    def claim(self, *suffixes: str, inputs: Iterable[Path] = ()) -> None:
+        """Claim the file to write and those beside it, before any work."""
+        claim_files([self.out, *map(self.out.with_suffix, suffixes)], inputs=inputs, force=self.force)
 
+    @property
+    def job(self) -> PaperJob:
+        """The settings file, else those that the plan makes of a configuration."""
+        if self.settings is not None:
+            return PaperJob.read(self.settings)
+        from aligncvc.config.plan import Plan
+        from aligncvc.config.root import load_config
 
-def costs(metrics: list[Path], samples: list[Path], out: Path, config: Path | None = None) -> None:
-    """Seconds by part, network calls, peak memory and hardware of each method: CSV and twins.
+        return Plan(load_config(self.config)).paper()
 
-    Args:
-        metrics: CSVs of records that python -m aligncvc.evaluate wrote.
-        samples: manifest.json of each method that python -m aligncvc.sample wrote.
-        out: CSV to write; .md, .tex and .json come beside it.
-        config: Configuration; config/config.yaml if left out.
-    """
-    from aligncvc.paper.costs import write_costs
-
-    write_costs(load_config(config), metrics, samples, out)
-    print(out.with_suffix(".md").read_text(encoding="utf-8"), end="")
+    def run(self) -> None:
+        """Do it."""
+        raise NotImplementedError
 
 
-def reported(reported: list[Path], out: Path) -> None:
-    """List published numbers with their protocols as a Markdown page.
+@dataclass(kw_only=True)
+class Table(Command):
+    """Aggregate records into one table: CSV, with Markdown, LaTeX and JSON beside it."""
 
-    Args:
-        reported: CSVs such as config/reported/*.csv.
-        out: Markdown file to write; .json comes beside it.
-    """
-    from aligncvc.paper.reported import write_reported
+    table: str
+    """table1 (methods) or table2 (ablation of the alignment losses)."""
+    metrics: list[Path]
+    """CSVs of records; methods that the configuration lacks become rows of their own."""
+    discrimination: Path | None = None
+    """discrimination.csv of the controls; metrics that tell nothing apart are marked."""
+    reported: tuple[Path, ...] = ()
+    """CSVs of published numbers, shown where their protocol class is the records'."""
 
-    print(f"{out}: {write_reported(reported, out)} published numbers")
+    def run(self) -> None:
+        from aligncvc.paper.tables import write_table
 
-
-def figures(
-    metrics: list[Path],
-    samples: list[Path],
-    renders: Path,
-    out: Path,
-    align: tuple[Path, ...] = (),
-    discrimination: Path | None = None,
-    config: Path | None = None,
-) -> None:
-    """Draw the figures as PNG, SVG and PDF, and list them in index.json.
-
-    Args:
-        metrics: CSVs of records that python -m aligncvc.evaluate wrote.
-        samples: manifest.json of each method and control.
-        renders: manifest.tsv of the ground-truth renders.
-        out: Folder to write into.
-        align: metrics.jsonl of each alignment run; without one there is no training figure.
-        discrimination: discrimination.csv of the controls; metrics that tell nothing apart are shown grey.
-        config: Configuration; config/config.yaml if left out.
-    """
-    from aligncvc.paper.figures import write_figures
-
-    found = write_figures(load_config(config), metrics, samples, renders, align, out, discrimination)
-    for entry in found:
-        print(f"{entry['name']}: {entry['caption']}")
+        self.claim(".md", ".tex", ".json", inputs=self.metrics)
+        table = write_table(self.job, self.table, self.metrics, self.out, self.discrimination, self.reported)
+        print(self.out.with_suffix(".md").read_text(encoding="utf-8"), end="")
+        for row in table.rows:
+            if not row.objects:
+                print(f"{row.key.method} of {row.key.pair} has no records: n/a", file=sys.stderr)
 
 
-def report(
-    tables: list[Path],
-    figures: Path,
-    samples: list[Path],
-    renders: list[Path],
-    out: Path,
-    reported: Path | None = None,
-    config: Path | None = None,
-) -> None:
-    """Put tables, figures and models to turn into one self-contained HTML page.
+@dataclass(kw_only=True)
+class Costs(Command):
+    """Seconds by part, network calls, peak memory and hardware of each method: CSV and twins."""
 
-    Args:
-        tables: CSVs that the table and costs commands wrote, with their .json beside them.
-        figures: index.json that the figures command wrote.
-        samples: manifest.json of each method that python -m aligncvc.sample wrote.
-        renders: manifest.tsv of each render set.
-        out: HTML file to write.
-        reported: .json that the reported command wrote beside its page.
-        config: Configuration; config/config.yaml if left out.
-    """
-    from aligncvc.paper.report import write_report
+    metrics: list[Path]
+    """CSVs of records that python -m aligncvc.evaluate wrote."""
+    samples: list[Path]
+    """manifest.json of each pair and method."""
 
-    write_report(load_config(config), tables, figures, samples, renders, out, reported)
+    def run(self) -> None:
+        from aligncvc.paper.costs import write_costs
+
+        self.claim(".md", ".tex", ".json", inputs=self.metrics)
+        write_costs(self.job, self.metrics, self.samples, self.out)
+        print(self.out.with_suffix(".md").read_text(encoding="utf-8"), end="")
+
+
+@dataclass(kw_only=True)
+class Reported(Command):
+    """List published numbers with their protocols as a Markdown page, with .json beside it."""
+
+    reported: list[Path]
+    """CSVs such as config/reported/*.csv."""
+
+    def run(self) -> None:
+        from aligncvc.paper.reported import write_reported
+
+        self.claim(".json", inputs=self.reported)
+        print(f"{self.out}: {write_reported(self.reported, self.out)} published numbers")
+
+
+@dataclass(kw_only=True)
+class Figures(Command):
+    """Draw the figures of each pair as PNG, SVG and PDF, and list them in index.json."""
+
+    metrics: list[Path]
+    """CSVs of records that python -m aligncvc.evaluate wrote."""
+    samples: list[Path]
+    """manifest.json of each pair and method, and of each control."""
+    renders: Path
+    """manifest.tsv of the ground-truth renders."""
+    align: tuple[Path, ...] = ()
+    """<pair>/<run>/metrics.jsonl of each alignment run; without one there is no training figure."""
+    discrimination: Path | None = None
+    """discrimination.csv of the controls; metrics that tell nothing apart are shown grey."""
+
+    def run(self) -> None:
+        from aligncvc.paper.figures import INDEX, write_figures
+
+        claim_folder(self.out, [INDEX], force=self.force)
+        files = self.metrics, self.samples, self.renders, self.align, self.out, self.discrimination
+        for entry in write_figures(self.job, *files):
+            print(f"{entry['name']}: {entry['caption']}")
+
+
+@dataclass(kw_only=True)
+class Report(Command):
+    """Put tables, figures and models to turn into one self-contained HTML page."""
+
+    tables: list[Path]
+    """CSVs that the table and costs commands wrote, with their .json beside them."""
+    figures: Path
+    """index.json that the figures command wrote."""
+    samples: list[Path]
+    """manifest.json of each pair and method."""
+    renders: list[Path]
+    """manifest.tsv of each render set."""
+    reported: Path | None = None
+    """.json that the reported command wrote beside its page."""
+
+    def run(self) -> None:
+        from aligncvc.paper.report import write_report
+
+        self.claim(inputs=[*self.tables, self.figures, *self.samples, *self.renders])
+        files = self.tables, self.figures, self.samples, self.renders, self.out, self.reported
+        write_report(self.job, *files)
+
+
+@dataclass(kw_only=True)
+class Verdict(Command, VerdictInputs):
+    """Judge claims by the records of a run: verdict.json, README.md, tables and pictures."""
+
+    def run(self) -> None:
+        from aligncvc.paper.verdict import write_verdict
+
+        claim_folder(self.out, ["README.md", "verdict.json"], force=self.force)
+        verdict = write_verdict(self.job, self, self.out)
+        words = {True: "holds", False: "does not hold", None: "n/a"}
+        for key, claim in verdict["claims"].items():
+            print(f"{key}: {words[claim['holds']]}: {claim['title']}")
+        print(json.dumps({"page": str(self.out / "README.md"), "lines": len(verdict["lines"])}))
 
 
 def main() -> None:
-    tyro.extras.subcommand_cli_from_dict(
-        {"table": table, "costs": costs, "reported": reported, "figures": figures, "report": report},
-        prog="python -m aligncvc.paper",
-    )
+    commands: tuple[Callable[..., Command], ...] = (Table, Costs, Reported, Figures, Report, Verdict)
+    names = {command.__name__.lower(): command for command in commands}
+    tyro.extras.subcommand_cli_from_dict(names, prog="python -m aligncvc.paper").run()
 
 
 if __name__ == "__main__":

@@ -4,66 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from aligncvc import __version__
-from aligncvc.config.sections import Config
-from aligncvc.files import sha256_json, write_text
+from aligncvc.config.jobs.paper import PaperJob
+from aligncvc.files import write_text
 from aligncvc.hardware import hardware
-from aligncvc.paper.models import chosen_method, read_models
-from aligncvc.paper.pieces import (
-    Figure,
-    in_words,
-    object_names,
+from aligncvc.paper.pair_results import lead_method, object_names
+from aligncvc.paper.report_models import read_models
+from aligncvc.paper.report_parts import (
     read_figures,
     read_published,
     read_render_set,
     read_table,
+    sort_figures,
     stage_seconds,
-)
+)  # fmt: skip
 from aligncvc.viewer.templating import render_template, template_text
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 
-SECTIONS = (
-    ("comparison", "Side by side", ("comparison",), ""),
-    (
-        "consistency",
-        "Consistency, step by step",
-        ("agreement", "consistency"),
-        "Views that a generator imagines one by one disagree; renderings of one model cannot. Does sampling "
-        "bring the two together?",
-    ),
-    (
-        "controls",
-        "Controls, and which metrics to believe",
-        ("controls",),
-        "A metric of consistency is worth its name only where it ranks true views above disturbed ones, and "
-        "those above views of different objects. Each was put to that test on these objects and this rig.",
-    ),
-    ("cost", "Quality against cost", ("cost",), ""),
-    ("training", "Training", ("training",), ""),
-)
-"""Anchor, heading, the words in a figure's name that put it there, and an opening line."""
+WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
-def sort_figures(figures: Sequence[Figure]) -> tuple[Figure | None, list[dict[str, Any]]]:
-    """The opening figure, if there is one, and the sections of all others; none is left out."""
-    teaser = next((f for f in figures if "teaser" in f.name), None)
-    rest = [f for f in figures if f is not teaser]
-    sections = []
-    for anchor, heading, words, intro in SECTIONS:
-        members = [f for f in rest if any(word in f.name for word in words)]
-        rest = [f for f in rest if f not in members]
-        sections.append({"anchor": anchor, "heading": heading, "figures": members, "intro": intro})
-    sections.append({"anchor": "figures", "heading": "More figures", "figures": rest, "intro": ""})
-    return teaser, [s for s in sections if s["figures"]]
+def in_words(count: int) -> str:
+    """0..10 as words, others as digits."""
+    return WORDS[count] if 0 <= count < len(WORDS) else str(count)
 
 
-def protocol_card(config: Config, objects: int) -> list[tuple[str, str]]:
+def lead_steps(job: PaperJob) -> int:
+    """Denoising steps of the method that the report is about."""
+    lead = lead_method(job.rows)
+    return next(row.steps for row in job.rows if row.method == lead)
+
+
+def protocol_card(job: PaperJob, objects: int) -> list[tuple[str, str]]:
     """What the numbers were measured by, as (name, value)."""
-    protocol = config.protocol
-    render = protocol.render
+    protocol, render = job.protocol, job.protocol.render
     views = {"ring": "all"}.get(protocol.views.scored, protocol.views.scored.replace("_", " "))
     seeds = ", ".join(map(str, protocol.seeds))
     return [
@@ -78,8 +54,26 @@ def protocol_card(config: Config, objects: int) -> list[tuple[str, str]]:
     ]
 
 
+def made_by(job: PaperJob) -> list[tuple[str, str]]:
+    """How the page was made, as (name, value)."""
+    render = job.protocol.render
+    renders = (
+        f"{render.size_px} px, {render.ring_views} views an object, {render.samples} Cycles samples a pixel"
+    )
+    pairs = [f"{p.name} ({p.generator}, {p.reconstructor}, {p.views} views)" for p in job.pairs]
+    return [
+        (f"Pair{'s' * (len(pairs) > 1)} of networks", "; ".join(pairs)),
+        ("Settings of this page", f"sha256 {job.hash}"),
+        ("Code", f"aligncvc {__version__}"),
+        ("Seed", f"{job.seed}; sampling {', '.join(map(str, job.seeds))}"),
+        ("Protocol", job.protocol.slug),
+        ("Renders of held-out objects", renders),
+        ("This page was written on", hardware()),
+    ]
+
+
 def write_report(
-    config: Config,
+    job: PaperJob,
     tables: Sequence[Path],
     figures: Path,
     samples: Sequence[Path],
@@ -89,48 +83,40 @@ def write_report(
 ) -> None:
     """Write `out` from files alone; what a run did not make (a figure, a contact sheet, timings) is left out.
 
-    tables: CSVs with a JSON twin; figures: index.json; samples: manifest.json of each method; renders:
-    manifest.tsv of each set; reported: JSON of the published numbers. Raises UserError for a file given here
-    that cannot be read.
+    Args:
+        job: Rows, pairs, protocol.
+        tables: CSVs with a JSON twin.
+        figures: index.json of the figures.
+        samples: manifest.json of each pair and method.
+        renders: manifest.tsv of each render set.
+        out: HTML file to write.
+        reported: JSON of the published numbers.
+
+    Raises UserError for a file given here that cannot be read.
     """
-    names = object_names(config)
+    names = object_names(job)
     sets = [read_render_set(path, names) for path in renders]
-    held_out = next((s for s in sets if s["name"] == "eval"), sets[-1] if sets else None)
-    method, models = read_models(config, samples, [path.parent for path in renders], names)
+    held_out = next((s for s in sets if s["name"] == "eval"), sets[-1] if sets else {"ok": 0})["ok"]
+    groups = read_models(job, samples, [path.parent for path in renders], names)
     teaser, sections = sort_figures(read_figures(figures))
-    render = config.protocol.render
-    rendering = (
-        f"{render.size_px} px, {render.ring_views} views an object, {render.samples} Cycles samples a pixel"
-    )
-    shown = config.sample.methods.get(method or "") or chosen_method(config)[1]
     page = render_template(
         "report.html",
         folder=TEMPLATES,
         css=template_text("viewer.css") + template_text("report.css", TEMPLATES),
         js=template_text("viewer.js"),
         teaser=teaser,
-        models=models,
-        method=method,
-        steps=in_words(shown.steps),
+        groups=groups,
+        steps=in_words(groups[0].steps if groups else lead_steps(job)),
         tables=[read_table(path) for path in tables],
-        protocol=protocol_card(config, held_out["ok"] if held_out else 0),
+        protocol=protocol_card(job, held_out),
         published=read_published(reported) if reported else [],
         sections=sections,
         sets=sets,
-        held_out=held_out["ok"] if held_out else 0,
-        size_px=config.render.size_px,
-        demo_weights=str(config.mvg.weights).startswith("demo")
-        and str(config.recon.weights).startswith("demo"),
-        pair=config.pair,
-        facts=[
-            ("Pair of networks", config.pair),
-            ("Configuration", f"sha256 {sha256_json(config.model_dump(mode='json'))[:16]}"),
-            ("Code", f"aligncvc {__version__}"),
-            ("Seed", f"{config.seed}; sampling {', '.join(map(str, config.seeds))}"),
-            ("Protocol", config.protocol.slug),
-            ("Renders of held-out objects", rendering),
-            ("This page was written on", hardware()),
-        ],
+        held_out=held_out,
+        size_px=job.protocol.render.size_px,
+        demo_weights=all(pair.demo for pair in job.pairs),
+        pair=", ".join(pair.name for pair in job.pairs),
+        facts=made_by(job),
         stages=stage_seconds(out.parent / "benchmarks"),
     )
     write_text(out, page)

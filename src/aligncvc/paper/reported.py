@@ -8,7 +8,6 @@ without a value and with the reason; a user who knows the number writes it there
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -17,7 +16,7 @@ from pathlib import Path
 from aligncvc.errors import UserError
 from aligncvc.evaluate.catalogue import CATALOGUE
 from aligncvc.files import write_text
-from aligncvc.paper.table_formats import DASH, Block, Cell, Column, Table, as_data, as_markdown
+from aligncvc.paper.table_formats import DASH, Block, Cell, Column, Table, as_data, as_json, as_markdown
 
 MEASURES = {
     "chamfer": "Chamfer ↓",
@@ -132,11 +131,8 @@ def write_reported(paths: Sequence[Path], out: Path) -> int:
     """
     found = read_reported(paths)
     sections = list(tables_by_paper(found))
-    twin = [
-        {"paper": paper, "url": url, "title": title, **as_data(table)}
-        for paper, url, title, table in sections
-    ]
-    write_text(out.with_suffix(".json"), json.dumps(twin, indent=1, ensure_ascii=False) + "\n")
+    twin = [{"paper": p, "url": url, "title": title, **as_data(table)} for p, url, title, table in sections]
+    write_text(out.with_suffix(".json"), as_json(twin))
     write_text(out, as_page(sections))
     return sum(entry.value is not None for entry in found)
 
@@ -159,14 +155,11 @@ def as_page(sections: Iterable[tuple[str, str, str, Table]]) -> str:
 
 def tables_by_paper(found: Sequence[Reported]) -> Iterator[tuple[str, str, str, Table]]:
     """(paper, address, title, table) of each table of a paper and protocol class; last the spread of PSNR."""
-    papers = dict.fromkeys(entry.paper for entry in found)
-    for paper, table, kind in dict.fromkeys(
-        (entry.paper, entry.table, entry.protocol_class)
-        for paper in papers
-        for entry in found
-        if entry.paper == paper
-    ):
-        group = [e for e in found if (e.paper, e.table, e.protocol_class) == (paper, table, kind)]
+    order = {paper: i for i, paper in enumerate(dict.fromkeys(entry.paper for entry in found))}
+    groups: dict[tuple[str, str, str], list[Reported]] = {}
+    for entry in sorted(found, key=lambda entry: order[entry.paper]):
+        groups.setdefault((entry.paper, entry.table, entry.protocol_class), []).append(entry)
+    for (paper, table, kind), group in groups.items():
         yield paper, group[0].url, f"{table}: {group[0].dataset} (class {kind})", _table(group)
     spread = _same_method(found)
     if spread.blocks[0].rows:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from PIL import Image
 
 from aligncvc.files import atomic_path
@@ -68,12 +70,23 @@ RC: dict[str, Any] = {
     "pdf.fonttype": 42,
 }
 
+DASHES = (0, (4, 2))
+"""Of the lines that others are read against."""
+
 _METADATA: dict[str, dict[str, None]] = {
     "png": {"Software": None},
     "svg": {"Date": None, "Creator": None},
     "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
 }
-FORMATS = tuple(_METADATA)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure with the words that go with it."""
+
+    figure: Figure
+    caption: str
+    alt: str
 
 
 @contextmanager
@@ -100,6 +113,26 @@ def method_colours(methods: Sequence[str], lead: str) -> dict[str, str]:
     """A colour a method; the lead's is the strong one."""
     others = [name for name in methods if name != lead]
     return {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(others)} | {lead: LEAD_COLOUR}
+
+
+def legend(figure: Figure, entries: Mapping[str, Mapping[str, Any]], **style: Any) -> None:
+    """A legend below everything: the look of a line by label."""
+    handles = [Line2D([], [], label=label, **look) for label, look in entries.items()]
+    usual: dict[str, Any] = {"loc": "lower center", "ncols": len(handles), "frameon": False, "fontsize": 7.5}
+    figure.legend(handles=handles, **(usual | style))
+
+
+def label_ends(axes: Axes, ends: Mapping[str, tuple[float, float]], colours: Mapping[str, str]) -> None:
+    """Names at the right ends (x, y) of lines, pushed apart vertically so that none overlap."""
+    low, high = axes.get_ylim()
+    inches = axes.get_window_extent().height / axes.figure.dpi
+    placed = spread([y for _, y in ends.values()], 0.135 * (high - low) / inches)
+    right = max(axes.get_xlim()[1], *(x for x, _ in ends.values()))
+    for name, level in zip(ends, placed, strict=True):
+        axes.annotate(
+            name, (right, level), xytext=(3, 0), textcoords="offset points", annotation_clip=False,
+            va="center", color=colours[name], size=7.5,
+        )  # fmt: skip
 
 
 def enlarge(image: np.ndarray, size_px: int) -> np.ndarray:

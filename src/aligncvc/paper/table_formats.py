@@ -1,4 +1,4 @@
-"""A table as Markdown, LaTeX and JSON: blocks of columns over the same rows, and notes below.
+"""A table as CSV, Markdown, LaTeX and JSON: blocks of columns over the same rows, and notes below.
 
 What the cells mean is decided in `table_blocks.py`; here is only how they look.
 """
@@ -6,9 +6,14 @@ What the cells mean is decided in `table_blocks.py`; here is only how they look.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
+
+import pandas as pd
+
+from aligncvc.files import write_text
 
 
 @dataclass(frozen=True)
@@ -157,20 +162,24 @@ def _latex_cell(cell: Cell) -> str:
     return (f"\\textbf{{{text}}}" if cell.best else text) + bracket
 
 
-def as_json(table: Table) -> str:
-    """`as_data` as text."""
-    return json.dumps(as_data(table), indent=1, ensure_ascii=False) + "\n"
-
-
 def as_data(table: Table) -> dict[str, Any]:
     """The table for programs and the report: {blocks: [{title, controls, columns, rows}], notes}."""
-    blocks = [
-        {
-            "title": block.title,
-            "controls": block.controls,
-            "columns": [asdict(column) for column in block.columns],
-            "rows": [[asdict(cell) for cell in row] for row in block.rows],
-        }
-        for block in table.blocks
-    ]
-    return {"blocks": blocks, "notes": list(table.notes)}
+    return asdict(table)
+
+
+def as_json(value: Any) -> str:
+    """Indented JSON of what `as_data` makes."""
+    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+
+
+def as_csv(lines: Sequence[Mapping[str, str]]) -> str:
+    """Comma-separated text with a header line."""
+    return pd.DataFrame(lines, dtype=str).to_csv(index=False, lineterminator="\n")
+
+
+def write_table_files(out: Path, table: Table, lines: Sequence[Mapping[str, str]]) -> None:
+    """Write the .md, .tex and .json beside `out`, and last `out`, the CSV of `lines`."""
+    write_text(out.with_suffix(".md"), as_markdown(table))
+    write_text(out.with_suffix(".tex"), as_latex(table))
+    write_text(out.with_suffix(".json"), as_json(as_data(table)))
+    write_text(out, as_csv(lines))

@@ -1,87 +1,92 @@
 """Tables of the paper: a row a method, as CSV (all numbers) and Markdown, LaTeX and JSON twins (a choice).
 
-`table_rows` makes the numbers, `table_blocks` lays them out for people, `table_formats` writes them down.
+`table_rows` makes the numbers, `table_blocks` and `table_notes` lay them out for people, `table_formats`
+writes them down.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from aligncvc.config.sections import Config
-from aligncvc.evaluate.records import concat
-from aligncvc.evaluate.stats import WinRate
-from aligncvc.files import write_text
-from aligncvc.paper.context import read_context
-from aligncvc.paper.table_blocks import lay_out
-from aligncvc.paper.table_formats import Table, as_json, as_latex, as_markdown
-from aligncvc.paper.table_rows import LEADING, NONE, Comparison, Row, Rows, build_rows, number
+from aligncvc.config.jobs.paper import PaperJob
+from aligncvc.evaluate.scores import Scores
+from aligncvc.evaluate.stats import NONE, Interval
+from aligncvc.paper.protocol_facts import ProtocolFacts, read_facts
+from aligncvc.paper.table_blocks import comparison_block, metric_blocks, reported_block
+from aligncvc.paper.table_formats import Table, write_table_files
+from aligncvc.paper.table_notes import notes
+from aligncvc.paper.table_rows import Comparison, TableRow, TableRows, build_rows, number
+
+LEADING = ("psnr", "ssim", "lpips", "residual_psnr", "seconds", "peak_mb")
+"""Metrics whose means come first in a CSV, for scripts that count columns."""
 
 
-def csv_cells(found: Rows, row: Row) -> dict[str, str]:
-    """One line of the CSV by column."""
-    cells = {
-        "method": row.method,
-        "pair": row.pair,
-        "steps": "" if row.steps is None else str(row.steps),
-        "objects": str(row.objects),
+def lay_out(job: PaperJob, table: TableRows, facts: ProtocolFacts) -> Table:
+    """The whole table."""
+    more = [comparison_block(table), reported_block(job, facts.published)]
+    blocks = (*metric_blocks(job, table, facts), *(block for block in more if block))
+    return Table(blocks, tuple(notes(job, table, facts)))
+
+
+def key_texts(row: TableRow) -> dict[str, str]:
+    """The columns that open every CSV."""
+    steps = "" if row.steps is None else str(row.steps)
+    return {"method": row.key.method, "pair": row.key.pair, "steps": steps, "objects": str(row.objects)}
+
+
+def interval_texts(values: Mapping[str, Interval], names: Iterable[str]) -> dict[str, str]:
+    """Three columns a metric: its mean and the ends of its interval."""
+    return {
+        name + end: number(name, part)
+        for name in names
+        for end, part in zip(("", "_lo", "_hi"), values.get(name, NONE), strict=True)
     }
-    metrics = [*LEADING, *(name for name in found.metrics if name not in LEADING)]
-    values = {name: row.values.get(name, NONE) for name in metrics}
-    cells |= {name: number(name, values[name].mean) for name in LEADING}
-    cells |= {
+
+
+def csv_line(table: TableRows, row: TableRow) -> dict[str, str]:
+    """One line of the CSV by column."""
+    metrics = [*LEADING, *(name for name in table.metrics if name not in LEADING)]
+    line = key_texts(row) | {name: number(name, row.values.get(name, NONE).mean) for name in LEADING}
+    line |= {
         "alignment": row.alignment,
         "objects_total": str(row.total),
         "seeds": str(row.seeds),
         "failed": str(row.failed),
         "best": ";".join(name for name in metrics if name in row.best),
     }
-    for name in metrics:
-        mean, lo, hi = (number(name, value) for value in values[name])
-        cells |= {name: mean, f"{name}_lo": lo, f"{name}_hi": hi}
-    for name in found.compared:
-        other = row.compared.get(name, Comparison(NONE, WinRate(0, 0, 0)))
-        mean, lo, hi = (number(name, value) for value in other.difference)
-        cells |= {f"{name}_vs_reference": mean, f"{name}_vs_reference_lo": lo, f"{name}_vs_reference_hi": hi}
+    line |= interval_texts(row.values, metrics)
+    for name in table.compared:
+        other = row.compared.get(name, Comparison())
+        ends = zip(("", "_lo", "_hi"), other.difference, strict=True)
+        line |= {f"{name}_vs_reference{end}": number(name, part) for end, part in ends}
         counts = zip(("wins", "ties", "pairs"), other.wins, strict=True)
-        cells |= {f"{name}_{what}": str(count) if name in row.compared else "" for what, count in counts}
-    return cells | {"reference": found.reference or ""}
-
-
-def as_csv(lines: Sequence[Mapping[str, str]]) -> str:
-    """Comma-separated text with a header line."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    return text.getvalue()
+        line |= {f"{name}_{what}": str(count) if name in row.compared else "" for what, count in counts}
+    return line | {"reference": row.reference.method if row.reference else ""}
 
 
 def write_table(
-    config: Config,
+    job: PaperJob,
     table: str,
     metrics: Sequence[Path],
     out: Path,
     discrimination: Path | None = None,
     reported: Sequence[Path] = (),
-) -> Rows:
+) -> TableRows:
     """Write `out` (CSV) and its .md, .tex and .json twins; the CSV comes last.
 
-    metrics: CSVs of records; discrimination: which metrics tell controls apart; reported: CSVs of published
-    numbers. Raises UserError for files that are unreadable or measured by different protocols, and as
-    build_rows.
+    Args:
+        job: Rows, pairs, columns.
+        table: table1 or table2.
+        metrics: CSVs of records.
+        out: CSV to write.
+        discrimination: Which metrics tell controls apart.
+        reported: CSVs of published numbers.
+
+    Raises UserError for files that are unreadable or measured by different protocols, and as build_rows.
     """
-    found = build_rows(config, table, concat(metrics))
-    laid = lay_out(config, found, read_context(metrics, discrimination, reported))
-    write_twins(out, laid, [csv_cells(found, row) for row in found.rows])
-    return found
-
-
-def write_twins(out: Path, laid: Table, lines: Sequence[Mapping[str, str]]) -> None:
-    """Write the .md, .tex and .json beside `out`, and last `out`, the CSV of `lines`."""
-    write_text(out.with_suffix(".md"), as_markdown(laid))
-    write_text(out.with_suffix(".tex"), as_latex(laid))
-    write_text(out.with_suffix(".json"), as_json(laid))
-    write_text(out, as_csv(lines))
+    table_rows = build_rows(job, table, Scores.read(metrics, job.seed))
+    facts = read_facts(metrics, discrimination, reported)
+    lines = [csv_line(table_rows, row) for row in table_rows.rows]
+    write_table_files(out, lay_out(job, table_rows, facts), lines)
+    return table_rows

@@ -1,161 +1,140 @@
-"""`python -m aligncvc.paper.verdict`: the claims judged on held-out objects, written to docs/verdict/."""
+"""`python -m aligncvc.paper verdict`: claims judged by the records of an ordinary run, written as a page."""
 
 from __future__ import annotations
 
-import csv
-import json
+import io
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tyro
 import yaml
+from matplotlib.figure import Figure
+from PIL import Image
 
-from aligncvc.config.sections import Config, load_config
-from aligncvc.errors import UserError, cli
+from aligncvc.config.jobs.paper import PaperJob
+from aligncvc.errors import UserError
 from aligncvc.evaluate.catalogue import SET_OBJECT
-from aligncvc.evaluate.records import Record, concat
-from aligncvc.files import PROJECT_ROOT, write_json, write_text
-from aligncvc.paper.context import read_context
+from aligncvc.evaluate.scores import Scores
+from aligncvc.files import PROJECT_ROOT, atomic_path, write_json, write_text
+from aligncvc.paper.claims import Claims, lines, load_claims
 from aligncvc.paper.costs import read_hardware
-from aligncvc.paper.data import Material, by_method, load_material, read_verdicts
-from aligncvc.paper.figures import read_logs
-from aligncvc.paper.pieces import object_names
-from aligncvc.paper.style import styled
-from aligncvc.paper.table_blocks import lay_out
-from aligncvc.paper.table_formats import as_markdown
-from aligncvc.paper.table_rows import build_rows
-from aligncvc.paper.tables import as_csv, csv_cells
-from aligncvc.paper.verdict_claims import LONG, OURS, PLAIN, TITLES, judge
-from aligncvc.paper.verdict_figures import pictures, save_png
+from aligncvc.paper.image_figures import objects
+from aligncvc.paper.pair_results import read_pairs
+from aligncvc.paper.protocol_facts import read_facts, read_rankings
+from aligncvc.paper.quality_cost import quality_over_k
+from aligncvc.paper.reading import read, table_rows
+from aligncvc.paper.step_curves import few_curves
+from aligncvc.paper.style import Drawn, styled
+from aligncvc.paper.table_formats import as_csv, as_markdown
+from aligncvc.paper.table_rows import build_rows, known_rows
+from aligncvc.paper.tables import csv_line, lay_out
+from aligncvc.paper.training_curves import EFFECTS, Log, read_logs, training
+from aligncvc.paper.verdict_inputs import VerdictInputs
 from aligncvc.paper.verdict_page import page
-from aligncvc.paper.verdict_rules import Evidence, outcome
-from aligncvc.paper.verdict_views import measured_once
+from aligncvc.paper.verdict_rules import Evidence, judge, outcome
 
 TABLES = ("table1", "table2")
-NOTES = PROJECT_ROOT / "config/verdict-notes.yaml"
+
+DPI = 150
+COLOURS_KEPT = 256
+"""Palette of the pictures: a third of the bytes, and no difference that the eye sees."""
 
 
-def write_verdict(results: Path, out: Path, notes: Path = NOTES) -> dict[str, Any]:
-    """Judge the results of a run of the workflow and write verdict.json, README.md, tables and pictures.
+def write_verdict(job: PaperJob, inputs: VerdictInputs, out: Path) -> dict[str, Any]:
+    """Judge the claims and write verdict.json, README.md, tables and pictures.
 
-    results: as the workflow lays it out (config.yaml, metrics/, sample/, renders/, align/); methods that have
-    no records make their lines n/a. notes: YAML of explanations by claim, optional. Returns what verdict.json
-    holds. Raises UserError if there are no results or they cannot be compared.
+    Returns what verdict.json holds. Methods that have no records make their lines n/a. Raises UserError for
+    files that cannot be read or compared, and for claims about pairs that the configuration lacks.
     """
-    config = load_config(results / "config.yaml")
-    metrics, manifests = _inputs(results, config)
-    discrimination = _there(results / "discrimination.csv")
-    verdicts = read_verdicts(discrimination) if discrimination else {}
-    records = concat(metrics)
-    material = load_material(
-        config, records, manifests, results / "renders/eval/manifest.tsv", verdicts, object_names(config)
-    )
-    extra = measured_once(
-        results / "verdict_views.csv",
-        config,
-        material.samples,
-        material.renders,
-        [name for name in (LONG, PLAIN, OURS) if name in material.samples],
-    )
-    rows = read_memory(results / "memory.csv")
-    evidence = Evidence(
-        by_method([*records, *extra]), config.seed, verdicts, {row["variant"]: row for row in rows}
-    )
-    lines = judge(evidence, config.paper.columns)
-    logs = read_logs(sorted(results.glob("align/*/metrics.jsonl")))
-    about = facts(config, records, manifests, metrics, logs, rows)
-    tables = write_tables(config, records, metrics, discrimination, out)
-    drawn = draw(material, logs, out)
+    claims, rankings = load_claims(inputs.claims), read_rankings(inputs.discrimination)
+    known = [pair.name for pair in job.pairs]
+    if strangers := [name for name in claims.pairs if name not in known]:
+        raise UserError(
+            f"{inputs.claims} is about the pair {strangers[0]!r}, which the configuration does not have "
+            f"({', '.join(known)}); correct its `pair`"
+        )
+    scores = Scores.read(inputs.metrics, job.seed)
+    more = Scores.read([*inputs.metrics, *inputs.renderings], job.seed) if inputs.renderings else scores
+    memory = read_memory(inputs.memory)
+    notes = read_notes(inputs.notes, claims.claims)
+    evidence = Evidence(more, {row["variant"]: row for row in memory})
+    judged = judge(lines(claims, job.paper.columns, rankings), evidence)
+    logs = read_logs(inputs.align, known)
+    about = {**facts(job, claims.pairs, scores, inputs, logs), "memory": memory}
+    tables = write_tables(job, scores, inputs, out)
+    with styled():
+        drawn = [
+            (save_png(out, name, picture.figure), picture.caption, picture.alt)
+            for name, picture in pictures(job, claims, scores, inputs, logs)
+        ]
+    write_text(out / "README.md", page(claims, about, judged, tables, drawn, notes))
     verdict = {
         "about": about,
         "claims": {
-            key: {"title": title, "holds": outcome([line for line in lines if line.claim == key])}
-            for key, title in TITLES.items()
+            key: {"title": claim.title, "holds": outcome([one for one in judged if one.line.claim == key])}
+            for key, claim in claims.claims.items()
         },
-        "lines": [line.facts for line in lines],
+        "lines": [one.facts for one in judged],
     }
-    write_text(out / "README.md", page(about, lines, tables, drawn, read_notes(notes)))
     write_json(out / "verdict.json", verdict)
     return verdict
 
 
-def _inputs(results: Path, config: Config) -> tuple[list[Path], list[Path]]:
-    """CSVs of records by the configuration's protocol, and sample manifests, of methods and controls."""
-    names = [*config.sample.methods, *(f"control-{name}" for name in config.evaluate.controls)]
-    folder = results / "metrics" / config.protocol.slug
-    metrics = [path for name in names if (path := folder / f"{name}.csv").is_file()]
-    manifests = [p for name in names if (p := results / "sample" / name / "manifest.json").is_file()]
-    if not metrics or not manifests:
-        raise UserError(
-            f"{folder} has no records, or {results / 'sample'} no samples, of the configuration's methods; "
-            "run the workflow first (docs/verdict.md)"
-        )
-    return metrics, manifests
+def read_memory(path: Path | None) -> list[dict[str, str]]:
+    """Rows of memory.csv: variant, peak_mb, weights_mb, hardware. Raises UserError if it is odd."""
 
-
-def _there(path: Path) -> Path | None:
-    return path if path.is_file() else None
-
-
-def read_memory(path: Path) -> list[dict[str, str]]:
-    """Rows of memory.csv: variant, peak_mb, weights_mb, hardware. None without the file, UserError if odd."""
-    if not path.is_file():
-        return []
-    try:
-        with path.open(encoding="utf-8", newline="") as handle:
-            rows = [dict(row) for row in csv.DictReader(handle)]
-        for row in rows:
-            float(row["peak_mb"]), row["variant"], row["weights_mb"], row["hardware"]
+    def parse(text: str) -> list[dict[str, str]]:
+        rows = table_rows(text, ("variant", "peak_mb", "weights_mb", "hardware"))
+        [float(row["peak_mb"]) for row in rows]
         return rows
-    except (OSError, UnicodeDecodeError, csv.Error, KeyError, ValueError, TypeError) as error:
-        raise UserError(
-            f"{path} is no table of memory ({error!r}); make it with python -m aligncvc.bench.training_memory"
-        ) from error
+
+    mend = "make it with python -m aligncvc.bench.training_memory"
+    return [] if path is None else read(path, parse, "is no table of memory", mend)
 
 
-def read_notes(path: Path) -> dict[str, str]:
-    """Explanations by claim, {} without the file. Raises UserError for keys that are no claim."""
-    if not path.is_file():
-        return {}
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        strangers = set(found) - set(TITLES)
-        if strangers:
-            raise ValueError(f"{sorted(map(str, strangers))} are none of {', '.join(TITLES)}")
-        return {str(key): str(text) for key, text in found.items()}
-    except (OSError, yaml.YAMLError, ValueError, TypeError) as error:
-        raise UserError(f"{path} holds no notes by claim ({error}); write `a: text`") from error
+def read_notes(path: Path | None, claims: Collection[str]) -> dict[str, str]:
+    """Explanations by claim. Raises UserError for keys that are no claim."""
+
+    def parse(text: str) -> dict[str, str]:
+        notes = {str(key): str(note) for key, note in dict(yaml.safe_load(text) or {}).items()}
+        if strangers := sorted(set(notes) - set(claims)):
+            raise ValueError(f"{strangers} are none of {', '.join(claims)}")
+        return notes
+
+    return {} if path is None else read(path, parse, "holds no notes by claim", "write `a: text`")
 
 
 def facts(
-    config: Config,
-    records: Sequence[Record],
-    manifests: Sequence[Path],
-    metrics: Sequence[Path],
-    logs: Mapping[str, Mapping[str, np.ndarray]],
-    memory: Sequence[Mapping[str, str]],
+    job: PaperJob,
+    pairs: Sequence[str],
+    scores: Scores,
+    inputs: VerdictInputs,
+    logs: Mapping[str, Mapping[str, Log]],
 ) -> dict[str, Any]:
     """What stands at the top: pair, objects, seeds, protocol, commit, hardware, date, training runs."""
-    newest = max(path.stat().st_mtime for path in metrics)
+    newest = max(path.stat().st_mtime for path in inputs.metrics)
     return {
-        "pair": config.pair,
-        "objects": len({r.object for r in records} - {SET_OBJECT}),
-        "seeds": config.seeds,
-        "protocol": config.protocol.slug,
-        "protocol_hash": config.protocol.hash,
+        "pair": ", ".join(pairs),
+        "objects": len(set(scores.frame["object"]) - {SET_OBJECT}),
+        "seeds": job.seeds,
+        "protocol": job.protocol.slug,
+        "protocol_hash": job.protocol.hash,
         "commit": commit(),
-        "hardware": list(dict.fromkeys(read_hardware(manifests).values())),
+        "hardware": list(dict.fromkeys(read_hardware(inputs.samples).values())),
         "date": datetime.fromtimestamp(newest, UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "runs": [
-            {"run": n, "steps": len(log["step"]), "seconds": round(float(np.nansum(log["seconds"])), 1)}
-            for n, log in logs.items()
+            {
+                "run": run if len(pairs) == 1 else f"{run} of {pair}",
+                "steps": len(log["step"]),
+                "seconds": round(float(np.nansum(log["seconds"])), 1),
+            }
+            for pair in pairs
+            for run, log in sorted(logs.get(pair, {}).items())
             if "seconds" in log
         ],
-        "memory": [dict(row) for row in memory],
     }
 
 
@@ -174,47 +153,47 @@ def commit() -> str:
     return head + (" with changes" if changed else "")
 
 
-def write_tables(
-    config: Config,
-    records: Sequence[Record],
-    metrics: Sequence[Path],
-    discrimination: Path | None,
-    out: Path,
-) -> dict[str, str]:
-    """Write table1.csv and table2.csv; returns both as Markdown."""
-    context, found = read_context(metrics, discrimination), {}
+def write_tables(job: PaperJob, scores: Scores, inputs: VerdictInputs, out: Path) -> dict[str, str]:
+    """Write the CSV of each table that the configuration shows; returns them as Markdown."""
+    beside, texts = read_facts(inputs.metrics, inputs.discrimination), {}
     for name in TABLES:
-        rows = build_rows(config, name, records)
-        write_text(out / f"{name}.csv", as_csv([csv_cells(rows, row) for row in rows.rows]))
-        found[name] = as_markdown(lay_out(config, rows, context))
-    return found
+        if known_rows(job, name):
+            table = build_rows(job, name, scores)
+            write_text(out / f"{name}.csv", as_csv([csv_line(table, row) for row in table.rows]))
+            texts[name] = as_markdown(lay_out(job, table, beside))
+    return texts
 
 
-def draw(
-    material: Material, logs: Mapping[str, Mapping[str, np.ndarray]], out: Path
-) -> list[tuple[str, str, str]]:
-    """Write the pictures; returns file, caption and alt text of each."""
-    with styled():
-        return [
-            (save_png(out, name, drawn.figure), drawn.caption, drawn.alt)
-            for name, drawn in pictures(material, logs)
-        ]
+def pictures(
+    job: PaperJob,
+    claims: Claims,
+    scores: Scores,
+    inputs: VerdictInputs,
+    logs: Mapping[str, Mapping[str, Log]],
+) -> Iterator[tuple[str, Drawn]]:
+    """Each picture that the data allow, of each pair that is claimed about, with its name.
 
-
-def verdict(results: Path, out: Path, notes: Path = NOTES) -> None:
-    """Judge the claims of the paper by the results of a run and write verdict.json and README.md.
-
-    Args:
-        results: the run's results folder, such as results/verdict/results.
-        out: folder to write, such as docs/verdict.
-        notes: YAML of explanations by claim (a to f, goal, table1, copy, control); optional.
+    To be drawn inside `style.styled`.
     """
-    found = write_verdict(results, out, notes)
-    words = {True: "holds", False: "does not hold", None: "n/a"}
-    for key, claim in found["claims"].items():
-        print(f"{key}: {words[claim['holds']]}: {claim['title']}")
-    print(json.dumps({"page": str(out / "README.md"), "lines": len(found["lines"])}))
+    results = read_pairs(job, scores, inputs.samples, inputs.renders, read_rankings(inputs.discrimination))
+    shown = [pair for pair in results if pair.pair in claims.pairs]
+    drawings = {
+        "objects": objects,
+        "steps": few_curves,
+        "k": quality_over_k,
+        "training": lambda pair: training(logs.get(pair.pair, {}), EFFECTS),
+    }
+    for name, draw in drawings.items():
+        for pair in shown:
+            if (drawn := draw(pair)) is not None:
+                yield name if len(shown) == 1 else f"{name}_{pair.pair}", drawn
 
 
-if __name__ == "__main__":
-    cli(lambda: tyro.cli(verdict))
+def save_png(folder: Path, name: str, figure: Figure) -> str:
+    """Write `<folder>/<name>.png` with a palette, without dates; returns the file's name."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    image = Image.open(buffer).convert("RGB").quantize(COLOURS_KEPT, dither=Image.Dither.NONE)
+    with atomic_path(folder / f"{name}.png") as temporary:
+        image.save(temporary, format="PNG", optimize=True)
+    return f"{name}.png"

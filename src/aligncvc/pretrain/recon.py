@@ -9,19 +9,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aligncvc.config.sections import Config
-from aligncvc.metrics.psnr import foreground_psnr, psnr
+from aligncvc.config.jobs.pretrain import PretrainJob
 from aligncvc.models.encoders.lpips import load_lpips
-from aligncvc.models.ledger import network_settings
-from aligncvc.models.pair import seeded
-from aligncvc.models.reconstructors import build_reconstructor
-from aligncvc.pretrain.data import Batch, Rings
-from aligncvc.pretrain.fit import Run, decay_progress, fit, write_half
+from aligncvc.models.pair import build_reconstructor
+from aligncvc.pretrain.fit import fit, psnr_scores, write_half
+from aligncvc.pretrain.rings import Rings
 from aligncvc.scene.cameras import Cameras
 from aligncvc.scene.gaussians import Gaussians
 from aligncvc.scene.views import composite
 from aligncvc.splat import rasterise
-from aligncvc.streams import torch_stream
+from aligncvc.streams import seeded, torch_stream
+from aligncvc.training.rates import decay_progress
 
 TARGET_VIEWS = 4
 RECOLOURED = 0.3
@@ -81,69 +79,60 @@ def surface_loss(gaussians: Gaussians, cameras: Cameras, alpha: Tensor, depth: T
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Fixed held-out cases: rigs in, the ring views midway between the rig's out."""
+    """Fixed held-out cases: rigs in, the ring views midway between the rig's out.
 
-    images: Tensor
-    alpha: Tensor
-    target: Tensor
-    target_alpha: Tensor
+    rgba (O, 2 V, 4, H, W) and cameras: the rig's V views, then those midway.
+    """
+
+    rgba: Tensor
     cameras: Cameras
     views: int
 
     @staticmethod
     def of(rings: Rings, count: int, root_seed: int) -> HeldOut:
-        ring, views = len(rings.cameras), len(rings.rig)
-        between = [(k + rings.rig[1] // 2) % ring for k in rings.rig]
-        objects, starts, offsets = rings.fixed(count, rings.rig + between, root_seed)
-        rgba, _, cameras = rings.posed(objects, starts, offsets)
-        images = composite(rgba, 1.0)
-        return HeldOut(
-            images[:, :views], rgba[:, :views, 3:], images[:, views:], rgba[:, views:, 3:], cameras, views
-        )
+        between = [(k + rings.rig[1] // 2) % len(rings.cameras) for k in rings.rig]
+        return HeldOut(*rings.fixed(count, rings.rig + between, root_seed), len(rings.rig))
 
-    def _cameras(self, first: int, which: list[int]) -> Cameras:
-        return replace(self.cameras, c2w=self.cameras.c2w[first : first + 8, which])
-
-    def rendered(self, model: nn.Module, inputs: list[int]) -> tuple[Tensor, Tensor]:
-        """(midway views, the rig's own views) of reconstructions from the rig's views `inputs`."""
+    def rendered(self, model: nn.Module, inputs: list[int]) -> Tensor:
+        """All views (O, 2 V, 3, H, W) of reconstructions from the rig's views `inputs`."""
+        images = composite(self.rgba[:, inputs], 1.0)
         everything = []
-        for i in range(0, len(self.images), 8):
-            gaussians = model(self.images[i : i + 8, inputs], self._cameras(i, inputs))
-            everything.append(
-                rasterise(gaussians, self._cameras(i, list(range(self.cameras.c2w.shape[1])))).rgb
-            )
-        rgb = torch.cat(everything)
-        return rgb[:, self.views :], rgb[:, : self.views]
+        for i in range(0, len(images), 8):
+            cameras = replace(self.cameras, c2w=self.cameras.c2w[i : i + 8])
+            everything.append(rasterise(model(images[i : i + 8], cameras[inputs]), cameras).rgb)
+        return torch.cat(everything)
 
     @torch.no_grad()
     def score(self, model: nn.Module) -> dict[str, float]:
         """PSNR and foreground PSNR: midway from the whole rig, its own views, midway from two; baselines."""
-        midway, own = self.rendered(model, list(range(self.views)))
-        from_two, _ = self.rendered(model, [0, self.views // 2])
-        white = torch.ones_like(self.target)
+        truth, alpha, own, midway = composite(self.rgba, 1.0), self.rgba[:, :, 3:], *self._parts()
+        whole, from_two = (self.rendered(model, inputs) for inputs in (own, [0, self.views // 2]))
         results = {
-            "midway": (midway, self.target, self.target_alpha),
-            "own": (own, self.images, self.alpha),
-            "midway_from_two": (from_two, self.target, self.target_alpha),
-            "white": (white, self.target, self.target_alpha),
-            "copy_front": (self.images[:, :1].expand_as(self.target), self.target, self.target_alpha),
+            "midway": (whole, midway),
+            "own": (whole, own),
+            "midway_from_two": (from_two, midway),
+            "white": (torch.ones_like(truth), midway),
+            "copy_front": (truth[:, :1].expand_as(truth), midway),
         }
-        scores = {}
-        for name, (image, reference, alpha) in results.items():
-            scores[f"{name}_psnr"] = float(psnr(image, reference).mean())
-            scores[f"{name}_fg_psnr"] = float(foreground_psnr(image, reference, alpha).mean())
+        scores: dict[str, float] = {}
+        for name, (images, which) in results.items():
+            scores |= psnr_scores(name, images[:, which], truth[:, which], alpha[:, which])
         return scores
 
+    def _parts(self) -> tuple[list[int], list[int]]:
+        """Indices of the rig's views and of those midway."""
+        return list(range(self.views)), list(range(self.views, 2 * self.views))
 
-def train(config: Config, rings: Rings, held_out: Rings, out: Path) -> None:
+
+def train(job: PretrainJob, rings: Rings, held_out: Rings, out: Path) -> None:
     """Write the reconstructor's weights to `out` (safetensors)."""
-    settings = config.pretrain.recon
-    model = seeded(lambda: build_reconstructor(config.recon), config.seed, "pretrain-recon")
-    perceptual = load_lpips("alex")
+    seed, settings = job.seed, job.training
+    model = seeded(lambda: build_reconstructor(job.model), seed, "pretrain-recon")
+    perceptual = load_lpips("alex", job.checkpoints)
 
     def loss(step: int) -> dict[str, Tensor]:
-        draw = torch_stream(config.seed, "recon", step)
-        batch: Batch = rings.batch(settings.batch, TARGET_VIEWS, draw, RECOLOURED)
+        draw = torch_stream(seed, "recon", step)
+        batch = rings.batch(settings.batch, TARGET_VIEWS, draw, RECOLOURED)
         chosen = input_views(batch.images.shape[1], draw)
         cameras = batch.cameras[chosen]
         with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
@@ -168,17 +157,10 @@ def train(config: Config, rings: Rings, held_out: Rings, out: Path) -> None:
             total = total + LPIPS_WEIGHT * terms["lpips"]
         return {"total": total, **terms}
 
-    cases = {
-        name: HeldOut.of(views, 48, config.seed)
-        for name, look in (("original", 0), ("coloured", 1))
-        if (views := held_out.select(held_out.objects, looks=[look])).ids
-    }
+    cases = {name: HeldOut.of(views, 48, seed) for name, views in held_out.by_look().items()}
 
     def score() -> dict[str, float]:
-        """Held out: objects as they are, and recoloured ones (sizes and headings differ too)."""
         return {f"{name}_{k}": v for name, case in cases.items() for k, v in case.score(model).items()}
 
-    run = Run.of("recon", settings, out, [config.recon.model_dump(), config.seed, rings.ids])
-    fit(run, model, loss, score)
-    known = {"steps": settings.steps, "settings": network_settings(config, "recon")}
-    write_half(out, model, network="LGM", **known, **score())
+    fit(job, model, out, rings.ids, loss, score)
+    write_half(job, out, model, score())

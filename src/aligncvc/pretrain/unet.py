@@ -9,20 +9,20 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from aligncvc.config.sections import Config
+from aligncvc.config.jobs.pretrain import PretrainJob
+from aligncvc.errors import UserError
 from aligncvc.files import sha256_file
 from aligncvc.metrics.psnr import foreground_psnr, psnr
-from aligncvc.models.generators import MultiViewGenerator, build_generator
-from aligncvc.models.generators.base import Condition
-from aligncvc.models.ledger import check_settings, network_settings
+from aligncvc.models.generators.wonder3d.network import Condition, Wonder3D
+from aligncvc.models.ledger.facts import check_network
 from aligncvc.models.ledger.strict import load_strict
-from aligncvc.models.pair import seeded
-from aligncvc.pretrain.data import Rings
-from aligncvc.pretrain.fit import Run, fit, write_half
+from aligncvc.models.pair import build_generator
+from aligncvc.pretrain.fit import fit, psnr_scores, write_half
 from aligncvc.pretrain.latents import encoded, with_recoloured
+from aligncvc.pretrain.rings import Rings
 from aligncvc.scene.cameras import Cameras
 from aligncvc.scene.views import composite
-from aligncvc.streams import normal, torch_stream
+from aligncvc.streams import normal, seeded, torch_stream
 
 DROP_TOKEN, DROP_LATENT = 0.10, 0.10
 """Shares of objects trained without the image token / the image latents (half of each: without both)."""
@@ -44,48 +44,49 @@ def dropped(condition: Condition, generator: torch.Generator) -> Condition:
     return Condition(condition.tokens * token, condition.latents * latent, condition.cameras)
 
 
-def velocity(generator: MultiViewGenerator, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-    signal, sigma = generator.signal_noise(t)
+def velocity(generator: Wonder3D, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    signal, sigma = generator.schedule.signal_noise(t)
     return signal * noise - sigma * x0
 
 
 @torch.no_grad()
-def ddim(
-    generator: MultiViewGenerator, condition: Condition, noise: Tensor, steps: int, guidance: float
-) -> Tensor:
+def ddim(generator: Wonder3D, condition: Condition, noise: Tensor, steps: int, guidance: float) -> Tensor:
     """Deterministic DDIM from pure noise (B, V, C, h, w) to latents, `steps` even steps, for scores."""
     times = torch.linspace(999, 0, steps + 1).round().long()
     z = noise
     for now, after in pairwise(times):
         prediction = generator.predict(z, now.expand(len(z)), condition, guidance)
-        z = generator.add_noise(prediction.x0, prediction.eps, after.expand(len(z)))
+        z = generator.schedule.add_noise(prediction.x0, prediction.eps, after.expand(len(z)))
     return generator.predict(z, times[-1].expand(len(z)), condition, guidance).x0
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Fixed held-out rigs (O, V, ...), the input view first, and the noise that their views start from."""
+    """Fixed held-out rigs (O, V, 4, H, W), the input view first, and the noise that sampling starts from."""
 
-    images: Tensor
-    alpha: Tensor
+    rgba: Tensor
     cameras: Cameras
     noise: Tensor
 
     @staticmethod
-    def of(rings: Rings, count: int, generator: MultiViewGenerator, root_seed: int) -> HeldOut:
-        objects, starts, offsets = rings.fixed(count, rings.rig, root_seed)
-        rgba, _, cameras = rings.posed(objects, starts, offsets)
-        shape = (len(objects), *generator.latent_shape(len(rings.rig)))
-        return HeldOut(composite(rgba, 1.0), rgba[:, :, 3:], cameras, normal(shape, root_seed, "unet-score"))
+    def of(rings: Rings, count: int, generator: Wonder3D, root_seed: int) -> HeldOut:
+        rgba, cameras = rings.fixed(count, rings.rig, root_seed)
+        shape = (len(rgba), *generator.latent_shape(len(rings.rig)))
+        return HeldOut(rgba, cameras, normal(shape, root_seed, "unet-score"))
+
+    @property
+    def images(self) -> Tensor:
+        """(O, V, 3, H, W) on white."""
+        return composite(self.rgba, 1.0)
 
     @torch.no_grad()
-    def sampled(self, generator: MultiViewGenerator, steps: int, guidance: float) -> Tensor:
+    def sampled(self, generator: Wonder3D, steps: int, guidance: float) -> Tensor:
         """Views (O, V, 3, H, W) in [0, 1]: DDIM samples, or for steps = 0 the x0 seen from pure noise."""
         views = []
-        for i in range(0, len(self.images), 8):
-            part = slice(i, i + 8)
-            condition = generator.encode_condition(self.images[part, 0], self.cameras.c2w[part])
-            noise = self.noise[part]
+        for images, c2w, noise in zip(
+            self.images[:, 0].split(8), self.cameras.c2w.split(8), self.noise.split(8), strict=True
+        ):
+            condition = generator.encode_condition(images, c2w)
             if steps:
                 latents = ddim(generator, condition, noise, steps, guidance)
             else:
@@ -94,100 +95,96 @@ class HeldOut:
         return torch.cat(views)
 
     @torch.no_grad()
-    def x0_errors(self, generator: MultiViewGenerator) -> dict[str, float]:
+    def x0_errors(self, generator: Wonder3D) -> dict[str, float]:
         """Mean squared x0 error in (whitened) latents by timestep."""
-        condition = generator.encode_condition(self.images[:, 0], self.cameras.c2w)
-        x0 = generator.encode(self.images)
+        images = self.images
+        condition = generator.encode_condition(images[:, 0], self.cameras.c2w)
+        x0 = generator.encode(images)
         result = {}
         for t in (999, 749, 499, 249):
             times = torch.full((len(x0),), t)
-            x0_hat = generator.predict(generator.add_noise(x0, self.noise, times), times, condition).x0
+            x0_hat = generator.predict(
+                generator.schedule.add_noise(x0, self.noise, times), times, condition
+            ).x0
             result[f"x0_mse_{t}"] = float((x0_hat - x0).square().mean())
         return result
 
-    def score(self, generator: MultiViewGenerator, steps: int, guidance: float) -> dict[str, float]:
-        """PSNR and foreground PSNR of the three unseen views and of the front one, with baselines.
+    @torch.no_grad()
+    def score(self, generator: Wonder3D, steps: int, guidance: float) -> dict[str, float]:
+        """PSNR and foreground PSNR of the unseen views and of the front one, with baselines.
 
         sample: DDIM; mean: the x0 seen from pure noise, an estimate of the mean of all samples; copy: the
         front view in place of the others; ceiling: the VAE's round trip. *_over_copy_se: standard error of
         the sample's advantage over the copy, over objects.
         """
-        with torch.no_grad():
-            ceiling = generator.decode(generator.encode(self.images)).clamp(0, 1)
-        copy = self.images[:, :1].expand_as(self.images)
+        images, alpha = self.images, self.rgba[:, 1:, 3:]
+        others = images[:, 1:]
+        sample, copy = self.sampled(generator, steps, guidance), images[:, :1].expand_as(others)
         views = {
-            "sample": self.sampled(generator, steps, guidance),
-            "mean": self.sampled(generator, 0, 1.0),
+            "sample": sample[:, 1:],
+            "mean": self.sampled(generator, 0, 1.0)[:, 1:],
             "copy": copy,
-            "ceiling": ceiling,
+            "ceiling": generator.decode(generator.encode(images)).clamp(0, 1)[:, 1:],
         }
-        others = slice(1, None)
         result: dict[str, float] = {}
-        gains: dict[str, list[Tensor]] = {"psnr": [], "fg_psnr": []}
         for name, image in views.items():
-            whole = psnr(image[:, others], self.images[:, others])
-            front = foreground_psnr(image[:, others], self.images[:, others], self.alpha[:, others])
-            result[f"{name}_psnr"], result[f"{name}_fg_psnr"] = float(whole.mean()), float(front.mean())
-            if name in ("sample", "copy"):
-                gains["psnr"].append(whole.mean(1))
-                gains["fg_psnr"].append(front.mean(1))
-        result["front_psnr"] = float(psnr(views["sample"][:, :1], self.images[:, :1]).mean())
-        for name, (sample, baseline) in gains.items():
-            difference = sample - baseline
-            result[f"{name}_over_copy"] = float(difference.mean())
-            result[f"{name}_over_copy_se"] = float(difference.std() / len(difference) ** 0.5)
+            result |= psnr_scores(name, image, others, alpha)
+        result["front_psnr"] = float(psnr(sample[:, :1], images[:, :1]).mean())
+        gains = {
+            "psnr": psnr(sample[:, 1:], others).mean(1) - psnr(copy, others).mean(1),
+            "fg_psnr": foreground_psnr(sample[:, 1:], others, alpha).mean(1)
+            - foreground_psnr(copy, others, alpha).mean(1),
+        }
+        for name, gain in gains.items():
+            result[f"{name}_over_copy"] = float(gain.mean())
+            result[f"{name}_over_copy_se"] = float(gain.std() / len(gain) ** 0.5)
         return result
 
 
 def train(
-    config: Config, rings: Rings, held_out: Rings, out: Path, vae: Path, start_from: Path | None = None
+    job: PretrainJob, rings: Rings, held_out: Rings, out: Path, vae: Path, start_from: Path | None = None
 ) -> None:
     """Write the denoiser's weights to `out` (safetensors, UNet2DConditionModel's own keys).
 
     start_from: weights of the same network to go on from with a new optimiser, in place of random ones.
     """
-    settings = config.pretrain.unet
+    seed, settings = job.seed, job.training
     generator = seeded(
-        lambda: build_generator(config.mvg, config.render.size_px), config.seed, "pretrain-unet"
+        lambda: build_generator(job.model, job.size_px, job.checkpoints), seed, "pretrain-unet"
     )
-    check_settings(vae, config, "vae")
-    load_strict(generator.vae, vae)
-    if start_from:
-        check_settings(start_from, config, "unet")
-        load_strict(generator.unet, start_from)
-    epsilon = generator.scheduler.config.prediction_type == "epsilon"
-    latents = encoded(generator, with_recoloured(rings, config.seed), settings.bf16)
+    if not isinstance(generator, Wonder3D):
+        raise UserError(
+            f"the teacher is trained on Wonder3D's condition, and the first pair's generator is of kind "
+            f"{job.model.kind}; put a pair with a generator of kind wonder3d first"
+        )
+    given = {"vae": vae} | ({"unet": start_from} if start_from else {})
+    for part, path in given.items():
+        check_network(path, job.model)
+        load_strict(generator.parts()[part], path)
+    epsilon = generator.config.unet.prediction == "epsilon"
+    latents = encoded(generator, with_recoloured(rings, seed), settings.bf16)
 
     def loss(step: int) -> dict[str, Tensor]:
-        draw = torch_stream(config.seed, "unet", step)
+        draw = torch_stream(seed, "unet", step)
         x0, condition = latents.batch(settings.batch, draw)
         condition = dropped(condition, draw)
         noise = torch.randn(x0.shape, generator=draw)
         t = timesteps(settings.batch, draw)
-        z_t = generator.add_noise(x0, noise, t)
+        z_t = generator.schedule.add_noise(x0, noise, t)
         with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
             raw = generator.raw_prediction(z_t, t, condition)
         target = noise if epsilon else velocity(generator, x0, noise, t)
         return {"total": (raw.float() - target).square().mean()}
 
-    looks = {
-        name: views
-        for name, look in (("original", 0), ("coloured", 1))
-        if (views := held_out.select(held_out.objects, looks=[look])).ids
-    }
-
     def score(objects: int = SCORED_OBJECTS, steps: int = SCORED_STEPS) -> dict[str, float]:
-        """Held out: objects as they are, and recoloured ones (sizes and headings differ too)."""
         result: dict[str, float] = {}
-        for name, views in looks.items():
-            cases = HeldOut.of(views, objects, generator, config.seed)
-            scores = cases.score(generator, steps, config.mvg.guidance_scale) | cases.x0_errors(generator)
+        for name, views in held_out.by_look().items():
+            cases = HeldOut.of(views, objects, generator, seed)
+            scores = cases.score(generator, steps, job.guidance) | cases.x0_errors(generator)
             result |= {f"{name}_{k}": v for k, v in scores.items()}
         return result
 
-    facts = [config.mvg.model_dump(), config.seed, rings.ids, sha256_file(vae)]
-    run = Run.of("unet", settings, out, facts + ([sha256_file(start_from)] if start_from else []))
-    fit(run, generator.unet, loss, score)
-    final = score(len(held_out.ids), FINAL_STEPS)
-    known = {"steps": settings.steps, "settings": network_settings(config, "unet")}
-    write_half(out, generator.unet, network="UNet2DConditionModel", **known, **final)
+    inputs = [rings.ids, {part: sha256_file(path) for part, path in given.items()}]
+    unet = generator.parts()["unet"]
+    fit(job, unet, out, inputs, loss, score)
+    write_half(job, out, unet, score(len(held_out.ids), FINAL_STEPS))

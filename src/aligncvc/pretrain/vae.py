@@ -8,16 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aligncvc.config.sections import Config
-from aligncvc.metrics.psnr import foreground_psnr, psnr
+from aligncvc.config.jobs.pretrain import PretrainJob
 from aligncvc.models.encoders.lpips import load_lpips
-from aligncvc.models.generators import build_generator
-from aligncvc.models.ledger import network_settings
-from aligncvc.models.pair import seeded
-from aligncvc.pretrain.data import Rings
-from aligncvc.pretrain.fit import Run, fit, write_half
+from aligncvc.models.pair import build_generator
+from aligncvc.pretrain.fit import fit, psnr_scores, write_half
+from aligncvc.pretrain.rings import Rings
 from aligncvc.scene.views import composite
-from aligncvc.streams import torch_stream
+from aligncvc.streams import seeded, torch_stream
 
 KL_WEIGHT = 1e-6
 LPIPS_WEIGHT = 0.1
@@ -65,20 +62,18 @@ def whiten(vae: Any, latents: Tensor) -> None:
         into.weight *= std.view(1, -1, 1, 1)
 
 
-def train(config: Config, rings: Rings, held_out: Rings, out: Path) -> None:
+def train(job: PretrainJob, rings: Rings, held_out: Rings, out: Path) -> None:
     """Write the VAE's weights to `out` (safetensors, AutoencoderKL's own keys)."""
-    settings = config.pretrain.vae
-    generator = seeded(
-        lambda: build_generator(config.mvg, config.render.size_px), config.seed, "pretrain-vae"
-    )
-    vae = generator.vae.requires_grad_(True)
-    perceptual = load_lpips("alex")
+    seed, settings = job.seed, job.training
+    generator = seeded(lambda: build_generator(job.model, job.size_px, job.checkpoints), seed, "pretrain-vae")
+    vae: Any = generator.parts()["vae"].requires_grad_(True)
+    perceptual = load_lpips("alex", job.checkpoints)
 
     def images_of(count: int, draw: torch.Generator) -> Tensor:
         return composite(rings.batch(count, 1, draw, RECOLOURED).target_rgba[:, 0], 1.0)
 
     def loss(step: int) -> dict[str, Tensor]:
-        draw = torch_stream(config.seed, "vae", step)
+        draw = torch_stream(seed, "vae", step)
         images = images_of(settings.batch, draw) * 2 - 1
         with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
             posterior = vae.encode(images).latent_dist
@@ -95,29 +90,21 @@ def train(config: Config, rings: Rings, held_out: Rings, out: Path) -> None:
         total = terms["l1"] + terms["mse"] + chroma_weight(step) * terms["chroma"]
         return {"total": total + LPIPS_WEIGHT * terms["lpips"] + KL_WEIGHT * terms["kl"], **terms}
 
-    references = {}
-    for look, name in ((0, "original"), (1, "coloured")):
-        views = held_out.select(held_out.objects, looks=[look])
-        if views.ids:
-            objects, starts, offsets = views.fixed(64, [0], config.seed)
-            references[name] = views.posed(objects, starts, offsets)[0]
+    references = {name: views.fixed(64, [0], seed)[0] for name, views in held_out.by_look().items()}
 
     @torch.no_grad()
     def score() -> dict[str, float]:
-        """Held-out round trip, the ceiling of generated views: objects as they are, and recoloured ones."""
-        result = {}
+        """Held-out round trip, the ceiling of generated views."""
+        result: dict[str, float] = {}
         for name, rgba in references.items():
             reference = composite(rgba, 1.0)
             copy = generator.decode(generator.encode(reference)).clamp(0, 1)
-            result[f"{name}_psnr"] = float(psnr(copy, reference).mean())
-            result[f"{name}_fg_psnr"] = float(foreground_psnr(copy, reference, rgba[:, :, 3:]).mean())
+            result |= psnr_scores(name, copy, reference, rgba[:, :, 3:])
             result[f"{name}_chroma_error"] = chroma_error(copy, reference)
         return result
 
-    run = Run.of("vae", settings, out, [config.mvg.vae.model_dump(), config.seed, rings.ids])
-    fit(run, vae, loss, score)
+    fit(job, vae, out, rings.ids, loss, score)
     with torch.no_grad():
-        sample = images_of(512, torch_stream(config.seed, "vae-statistics"))[:, None]
+        sample = images_of(512, torch_stream(seed, "vae-statistics"))[:, None]
         whiten(vae, generator.encode(sample)[:, 0])
-    known = {"steps": settings.steps, "settings": network_settings(config, "vae")}
-    write_half(out, vae, network="AutoencoderKL", **known, **score())
+    write_half(job, out, vae, score())

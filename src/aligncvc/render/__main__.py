@@ -20,6 +20,7 @@ def render(
     name: Annotated[str, tyro.conf.arg(name="set")] = "train",
     workers: int | None = None,
     threads: int | None = None,
+    force: bool = False,
 ) -> None:
     """Render every object of a manifest: a ring of RGBA views with depth, normals and cameras.
 
@@ -31,13 +32,14 @@ def render(
             configuration says in how many looks (`objects.sets.<name>.variants`).
         workers: Blender processes side by side; one per thread by default.
         threads: CPU threads in all; every one this process may use by default.
+        force: write into `out` even if it holds files of another origin, and replace those of the same name.
     """
     stop_on_terminate()
     settings = load_config(config)
     if name == EVALUATION_SET:
         require_scene(settings.protocol)
     looks = settings.objects.sets[name].variants if name in settings.objects.sets else 1
-    statuses = render_set(settings.for_set(name), objects, out, workers, threads, looks)
+    statuses = render_set(settings.for_set(name), objects, out, workers, threads, looks, force)
     print(f"{sum(s.ok for s in statuses)} of {len(statuses)} objects rendered: {out / 'manifest.tsv'}")
 
 

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -16,7 +17,8 @@ from aligncvc.config.sections import Config
 from aligncvc.errors import UserError, reason_of
 from aligncvc.files import sha256_file
 from aligncvc.objects.gobjaverse import SUFFIX, read_index, read_views
-from aligncvc.render import jobs, results
+from aligncvc.ownership import claim_folder
+from aligncvc.render import jobs, quality, results
 from aligncvc.render.jobs import SourceObject
 from aligncvc.render.results import Status
 from aligncvc.render.workers import START_SECONDS, Worker, split
@@ -44,7 +46,6 @@ class Renderer:
 
     def run(self) -> list[Status]:
         """Render what is not rendered yet; returns one status per object, in the manifest's order."""
-        self.out.mkdir(parents=True, exist_ok=True)
         pending = [(i, s) for i, s in enumerate(self.sources) if not self._settled(s) and not self._read(s)]
         queue = deque(split(pending, self.workers))
         active: list[Worker] = []
@@ -204,6 +205,7 @@ def render_set(
     workers: int | None = None,
     threads: int | None = None,
     variants: int = 1,
+    force: bool = False,
 ) -> list[Status]:
     """Render a manifest's objects into `out/<id>/`, with `out/manifest.tsv` and `out/contact_sheet.png`.
 
@@ -211,11 +213,15 @@ def render_set(
     thread, so that imports and compositing, which use one thread, overlap with other objects' sampling).
     threads: CPU threads in all (default: all of this machine's that may be used). variants: looks of each
     object; the first is its own, the others have random colours, proportions and headings.
-    Raises UserError after writing everything when more than render.max_failure_rate of the objects failed.
+    Raises UserError before work if `out` holds files of another origin (`aligncvc.ownership`), unless force,
+    and after writing everything when more than render.max_failure_rate of the objects failed.
     """
     threads = threads or available_threads()
     workers = max(1, min(workers or threads, threads))
     sources = jobs.with_variants(jobs.read_objects(objects), variants)
+    names = [results.STATUS, *quality.object_files(config.render.ring_views)]
+    planned = ["contact_sheet.png", "manifest.tsv", *(f"{s.id}/{name}" for s in sources for name in names)]
+    claim_folder(out, planned, known=_left_before(sources, out), force=force)
     statuses = Renderer(config, sources, out, workers, threads).run()
     results.write_contact_sheet(out / "contact_sheet.png", out, statuses)
     results.write_manifest(out / "manifest.tsv", statuses)
@@ -228,6 +234,13 @@ def render_set(
             f"{failed[0].reason}; see {out / 'manifest.tsv'}"
         )
     return statuses
+
+
+def _left_before(sources: list[SourceObject], out: Path) -> Iterator[str]:
+    """What a version without marks left: the folders with a status, and what lies beside them."""
+    found = [s.id for s in sources if results.read_status(out, s.id) is not None]
+    yield from (f"{name}/{file}" for name in found for file in results.left_before(out / name))
+    yield from ("contact_sheet.png", "manifest.tsv") if found else ()
 
 
 def stop_on_terminate() -> None:

@@ -14,6 +14,7 @@ class PretrainJob(NetworkJob):
     """network: which; model: the generator (vae, unet) or reconstructor (recon) of it, without weights.
 
     object_list: TSV with the split. rig: where the generator's views stand. size_px: of the renders.
+    guidance: of held-out samples.
     """
 
     network: Literal["vae", "unet", "recon"]
@@ -22,3 +23,4 @@ class PretrainJob(NetworkJob):
     object_list: str
     rig: Rig
     size_px: int
+    guidance: float = 1.0

@@ -3,7 +3,7 @@
 `made_for` among the facts is the kind and all settings of the network that the weights were made with. Some
 of them no tensor's shape shows (numbers of attention heads and norm groups, the kind of prediction, the
 meaning of camera labels): with others the weights would load and compute nonsense. Files without the
-entry, such as those of other projects, are taken as they are; what those need stands in the ledger's `models`.
+entry, such as those of other projects, are taken as they are; what those need, the ledger's `models` say.
 """
 
 from __future__ import annotations

@@ -1,0 +1,130 @@
+"""The protocol's ground truth: views and surfaces of the objects, linted, in the input view's frame."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import trimesh
+from torch import Tensor
+
+from aligncvc.config.protocols import Protocol
+from aligncvc.errors import UserError
+from aligncvc.evaluate.lint import require_clean
+from aligncvc.evaluate.samples import in_input_frame
+from aligncvc.evaluate.shapes import Model
+from aligncvc.evaluate.trial import Trial
+from aligncvc.meshes import load_mesh
+from aligncvc.metrics.surface_alignment import Similarity
+from aligncvc.scene.cameras import relative_c2w
+from aligncvc.scene.renderset import PosedObject, RenderSet
+from aligncvc.scene.rigs import Rig
+from aligncvc.scene.views import view_facts
+
+
+class GroundTruth:
+    """What samples are measured against."""
+
+    def __init__(
+        self, protocol: Protocol, renders: Path, objects: Path | None, rig: Rig | None = None
+    ) -> None:
+        """
+        Args:
+            protocol: how it was rendered.
+            renders: manifest.tsv of the render stage.
+            objects: manifest.tsv of the objects stage; without it geometry has no truth.
+            rig: where the method's generated views stand; None: where the renders say.
+        """
+        self.protocol, self.objects = protocol, objects
+        self.set = RenderSet(renders, protocol.render.size_px, rig)
+
+    @property
+    def ids(self) -> list[str]:
+        return self.set.ids
+
+    def load(self, name: str) -> PosedObject:
+        """One object's views in the frame of its input view. Raises UserError if they are unusable."""
+        posed = self.set.load(name)
+        views = in_input_frame(posed)
+        require_clean(
+            views.rgba,
+            views.cameras,
+            where=str(self.set.manifest.parent / name),
+            expected=self.protocol.render.ring_views,
+            allow_border=self.protocol.render.crop == "keep",
+        )
+        return replace(posed, views=views)
+
+    def surface(self, name: str) -> trimesh.Trimesh | None:
+        """The ground-truth mesh in the same frame, None without an objects manifest."""
+        if self.objects is None:
+            return None
+        mesh = load_truth_surface(self.objects, name, view_facts(self.set.manifest.parent / name))
+        posed = self.set.load(name)
+        turn = relative_c2w(torch.eye(4)[None], posed.views.cameras.c2w[posed.rig[0]])[0]
+        return mesh.apply_transform(turn.double().numpy())
+
+    def trial(
+        self,
+        posed: PosedObject,
+        seed: int,
+        views: Tensor | None,
+        renders: Tensor | None,
+        model: Model | None,
+        cost: Mapping[str, float],
+    ) -> Trial:
+        """The truth of `posed`, which `load` returned, beside a result; arguments as `Trial` has them."""
+        return Trial(
+            object=posed.id,
+            seed=seed,
+            truth=posed.views,
+            rig=posed.rig,
+            scored=self.protocol.views.indices(len(posed.views), posed.rig),
+            background=self.protocol.background,
+            views=views,
+            renders=renders,
+            model=model,
+            surface=self.surface(posed.id),
+            cost=cost,
+        )
+
+    def sha256(self) -> dict[str, str]:
+        """Hash of each readable object's 8-bit pixels: object, renderer, light and framing in one number."""
+        hashes = {}
+        for name in self.ids:
+            try:
+                pixels = (self.set.load(name).views.rgba.clamp(0, 1) * 255).round().byte().numpy()
+            except Exception:  # said where the object is scored
+                continue
+            content = str(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes()
+            hashes[name] = hashlib.sha256(content).hexdigest()
+        return hashes
+
+
+def load_truth_surface(manifest: Path, name: str, facts: Mapping[str, Any]) -> trimesh.Trimesh:
+    """The object's mesh in the renders' frame.
+
+    manifest: of the objects stage. facts: of the object's cameras.json, whose `normalisation` was applied by
+    the renderer (new = scale * old + offset, z up). Raises UserError if the mesh is not to be had.
+    """
+    try:
+        with manifest.open(encoding="utf-8", newline="") as handle:
+            rows = {row["id"]: row for row in csv.DictReader(handle, delimiter="\t", quoting=csv.QUOTE_NONE)}
+        path = manifest.parent / rows[name]["path"]
+        normalisation = facts["normalisation"]
+        move = Similarity(
+            float(normalisation["scale"]), np.eye(3), np.asarray(normalisation["offset"], float)
+        )
+    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
+        raise UserError(
+            f"the true surface of {name} cannot be placed ({error!r} in {manifest} or its cameras.json); "
+            "fetch and render the objects again"
+        ) from error
+    mesh = load_mesh(path, colours=False)
+    return trimesh.Trimesh(move(np.asarray(mesh.vertices)), mesh.faces, process=True)

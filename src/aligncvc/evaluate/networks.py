@@ -1,0 +1,55 @@
+"""The networks that an evaluation measures with, and why those that are not there are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import nn
+
+from aligncvc.config.jobs.evaluate import EvaluateJob
+from aligncvc.models.encoders.clip import ClipImageEncoder, load_clip
+from aligncvc.models.encoders.dists import Dists, load_dists
+from aligncvc.models.encoders.inception import FidInception, load_fid_inception
+from aligncvc.models.encoders.lite0 import Lite0, load_lite0
+from aligncvc.models.encoders.lpips import load_lpips
+from aligncvc.models.encoders.optional import missing
+from aligncvc.models.pair import load_reconstructor
+
+OPTIONAL = {"clip_s": "clip-vit-b32", "fid": "fid-inception"}
+"""Ledger ids of the weights that a user may lack, by the metric that they make."""
+
+
+@dataclass(frozen=True)
+class Networks:
+    """None: not loaded, and its metrics have no value.
+
+    lpips: of the protocol's first net; lpips_vgg: where it names vgg as another. judge: the reconstructor
+    behind held-out and split-half scores. reasons: by metric of OPTIONAL, "n/a (weights missing): ...".
+    """
+
+    lpips: nn.Module | None = None
+    lpips_vgg: nn.Module | None = None
+    dists: Dists | None = None
+    clip: ClipImageEncoder | None = None
+    lite0: Lite0 | None = None
+    fid: FidInception | None = None
+    judge: nn.Module | None = None
+    reasons: Mapping[str, str] = field(default_factory=dict)
+
+
+def load_networks(job: EvaluateJob) -> Networks:
+    """All that the protocol's metrics need. Raises UserError for weights that must be there and are not."""
+    access, wanted = job.checkpoints, job.protocol.metrics
+    found = {metric: missing(name, access) for metric, name in OPTIONAL.items()}
+    reasons = {metric: reason for metric, reason in found.items() if reason is not None}
+    return Networks(
+        lpips=load_lpips(wanted.lpips.nets[0], access),
+        lpips_vgg=load_lpips("vgg", access) if "vgg" in wanted.lpips.nets[1:] else None,
+        dists=load_dists(access) if wanted.dists.every else None,
+        clip=None if "clip_s" in reasons else load_clip(access=access),
+        lite0=load_lite0(access),
+        fid=None if "fid" in reasons else load_fid_inception(access),
+        judge=load_reconstructor(job.judge, job.seed, access),
+        reasons=reasons,
+    )

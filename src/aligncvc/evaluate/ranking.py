@@ -1,0 +1,144 @@
+"""Which metrics tell right from wrong on this rig: how each ranks the controls.
+
+Whether a measure says anything depends on the rig, the objects and the size of the images. So each must rank
+the controls: true views above jittered ones, and those above views of different objects, both with a paired
+95 % interval over objects that excludes zero. One that does not is marked in every table; if the
+configuration relies on it (evaluate.must_discriminate), the run fails.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from aligncvc.errors import UserError
+from aligncvc.evaluate.catalogue import CATALOGUE, CONTROL_PREFIX, CONTROLS, Metric
+from aligncvc.evaluate.records import FINAL_STEP, Record
+from aligncvc.evaluate.stats import Interval, interval, paired_interval, samples_of
+
+RANKED = ("gt", "jitter", "shuffled")
+"""Controls from best to worst. `copy` has no place: its views agree, only ground truth says that they lie."""
+
+FAMILIES = ("consistency", "image", "views")
+"""Families that are ranked, set-level metrics apart: a set has no order that shuffling could disturb."""
+
+GAPS = {"gt_over_jitter": "GT - jitter", "jitter_over_shuffled": "jitter - shuffled"}
+"""The gaps of a `Ranking` and their headings."""
+
+Verdict = Literal["yes", "no", "n/a"]
+
+Scores = dict[tuple[str, int], float]
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """How one metric ranks the controls: each one's mean, and both gaps, positive in the right order."""
+
+    metric: Metric
+    means: Mapping[str, float]
+    objects: int
+    gt_over_jitter: Interval
+    jitter_over_shuffled: Interval
+
+    @property
+    def discriminates(self) -> Verdict:
+        """n/a where a control has no number or there are fewer than two objects."""
+        gaps = self.gt_over_jitter, self.jitter_over_shuffled
+        if any(math.isnan(gap.lo) for gap in gaps):
+            return "n/a"
+        return "yes" if all(gap.lo > 0 for gap in gaps) else "no"
+
+    @property
+    def cells(self) -> dict[str, str]:
+        """Formatted, by column of the table."""
+        numbers = {name: self.means.get(name, math.nan) for name in CONTROLS}
+        for gap in GAPS:
+            numbers |= dict(zip((gap, f"{gap}_lo", f"{gap}_hi"), getattr(self, gap), strict=True))
+        names = {
+            "metric": self.metric.name,
+            "family": self.metric.family,
+            "discriminates": self.discriminates,
+        }
+        digits = f".{self.metric.decimals + 1}f"
+        formatted = {key: "n/a" if math.isnan(x) else format(x, digits) for key, x in numbers.items()}
+        return {**names, "objects": str(self.objects), **formatted}
+
+
+def rank_controls(records: Sequence[Record], seed: int) -> list[Ranking]:
+    """By every metric of FAMILIES in the controls' records. Raises UserError if a control is missing.
+
+    seed: of the bootstrap.
+    """
+    groups = {name: [r for r in records if r.method == CONTROL_PREFIX + name] for name in CONTROLS}
+    missing = [name for name in RANKED if not groups[name]]
+    if missing:
+        raise UserError(
+            f"there are no records of the control {missing[0]!r}; evaluate {', '.join(RANKED)} first"
+        )
+    measured = {r.metric for group in groups.values() for r in group}
+    metrics = [m for m in CATALOGUE.values() if _is_ranked(m) and m.name in measured]
+    return [_rank(metric, groups, seed) for metric in metrics]
+
+
+def _is_ranked(metric: Metric) -> bool:
+    """Whether controls have an order in it: a count of matches has none, a delta is best at zero."""
+    ordered = metric.better != 0 or metric.name.startswith("delta_")
+    return metric.family in FAMILIES and not metric.set_level and ordered
+
+
+def _rank(metric: Metric, groups: Mapping[str, Sequence[Record]], seed: int) -> Ranking:
+    """groups: records by control."""
+    scores = {name: oriented(metric, group) for name, group in groups.items()}
+    objects = {name for name, _ in set.intersection(*(set(scores[c]) for c in RANKED))}
+    first, second = (
+        paired_interval(scores[a], scores[b], seed, "discrimination", metric.name, a, b)
+        for a, b in itertools.pairwise(RANKED)
+    )
+    means = {name: interval(_plain(metric, group), seed).mean for name, group in groups.items() if group}
+    return Ranking(metric, means, len(objects), first, second)
+
+
+def oriented(metric: Metric, records: Sequence[Record]) -> Scores:
+    """A metric's numbers turned so that more is better; one without a direction is best at zero."""
+    turn = (lambda x: -abs(x)) if metric.better == 0 else (lambda x: metric.better * x)
+    return {key: turn(value) for key, value in _plain(metric, records).items()}
+
+
+def _plain(metric: Metric, records: Sequence[Record]) -> Scores:
+    steps = [r.step for r in records if r.metric == metric.name]
+    return samples_of(records, metric.name, max(steps, default=FINAL_STEP))
+
+
+def as_csv(rankings: Sequence[Ranking]) -> str:
+    return pd.DataFrame([ranking.cells for ranking in rankings]).to_csv(index=False, lineterminator="\n")
+
+
+def as_markdown(rankings: Sequence[Ranking]) -> str:
+    """A readable selection: means of the controls, both gaps with their intervals, the verdict."""
+    head = ["metric", *(CONTROL_PREFIX + name for name in CONTROLS), *GAPS.values(), "discriminates"]
+    lines = [head, ["---"] + ["---:"] * (len(head) - 2) + ["---"]]
+    for row in (ranking.cells for ranking in rankings):
+        gaps = [f"{row[gap]} [{row[f'{gap}_lo']}, {row[f'{gap}_hi']}]" for gap in GAPS]
+        lines.append([f"`{row['metric']}`", *(row[name] for name in CONTROLS), *gaps, row["discriminates"]])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines) + (
+        "\nGaps: positive is the right order; paired 95 % bootstrap intervals over objects.\n"
+    )
+
+
+def require(rankings: Sequence[Ranking], names: Sequence[str], out: Path) -> None:
+    """Raises UserError unless each named metric discriminates."""
+    verdicts = {ranking.metric.name: ranking.discriminates for ranking in rankings}
+    wrong = [
+        f"{name} ({verdicts.get(name, 'not measured')})" for name in names if verdicts.get(name) != "yes"
+    ]
+    if wrong:
+        raise UserError(
+            f"evaluate.must_discriminate relies on {', '.join(wrong)}, which does not rank the controls on "
+            f"this rig; see {out}, and take it out of the list or measure with another protocol"
+        )

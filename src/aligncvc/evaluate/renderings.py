@@ -1,0 +1,119 @@
+"""`python -m aligncvc.evaluate.renderings`: what a verdict needs and records lack, as records of their own.
+
+Sharpness tells agreement from blur, which raises every consistency score in PSNR (docs/metrics.md). And
+whether renderings agree better than generated views is asked of one instrument: the judge reconstructs two
+halves of the renderings as if a generator had drawn them (`evaluate.consistency`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+import tyro
+from torch import Tensor, nn
+
+from aligncvc.config.jobs.evaluate import EvaluateJob
+from aligncvc.config.objects import EVALUATION_SET
+from aligncvc.config.plan import Plan
+from aligncvc.config.root import load_config
+from aligncvc.errors import UserError, cli
+from aligncvc.evaluate.consistency import Metric, halves_family, image_metrics
+from aligncvc.evaluate.ground_truth import GroundTruth
+from aligncvc.evaluate.networks import Networks
+from aligncvc.evaluate.records import FINAL_STEP, MEAN_VIEW, Record, write_records
+from aligncvc.evaluate.samples import SampleManifest, read_manifest, read_steps
+from aligncvc.models.pair import load_reconstructor
+from aligncvc.scene.views import at_common_size
+
+RENDERINGS = "renderings:"
+"""Prefix of the methods that are renderings, judged as if a generator had drawn them."""
+
+KEPT = ("heldout_psnr", "heldout_ssim", "split_psnr", "split_ssim")
+"""Metrics of judged renderings that are kept, means over views."""
+
+
+def sharpness(images: Tensor, truth: Tensor) -> float:
+    """Mean absolute difference of neighbouring pixels' brightness, as a share of ground truth's.
+
+    images, truth: (V, 3, H, W) in [0, 1] at the same poses. 1: as much detail as the truth; NaN where the
+    truth is flat. Noise counts as detail: read it beside PSNR.
+    """
+    return _roughness(images) / level if (level := _roughness(truth)) > 0 else math.nan
+
+
+def _roughness(images: Tensor) -> float:
+    grey = images.double().mean(1)
+    across, down = grey.diff(dim=-1).abs().mean(), grey.diff(dim=-2).abs().mean()
+    return float(across + down) / 2
+
+
+@torch.no_grad()
+def measure(
+    manifest: SampleManifest, truth: GroundTruth, judge: nn.Module | None, metrics: Mapping[str, Metric]
+) -> Iterator[Record]:
+    """`sharpness` and `views_sharpness` of every sample's last step at the rig; with a judge, KEPT of its
+    last renderings under RENDERINGS + method.
+
+    Samples that failed or cannot be read are left out, as in the records of the evaluation.
+    """
+    protocol = truth.protocol
+    for name, seed in sorted(manifest.entries):
+        try:
+            posed = truth.load(name)
+            views, drawn = read_steps(manifest.path(name, seed) / "steps.npz", posed)
+        except UserError:
+            continue
+        row = Record(
+            manifest.method, manifest.pair, EVALUATION_SET, name, seed, MEAN_VIEW, FINAL_STEP, "", math.nan,
+            protocol.hash, math.nan, math.nan,
+        )  # fmt: skip
+        true_views = posed.views[posed.rig].on_white()
+        views, drawn, true_views = at_common_size(views[-1:], drawn[-1:], true_views)  # judged alike
+        for metric, images in (("sharpness", drawn), ("views_sharpness", views)):
+            yield replace(row, metric=metric, value=sharpness(images[-1], true_views))
+        if judge is not None:
+            trial = truth.trial(posed, seed, drawn, None, None, {})
+            for value in halves_family(trial, metrics, judge, protocol.metrics.consistency.halves, "last"):
+                if value.metric in KEPT and value.view == MEAN_VIEW:
+                    method = RENDERINGS + manifest.method
+                    yield replace(row, method=method, metric=value.metric, value=value.value)
+
+
+@dataclass
+class Renderings:
+    """Measure sharpness of samples, and judge the renderings of some as if a generator had drawn them."""
+
+    samples: list[Path]
+    """manifest.json of each pair and method."""
+    out: Path
+    """CSV of records to write."""
+    judged: tuple[str, ...] = ("two_stage_50", "aware_4", "aligncvc_4")
+    """Methods whose renderings are judged."""
+    renders: Path = Path("results/renders/eval/manifest.tsv")
+    """Manifest of the ground-truth renders."""
+    settings: Path | None = None
+    """Settings of an evaluation, as the workflow writes them."""
+    config: Path | None = None
+    """Configuration to make them from; config/config.yaml if both are left out."""
+
+
+def main() -> None:
+    arguments = tyro.cli(Renderings, prog="python -m aligncvc.evaluate.renderings")
+    settings, config = arguments.settings, arguments.config
+    job = EvaluateJob.read(settings) if settings else Plan(load_config(config)).evaluate()
+    judge = load_reconstructor(job.judge, job.seed, job.checkpoints)
+    metrics = image_metrics(Networks(), job.protocol.metrics)
+    records: list[Record] = []
+    for manifest in (read_manifest(path.parent) for path in arguments.samples):
+        truth = GroundTruth(job.protocol, arguments.renders, None, manifest.rig)
+        asked = judge if manifest.method in arguments.judged else None
+        records += measure(manifest, truth, asked, metrics)
+    write_records(arguments.out, records)
+
+
+if __name__ == "__main__":
+    cli(main)

@@ -1,0 +1,166 @@
+"""The one place that turns records into numbers: values, paired differences, means with their intervals.
+
+Everything is asked for by pair and method: two pairs that run one method are two rows, never one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from aligncvc.errors import UserError
+from aligncvc.evaluate.catalogue import CATALOGUE, CONTROL_PREFIX, SET_OBJECT
+from aligncvc.evaluate.records import COLUMNS, FINAL_STEP, MEAN_VIEW, Record, concat
+from aligncvc.evaluate.stats import Interval, Samples, interval, paired_interval
+
+CONTROL_PAIR = "control"
+"""What stands in the place of a pair in a control's records."""
+
+FAILED = "failed"
+"""The metric of samples: 1 for one that has no score, else 0."""
+
+BOUNDS = ("_lo", "_hi")
+"""Metrics of a whole set bring the ends of their interval along as two more metrics of these suffixes."""
+
+UNIQUE = ["pair", "method", "object", "seed", "view", "step", "metric"]
+"""What a record is known by; each of its views, steps and seeds is measured once."""
+
+
+class Key(NamedTuple):
+    """One row of the tables. A control's is ("control", "control:<name>")."""
+
+    pair: str
+    method: str
+
+    @property
+    def control(self) -> bool:
+        return self.pair == CONTROL_PAIR
+
+
+def control(name: str) -> Key:
+    """The key of a control, with or without its prefix."""
+    return Key(CONTROL_PAIR, CONTROL_PREFIX + name.removeprefix(CONTROL_PREFIX))
+
+
+class Scores:
+    """Records of an experiment as one frame, and the numbers that they come to.
+
+    seed: root of the bootstrap's random streams.
+    """
+
+    def __init__(self, records: Iterable[Record], seed: int) -> None:
+        """Raises UserError if something was measured twice."""
+        self.seed = seed
+        self.frame = pd.DataFrame([vars(record) for record in records], columns=list(COLUMNS))
+        twice = self.frame[self.frame.duplicated(UNIQUE)]
+        if len(twice):
+            first = twice.iloc[0]
+            raise UserError(
+                f"{first.metric} of {first.object}, seed {first.seed}, is recorded twice for method "
+                f"{first.method} of pair {first.pair}; give each CSV once, and each method of a pair one CSV"
+            )
+        self._parts = self.frame.groupby(["pair", "method"], sort=False).indices
+        means = self.frame[(self.frame["view"] == MEAN_VIEW) & (self.frame["metric"] != FAILED)]
+        by_metric = means.groupby(["pair", "method", "metric"], sort=False)
+        self._objects, self._seeds, self._values = (means[c].to_numpy() for c in ("object", "seed", "value"))
+        self._rows = means.groupby(["pair", "method", "metric", "step"], sort=False).indices
+        self._last = by_metric["step"].max().to_dict()
+
+    @classmethod
+    def read(cls, paths: Iterable[Path | str], seed: int, metrics: Collection[str] = ()) -> Scores:
+        """Of CSVs that `python -m aligncvc.evaluate` wrote, only these metrics if some are named.
+
+        Raises UserError as `records.concat`.
+        """
+        records = concat(paths)
+        return cls([r for r in records if r.metric in metrics] if metrics else records, seed)
+
+    # --- what there is -----------------------------------------------------------------------------------
+
+    @property
+    def keys(self) -> list[Key]:
+        """Pairs and methods in order of appearance."""
+        rows = self.frame[["pair", "method"]].drop_duplicates()
+        return [Key(*row) for row in rows.itertuples(index=False)]
+
+    def part(self, *keys: Key) -> pd.DataFrame:
+        """All records of these rows."""
+        return pd.concat([self.frame.iloc[self._parts.get(key, [])] for key in dict.fromkeys(keys)])
+
+    def metrics(self, key: Key) -> list[str]:
+        """Every metric of a row, in order of appearance, also those without a number."""
+        return [metric for pair, method, metric in self._last if (pair, method) == key]
+
+    def last_step(self, key: Key, metric: str) -> int:
+        """The last kept step 1..K at which a metric was measured; FINAL_STEP where at none."""
+        return int(self._last.get((*key, metric), FINAL_STEP))
+
+    def counted(self, keys: Iterable[Key]) -> str:
+        """How many objects and seeds stand behind the numbers of these rows, in words."""
+        found = self.part(*keys).query("object != @SET_OBJECT")
+        objects, seeds = found["object"].nunique(), found["seed"].nunique()
+        return f"{objects} object{'s' * (objects != 1)} and {seeds} seed{'s' * (seeds != 1)}"
+
+    # --- numbers -----------------------------------------------------------------------------------------
+
+    def values(self, key: Key, metric: str, step: int | None = None) -> dict[tuple[str, int], float]:
+        """A metric by (object, seed), means over views, without NaN.
+
+        step: 1..K or FINAL_STEP; None: the last that the metric has.
+        """
+        step = self.last_step(key, metric) if step is None else step
+        rows = self._rows.get((*key, metric, step), ())
+        return {
+            (str(self._objects[i]), int(self._seeds[i])): float(self._values[i])
+            for i in rows
+            if not math.isnan(self._values[i])
+        }
+
+    def values_of_views(
+        self, key: Key, metric: str, without: Collection[int]
+    ) -> dict[tuple[str, int], float]:
+        """As `values` after the last step, but the mean over all single views except these ring indices."""
+        found = self.part(key)
+        found = found[(found["metric"] == metric) & (found["step"] == self.last_step(key, metric))]
+        found = found[~found["view"].isin({MEAN_VIEW, *without})].dropna(subset="value")
+        return {
+            (str(name), int(seed)): math.fsum(values) / len(values)
+            for (name, seed), values in found.groupby(["object", "seed"])["value"]
+        }
+
+    def mean(self, key: Key, metric: str, step: int | None = None, stream: Sequence[object] = ()) -> Interval:
+        """Mean over objects of means over seeds with its 95 % interval; a set's metric brings its own along.
+
+        stream: names of the random stream.
+        """
+        found = self.values(key, metric, step)
+        whole = {sample: value for sample, value in found.items() if sample[0] == SET_OBJECT}
+        if not whole:
+            return interval(found, self.seed, *stream)
+        lo, hi = (interval(self.values(key, metric + end, step), self.seed).mean for end in BOUNDS)
+        return Interval(interval(whole, self.seed).mean, lo, hi)
+
+    def curve(self, key: Key, metric: str, stream: Sequence[object] = ()) -> list[Interval]:
+        """`mean` after each kept step 1..K; empty where the metric was measured at none."""
+        points = [self.mean(key, metric, k, stream) for k in range(1, self.last_step(key, metric) + 1)]
+        return points if any(not math.isnan(point.mean) for point in points) else []
+
+    def paired(
+        self, one: Key, other: Key, metric: str, step: int | None = None, stream: Sequence[object] = ()
+    ) -> Interval:
+        """Mean difference one - other over the objects and seeds that both have, with its 95 % interval.
+
+        A set's metric has no pairs: a difference without an interval.
+        """
+        ours, theirs = self.values(one, metric, step), self.values(other, metric, step)
+        return paired_interval(ours, theirs, self.seed, *stream)
+
+    def oriented(self, key: Key, metric: str) -> Samples:
+        """`values` after the last step, turned so that more is better; without a direction zero is best."""
+        better = CATALOGUE[metric].better
+        turn = (lambda value: better * value) if better else (lambda value: -abs(value))
+        return {sample: turn(value) for sample, value in self.values(key, metric).items()}

@@ -1,0 +1,171 @@
+"""Claims as data: the file that says which lines a verdict consists of (config/claims/verdict.yaml)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from aligncvc.errors import UserError
+from aligncvc.evaluate.catalogue import CONTROL_PREFIX, Metric
+from aligncvc.evaluate.scores import Key, control
+from aligncvc.paper.table_rows import describe
+from aligncvc.section import Section, faults
+
+Rule = Literal["better", "no_worse", "apart", "ratio", "rises", "equal", "more_memory"]
+Group = Literal["claims", "goals", "controls"]
+
+DERIVED = {
+    metric.name: metric
+    for metric in (
+        Metric("sharpness", "sharpness", 1, 4, "image"),
+        Metric("views_sharpness", "views_sharpness", 1, 4, "views"),
+        Metric("gap_psnr", "gap_psnr", -1, 2, "consistency"),
+        Metric("unseen_psnr", "PSNR", 1, 2, "views"),
+        Metric("unseen_fg_psnr", "Foreground PSNR", 1, 2, "views"),
+    )
+}
+"""Metrics that only a verdict has: gap_psnr is |delta_psnr|; unseen_* leave out the input's pose."""
+
+
+def described(metric: str) -> Metric:
+    """The catalogue's entry, or that of a metric that only a verdict has."""
+    return DERIVED.get(metric) or describe(metric)
+
+
+class LineSpec(Section):
+    """Lines of one claim; lists of methods, others and metrics stand for a line each."""
+
+    statement: str
+    rule: Rule
+    method: str | list[str]
+    against: str | list[str] = ""
+    metric: str | list[str]
+    at_least: float | None = None
+    ranking: bool = Field(False, description="say whether the metric ranks the controls")
+    context: bool = Field(False, description="the claim does not hang on it")
+    pair: str | None = None
+    against_pair: str | None = None
+
+    @field_validator("statement")
+    @classmethod
+    def _words_are_known(cls, statement: str) -> str:
+        try:
+            statement.format(heading="", method="", against="", pair="")
+        except (KeyError, IndexError, ValueError) as error:
+            known = "{heading}, {method}, {against} and {pair}"
+            raise ValueError(f"{statement!r} may hold {known} alone") from error
+        return statement
+
+
+class Claim(Section):
+    title: str
+    group: Group
+    lines: list[LineSpec] = Field(min_length=1)
+
+
+class Claims(Section):
+    """consistency: metrics of views by themselves, by preference; skipped: beginnings of clocks' names."""
+
+    pair: str
+    consistency: list[str] = Field(default_factory=list)
+    margins: dict[str, float] = Field(default_factory=dict)
+    skipped: list[str] = Field(default_factory=list)
+    claims: dict[str, Claim]
+
+    @model_validator(mode="after")
+    def _margins_are_set(self) -> Claims:
+        for key, claim in self.claims.items():
+            metrics = {m for line in claim.lines if line.rule == "no_worse" for m in _listed(line.metric)}
+            if lacking := sorted(metrics - set(self.margins)):
+                raise ValueError(f"claims.{key} may be worse in {lacking[0]}, which has no margin: set one")
+        return self
+
+    @property
+    def pairs(self) -> list[str]:
+        """Every pair that a line names."""
+        specs = [spec for claim in self.claims.values() for spec in claim.lines]
+        own = [name for spec in specs for name in (spec.pair, spec.against_pair) if name]
+        return list(dict.fromkeys([self.pair, *own]))
+
+
+@dataclass(frozen=True)
+class Line:
+    """One sentence to be judged. margin: how much worse it may be; main: whether the claim hangs on it."""
+
+    claim: str
+    statement: str
+    rule: Rule
+    one: Key
+    other: Key
+    metric: str
+    at_least: float | None = None
+    margin: float = 0.0
+    skipped: tuple[str, ...] = ()
+    note: str = ""
+    main: bool = True
+
+
+def load_claims(path: Path) -> Claims:
+    """Read a file of claims. Raises UserError that names what is wrong in it."""
+    try:
+        return Claims.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        raise UserError(f"claims {path} are not valid: {faults(error)}; correct the file") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        message = " ".join(str(error).split())
+        raise UserError(f"no claims can be read from {path} ({message}); give --claims") from None
+
+
+def lines(claims: Claims, columns: Sequence[str], rankings: Mapping[str, str]) -> Iterator[Line]:
+    """Every line, claim by claim.
+
+    columns: metrics of the tables. rankings: whether a metric ranks the controls, which decides what
+    `consistency 1` and `consistency 2` are.
+    """
+    ranked = sorted(claims.consistency, key=lambda name: rankings.get(name) != "yes")
+    names = {f"consistency {i}": [name] for i, name in enumerate(ranked, start=1)}
+    names["columns"] = [m for m in columns if described(m).better and described(m).family != "cost"]
+    for key, claim in claims.claims.items():
+        for spec in claim.lines:
+            for one in _listed(spec.method):
+                for other in _listed(spec.against):
+                    for name in _listed(spec.metric):
+                        for metric in names.get(name, [name]):
+                            yield _line(claims, key, spec, (one, other, metric), rankings)
+
+
+def _listed(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
+
+
+def _line(
+    claims: Claims, claim: str, spec: LineSpec, what: tuple[str, str, str], rankings: Mapping[str, str]
+) -> Line:
+    """what: method, other and metric of this line."""
+    one, other, metric = what
+    pair, known = spec.pair or claims.pair, described(metric)
+    words = {"yes": "the metric ranks the controls", "no": "the metric does not rank the controls"}
+    note = words.get(rankings.get(metric, ""), "whether the metric ranks the controls is not known")
+    sets = spec.rule == "better" and known.set_level  # which have no pairs
+    return Line(
+        claim=claim,
+        statement=spec.statement.format(heading=known.heading, method=one, against=other, pair=pair),
+        rule="apart" if sets else spec.rule,
+        one=_key(pair, one),
+        other=_key(spec.against_pair or pair, other),
+        metric=metric,
+        at_least=spec.at_least,
+        margin=claims.margins.get(metric, 0.0),
+        skipped=tuple(claims.skipped),
+        note=note if spec.ranking else "",
+        main=not (spec.context or sets),
+    )
+
+
+def _key(pair: str, method: str) -> Key:
+    return control(method) if method.startswith(CONTROL_PREFIX) else Key(pair, method)

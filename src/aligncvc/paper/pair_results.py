@@ -1,0 +1,246 @@
+"""What the figures of one pair read: its scores, its samples on disk, ground truth at its poses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from aligncvc.config.jobs.paper import PaperJob, Row
+from aligncvc.errors import UserError
+from aligncvc.evaluate.samples import SampleManifest, read_manifest, read_steps, render_model
+from aligncvc.evaluate.scores import Key, Scores, control
+from aligncvc.files import PROJECT_ROOT
+from aligncvc.objects.listing import read_list
+from aligncvc.scene.renderset import PosedObject, RenderSet
+from aligncvc.streams import numpy_stream
+
+Image = np.ndarray
+"""(H, W, 3) float32 in [0, 1]."""
+
+Steps = tuple[np.ndarray, np.ndarray]
+"""Generated views and renderings of the kept steps, each (K, V, H, W, 3) float32 in [0, 1]."""
+
+UPPER_BOUND = control("gt")
+"""The control made of the true views: what the reconstructor allows at best."""
+
+LOOPS = {"two_stage": "two-stage", "aligncvc": "3D-aware"}
+"""What people call sampling by its feedback; others go by their own name."""
+
+
+def loop_words(row: Row) -> str:
+    """What people call the sampling loop of a row."""
+    return LOOPS.get(row.feedback, row.feedback)
+
+
+@dataclass(frozen=True)
+class PairResults:
+    """Everything behind the figures of one pair.
+
+    samples: by method, in the configuration's order; controls: by control:<name>. rankings: whether a metric
+    ranks the controls, by metric: yes, no or n/a. names: of objects, by id.
+    """
+
+    pair: str
+    job: PaperJob
+    scores: Scores
+    samples: Mapping[str, SampleManifest]
+    renders: RenderSet
+    controls: Mapping[str, SampleManifest] = field(default_factory=dict)
+    rankings: Mapping[str, str] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> dict[str, Row]:
+        """The pair's methods that have samples."""
+        own = [row for row in self.job.rows if row.pair == self.pair]
+        return {row.method: row for row in own if row.method in self.samples}
+
+    @property
+    def seed(self) -> int:
+        """The sampling seed that is shown: the protocol's first."""
+        return self.job.seeds[0]
+
+    @cached_property
+    def showcase(self) -> list[PosedObject]:
+        """paper.showcase objects drawn by the seed, in the manifest's order, with the pair's own rig."""
+        rig = next(iter(self.samples.values())).rig
+        shown = [self.renders.load(name) for name in drawn_by_seed(self.job, self.renders.ids)]
+        return [replace(p, rig=rig.indices(len(p.views))) for p in shown] if rig else shown
+
+    @property
+    def lead(self) -> str:
+        """The method that the figures are about."""
+        return lead_method(list(self.rows.values()))
+
+    @property
+    def baseline(self) -> str | None:
+        """The two-stage method with most steps, the classic pipeline; None if there is none."""
+        two_stage = [name for name, row in self.rows.items() if row.feedback == "two_stage"]
+        return max(two_stage, key=lambda name: self.rows[name].steps, default=None)
+
+    @property
+    def compared(self) -> list[str]:
+        """The methods of table1, or all where it shows none of them."""
+        return [name for name, row in self.rows.items() if "table1" in row.tables] or list(self.rows)
+
+    def key(self, method: str) -> Key:
+        """A method's or a control's key among the scores."""
+        return control(method) if method in self.controls else Key(self.pair, method)
+
+    def keys(self, methods: Sequence[str]) -> list[Key]:
+        """As `key`, of several."""
+        return [self.key(method) for method in methods]
+
+    def label(self, posed: PosedObject) -> str:
+        """An object's name for people, else its id."""
+        return self.names.get(posed.id, posed.id)
+
+    def folder(self, method: str, posed: PosedObject) -> Path | None:
+        """Where the shown seed's sample of a method or control lies, None if that sample failed."""
+        manifest = self.samples.get(method) or self.controls.get(method)
+        known = manifest is not None and (posed.id, self.seed) in manifest.entries
+        return manifest.path(posed.id, self.seed) if manifest and known else None
+
+    def steps(self, method: str, posed: PosedObject) -> Steps | None:
+        """The kept steps of the shown seed, None if that sample failed."""
+        folder = self.folder(method, posed)
+        if folder is None:
+            return None
+        views, renders = read_steps(folder / "steps.npz", posed)
+        return pixels_last(views), pixels_last(renders)
+
+    def drawn(self, method: str, posed: PosedObject, view: int) -> Image | None:
+        """model.ply of the shown seed on white at a ring pose, None if that sample failed."""
+        folder = self.folder(method, posed)
+        if folder is None:
+            return None
+        return pixels_last(render_model(folder / "model.ply", posed, [view], 1.0))[0]
+
+    def residual(self, method: str, posed: PosedObject, step: int) -> float:
+        """Recorded residual_psnr in dB of the shown seed at step 1..K; NaN without a record."""
+        values = self.scores.values(self.key(method), "residual_psnr", step)
+        return values.get((posed.id, self.seed), math.nan)
+
+    @property
+    def chosen_objects(self) -> str:
+        """How the shown objects were picked."""
+        count, total = len(self.showcase), len(self.renders)
+        if count == total:
+            return f"All {total} objects of the set"
+        return f"{count} of {total} objects, drawn by the configuration's seed, not by eye"
+
+
+def pixels_last(images: Tensor) -> np.ndarray:
+    """(..., 3, H, W) -> (..., H, W, 3)."""
+    return images.movedim(-3, -1).numpy()
+
+
+def lead_method(rows: Sequence[Row]) -> str:
+    """Of these methods the one aligned by both losses, in table1 if several are; else the last."""
+    both = [row for row in rows if row.alignment == "both"]
+    return next((row for row in both if "table1" in row.tables), [*rows, *both][-1]).method
+
+
+def drawn_by_seed(job: PaperJob, ids: Sequence[str]) -> list[str]:
+    """paper.showcase of these objects, drawn from a named random stream, in their order."""
+    order = numpy_stream(job.seed, "showcase").permutation(len(ids))
+    return [ids[i] for i in sorted(order[: job.paper.showcase])]
+
+
+def object_names(job: PaperJob) -> dict[str, str]:
+    """Display names by id, from the object lists that exist."""
+    paths = [path for name in job.object_lists if (path := PROJECT_ROOT / name).exists()]
+    return {row.id: row.name for path in sorted(paths) for row in read_list(path, ("id",)) if row.name}
+
+
+def read_manifests(job: PaperJob, manifests: Sequence[Path]) -> dict[Key, SampleManifest]:
+    """Sample manifests by pair and method, in the configuration's order, controls last.
+
+    Raises UserError for a manifest that is unreadable, of an unknown row, or given twice.
+    """
+    order = [Key(row.pair, row.method) for row in job.rows]
+    known: dict[Key, SampleManifest] = {}
+    for path in manifests:
+        manifest = read_manifest(path.parent)
+        key = Key(manifest.pair, manifest.method)
+        if key not in order and not key.control:
+            raise UserError(
+                f"{path} holds samples of {key.method!r} by the pair {key.pair!r}, which the configuration "
+                "does not define; use the configuration that they were sampled with"
+            )
+        if key in known:
+            raise UserError(
+                f"{path} and {known[key].folder} are both samples of {key.method!r} by the pair "
+                f"{key.pair!r}; give one"
+            )
+        known[key] = manifest
+    return {key: known[key] for key in [*order, *known] if key in known}
+
+
+def read_pairs(
+    job: PaperJob,
+    scores: Scores,
+    manifests: Sequence[Path],
+    renders: Path,
+    rankings: Mapping[str, str] | None = None,
+) -> list[PairResults]:
+    """The results of each pair that has samples, in the configuration's order.
+
+    Args:
+        job: Rows, pairs, seed.
+        scores: Of all pairs and controls.
+        manifests: manifest.json of each pair and method, and of each control.
+        renders: manifest.tsv of the ground truth.
+        rankings: Whether a metric ranks the controls.
+
+    Raises UserError as read_manifests, and if no method has samples.
+    """
+    known = read_manifests(job, manifests)
+    controls = {key.method: manifest for key, manifest in known.items() if key.control}
+    if len(controls) == len(known):
+        raise UserError("figures need samples of a method; give --samples with at least one manifest.json")
+    pairs = dict.fromkeys(key.pair for key in known if not key.control)
+    truth, names = RenderSet(renders), object_names(job)
+    return [
+        PairResults(
+            pair,
+            job,
+            scores,
+            {key.method: manifest for key, manifest in known.items() if key.pair == pair},
+            truth,
+            controls,
+            rankings or {},
+            names,
+        )
+        for pair in pairs
+    ]
+
+
+def between_rig(posed: PosedObject) -> list[int]:
+    """Ring indices halfway between neighbours of the rig; the rig itself where the ring holds no others."""
+    ring, following = len(posed.views), [*posed.rig[1:], posed.rig[0] + len(posed.views)]
+    return [(a + (b - a) // 2) % ring for a, b in zip(posed.rig, following, strict=True)]
+
+
+def held_out_view(posed: PosedObject) -> int:
+    """The ring index halfway between two rig views: azimuth 135 degrees for a rig of four.
+
+    It lies on the side turned away from the input. Where the ring holds only the rig it is a rig view.
+    """
+    return between_rig(posed)[max(0, len(posed.rig) // 2 - 1)]
+
+
+def truth(posed: PosedObject, view: int) -> Image:
+    """The ground-truth render of a ring view on white."""
+    return pixels_last(posed.views[view].on_white())[0]
+
+
+def degrees(posed: PosedObject, view: int) -> str:
+    """Azimuth of a ring view from the input view."""
+    return f"{(view - posed.rig[0]) % len(posed.views) * 360.0 / len(posed.views):g}°"

@@ -1,0 +1,35 @@
+"""Reading small text files, with one sentence for what is wrong with them."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import TypeVar
+
+import yaml
+
+from aligncvc.errors import UserError
+
+T = TypeVar("T")
+
+
+def read(path: Path, parse: Callable[[str], T], fault: str, mend: str) -> T:
+    """What `parse` makes of a file's text. Raises UserError "<path> <fault> (<why>); <mend>"."""
+    try:
+        return parse(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error, yaml.YAMLError) as error:
+        why = " ".join(str(error if isinstance(error, ValueError | OSError) else repr(error)).split())
+        raise UserError(f"{path} {fault} ({why}); {mend}") from error
+
+
+def table_rows(text: str, columns: Collection[str] = (), separator: str = ",") -> list[dict[str, str]]:
+    """Rows of a CSV with a header line. Raises ValueError for missing columns and lines of unequal length."""
+    reader = csv.DictReader(io.StringIO(text), delimiter=separator)
+    rows = list(reader)
+    if lacking := sorted(set(columns) - set(reader.fieldnames or ())):
+        raise ValueError(f"it lacks the columns {lacking}")
+    if any(None in row or None in row.values() for row in rows):
+        raise ValueError("its lines are of unequal length")
+    return rows

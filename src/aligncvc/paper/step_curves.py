@@ -1,0 +1,210 @@
+"""Metrics after each kept sampling step: one panel, every consistency metric, and the verdict's choice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import cycle
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from aligncvc.evaluate.catalogue import CATALOGUE, Metric
+from aligncvc.paper.pair_results import UPPER_BOUND, PairResults
+from aligncvc.paper.style import (
+    DASHES,
+    EMPTY,
+    INK,
+    MARKERS,
+    QUIET,
+    WIDTH_IN,
+    Drawn,
+    label_ends,
+    legend,
+    method_colours,
+)  # fmt: skip
+
+BOUND = UPPER_BOUND.method
+
+ROWS = {
+    "residual_": ("Residual", "generated views against renderings of the model, at the same poses"),
+    "delta_": ("Delta", "the views' score minus the renderings' score, against ground truth; 0 is agreement"),
+    "heldout_": (
+        "Held-out",
+        "one half of the views is reconstructed; its renderings against the other half, both ways",
+    ),
+    "split_": ("Split-half", "the two halves' reconstructions against each other, at poses of neither"),
+    "kernel_lite0_": ("Kernel distance", "between sets, on EfficientNet-Lite0 features"),
+    "": ("Epipolar", "matches between neighbouring views against the known cameras"),
+}
+"""Rows of the consistency curves by beginning of the metrics' names, with what they compare.
+
+Frechet distances are left out: biased upward for few images; the kernel distance is not.
+"""
+
+SHORT = {
+    "kernel_lite0_views": "views / truth", "kernel_lite0_renders": "renderings / truth",
+    "kernel_lite0_views_renders": "views / renderings", "split_chamfer_half_sum": "Chamfer, half sum",
+}  # fmt: skip
+
+FAMILIES = ("consistency", "distribution")
+
+FEW = ("residual_psnr", "heldout_psnr", "views_psnr")
+"""Metrics of the verdict's panels."""
+
+
+def line_panel(
+    axes: Axes,
+    pair: PairResults,
+    metric: str,
+    methods: Sequence[str],
+    colours: Mapping[str, str],
+    *,
+    ends: bool = False,
+    faint: bool = False,
+) -> None:
+    """A metric over the kept steps: a line a method with its 95 % band, the upper bound dashed.
+
+    ends: names at the right ends of the lines. faint: lines step back, for metrics that discriminate nothing.
+    """
+    levels: dict[str, tuple[float, float]] = {}
+    steps, strength = 1, 0.35 if faint else 1.0
+    for name, marker in zip(methods, cycle(MARKERS), strict=False):
+        points = pair.scores.curve(pair.key(name), metric, ("figure", metric))
+        if not points:
+            continue
+        steps = max(steps, len(points))
+        xs, lead = np.arange(1, len(points) + 1), name == pair.lead
+        means, low, high = np.array(points).T
+        axes.fill_between(xs, low, high, color=colours[name], alpha=0.14 * strength, linewidth=0)
+        axes.plot(
+            xs, means, color=colours[name], marker=marker, markersize=3.6, markeredgecolor="white",
+            markeredgewidth=0.5, linewidth=2.0 if lead else 1.3, zorder=4 if lead else 3, alpha=strength,
+        )  # fmt: skip
+        levels[name] = (len(points), float(means[-1]))
+    # the control's views are the ground truth, so their score against it is no level to reach
+    against_truth = metric.startswith(("delta_", "views_"))
+    bound = [] if against_truth else pair.scores.curve(UPPER_BOUND, metric, ("figure", metric))
+    if bound:
+        axes.axhline(bound[-1].mean, color=INK, linewidth=0.9, linestyle=DASHES, zorder=2, alpha=strength)
+        levels |= {BOUND: (steps, bound[-1].mean)} if ends else {}
+    if metric.startswith("delta_"):
+        axes.axhline(0.0, color=QUIET, linewidth=0.6, zorder=1)
+    axes.set_xlim(0.85, steps + 0.15)
+    axes.set_xticks(range(1, steps + 1))
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+    axes.margins(y=0.12)
+    if ends and levels:
+        label_ends(axes, levels, {**colours, BOUND: INK})
+
+
+def method_entries(methods: Sequence[str], colours: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Entries of a legend in the looks of `line_panel`."""
+    looks = zip(methods, cycle(MARKERS), strict=False)
+    return {name: {"color": colours[name], "marker": marker, "markersize": 4} for name, marker in looks}
+
+
+def step_metrics(pair: PairResults, methods: Sequence[str]) -> dict[str, list[Metric]]:
+    """The consistency metrics that were measured at some step for one of these methods, by row."""
+    scores, keys = pair.scores, pair.keys(methods)
+    rows: dict[str, list[Metric]] = {start: [] for start in ROWS}
+    for metric in CATALOGUE.values():
+        if metric.name == "matches" or metric.name.startswith("frechet_") or metric.family not in FAMILIES:
+            continue
+        if metric.per_step and any(scores.last_step(key, metric.name) >= 1 for key in keys):
+            rows[next(start for start in ROWS if metric.name.startswith(start))].append(metric)
+    return {start: metrics for start, metrics in rows.items() if metrics}
+
+
+def panel_title(metric: Metric, start: str) -> str:
+    """What the row's heading leaves to say, with the metric's arrow."""
+    words = SHORT.get(metric.name, metric.heading.removeprefix(ROWS[start][0]).strip())
+    return words + metric.arrow.removeprefix(metric.heading)
+
+
+def consistency_curves(pair: PairResults) -> Drawn | None:
+    """Every consistency metric over the kept steps, small multiples; None if none was measured by step."""
+    methods = pair.compared
+    rows = step_metrics(pair, methods)
+    if not rows:
+        return None
+    colours = method_colours(list(pair.samples), pair.lead)
+    across = max(4, *map(len, rows.values()))
+    tall, foot = 1.5, 0.52
+    height = len(rows) * tall + foot
+    figure = Figure(figsize=(WIDTH_IN, height))
+    muted = []
+    for row, (start, metrics) in enumerate(rows.items()):
+        heading, meaning = ROWS[start]
+        level = 1 - (row * tall + 0.1) / height
+        figure.text(0.004, level, heading, size=8, weight="bold", va="center")
+        figure.text(0.16, level, meaning, size=7.5, color=QUIET, va="center")
+        for column, metric in enumerate(metrics):
+            bottom = 1 - (row * tall + 1.22) / height
+            axes = figure.add_axes(((column + 0.25) / across, bottom, 0.68 / across, 0.8 / height))
+            weak = pair.rankings.get(metric.name) == "no"
+            line_panel(axes, pair, metric.name, methods, colours, faint=weak)
+            axes.set_title(panel_title(metric, start), color=QUIET if weak else INK, size=7, pad=3)
+            axes.tick_params(labelsize=6.5, pad=2)
+            if row == len(rows) - 1:
+                axes.set_xlabel("kept sampling step", size=7)
+            if weak:
+                muted.append(metric.heading)
+                grey_out(axes)
+    measured = set(pair.scores.keys)
+    entries = method_entries(methods, colours)
+    entries = {name: look for name, look in entries.items() if pair.key(name) in measured}
+    bounded = UPPER_BOUND in measured
+    entries |= {BOUND: {"color": INK, "linewidth": 0.9, "linestyle": DASHES}} if bounded else {}
+    legend(figure, entries)
+    dashed = (
+        f" Dashed: the true views through the same reconstructor ({BOUND}); a method may lie beyond it "
+        "because smooth views are easier to agree with than true ones."
+    )
+    grey = f" Grey: does not rank the controls GT > jittered > shuffled on this rig ({', '.join(muted)})."
+    counted = pair.scores.counted(pair.keys(methods))
+    caption = (
+        "Every consistency metric after each kept sampling step: means over "
+        f"{counted}, bands: 95 % bootstrap over objects and seeds. Arrows say which way is better."
+        f"{dashed if bounded else ''}{grey if muted else ''} Two-stage sampling is "
+        "observed at up to four of its steps."
+    )
+    names = [metric.heading for metrics in rows.values() for metric in metrics]
+    return Drawn(figure, caption, f"Line charts over sampling steps of {', '.join(names)}.")
+
+
+def grey_out(axes: Axes) -> None:
+    """Say on the panel itself that its metric tells nothing apart on this rig."""
+    axes.set_facecolor(EMPTY)
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high + 0.2 * (high - low))  # room for the words
+    axes.text(
+        0.5, 0.96, "does not discriminate", transform=axes.transAxes, ha="center", va="top", size=6.5,
+        color=QUIET, style="italic", zorder=6,
+    )  # fmt: skip
+
+
+def few_curves(pair: PairResults) -> Drawn | None:
+    """Residual, held-out consistency and the views' quality after each kept step; None without records."""
+    methods = [name for name in pair.job.curves if name in pair.samples]
+    shown = [m for m in FEW if any(pair.scores.last_step(key, m) > 0 for key in pair.keys(methods))]
+    if not shown:
+        return None
+    colours = method_colours(methods, pair.lead)
+    figure = Figure(figsize=(WIDTH_IN, 2.3))
+    for i, metric in enumerate(shown):
+        axes = figure.add_axes((0.05 + i / len(shown), 0.3, 0.8 / len(shown), 0.56))
+        line_panel(axes, pair, metric, methods, colours)
+        axes.set_title(f"{CATALOGUE[metric].arrow}, dB", color=QUIET, size=7.5)
+        axes.set_xlabel("kept sampling step")
+    legend(figure, method_entries(methods, colours))
+    counted = pair.scores.counted(pair.keys(methods))
+    caption = (
+        "After each kept sampling step: do generated views agree with the renderings of their model "
+        "(residual), do halves of the views agree with each other (held-out), and are the views right? "
+        f"Means over {counted}, bands: 95 % bootstrap. Dashed: the true views through the "
+        "same reconstructor. Two-stage sampling is observed at four of its steps."
+    )
+    return Drawn(figure, caption, f"Line charts of {', '.join(shown)} over sampling steps.")

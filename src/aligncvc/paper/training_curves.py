@@ -1,0 +1,164 @@
+"""Alignment over its training steps: the logs of a pair's runs, and their curves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from aligncvc.errors import UserError
+from aligncvc.paper.reading import read
+from aligncvc.paper.style import COLOURS, QUIET, WIDTH_IN, Drawn, label_ends, method_colours
+
+SMOOTHING = 0.1
+"""Moving-average window as a share of the longest run's training steps."""
+
+Log = Mapping[str, np.ndarray]
+"""A training log by column: `step` and every number logged, NaN where a step has none."""
+
+Panels = Mapping[str, Sequence[str]]
+"""Columns by title; a second one is drawn dashed."""
+
+LOSSES: Panels = {
+    "soft alignment (ASD) loss": ("loss_soft",),
+    "hard alignment (generator) loss": ("loss_g",),
+    "discriminator loss": ("loss_d",),
+    "reconstruction loss": ("loss_recon",),
+    "residual PSNR, dB ↑": ("residual_psnr",),
+    "PSNR to ground truth, dB ↑": ("gt_psnr",),
+}
+EFFECTS: Panels = {
+    "discriminator logits, true and rendered": ("d_real", "d_fake"),
+    "residual PSNR, dB ↑": ("residual_psnr",),
+    "PSNR to ground truth, dB ↑": ("gt_psnr",),
+    "ASD: student's distance from teacher's x0": ("asd_distance",),
+    "Fréchet distance, student to teacher": ("fd_student_teacher",),
+    "Fréchet distance, student to truth": ("fd_student_gt",),
+}
+"""What tells whether post-training works: the verdict's panels."""
+
+
+def read_log(path: Path) -> dict[str, np.ndarray]:
+    """A metrics.jsonl as columns. Raises UserError for a file that holds no such lines."""
+
+    def parse(text: str) -> dict[str, np.ndarray]:
+        rows = pd.DataFrame([json.loads(line) for line in text.splitlines() if line.strip()])
+        if rows.empty or "step" not in rows or rows["step"].isna().any():
+            raise ValueError("no object with a step on some line")
+        return {key: rows[key].to_numpy(np.float64) for key in sorted(rows)}
+
+    return read(path, parse, "is no training log", "run the alignment again")
+
+
+def read_logs(paths: Sequence[Path], pairs: Sequence[str]) -> dict[str, dict[str, Log]]:
+    """Training logs by pair and run, whose names the folders bear: <pair>/<run>/metrics.jsonl.
+
+    Raises UserError for a folder of no pair of the configuration, and for a run given twice.
+    """
+    logs: dict[str, dict[str, Log]] = {}
+    for path in paths:
+        run, pair = (folder.name for folder in path.resolve().parents[:2])
+        if pair not in pairs:
+            raise UserError(
+                f"{path} lies in no folder of a pair ({', '.join(pairs)}); training logs are "
+                "align/<pair>/<run>/metrics.jsonl"
+            )
+        if run in logs.setdefault(pair, {}):
+            raise UserError(f"two training logs are of the run {run} of {pair}; give one")
+        logs[pair][run] = read_log(path)
+    return logs
+
+
+def smooth(values: np.ndarray, window: int) -> np.ndarray:
+    """Centred moving average over `window` values (fewer at the ends), ignoring NaN."""
+    return pd.Series(values).rolling(window, center=True, min_periods=1).mean().to_numpy()
+
+
+def training(logs: Mapping[str, Log], panels: Panels = LOSSES) -> Drawn | None:
+    """Columns of the logs over the steps of each run (name -> log); None where no log has one."""
+    shown = {
+        title: keys
+        for title, keys in panels.items()
+        if any(_has(log, k) for log in logs.values() for k in keys)
+    }
+    if not shown:
+        return None
+    names = list(logs)
+    colours = method_colours(names, "both") if "both" in names else dict(zip(names, COLOURS, strict=False))
+    across = min(3, len(shown))
+    down = -(-len(shown) // across)
+    height = 0.35 + 1.75 * down
+    figure = Figure(figsize=(WIDTH_IN, height))
+    grid = figure.subplots(down, across, squeeze=False)
+    figure.subplots_adjust(
+        left=0.06, right=0.93, top=1 - 0.28 / height, bottom=0.4 / height, wspace=0.42, hspace=0.5
+    )
+    # one window for all runs, so that a short one is no noisier than the others
+    window = max(1, round(SMOOTHING * max(len(log["step"]) for log in logs.values())))
+    for axes, (title, keys) in zip(grid.flat, shown.items(), strict=False):
+        _panel(axes, title, keys, logs, colours, window)
+    for axes in list(grid.flat)[len(shown) :]:
+        axes.set_visible(False)
+    for axes in grid.flat[max(0, len(shown) - across) : len(shown)]:
+        axes.set_xlabel("training step")
+    facts = "; ".join(f"{name}: {_change(log)}" for name, log in logs.items())
+    dashed = (
+        "Of the discriminator's logits the dashed line is that of renderings: where the two meet, it cannot "
+        "tell them apart. "
+    )
+    caption = (
+        f"Alignment over its training steps: each step (faint) and its moving average over {SMOOTHING:.0%} "
+        "of the run. Values scatter because each step trains one of the sampler's steps, drawn at random. "
+        f"{dashed if any(len(keys) > 1 for keys in shown.values()) else ''}"
+        f"Residual PSNR between the first and the last tenth of the steps, {facts}."
+    )
+    return Drawn(figure, caption, f"Curves over training steps of {', '.join(logs)}: {', '.join(shown)}.")
+
+
+def _panel(
+    axes: Axes,
+    title: str,
+    keys: Sequence[str],
+    logs: Mapping[str, Log],
+    colours: Mapping[str, str],
+    window: int,
+) -> None:
+    ends: dict[str, tuple[float, float]] = {}
+    for name, log in logs.items():
+        for key, dashes in zip(keys, ("-", (0, (3, 2))), strict=False):
+            if not _has(log, key):
+                continue
+            steps, values = log["step"] + 1, log[key]
+            known = ~np.isnan(values)
+            # what is logged at few steps is drawn as it is
+            sparse = known.sum() <= len(values) / 4
+            average = values if sparse else smooth(values, min(window, len(values)))
+            drawn = known if sparse else np.ones_like(known)
+            if len(keys) == 1 and not sparse:
+                axes.plot(steps, values, color=colours[name], linewidth=0.6, alpha=0.25)
+            axes.plot(steps[drawn], average[drawn], color=colours[name], linewidth=1.8, linestyle=dashes)
+            last = average[~np.isnan(average)][-1]
+            ends.setdefault(name, (float(steps[-1]), float(last)))
+    axes.set_title(title, color=QUIET, size=7.5)
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+    axes.margins(x=0.01)
+    label_ends(axes, ends, colours)
+
+
+def _has(log: Log, key: str) -> bool:
+    return key in log and not bool(np.isnan(log[key]).all())
+
+
+def _change(log: Log) -> str:
+    if not _has(log, "residual_psnr"):
+        return "not logged"
+    values = log["residual_psnr"]
+    tenth = max(1, round(0.1 * len(values)))
+    return f"{np.nanmean(values[:tenth]):.2f} to {np.nanmean(values[-tenth:]):.2f} dB"

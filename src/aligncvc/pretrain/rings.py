@@ -1,0 +1,161 @@
+"""Rings of many objects in memory, and the batches that training draws from them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from aligncvc.errors import UserError
+from aligncvc.files import PROJECT_ROOT
+from aligncvc.models.specs import Rig
+from aligncvc.objects.listing import read_list
+from aligncvc.pretrain.recolour import recoloured
+from aligncvc.scene.cameras import Cameras, relative_c2w
+from aligncvc.scene.renderset import RenderSet
+from aligncvc.scene.views import composite, split_variant
+from aligncvc.streams import torch_stream
+
+LOOKS = {"original": 0, "coloured": 1}
+"""What is scored: objects as they are, and recoloured ones (sizes and headings differ too)."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B objects: the rig the networks see, and target views of the same ring.
+
+    images (B, V, 3, H, W) on white, the input view first; alpha (B, V, 1, H, W); depth (B, V, H, W) along
+    the cameras' z axes, 0 without object; target_rgba (B, T, 4, H, W). Cameras are relative to the input
+    view.
+    """
+
+    images: Tensor
+    alpha: Tensor
+    depth: Tensor
+    cameras: Cameras
+    target_rgba: Tensor
+    target_cameras: Cameras
+
+
+@dataclass(frozen=True)
+class Rings:
+    """O rendered objects, each look of an object being one.
+
+    ids: as rendered (`views.variant_id`); rgba (O, R, 4, H, W) uint8; depth (O, R, H, W) float16, 0 without
+    object; cameras: one ring (R, 4, 4); rig: the rig's ring offsets.
+    """
+
+    ids: list[str]
+    rgba: Tensor
+    depth: Tensor
+    cameras: Cameras
+    rig: list[int]
+
+    @property
+    def objects(self) -> set[str]:
+        """Ids of the objects, without the looks."""
+        return {split_variant(name)[0] for name in self.ids}
+
+    def select(self, objects: Collection[str], looks: Collection[int] | None = None) -> Rings:
+        """The rings of these objects, in all looks or in some (0: the object's own)."""
+        named = [(i, *split_variant(name)) for i, name in enumerate(self.ids)]
+        keep = [i for i, thing, look in named if thing in objects and (looks is None or look in looks)]
+        return replace(self, ids=[self.ids[i] for i in keep], rgba=self.rgba[keep], depth=self.depth[keep])
+
+    def by_look(self) -> dict[str, Rings]:
+        """The rings of each of LOOKS that there are."""
+        apart = {name: self.select(self.objects, [look]) for name, look in LOOKS.items()}
+        return {name: rings for name, rings in apart.items() if rings.ids}
+
+    def posed(
+        self, objects: Tensor, starts: Tensor, offsets: Tensor, mirror: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Cameras]:
+        """Views at ring offsets (B, V) from starts (B,) of objects (B,).
+
+        Returns rgba (B, V, 4, H, W) in [0, 1], depth (B, V, H, W) and cameras (B, V, 4, 4) relative to the
+        view at offset 0. mirror (B,) bool: objects seen in a mirror, which turns the ring and the images.
+        """
+        index = around_ring(starts, offsets, len(self.cameras), mirror)
+        rgba = self.rgba[objects[:, None], index].float() / 255
+        depth = self.depth[objects[:, None], index].float()
+        if mirror is not None:
+            rgba = torch.where(mirror.view(-1, 1, 1, 1, 1), rgba.flip(-1), rgba)
+            depth = torch.where(mirror.view(-1, 1, 1, 1), depth.flip(-1), depth)
+        at = around_ring(starts, offsets, len(self.cameras))
+        c2w = relative_c2w(self.cameras.c2w[at], self.cameras.c2w[starts])
+        return rgba, depth, replace(self.cameras, c2w=c2w)
+
+    def batch(self, size: int, targets: int, generator: torch.Generator, recolour: float = 0.5) -> Batch:
+        """Random objects, input views and target views, half of them mirrored; `recolour` is the share of
+        objects that are given other colours."""
+        ring, views = len(self.cameras), len(self.rig)
+        objects, starts, mirror = random_rigs(size, len(self.ids), ring, generator)
+        chosen = [torch.randperm(ring, generator=generator)[:targets] for _ in range(size)]
+        offsets = torch.cat([torch.tensor(self.rig).expand(size, -1), torch.stack(chosen)], 1)
+        rgba, depth, cameras = self.posed(objects, starts, offsets, mirror)
+        rgba = recoloured(rgba, generator, recolour)
+        return Batch(
+            composite(rgba[:, :views], 1.0),
+            rgba[:, :views, 3:],
+            depth[:, :views],
+            cameras[:views],
+            rgba[:, views:],
+            cameras[views:],
+        )
+
+    def fixed(self, count: int, offsets: list[int], root_seed: int) -> tuple[Tensor, Cameras]:
+        """Views (B, V, 4, H, W) at ring offsets, and their cameras, of the same held-out cases every time.
+
+        B is `count`, or fewer: at most one case a ring.
+        """
+        generator = torch_stream(root_seed, "held-out")
+        objects = torch.randperm(len(self.ids), generator=generator)[:count]
+        starts = torch.randint(len(self.cameras), (len(objects),), generator=generator)
+        rgba, _, cameras = self.posed(objects, starts, torch.tensor(offsets).expand(len(objects), -1))
+        return rgba, cameras
+
+
+def around_ring(starts: Tensor, offsets: Tensor, ring: int, mirror: Tensor | None = None) -> Tensor:
+    """Ring indices (B, V) at offsets (B, V) or (V,) from starts (B,); where mirror (B,), backwards."""
+    sign = 1 if mirror is None else (1 - 2 * mirror.long())[:, None]
+    return (starts[:, None] + sign * offsets) % ring
+
+
+def random_rigs(
+    size: int, objects: int, ring: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(object, input view, whether in a mirror), each (size,), of `objects` rings of `ring` views."""
+    drawn = torch.randint(objects, (size,), generator=generator)
+    starts = torch.randint(ring, (size,), generator=generator)
+    return drawn, starts, torch.rand(size, generator=generator) < 0.5
+
+
+def load_rings(manifest: Path | str, rig: Rig, size_px: int | None = None) -> Rings:
+    """Read every usable object of a render manifest (about 0.4 MB a ring at 64 px, 16 views).
+
+    Raises UserError for renders without depth, of another size, or whose ring lacks a view of the rig.
+    """
+    renders = RenderSet(manifest, size_px)
+    cameras = renders.load(renders.ids[0]).views.cameras
+
+    def read(name: str) -> tuple[Tensor, Tensor]:
+        views = renders.load(name).views
+        if views.depth is None:
+            raise UserError(f"{name} in {manifest} was rendered without depth; render it again")
+        return (views.rgba * 255).round().byte(), views.depth.half()
+
+    with ThreadPoolExecutor(4) as pool:
+        rgba, depth = zip(*pool.map(read, renders.ids), strict=True)
+    return Rings(renders.ids, torch.stack(rgba), torch.stack(depth), cameras, rig.indices(len(cameras)))
+
+
+def split_ids(object_list: str) -> dict[str, set[str]]:
+    """{"train": ids, "eval": ids} of an object list (TSV with columns id and split)."""
+    splits: dict[str, set[str]] = {"train": set(), "eval": set()}
+    for row in read_list(PROJECT_ROOT / object_list, required=("id", "split")):
+        splits[row.split].add(row.id)
+    return splits

@@ -1,0 +1,1 @@
+"""What every training run needs, in pretraining and in alignment: averages, a resumable state, rates."""
