@@ -91,9 +91,9 @@ def asd_gradient(
 
 
 def surrogate_loss(latents: Tensor, gradient: Tensor) -> Tensor:
-    """0.5 ||z - sg(z - g)||^2, summed over a view's elements, averaged over objects and views (TriplaneTurbo).
+    """0.5 ||z - sg(z - g)||^2, summed over a view's elements, averaged over objects and views.
 
-    Its gradient is g / (B V). The authors' release averages over a view's elements too.
+    Its gradient is g / (B V), as in TriplaneTurbo; the authors' release averages over a view's elements too.
     """
     squares = 0.5 * (latents.float() - (latents.detach().float() - gradient)).square()
     return squares.flatten(2).sum(-1).mean()
