@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from aligncvc.config.sections import Config
+from aligncvc.config.root import Config
 from aligncvc.errors import UserError
 from aligncvc.scene.cameras import orbit
 from aligncvc.scene.gaussians import Gaussians
@@ -157,8 +157,7 @@ def test_view_settings_follow_the_renders() -> None:
 
 
 def test_turntable_turns_and_loops(tmp_path: Path) -> None:
-    config = Config.model_validate({"paper": {"turntable_views": 4}})
-    frames = turntable(cloud(), config, 48)
+    frames = turntable(cloud(), ViewSettings(), 4, 64, 48)
     assert frames.shape == (4, 3, 48, 48)
     assert float((frames[0] - frames[2]).abs().mean()) > 0.01
     save_animation(tmp_path / "t.webp", frames, seconds=2.0)
