@@ -94,22 +94,22 @@ def test_a_folder_of_the_users_that_is_named_like_an_object_stays(tmp_path: Path
     with pytest.raises(
         UserError, match=r"out holds files that this program did not make \(chair/notes.txt\)"
     ):
-        render_set(small_config(max_failure_rate=1.0), manifest, tmp_path / "out")
+        render_set(small_job(max_failure_rate=1.0), manifest, tmp_path / "out")
     assert [p for p in (tmp_path / "out").rglob("*") if p.is_file()] == [mine]
-    render_set(small_config(max_failure_rate=1.0), manifest, tmp_path / "out", force=True)
+    render_set(small_job(max_failure_rate=1.0), manifest, tmp_path / "out", force=True)
     assert mine.read_text() == "the user's own" and read_status(tmp_path / "out", "chair") is not None
 
 
 def test_storing_again_replaces_only_own_files(tmp_path: Path) -> None:
     """A second run over its own folder, also one of a version without marks, in which the user left notes."""
     manifest = write_manifest(tmp_path / "objects", {}, failed={"chair": "HTTP 404"})
-    render_set(small_config(max_failure_rate=1.0), manifest, tmp_path / "out")
+    render_set(small_job(max_failure_rate=1.0), manifest, tmp_path / "out")
     (tmp_path / "out/.aligncvc").unlink()
-    render_set(small_config(max_failure_rate=1.0), manifest, tmp_path / "out")
+    render_set(small_job(max_failure_rate=1.0), manifest, tmp_path / "out")
     mine, more = tmp_path / "out/chair/notes.txt", tmp_path / "out/chair/907.png"
     mine.write_text("the user's own")
     more.write_text("also the user's: there are eight views")
-    render_set(small_config(max_failure_rate=1.0), manifest, tmp_path / "out")
+    render_set(small_job(max_failure_rate=1.0), manifest, tmp_path / "out")
     assert mine.exists() and more.exists()
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
         ".aligncvc", "chair", "contact_sheet.png", "manifest.tsv"]  # fmt: skip

@@ -6,13 +6,13 @@ import re
 from pathlib import Path
 
 import pytest
-from aligncvc.workflow.plan import Plan
 from workflow_copy import copy_checkout, jobs, snakemake
 
 from aligncvc.config.pairing import judged
 from aligncvc.config.protocols import load_protocol
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT
+from aligncvc.workflow.jobs import JobTable
 
 
 @pytest.fixture(scope="module")
@@ -147,16 +147,15 @@ def test_rules_are_thin() -> None:
             assert len(body.splitlines()) <= 50, f"{name} is long"
 
 
-def test_a_configuration_of_the_users_in_the_results_folder_stays(tmp_path: Path) -> None:
-    mine = tmp_path / "results/config.yaml"
-    plan = Plan({}, "test")
-    plan.check_place(mine)
-    plan.write(mine)
-    plan.check_place(mine)
-    for text in ("learning_rate: 0.1\n", "plain text", "a: [", "\0"):
-        mine.write_text(text)
-        with pytest.raises(
-            UserError, match=r"results/config.yaml is no configuration that a run .*; move it, or"
-        ):
-            plan.check_place(mine)
-        assert mine.read_text() == text
+def test_settings_of_another_origin_stay(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    mine = tmp_path / "results/settings/mine.json"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("{}")
+    with pytest.raises(UserError, match=r"results/settings holds files that this program did not make"):
+        JobTable({}, "test").write()
+    assert mine.read_text() == "{}"
+    mine.unlink()
+    JobTable({}, "test").write()
+    JobTable({"seed": 1}, "test").write()
+    assert '"seed": 1' in (tmp_path / "results/settings/paper.json").read_text()
