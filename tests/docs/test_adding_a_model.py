@@ -39,7 +39,7 @@ def python(folder: Path, *arguments: str) -> str:
 
 @pytest.fixture(scope="module")
 def mine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of the user's with what the page says: the files of my_models, the ledger, the configuration."""
+    """A folder of the user's with what the page says: files of my_models, ledger, configuration."""
     folder = tmp_path_factory.mktemp("mine")
     ledger = yaml.safe_load(LEDGER.read_text())
     for _, name, section, content in BLOCK.findall(PAGE.read_text()):

@@ -32,7 +32,9 @@ rule pretrain_network:
     params:
         settings=JOBS.settings("pretrain", "{network}"),
         reads=JOBS.reads("pretrain", "{network}"),
-        code=lambda wildcards: JOBS.code(f"aligncvc.pretrain.{wildcards.network}", "pretrain", "{network}")(wildcards),
+        code=lambda wildcards: JOBS.code(f"aligncvc.pretrain.{wildcards.network}", "pretrain", "{network}")(
+            wildcards
+        ),
         vae=JOBS.vae_option,
     shell:
         "python -m aligncvc.pretrain {wildcards.network} --settings {params.settings:q} --renders {input.renders:q}"
