@@ -48,10 +48,13 @@ def network_input(side: int, batch: int) -> Tensor:
 @torch.no_grad()
 def our_gaussians(model: LGM, images: Tensor) -> Tensor:
     """(B, V, 9, H, W) -> (B, N, 14), what the official `forward_gaussians` returns."""
-    head = model.head
-    assert isinstance(head, LgmHead)
-    features = our_features(model, images)
-    return head.activate(features.permute(0, 1, 3, 4, 2).flatten(1, 3))
+    return activated(model, our_features(model, images))
+
+
+def activated(model: LGM, features: Tensor) -> Tensor:
+    """(B, V, 14, H', W') -> (B, N, 14): what our head makes of features."""
+    assert isinstance(model.head, LgmHead)
+    return model.head.activate(features.permute(0, 1, 3, 4, 2).flatten(1, 3))
 
 
 @torch.no_grad()

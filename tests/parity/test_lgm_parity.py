@@ -12,6 +12,7 @@ from lgm_cases import (
     PUBLISHED,
     REDUCED,
     REDUCED_PX,
+    activated,
     network_input,
     our_features,
     our_gaussians,
@@ -45,11 +46,12 @@ def test_network_and_gaussians_are_the_official_ones(
 ) -> None:
     model, images = our_lgm(REDUCED, rot_norm_dim), network_input(REDUCED_PX, 2)
     assert relative_error(our_features(model, images), facts["features"]) < TOLERANCE
-    gaussians = our_gaussians(model, images)
-    rotations = facts["rotations_first" if rot_norm_dim == 1 else "rotations_fixed"]
-    assert relative_error(gaussians[..., 7:11], rotations) < TOLERANCE
-    others = gaussians[..., [0, 1, 2, 3, 4, 5, 6, 11, 12, 13]]
+    others = our_gaussians(model, images)[..., [0, 1, 2, 3, 4, 5, 6, 11, 12, 13]]
     assert relative_error(others, facts["gaussians"]) < TOLERANCE
+    # of the official features: normalising a quaternion of length 0.15 makes seven times as much of the last
+    # bits in which processors differ (the facts themselves are 1.1e-5 from a float64 run)
+    rotations = facts["rotations_first" if rot_norm_dim == 1 else "rotations_fixed"]
+    assert relative_error(activated(model, facts["features"])[..., 7:11], rotations) < TOLERANCE
 
 
 def test_a_changed_network_is_noticed(facts: dict[str, torch.Tensor]) -> None:
