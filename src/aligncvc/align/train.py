@@ -9,13 +9,13 @@ from accelerate import Accelerator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from aligncvc.align.state import RunState
 from aligncvc.align.trainer import Trainer
 from aligncvc.config.jobs.align import AlignJob
 from aligncvc.files import sha256_json, write_provenance, write_text
 from aligncvc.models.ledger.facts import NETWORK, network_facts, write_facts
 from aligncvc.models.pair import RECON_FILE, STUDENT_FILE
 from aligncvc.scene.renderset import RenderSet
+from aligncvc.training.state import RunState
 
 
 def run_key(job: AlignJob, renders: RenderSet, processes: int, code: str) -> str:

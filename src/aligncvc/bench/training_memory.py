@@ -15,7 +15,6 @@ import tyro
 
 from aligncvc.align.batches import draw_batch
 from aligncvc.align.losses import reconstruction_loss
-from aligncvc.align.state import Ema
 from aligncvc.bench.dry_step import Facts, dry_step, without_weights
 from aligncvc.bench.jobs import BOTH, align_job, plan_of
 from aligncvc.bench.measure import measured_apart, size_mb
@@ -28,6 +27,7 @@ from aligncvc.hardware import PeakMemory, hardware
 from aligncvc.loop.unroll import lift
 from aligncvc.models.encoders.lpips import load_lpips
 from aligncvc.models.pair import load_reconstructor
+from aligncvc.training.ema import Ema
 
 RUNS = {
     "regression": AlignRun(soft=False, hard=False, regression=True),
