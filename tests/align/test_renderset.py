@@ -47,7 +47,7 @@ def test_unusable_manifests(tmp_path: Path, text: str) -> None:
 
 
 def test_missing_manifest(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="not a readable render manifest"):
+    with pytest.raises(UserError, match=r"No such file.*write renders with"):
         RenderSet(tmp_path / "no.tsv")
 
 

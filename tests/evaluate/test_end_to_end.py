@@ -496,7 +496,7 @@ def test_wrong_inputs_are_one_sentence(world: World, monkeypatch: pytest.MonkeyP
         assert error.startswith("error: ") and error.count("\n") == 1 and reason in error, error
 
     refused("no objects manifest", objects=world.root / "none.tsv")
-    refused("not a readable render manifest", renders=world.root / "none.tsv")
+    refused("write renders with python -m aligncvc.render", renders=world.root / "none.tsv")
     refused("no settings can be read", settings=world.root / "none.json")
     refused("no configuration", config=world.root / "none.yaml")
     world.configure(versions={"scene": 2, "metrics": 1})

@@ -19,18 +19,19 @@ from aligncvc.errors import UserError
 from aligncvc.models.kinds import complete
 from aligncvc.models.ledger.facts import check_network
 from aligncvc.models.pair import build_generator
-from aligncvc.models.specs import ModelSpec, Rig
+from aligncvc.models.specs import ModelSpec
 from aligncvc.pretrain import recon, unet, vae
 from aligncvc.pretrain.latents import encoded, with_recoloured
 from aligncvc.pretrain.recolour import recoloured
 from aligncvc.pretrain.rings import Rings, load_rings, split_ids
 from aligncvc.scene.cameras import orbit, ring_azimuths_deg, spherical_deg
 from aligncvc.scene.gaussians import Gaussians
+from aligncvc.scene.rigs import Rig
 from aligncvc.scene.views import Views, composite, save_views
 from aligncvc.streams import torch_stream
 from aligncvc.training.rates import decay_progress, learning_rate
 
-RING, SIZE_PX = 8, 64
+RING, SIZE_PX = 8, 32
 ORBIT4 = Rig(azimuths_deg=[0, 90, 180, 270])
 
 
@@ -128,8 +129,8 @@ def test_the_rig_is_the_job_s_and_must_be_part_of_the_ring(tmp_path):
     assert load_rings(manifest, Rig(azimuths_deg=[0, 45])).rig == [0, 1]
     with pytest.raises(UserError, match="ring_views"):
         load_rings(manifest, Rig(azimuths_deg=[0, 30]))
-    with pytest.raises(UserError, match="64x64"):
-        load_rings(manifest, ORBIT4, size_px=32)
+    with pytest.raises(UserError, match="32x32"):
+        load_rings(manifest, ORBIT4, size_px=64)
 
 
 def test_looks_are_chosen_apart_from_objects(rings):

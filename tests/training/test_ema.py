@@ -55,8 +55,8 @@ def test_averages_are_lent_for_scoring_and_given_at_the_end():
         parameter.fill_(11.0)
     ema.update()
     with pytest.raises(RuntimeError), ema.applied():
-        assert float(parameter) == pytest.approx(9.0)
+        assert parameter.item() == pytest.approx(9.0)
         raise RuntimeError
-    assert float(parameter) == 11.0
+    assert parameter.item() == 11.0
     ema.apply()
-    assert float(parameter) == pytest.approx(9.0)
+    assert parameter.item() == pytest.approx(9.0)

@@ -1,4 +1,4 @@
-"""Small parts of a training step: the loss to ground truth, and the learning rates' course."""
+"""The loss to ground truth."""
 
 from __future__ import annotations
 

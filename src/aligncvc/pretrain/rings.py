@@ -12,11 +12,11 @@ from torch import Tensor
 
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT
-from aligncvc.models.specs import Rig
 from aligncvc.objects.listing import read_list
 from aligncvc.pretrain.recolour import recoloured
 from aligncvc.scene.cameras import Cameras, relative_c2w
 from aligncvc.scene.renderset import RenderSet
+from aligncvc.scene.rigs import Rig
 from aligncvc.scene.views import composite, split_variant
 from aligncvc.streams import torch_stream
 
@@ -139,8 +139,8 @@ def load_rings(manifest: Path | str, rig: Rig, size_px: int | None = None) -> Ri
 
     Raises UserError for renders without depth, of another size, or whose ring lacks a view of the rig.
     """
-    renders = RenderSet(manifest, size_px)
-    cameras = renders.load(renders.ids[0]).views.cameras
+    renders = RenderSet(manifest, size_px, rig)
+    first = renders.load(renders.ids[0])
 
     def read(name: str) -> tuple[Tensor, Tensor]:
         views = renders.load(name).views
@@ -150,7 +150,7 @@ def load_rings(manifest: Path | str, rig: Rig, size_px: int | None = None) -> Ri
 
     with ThreadPoolExecutor(4) as pool:
         rgba, depth = zip(*pool.map(read, renders.ids), strict=True)
-    return Rings(renders.ids, torch.stack(rgba), torch.stack(depth), cameras, rig.indices(len(cameras)))
+    return Rings(renders.ids, torch.stack(rgba), torch.stack(depth), first.views.cameras, first.rig)
 
 
 def split_ids(object_list: str) -> dict[str, set[str]]:

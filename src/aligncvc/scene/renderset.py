@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from aligncvc.files import sha256_json
 from aligncvc.scene.cameras import Cameras, relative_c2w
 from aligncvc.scene.rigs import Rig
 from aligncvc.scene.views import Views, composite, load_views, view_facts
+from aligncvc.tsv import read_tsv
 
 CACHED_OBJECTS = 64
 
@@ -58,16 +58,9 @@ class RenderSet:
         """
         self.manifest = Path(manifest)
         self.size_px, self.rig = size_px, rig
-        try:
-            with self.manifest.open(encoding="utf-8", newline="") as handle:
-                rows = list(csv.DictReader(handle, delimiter="\t"))
-            ready = [row for row in rows if row["status"] == "ok"]
-            self.ids = [row["id"] for row in ready]
-        except (OSError, KeyError, csv.Error, UnicodeDecodeError) as error:
-            raise UserError(
-                f"{self.manifest} is not a readable render manifest ({error!r}); "
-                "write it with python -m aligncvc.render"
-            ) from error
+        rows = read_tsv(self.manifest, ("id", "status"), "write renders with python -m aligncvc.render")
+        ready = [row for row in rows if row["status"] == "ok"]
+        self.ids = [row["id"] for row in ready]
         if not self.ids:
             raise UserError(
                 f"{self.manifest} lists no rendered object (none has status ok); "
