@@ -130,6 +130,7 @@ def test_an_output_that_cannot_be_written_is_one_sentence(tmp_path: Path, claim)
 
 def test_a_claim_alone_leaves_nothing_behind(tmp_path: Path) -> None:
     claim_files([tmp_path / "new/model.ply"])
+    claim_folder(tmp_path / "folder", ["model.ply"])
     assert list(tmp_path.iterdir()) == []
 
 

@@ -37,6 +37,8 @@ class _Claim:
     force: bool
     whole: bool = False
     wrote: dict[str, set[str | None]] = field(default_factory=dict)
+    pending: list[object] = field(default_factory=list)
+    """Lines that go into the list with the first file: a command that fails before leaves nothing behind."""
 
     def __post_init__(self) -> None:
         mark = self.folder / MARK
@@ -85,14 +87,14 @@ class _Claim:
             self.wrote[self.name(path)].add(sha256)
             self.append([self.name(path), sha256])
 
-    def append(self, *entries: object) -> None:
+    def append(self, entry: object) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         mark = self.folder / MARK
         first = [] if mark.exists() else [ABOUT]
         with mark.open("a", encoding="utf-8") as handle:
-            lines = (json.dumps(entry) + "\n" for entry in (*first, *entries))
+            lines = (json.dumps(line) + "\n" for line in (*first, *self.pending, entry))
             handle.write("\n" * self.torn + "".join(lines))
-        self.torn = False
+        self.torn, self.pending = False, []
 
 
 _CLAIMS: dict[Path, _Claim] = {}
@@ -126,7 +128,7 @@ def claim_folder(
         claim.require(claim.folder / name)
     if not claim.whole:
         claim.whole = True
-        claim.append({**ABOUT, "folder": True}, *([name, None] for name in known))
+        claim.pending = [{**ABOUT, "folder": True}, *([name, None] for name in known)]
     for name in kept:
         claim.note(claim.folder / name, None)
     _CLAIMS[claim.folder] = claim

@@ -24,6 +24,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "align"))
 
 from tiny_world import tiny_settings, write_protocol, write_renders
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*found in sys.modules")  # of running a module again
+
 
 @dataclass(frozen=True)
 class Command:
@@ -158,7 +160,6 @@ def put(path: Path) -> None:
     path.write_bytes(b"the user's own " + path.name.encode())
 
 
-@pytest.mark.filterwarnings("ignore:.*found in sys.modules")
 @pytest.mark.parametrize("command", COMMANDS, ids=str)
 def test_a_file_of_another_origin_stops_the_command_before_work(
     command: Command, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
@@ -180,7 +181,6 @@ def test_a_file_of_another_origin_stops_the_command_before_work(
     assert contents(world) == inputs
 
 
-@pytest.mark.filterwarnings("ignore:.*found in sys.modules")
 @pytest.mark.parametrize("command", [COMMANDS[i] for i in (0, 1, 2, 3, 4, 5)], ids=str)
 def test_a_second_run_works_and_leaves_the_users_files(
     command: Command, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
