@@ -145,7 +145,8 @@ def unroll(
     """
 
     def gradient(index: int) -> torch.set_grad_enabled:
-        return torch.set_grad_enabled(grad_from is not None and index >= grad_from)
+        wanted = grad_from is not None and index >= grad_from
+        return torch.set_grad_enabled(wanted and torch.is_grad_enabled())
 
     with torch.no_grad():
         state = loop.start(image, times)
