@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from aligncvc.align.adversarial import (
+from aligncvc.align.discriminator import (
     Augmentation,
     Discriminator,
     discriminator_loss,

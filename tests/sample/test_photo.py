@@ -9,13 +9,17 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
+from tiny_world import PAIR, tiny_plan, tiny_settings
 from torch import Tensor
 
-from aligncvc.config.sections import Config
+from aligncvc.config.jobs.sample import PhotoJob
+from aligncvc.config.root import load_config
 from aligncvc.errors import UserError
+from aligncvc.sample.__main__ import PHOTO_METHOD
 from aligncvc.sample.photo import OBJECT_FILL, check_object, prepare, read_photo, recentre
-from aligncvc.sample.single import chosen_method, sample_photo
+from aligncvc.sample.single import sample_photo
 from aligncvc.scene.gaussians import load_ply
+from aligncvc.viewer.page import ViewSettings
 from aligncvc.viewer.ply import for_viewers, is_viewer_ply
 
 
@@ -121,23 +125,33 @@ def test_an_object_that_touches_one_edge_a_little_is_fine() -> None:
     check_object(rgba, "x")
 
 
-def test_photo_to_model_turntable_and_input(config: Config, png: Path, tmp_path: Path) -> None:
-    written = sample_photo(config, png, tmp_path / "out/model.ply", method="aware_2")
-    assert [p.name for p in written[:3]] == ["model.ply", "model_turntable.webp", "model_input.png"]
+def photo_job(method: str = "aware_2", steps: int | None = None) -> PhotoJob:
+    methods = {"aware_2": {"steps": 2}, "aligned_2": {"steps": 2, "run": "both"}}
+    data = {**tiny_settings(), "sample": {"methods": methods}, "paper": {"turntable_views": 4}}
+    return tiny_plan(data).photo(PAIR, method, steps)
+
+
+def test_photo_to_model_turntable_and_input(png: Path, tmp_path: Path) -> None:
+    job = photo_job()
+    written = sample_photo(job, png, tmp_path / "out/model.ply")
+    assert [p.name for p in written[:4]] == [
+        "model.ply", "model_turntable.webp", "model_input.png", "model.html"
+    ]  # fmt: skip
     assert all(p.exists() for p in written)
     assert len(load_ply(written[0])) > 0
     with Image.open(written[1]) as animation:
-        assert animation.n_frames == config.paper.turntable_views and animation.size == (256, 256)
-    again = sample_photo(config, png, tmp_path / "again/model.ply", method="aware_2")
+        assert animation.n_frames == 4 and animation.size == (256, 256)
+    again = sample_photo(job, png, tmp_path / "again/model.ply")
     assert written[0].read_bytes() == again[0].read_bytes()
     assert written[1].read_bytes() == again[1].read_bytes()
 
 
-def test_the_ply_is_for_viewers_unless_raw(config: Config, png: Path, tmp_path: Path) -> None:
-    ready = sample_photo(config, png, tmp_path / "ready.ply", method="aware_2")[0]
-    raw = sample_photo(config, png, tmp_path / "raw.ply", method="aware_2", raw=True)[0]
+def test_the_ply_is_for_viewers_unless_raw(png: Path, tmp_path: Path) -> None:
+    job = photo_job()
+    ready = sample_photo(job, png, tmp_path / "ready.ply")[0]
+    raw = sample_photo(job, png, tmp_path / "raw.ply", raw=True)[0]
     assert is_viewer_ply(ready) and not is_viewer_ply(raw)
-    wanted, found = for_viewers(load_ply(raw), config.render), load_ply(ready)
+    wanted, found = for_viewers(load_ply(raw), 32, ViewSettings.of(job)), load_ply(ready)
     assert float((load_ply(raw).means - found.means).abs().max()) > 0.1
     for field in fields(wanted):
         torch.testing.assert_close(
@@ -145,29 +159,33 @@ def test_the_ply_is_for_viewers_unless_raw(config: Config, png: Path, tmp_path: 
         )
 
 
-def test_output_must_be_a_ply(config: Config, png: Path, tmp_path: Path) -> None:
+def test_output_must_be_a_ply(png: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"must end in .ply"):
-        sample_photo(config, png, tmp_path / "model.obj")
+        sample_photo(photo_job(), png, tmp_path / "model.obj")
 
 
-def test_method_says_run_and_steps(config: Config, png: Path, tmp_path: Path) -> None:
-    assert chosen_method(config, None) == config.sample.methods["aligncvc_4"]
-    assert chosen_method(config, "aware_2").run is None
-    with pytest.raises(UserError, match=r"does not define 'best'; give --method, one of \['aligncvc_1'"):
-        sample_photo(config, png, tmp_path / "model.ply", method="best")
+def test_method_says_run_and_steps_and_others_replace_them() -> None:
+    assert (photo_job("aligned_2").sample.run, photo_job().sample.run) == ("both", None)
+    assert (photo_job().sample.steps, photo_job().sample.timesteps) == (2, [999, 499])
+    one = photo_job(steps=1).sample
+    assert (one.steps, one.timesteps) == (1, [999])
+    with pytest.raises(UserError, match=r"sample.methods does not define 'best'; choose one of aware_2, "):
+        photo_job("best")
 
 
-def test_missing_weights_of_the_methods_run_are_an_error(config: Config, png: Path, tmp_path: Path) -> None:
+def test_a_photograph_takes_the_aligned_pair_if_no_method_is_named() -> None:
+    method = load_config().sample.methods[PHOTO_METHOD]
+    assert (method.feedback, method.steps, method.run) == ("aligncvc", 4, "aligned")
+
+
+def test_missing_weights_of_the_methods_run_are_an_error(png: Path, tmp_path: Path) -> None:
     """Never another pair in silence."""
-    runs = {name: run.model_copy(update={"weights": None}) for name, run in config.align.runs.items()}
-    trained = config.model_copy(update={"align": config.align.model_copy(update={"runs": runs})})
-    with pytest.raises(UserError, match=r"has no student.safetensors; run python -m aligncvc.align --run"):
-        sample_photo(trained, png, tmp_path / "model.ply", align_dir=tmp_path / "none")
+    with pytest.raises(UserError, match=r"has no student.safetensors; train the run with python -m aligncvc"):
+        sample_photo(photo_job("aligned_2"), png, tmp_path / "model.ply", aligned=tmp_path / "none")
 
 
-def test_steps_override_the_methods(config: Config, png: Path, tmp_path: Path) -> None:
+def test_steps_override_the_methods(png: Path, tmp_path: Path) -> None:
     one, two = (
-        sample_photo(config, png, tmp_path / f"{n}/model.ply", method="aware_2", steps=n)[0].read_bytes()
-        for n in (1, 2)
+        sample_photo(photo_job(steps=n), png, tmp_path / f"{n}/model.ply")[0].read_bytes() for n in (1, 2)
     )
     assert one != two

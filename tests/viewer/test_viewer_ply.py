@@ -21,16 +21,16 @@ import pytest
 import torch
 from PIL import Image
 
-from aligncvc.config import Config
 from aligncvc.files import PROJECT_ROOT
-from aligncvc.scene.cameras import Cameras, orbit
+from aligncvc.scene.cameras import Cameras, orbit, ring_azimuths_deg
 from aligncvc.scene.gaussians import Gaussians, load_ply, ply_comments, save_ply
 from aligncvc.splat import projection, rasterise
+from aligncvc.viewer.page import ViewSettings
 from aligncvc.viewer.ply import Z_UP_TO_Y_UP, for_viewers, is_viewer_ply, save_viewer_ply
 from aligncvc.viewer.turntable import turntable
 
 PX = 256
-CONFIG = Config.model_validate({"paper": {"turntable_views": 4}})
+VIEW, NATIVE_PX, FRAMES = ViewSettings(), 64, 4
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 MODULES = PROJECT_ROOT / ".cache/spark/node_modules"
 needs_spark = pytest.mark.skipif(
@@ -66,11 +66,9 @@ def y_up(cameras: Cameras) -> Cameras:
 
 def ring(size_px: int) -> Cameras:
     """The turntable's cameras."""
-    render = CONFIG.render
-    return orbit(
-        [0.0, 90.0, 180.0, 270.0], render.elevation_deg, distance=render.distance, fov_y_deg=render.fov_y_deg,
-        size_px=size_px,
-    )  # fmt: skip
+    azimuths = ring_azimuths_deg(FRAMES)
+    pose = {"distance": VIEW.distance, "fov_y_deg": VIEW.fov_y_deg}
+    return orbit(azimuths, VIEW.elevation_deg, **pose, size_px=size_px)
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
@@ -90,7 +88,7 @@ def pixels(images: torch.Tensor) -> np.ndarray:
 
 
 def test_the_header_says_what_was_done_and_the_layout_is_3dgs(tmp_path: Path) -> None:
-    save_viewer_ply(tmp_path / "model.ply", sieve(), CONFIG.render)
+    save_viewer_ply(tmp_path / "model.ply", sieve(), NATIVE_PX, VIEW)
     save_ply(tmp_path / "raw.ply", sieve())
     (comment,) = ply_comments(tmp_path / "model.ply")
     assert "y up" in comment and "low-pass of the 64 px" in comment and "--raw" in comment
@@ -108,7 +106,7 @@ def test_up_is_y_and_the_input_view_looks_from_plus_z() -> None:
     torch.testing.assert_close(directions @ Z_UP_TO_Y_UP.T, torch.tensor([[0.0, 1, 0], [1, 0, 0], [0, 0, 1]]))
     assert float(torch.linalg.det(Z_UP_TO_Y_UP)) == 1
     g = replace(sieve(), means=directions.repeat(len(sieve()) // 3 + 1, 1)[: len(sieve())])
-    assert float(for_viewers(g, CONFIG.render).means[0, 1]) == 1
+    assert float(for_viewers(g, NATIVE_PX, VIEW).means[0, 1]) == 1
 
 
 def test_without_any_low_pass_it_looks_like_the_turntable(
@@ -116,9 +114,9 @@ def test_without_any_low_pass_it_looks_like_the_turntable(
 ) -> None:
     """The dense rasteriser with its own blur switched off stands for a viewer that has none."""
     px, model = 160, sieve(600)
-    save_viewer_ply(tmp_path / "model.ply", model, CONFIG.render)
+    save_viewer_ply(tmp_path / "model.ply", model, NATIVE_PX, VIEW)
     save_ply(tmp_path / "raw.ply", model)
-    expected = pixels(turntable(model, CONFIG, px))[1:2]
+    expected = pixels(turntable(model, VIEW, FRAMES, NATIVE_PX, px))[1:2]
     monkeypatch.setattr(projection, "BLUR_PX2", 0.0)
     cameras = ring(px)[[1]]
     ready = pixels(rasterise(load_ply(tmp_path / "model.ply"), y_up(cameras), backend="dense").rgb)
@@ -167,7 +165,7 @@ def served(ply: Path) -> Iterator[tuple[str, queue.Queue[tuple[str, bytes]]]]:
 def drawn_by_spark(ply: Path, eye: torch.Tensor, scratch: Path) -> np.ndarray:
     """The model from `eye` (viewers' world), looking at the origin, y up: (PX, PX, 3) in 0..255."""
     assert CHROMIUM is not None
-    view = {"px": PX, "fov": CONFIG.render.fov_y_deg, "eye": eye.tolist()}
+    view = {"px": PX, "fov": VIEW.fov_y_deg, "eye": eye.tolist()}
     with served(ply) as (address, posted):
         browser = subprocess.Popen(
             [
@@ -192,7 +190,7 @@ def drawn_by_spark(ply: Path, eye: torch.Tensor, scratch: Path) -> np.ndarray:
 @pytest.mark.parametrize("view", [0, 1])
 def test_a_public_viewer_shows_what_the_turntable_shows(tmp_path: Path, view: int) -> None:
     """Spark with its own settings, from two sides of the turntable."""
-    save_viewer_ply(tmp_path / "model.ply", sieve(), CONFIG.render)
-    expected = pixels(turntable(sieve(), CONFIG, PX))[view]
+    save_viewer_ply(tmp_path / "model.ply", sieve(), NATIVE_PX, VIEW)
+    expected = pixels(turntable(sieve(), VIEW, FRAMES, NATIVE_PX, PX))[view]
     drawn = drawn_by_spark(tmp_path / "model.ply", y_up(ring(PX)).c2w[view, :3, 3], tmp_path)
     assert iou(drawn, expected) > 0.97 and psnr(drawn, expected) > 36

@@ -8,21 +8,27 @@ import pytest
 import torch
 import yaml
 from accelerate import Accelerator
-from aligncvc.config.align import GAN_LEVELS
-from aligncvc.workflow.plan import Plan
 from safetensors.torch import save_file
-from tiny_world import tiny_settings
+from tiny_world import PAIR, tiny_plan, tiny_settings
 from torch import Tensor
 
-from aligncvc.align.adversarial import Augmentation, Discriminator, discriminator_loss, generator_loss
-from aligncvc.align.judges import load_discriminator
+from aligncvc.align.discriminator import (
+    Augmentation,
+    Discriminator,
+    discriminator_loss,
+    generator_loss,
+    load_discriminator,
+)
 from aligncvc.align.trainer import Trainer
-from aligncvc.config.sections import Config, parse_config
+from aligncvc.config.alignment import GAN_LEVELS, Adversarial
+from aligncvc.config.jobs.align import AlignJob
 from aligncvc.errors import UserError
 from aligncvc.files import sha256_file
 from aligncvc.models.encoders.clip import ClipImageEncoder
 from aligncvc.models.encoders.clip_levels import ClipLevels
 from aligncvc.models.encoders.lite0 import Lite0
+from aligncvc.models.ledger.ledger import DEFAULT_LEDGER
+from aligncvc.models.specs import CheckpointAccess
 from aligncvc.scene.renderset import RenderSet
 from aligncvc.streams import seeded, torch_stream
 
@@ -49,21 +55,26 @@ def discriminator() -> Discriminator:
 
 @pytest.fixture(scope="module")
 def ledger(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A ledger whose clip-vit-b32 is the tiny tower."""
+    """The project's ledger, but its clip-vit-b32 is the tiny tower."""
     folder = tmp_path_factory.mktemp("clip")
     file = folder / "tower.safetensors"
     save_file(tiny_clip().tower.state_dict(), file)
     entry = {"what": "a tiny random tower", "source": f"file:{file}", "licence": "MIT",
-             "sha256": sha256_file(file), "quirks": {"vision": VISION}}  # fmt: skip
-    (folder / "ledger.yaml").write_text(
-        yaml.safe_dump({"version": 1, "checkpoints": {"clip-vit-b32": entry}})
-    )
+             "sha256": sha256_file(file), "network": VISION}  # fmt: skip
+    data = yaml.safe_load(DEFAULT_LEDGER.read_text())
+    data["checkpoints"]["clip-vit-b32"] = entry
+    (folder / "ledger.yaml").write_text(yaml.safe_dump(data))
     return str(folder / "ledger.yaml")
 
 
-def clip_config(ledger: str, **gan: object) -> Config:
-    data = tiny_settings(gan={"encoder": "clip", "hidden": 8, **gan})
-    return parse_config({**data, "checkpoints": {"ledger": ledger}}, "tiny")
+def clip_job(ledger: str) -> AlignJob:
+    data = tiny_settings(gan={"encoder": "clip", "hidden": 8})
+    return tiny_plan({**data, "checkpoints": {"ledger": ledger}}).align(PAIR, "hard")
+
+
+def discriminator_on(ledger: str, encoder: str, **gan: object) -> Discriminator:
+    settings = Adversarial.model_validate({"encoder": encoder, "hidden": 8, **gan})
+    return load_discriminator(settings, 0, CheckpointAccess(ledger=ledger))
 
 
 @pytest.mark.parametrize(("size", "side"), [(512, 224), (64, 224)])
@@ -147,12 +158,12 @@ def test_heads_learn_to_tell_shifted_images_and_the_generator_follows(discrimina
     optimiser = torch.optim.Adam(discriminator.heads.parameters(), lr=5e-3)
     gaps, losses = [], []
     for _ in range(30):
-        judged = discriminator_loss(discriminator, reals, fakes, 0.8, None)
+        heads = discriminator_loss(discriminator, reals, fakes, 0.8, None)
         optimiser.zero_grad()
-        judged.loss.backward()
+        heads.loss.backward()
         optimiser.step()
-        gaps.append(judged.real - judged.fake)
-        losses.append(float(judged.loss.detach()))
+        gaps.append(heads.real - heads.fake)
+        losses.append(float(heads.loss.detach()))
     assert losses[-1] < 0.8 * losses[0] and gaps[-1] > abs(gaps[0]) + 1
     discriminator.eval()
     with torch.no_grad():  # images that the heads have not seen, by every level
@@ -171,18 +182,19 @@ def test_heads_learn_to_tell_shifted_images_and_the_generator_follows(discrimina
 
 
 def test_the_configuration_chooses_encoder_and_levels(ledger: str) -> None:
-    clip = load_discriminator(clip_config(ledger))
+    clip = discriminator_on(ledger, "clip")
     assert isinstance(clip.encoder, ClipLevels) and clip.levels == (0, 1, 2) and clip.input_px == 32
     assert [head[0].kernel_size for head in clip.heads] == [(3, 3), (3, 3), (1, 1)]
-    assert load_discriminator(clip_config(ledger, levels=[2])).levels == (2,)
-    lite = load_discriminator(Config())
+    assert discriminator_on(ledger, "clip", levels=[2]).levels == (2,)
+    lite = discriminator_on(ledger, "lite0")
     assert isinstance(lite.encoder, Lite0) and lite.levels == (0, 1, 2, 3, 4) and lite.input_px == 128
 
 
 def test_hard_alignment_with_clip_trains_heads_student_and_reconstructor_alone(
     renders: Path, ledger: str
 ) -> None:
-    trainer = Trainer(clip_config(ledger), "hard", RenderSet(renders, 32), Accelerator(cpu=True))
+    job = clip_job(ledger)
+    trainer = Trainer(job, RenderSet(renders, 32), Accelerator(cpu=True))
     assert trainer.discriminator is not None
     encoder = {k: v.clone() for k, v in trainer.discriminator.encoder.state_dict().items()}
     heads = [p.detach().clone() for p in trainer.heads]
@@ -195,7 +207,7 @@ def test_hard_alignment_with_clip_trains_heads_student_and_reconstructor_alone(
         assert frozen.isdisjoint(id(p) for group in optimiser.param_groups for p in group["params"])
     saved = trainer.parts["heads"].state_dict()
     assert saved and saved.keys() == trainer.discriminator.heads.state_dict().keys()
-    again = Trainer(clip_config(ledger), "hard", RenderSet(renders, 32), Accelerator(cpu=True)).step(0)
+    again = Trainer(job, RenderSet(renders, 32), Accelerator(cpu=True)).step(0)
     assert {k: v for k, v in again.items() if k != "seconds"} == {
         k: v for k, v in record.items() if k != "seconds"
     }
@@ -210,20 +222,23 @@ def test_missing_weights_are_one_sentence_with_licence_and_remedy(
     monkeypatch.setenv("ALIGNCVC_OFFLINE", "1")
     words = r"clip-vit-b32 \(hub:openai/.*, licence MIT\) .*aligncvc\.checkpoints fetch clip-vit-b32`"
     with pytest.raises(UserError, match=words):
-        load_discriminator(clip_config("config/checkpoints.yaml"))
+        discriminator_on("config/checkpoints.yaml", "clip")
 
 
-@pytest.mark.parametrize(("encoder", "run", "needed"), [
-    ("clip", {}, True),
-    ("clip", {"hard": False}, False),
-    ("clip", {"weights": {"student": "my-student", "recon": "my-recon"}}, False),
-    ("lite0", {}, False),
+@pytest.mark.parametrize(("encoder", "run", "ships", "needed"), [
+    ("clip", {}, False, True),
+    ("clip", {"hard": False}, False, False),
+    ("clip", {}, True, False),
+    ("lite0", {}, False, False),
 ])  # fmt: skip
 def test_the_workflow_verifies_clip_where_a_run_is_trained_against_it(
-    encoder: str, run: dict[str, object], needed: bool
+    encoder: str, run: dict[str, object], ships: bool, needed: bool
 ) -> None:
-    data = {
-        "align": {"gan": {"encoder": encoder}, "runs": {"mine": run, "unused": {}}},
-        "sample": {"methods": {"a": {"run": "mine"}}},
-    }
-    assert ("clip-vit-b32" in Plan(data, "test").weights) == needed
+    ready = {"student": "demo-aligned-student", "recon": "demo-aligned-recon"}
+    data = tiny_settings(gan={"encoder": encoder}, runs={"mine": run, "unused": {}})
+    data["pairs"][PAIR]["aligned"] = {"mine": ready} if ships else {}
+    data["sample"] = {"methods": {"a": {"run": "mine"}}}
+    plan = tiny_plan(data)
+    assert ("clip-vit-b32" in plan.weights) == needed
+    if not ships:
+        assert ("clip-vit-b32" in plan.align(PAIR, "mine").weights) == needed
