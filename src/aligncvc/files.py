@@ -14,13 +14,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from aligncvc.ownership import place
+
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 """The checkout: bundled assets and the default configuration are found relative to it."""
+
+PROVENANCE = ".provenance.json"
+"""End of the name of what `write_provenance` writes beside an artefact."""
 
 
 @contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary sibling of `path`; rename it onto `path` only if the block succeeds."""
+    """Yield a temporary sibling of `path`; rename it onto `path` only if the block succeeds.
+
+    In a place that is claimed (`aligncvc.ownership`), UserError if a file of another origin lies there.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     fd, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
@@ -32,7 +40,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
+        place(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -62,14 +70,14 @@ def sha256_json(value: Any) -> str:
 def write_provenance(
     artefact: Path | str, *, inputs: Mapping[str, str], config: Any, seed: int | None = None, **facts: Any
 ) -> None:
-    """Write `<artefact>.provenance.json`: code, configuration, inputs, seed, machine.
+    """Write `<artefact>.provenance.json` (PROVENANCE): code, configuration, inputs, seed, machine.
 
     inputs: name -> sha256 (or another identifier) of what the artefact was made from.
     """
     from aligncvc import __version__
 
     write_json(
-        f"{artefact}.provenance.json",
+        f"{artefact}{PROVENANCE}",
         {
             "artefact": Path(artefact).name,
             "version": __version__,

@@ -23,6 +23,7 @@ from aligncvc.align.train import run_key, train
 from aligncvc.align.trainer import Trainer
 from aligncvc.errors import UserError
 from aligncvc.models.pair import Aligned, load_pair, load_pretrained
+from aligncvc.ownership import claim_folder
 from aligncvc.scene.renderset import RenderSet
 
 
@@ -119,7 +120,7 @@ def test_batches_depend_on_names_only(renders: Path) -> None:
 ALIGN = ("-m", "aligncvc.align")
 KILLED_AFTER_STEP_3 = """
 import os, runpy, signal
-from aligncvc.align.state import RunState
+from aligncvc.training.state import RunState
 log = RunState.log
 def log_and_die(self, record):
     log(self, record)
@@ -216,6 +217,7 @@ def test_a_damaged_state_is_not_fatal(
     renders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "state").mkdir()
+    claim_folder(tmp_path, kept=["state/state.pt"])  # a run began here
     (tmp_path / "state/state.pt").write_bytes(b"not a state")
     train(align_job("soft", steps=1), renders, tmp_path)
     assert "not readable" in " ".join(capsys.readouterr().err.split())

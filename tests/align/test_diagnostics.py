@@ -14,12 +14,12 @@ from tiny_world import align_job
 from aligncvc.align.batches import draw_batch
 from aligncvc.align.diagnostics import gradient_magnitude, saturation
 from aligncvc.align.discriminator import Discriminator, discriminator_loss
-from aligncvc.align.losses import rate_factor
 from aligncvc.align.train import train
 from aligncvc.align.trainer import Trainer
 from aligncvc.models.encoders.lite0 import load_lite0
 from aligncvc.scene.renderset import RenderSet
 from aligncvc.streams import torch_stream
+from aligncvc.training.rates import rate_factor
 
 
 def test_rate_rises_and_falls_and_is_constant_by_default() -> None:

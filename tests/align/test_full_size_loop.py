@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from typing import Any
+from itertools import count
 
 import pytest
 import torch
 from accelerate import Accelerator
 from diffusers.models.attention import BasicTransformerBlock
 from diffusers.models.resnet import ResnetBlock2D
-from tiny_world import align_job, write_renders
+from tiny_world import align_job, tiny_pair, write_renders
 from torch import Tensor, nn
 
-from aligncvc.align.batches import draw_batch
+from aligncvc.align.batches import draw_batch, unrolled_steps
 from aligncvc.align.diagnostics import Monitor, image_diagnostics
 from aligncvc.align.trainer import Trainer
-from aligncvc.bench.dry_step import step_with
 from aligncvc.config.jobs.align import AlignJob
 from aligncvc.errors import UserError
 from aligncvc.loop.aligncvc import FEEDBACK
@@ -32,11 +31,11 @@ from aligncvc.scene.views import reduced
 VIEWS_PX, RENDERS_PX = 32, 64
 
 
-def two_sizes(domains: str = "colours", run: str = "both", **align: Any) -> AlignJob:
+def two_sizes(run: str = "both", domains: str = "colours", **training: object) -> AlignJob:
     """The tiny pair at 32 px, drawn at 64 px: LGM is drawn at twice its size, too."""
-    generator = {"size_px": VIEWS_PX, "domains": domains, "unet": {"cross_domain": domains == "both"}}
-    models = {"generator": generator, "reconstructor": {"size_px": VIEWS_PX}}
-    return align_job(run, size_px=RENDERS_PX, batch=1, **models, **align)
+    both = {"size_px": VIEWS_PX, "domains": domains, "unet": {"cross_domain": domains == "both"}}
+    settings = {"batch": 1, "generator": both, "reconstructor": {"size_px": VIEWS_PX}, **training}
+    return align_job(run, size_px=RENDERS_PX, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +49,7 @@ def trainer_of(job: AlignJob, renders: RenderSet) -> Trainer:
     trainer = Trainer(job, renders, Accelerator(cpu=True))
     random = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for name, parameter in trainer.generator.unet.named_parameters():
+        for name, parameter in trainer.generator.denoiser.named_parameters():
             if "lora_B" in name or "attn_joint_mid.to_out" in name:
                 parameter.copy_(0.2 * torch.randn(parameter.shape, generator=random))
     return trainer
@@ -62,8 +61,8 @@ def test_checkpointing_changes_no_number(large: RenderSet, run: str, domains: st
     """The gradient is at k = 4: other batches go through the networks between forward and backward."""
     found = []
     for checkpointing in (False, True):
-        trainer = trainer_of(two_sizes(domains, run, gradient_checkpointing=checkpointing), large)
-        record = trainer.step(step_with(4, trainer.job))
+        trainer = trainer_of(two_sizes(run, domains, gradient_checkpointing=checkpointing), large)
+        record = trainer.step(next(i for i in count() if unrolled_steps(0, i, 4) == 4))
         trained = {**trainer.lora, **trainer.recon_parameters}
         found.append((record, {name: p.grad for name, p in trained.items()}))
     (plain, gradients), (again, repeated) = found
@@ -83,14 +82,14 @@ def test_checkpointed_blocks_run_once_more_and_only_with_gradient() -> None:
     checkpoint_gradients(reconstructor)
     calls: Counter[str] = Counter()
 
-    def count(module: nn.Module, _: object) -> None:
+    def counted(module: nn.Module, _: object) -> None:
         calls[type(module).__name__] += 1
 
     kinds = (ResnetBlock2D, BasicTransformerBlock, DownBlock)
     blocks = [m for net in (generator.unet, generator.vae.decoder, reconstructor) for m in net.modules()]
     blocks = [m for m in blocks if isinstance(m, kinds)]
     for block in blocks:
-        block.register_forward_pre_hook(count)
+        block.register_forward_pre_hook(counted)
     assert not generator.training and not reconstructor.training
     cameras = torch.eye(4).expand(1, 4, 4, 4)
     condition = generator.encode_condition(torch.rand(1, 3, 32, 32), cameras)
@@ -117,7 +116,7 @@ def test_a_reconstructor_that_cannot_says_so() -> None:
 
 
 def test_views_and_truth_are_compared_at_the_views_size(large: RenderSet) -> None:
-    trainer = trainer_of(two_sizes(run="foil"), large)
+    trainer = trainer_of(two_sizes("foil"), large)
     batch = draw_batch(large, 0, 0, range(1), "cpu")
     with torch.no_grad():
         _, _, look = trainer.roll_out(batch, 1)
@@ -150,35 +149,29 @@ def test_the_monitor_sees_truth_at_the_views_size(large: RenderSet) -> None:
 
 
 def test_the_monitor_is_refused_with_normals(large: RenderSet) -> None:
-    with pytest.raises(UserError, match=r"monitor_every is 5 and needs latents of .* no normals to encode"):
-        Trainer(two_sizes("both", monitor_every=5), large, Accelerator(cpu=True))
+    with pytest.raises(UserError, match=r"monitor_every is 5 and needs latents of ground-truth .*no normals"):
+        Trainer(two_sizes(domains="both", monitor_every=5), large, Accelerator(cpu=True))
 
 
 def test_renoising_keeps_the_predicted_normals_and_takes_the_renderings_colours(large: RenderSet) -> None:
-    pair = load_pretrained(two_sizes("both").pair)
+    pair = load_pretrained(two_sizes(domains="both").pair)
+    generator = pair.generator
     images, cameras = large.load("a").rig_from(0)
-    shape = pair.generator.latent_shape(4)
-
-    def noise(index: int, _: object) -> Tensor:
-        return view_noise(shape, 0, index)[None]
-
-    loop = Loop(pair, batched([cameras]), 1.3, noise)
-    (_, step), (following, _) = unroll(loop, FEEDBACK, images[:1], [999, 599])
-    assert step.look is not None
-    predicted, z = step.prediction.x0, following.z
-    with torch.no_grad():
-        colours = load_pretrained(two_sizes().pair).generator.encode(step.look.renderings)  # the same VAE
-    signal, sigma = pair.generator.schedule.signal_noise(torch.tensor([599]))
-    fresh = noise(1, 599)
-    assert z.shape == (1, *shape) and predicted.shape[2] == 8
-    torch.testing.assert_close(z[:, :, :4], signal * predicted[:, :, :4] + sigma * fresh[:, :, :4])
-    torch.testing.assert_close(z[:, :, 4:], signal * colours + sigma * fresh[:, :, 4:])
+    noises = [view_noise(generator.latent_shape(4), 0, name)[None] for name in ("z", "n")]
+    loop = Loop(pair, batched([cameras]), 1.3, lambda index, _: noises[index])
+    (_, step), (state, _) = unroll(loop, FEEDBACK, images[:1], [999, 599])
+    colours = load_pretrained(two_sizes().pair).generator.encode(step.look.renderings)  # the same VAE
+    signal, sigma = generator.schedule.signal_noise(torch.tensor([599]))
+    latents, noise = step.prediction.x0, noises[1]
+    assert state.z.shape == noise.shape and latents.shape[2] == 8
+    torch.testing.assert_close(state.z[:, :, :4], signal * latents[:, :, :4] + sigma * noise[:, :, :4])
+    torch.testing.assert_close(state.z[:, :, 4:], signal * colours + sigma * noise[:, :, 4:])
     with pytest.raises(UserError, match="have no normals to encode"):
-        pair.generator.encode_renderings(step.look.renderings)
+        generator.encode_renderings(step.look.renderings)
 
 
 def test_colours_alone_ignore_what_was_predicted(large: RenderSet) -> None:
-    generator = load_pretrained(two_sizes().pair).generator
+    generator = load_pretrained(tiny_pair(size_px=RENDERS_PX, generator={"size_px": VIEWS_PX})).generator
     images = large.load("a").rig_from(0)[0][None]
     predicted = torch.full((1, *generator.latent_shape(4)), math.nan)
     assert torch.equal(generator.encode_renderings(images, predicted), generator.encode(images))

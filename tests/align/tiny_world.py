@@ -13,7 +13,7 @@ from aligncvc.config.jobs.align import AlignJob
 from aligncvc.config.jobs.sample import ControlJob, SampleJob
 from aligncvc.config.plan import Plan
 from aligncvc.config.root import parse_config
-from aligncvc.files import PROJECT_ROOT
+from aligncvc.files import PROJECT_ROOT, sha256_file
 from aligncvc.models.specs import PairSpec
 from aligncvc.scene.cameras import orbit, ring_azimuths_deg
 from aligncvc.scene.gaussians import Gaussians
@@ -121,6 +121,16 @@ def write_protocol(path: Path, size_px: int = 32, **changes: object) -> str:
     demo = yaml.safe_load((PROJECT_ROOT / "config/protocols/demo.yaml").read_text())
     render = demo["render"] | {"size_px": size_px, "ring_views": RING}
     path.write_text(yaml.safe_dump({**demo, "render": render, **changes}))
+    return str(path)
+
+
+def write_ledger(path: Path, files: dict[str, Path], **changes: Any) -> str:
+    """The project's ledger with these files under their ids, and other keys of their entries; its path."""
+    ledger = yaml.safe_load((PROJECT_ROOT / "config/checkpoints.yaml").read_text())
+    for name, file in files.items():
+        entry = {"what": "of a test", "source": f"file:{file}", "licence": "MIT", "sha256": sha256_file(file)}
+        ledger["checkpoints"][name] = entry | changes
+    path.write_text(yaml.safe_dump(ledger))
     return str(path)
 
 

@@ -47,6 +47,24 @@ def test_record_then_verify_then_tamper(ledger: Path, tmp_path: Path, monkeypatc
     assert error.count("\n") == 1 and "expected sha256" in error
 
 
+def test_record_does_not_replace_a_pinned_hash_unasked(
+    ledger: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    run(monkeypatch, "record", "tiny", tmp_path / "tiny.bin", "--ledger", ledger)
+    before = ledger.read_text()
+    other = tmp_path / "other.bin"
+    other.write_bytes(b"of another model")
+    capsys.readouterr()
+    assert run(monkeypatch, "record", "tiny", other, "--ledger", ledger) == 2
+    error, pins = (
+        capsys.readouterr().err,
+        [hashlib.sha256(b).hexdigest() for b in (b"weights", b"of another model")],
+    )
+    assert error.count("\n") == 1 and all(pin in error for pin in pins) and ledger.read_text() == before
+    assert run(monkeypatch, "record", "tiny", other, "--ledger", ledger, "--force") == 0
+    assert load_ledger(ledger).entry("tiny").sha256 == pins[1]
+
+
 def test_fetch_wants_the_licence_accepted(ledger: Path, tmp_path: Path, monkeypatch, capsys) -> None:
     run(monkeypatch, "record", "tiny", tmp_path / "tiny.bin", "--ledger", ledger)
     assert run(monkeypatch, "fetch", "tiny", "--ledger", ledger) == 2

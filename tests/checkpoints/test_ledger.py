@@ -141,7 +141,13 @@ def test_record_changes_one_entry_and_keeps_everything_else(ledger: Path) -> Non
     far, tiny = after.entry("far"), after.entry("tiny")
     assert (far.sha256, far.bytes, far.revision) == ("a" * 64, 12, "0f" * 20)
     assert tiny.sha256 is None and tiny.notes == {"note": "kept"}
-    record("far", "b" * 64, 13, revision="1e" * 20, path=ledger)
+    with pytest.raises(
+        UserError, match=f"pins far to sha256 {'a' * 64}, and the file has {'b' * 64}; .*--force"
+    ):
+        record("far", "b" * 64, 13, revision="1e" * 20, path=ledger)
+    assert load_ledger(ledger) == after
+    record("far", "a" * 64, 12, revision="0f" * 20, path=ledger)  # the same once more is no news
+    record("far", "b" * 64, 13, revision="1e" * 20, path=ledger, force=True)
     assert load_ledger(ledger).entry("far").revision == "1e" * 20
     untouched = [line for line in before.splitlines() if "hub:" not in line]
     assert [line for line in ledger.read_text().splitlines() if line in untouched] == [

@@ -196,6 +196,16 @@ def test_wrong_bytes_from_the_hub_are_refused(make, hub: dict[str, bytes]) -> No
     assert resolve("tiny", access(ledger, offline=False)).read_bytes() == CONTENT
 
 
+def test_a_file_that_lay_in_the_hubs_cache_before_is_not_removed(make, hub: dict[str, bytes]) -> None:
+    """Other programs share that cache: a ledger with a wrong hash must not empty it."""
+    hub[f"/nobody/model/resolve/{REVISION}/w.bin"] = CONTENT
+    source = f"hub:nobody/model@{REVISION}:w.bin"
+    path = resolve("tiny", ledger=make(source=source), offline=False)
+    with pytest.raises(UserError, match=r"expected sha256 .*; remove it, then fetch"):
+        resolve("tiny", ledger=make(source=source, sha256="0" * 64), offline=False)
+    assert path.read_bytes() == CONTENT
+
+
 def test_a_file_the_hub_lacks_is_one_sentence(make, hub: dict[str, bytes]) -> None:
     with pytest.raises(UserError, match="could not be fetched from hub:nobody/nothing") as error:
         resolve("tiny", access(make(source=f"hub:nobody/nothing@{REVISION}:w.bin"), offline=False))

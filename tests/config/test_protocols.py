@@ -14,6 +14,8 @@ import yaml
 
 from aligncvc.config import reference as pages
 from aligncvc.config.__main__ import as_yaml
+from aligncvc.config.jobs.render import RenderJob
+from aligncvc.config.objects import Render
 from aligncvc.config.pairing import judged
 from aligncvc.config.plan import Plan
 from aligncvc.config.protocols import (
@@ -29,7 +31,6 @@ from aligncvc.config.root import Config, load_config, parse_config
 from aligncvc.errors import UserError
 from aligncvc.evaluate.protocol import METRIC_VERSION, require_supported
 from aligncvc.files import PROJECT_ROOT
-from aligncvc.objects.fetch import object_set
 from aligncvc.objects.listing import read_list
 from aligncvc.render.blender_scene import SCENE_VERSION
 from aligncvc.render.jobs import require_scene
@@ -188,7 +189,7 @@ def test_presets_load_and_write_themselves_out(tmp_path: Path) -> None:
         assert load_protocol(path) == protocol
         assert protocol.resolved["hash"] == protocol.hash
         require_supported(protocol)
-        require_scene(protocol)
+        require_scene(RenderJob(set="eval", render=Render(), scene_version=protocol.versions.scene))
 
 
 def test_other_versions_of_the_code_are_refused() -> None:
@@ -197,7 +198,7 @@ def test_other_versions_of_the_code_are_refused() -> None:
     with pytest.raises(UserError, match="this code has version"):
         require_supported(parsed(changed(demo(), "versions.metrics", METRIC_VERSION + 1)))
     with pytest.raises(UserError, match="this code renders version"):
-        require_scene(parsed(changed(demo(), "versions.scene", SCENE_VERSION + 1)))
+        require_scene(RenderJob(set="eval", render=Render(), scene_version=SCENE_VERSION + 1))
 
 
 def test_which_views_count() -> None:
@@ -239,8 +240,8 @@ def test_configurations_fit_their_protocols(name: str) -> None:
 def test_objects_that_do_not_ship_are_explained(name: str) -> None:
     config = parse_config({"evaluate": {"protocol": name}}, "t")
     with pytest.raises(UserError, match=r"do not ship with the repository: .*objects\.sets\.eval"):
-        object_set(config, "eval")
-    assert object_set(config, "train").list == "config/objects/bundled.tsv"
+        Plan(config).objects("eval")
+    assert Plan(config).objects("train").objects.list == "config/objects/bundled.tsv"
 
 
 @pytest.mark.parametrize(("name", "count"), [("gso30-syncdreamer", 30), ("gso100-orbit16", 100)])

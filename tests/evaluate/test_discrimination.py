@@ -192,7 +192,11 @@ def test_the_command_writes_both_tables(
     assert b"residual_psnr,consistency,yes,12" in table
     assert "| `residual_psnr` |" in command.out.with_suffix(".md").read_text()
     assert "| `residual_psnr` |" in capsys.readouterr().out
-    assert sorted(p.name for p in command.out.parent.iterdir()) == ["discrimination.csv", "discrimination.md"]
+    assert sorted(p.name for p in command.out.parent.iterdir()) == [
+        ".aligncvc",
+        "discrimination.csv",
+        "discrimination.md",
+    ]
     assert command.run(monkeypatch) == 0 and command.out.read_bytes() == table
 
 

@@ -34,7 +34,7 @@ def test_sharpness_is_a_share_of_the_truths() -> None:
 
 @pytest.fixture
 def samples(tmp_path: Path) -> Path:
-    """One object whose renderings are the true views, whose generated views are noisy, and one that failed."""
+    """An object whose renderings are the true views and whose generated views are noisy; one that failed."""
     cameras = orbit(ring_azimuths_deg(RING), 10.0, distance=3.0, fov_y_deg=39.6, size_px=SIZE)
     rgba = torch.zeros(RING, 4, SIZE, SIZE)
     rgba[:, :, 16:48, 16:48] = torch.rand(RING, 4, 32, 32, generator=torch.Generator().manual_seed(0))

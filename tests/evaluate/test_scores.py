@@ -37,11 +37,8 @@ def test_values_are_means_over_views_at_a_step_without_nan() -> None:
     assert scores.values(OURS, "residual_psnr") == {("a", 0): 20.0, ("b", 0): 22.0, ("c", 0): 24.0}
     assert scores.values(OURS, "residual_psnr", 1)["c", 0] == 12.0 and scores.values(OURS, "ssim") == {}
     assert scores.metrics(OURS) == ["psnr", "residual_psnr"] and scores.last_step(OURS, "psnr") == -1
-    assert scores.values_of_views(OURS, "residual_psnr", {0}) == {
-        ("a", 0): 21.0,
-        ("b", 0): 23.0,
-        ("c", 0): 25.0,
-    }
+    of_views = scores.values_of_views(OURS, "residual_psnr", {0})
+    assert of_views == {("a", 0): 21.0, ("b", 0): 23.0, ("c", 0): 25.0}
     assert scores.counted([OURS]) == "3 objects and 2 seeds"
 
 

@@ -13,7 +13,8 @@ from PIL import Image
 
 from aligncvc.errors import UserError
 from aligncvc.objects.convert import MemoryResolver, corner_normals, drop_coincident, obj_parts, opacity
-from aligncvc.objects.glb import Material, Part, check_glb, glb_bytes, write_glb
+from aligncvc.objects.glb import check_glb
+from aligncvc.scene.glb import Material, Part, glb_bytes, write_glb
 
 
 def tree_of(data: bytes) -> dict:

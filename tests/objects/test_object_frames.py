@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from object_jobs import fetch_set
 
-from aligncvc.config.sections import ObjectSet
+from aligncvc.config.objects import ObjectSet
 from aligncvc.errors import UserError, cli
 from aligncvc.objects import frames as frames_module
-from aligncvc.objects.fetch import fetch_set
 from aligncvc.objects.frames import main
 from aligncvc.objects.gobjaverse import (
     TO_UNIT_SPHERE,
@@ -211,7 +211,7 @@ def test_objects_stage_checks_frames_and_resumes(tree: Path, tmp_path: Path, mon
     rows = fetch_set(objects, tmp_path / "out")
     assert [r.status for r in rows] == ["failed", "ok", "ok"] and "the list says" in rows[0].reason
     assert not (tmp_path / "out/gobjaverse-0-10022.frames.json").exists()
-    with pytest.raises(UserError, match="needs `path`, the dataset's root, and `list`"):
+    with pytest.raises(UserError, match="needs a `list` of frames"):
         fetch_set(ObjectSet(source="gobjaverse", path=str(tree)), tmp_path / "out")
 
 

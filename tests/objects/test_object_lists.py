@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from aligncvc.config.sections import load_config
+from aligncvc.config.root import load_config
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT, sha256_file
 from aligncvc.objects.curate import rejected
@@ -150,5 +150,5 @@ def test_bad_lists_are_explained(tmp_path, text, reason):
     (tmp_path / "l.tsv").write_text(text)
     with pytest.raises(UserError, match=reason):
         read_list(tmp_path / "l.tsv")
-    with pytest.raises(UserError, match="no object list"):
+    with pytest.raises(UserError, match=r"no table can be read.*No such file.*check `list`"):
         read_list(tmp_path / "absent.tsv")

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import trimesh
+from object_jobs import fetch_set
 
-from aligncvc.config.sections import ObjectSet
+from aligncvc.config.objects import ObjectSet
 from aligncvc.errors import UserError
-from aligncvc.objects.fetch import fetch_set
 from aligncvc.objects.listing import ObjectRow, write_list
 from aligncvc.objects.objaverse_source import dependable, uid_rows
 from aligncvc.objects.sources import Context

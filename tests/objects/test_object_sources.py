@@ -15,14 +15,16 @@ import numpy as np
 import pytest
 import trimesh
 import yaml
+from object_jobs import fetch_set
 
-from aligncvc.config.sections import Config, ObjectSet
+from aligncvc.config.objects import ObjectSet
+from aligncvc.config.plan import Plan
+from aligncvc.config.root import Config
 from aligncvc.errors import UserError, cli
 from aligncvc.files import PROJECT_ROOT, sha256_file
 from aligncvc.objects import sources
 from aligncvc.objects.__main__ import main
 from aligncvc.objects.curate import curate
-from aligncvc.objects.fetch import fetch_set, object_set
 from aligncvc.objects.listing import ObjectRow, read_list, read_manifest, write_list
 from aligncvc.objects.sweethome3d import Library, ar_members, parse_properties, slug, unpack_deb
 
@@ -256,7 +258,7 @@ def test_folder_conversion_is_deterministic(meshes, tmp_path):
 def test_folder_errors(tmp_path):
     for objects, reason in [
         (ObjectSet(source="folder"), "needs a `path`"),
-        (ObjectSet(source="folder", path=str(tmp_path / "absent")), "no folder of meshes"),
+        (ObjectSet(source="folder", path=str(tmp_path / "absent")), "should be a folder of meshes"),
         (ObjectSet(source="folder", path=str(tmp_path)), "no mesh"),
         (ObjectSet(source="bundled"), "needs a `list`"),
     ]:
@@ -330,13 +332,14 @@ def test_bad_objects_are_quarantined(own_list, meshes, tmp_path):
     assert "differs from the list" in rows[1].reason
     assert "cut short" in rows[2].reason and "missing" in rows[3].reason
     assert [p.name for p in sorted((tmp_path / "out").iterdir())] == [
+        ".aligncvc",
         "good.glb",
         "manifest.tsv",
         "manifest.tsv.provenance.json",
     ]
 
 
-def test_second_run_keeps_good_files_and_replaces_damaged_ones(own_list, meshes, tmp_path):
+def test_second_run_keeps_good_files_and_the_users_and_replaces_damaged_ones(own_list, meshes, tmp_path):
     objects = ObjectSet(source="folder", list=str(own_list), path=str(meshes), limit=1)
     rows = fetch_set(objects, tmp_path / "out")
     good = tmp_path / "out/good.glb"
@@ -345,7 +348,42 @@ def test_second_run_keeps_good_files_and_replaces_damaged_ones(own_list, meshes,
     good.write_bytes(good.read_bytes()[:-9])
     (tmp_path / "out/stranger.glb").write_bytes(b"old")
     assert fetch_set(objects, tmp_path / "out") == rows and sha256_file(good) == rows[0].sha256
-    assert not (tmp_path / "out/stranger.glb").exists()
+    assert (tmp_path / "out/stranger.glb").read_bytes() == b"old"
+
+
+def test_objects_of_an_earlier_list_are_removed(own_list, meshes, tmp_path):
+    """Only those that this stage made; also when Snakemake has removed the manifest before the rerun."""
+    fetch_set(ObjectSet(source="folder", path=str(meshes)), tmp_path / "out")
+    (tmp_path / "out/manifest.tsv").unlink()
+    (tmp_path / "out/mine.glb").write_bytes(b"mine")
+    fetch_set(ObjectSet(source="folder", list=str(own_list), path=str(meshes), limit=1), tmp_path / "out")
+    assert {p.name for p in (tmp_path / "out").glob("*.glb")} == {"good.glb", "mine.glb"}
+
+
+def test_a_folder_of_the_users_own_objects_is_left_alone(config, meshes, tmp_path):
+    """The GLBs of another origin are there afterwards, byte for byte, and nothing else is."""
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    for name in ("good.glb", "own.glb"):  # one with a listed object's name, one without
+        (mine / name).write_bytes(b"the user's " + name.encode())
+    before = {path.name: path.read_bytes() for path in mine.iterdir()}
+    done = run_cli(config, "mine", mine)
+    assert {path.name: path.read_bytes() for path in mine.iterdir()} == before
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert "mine holds files that this program did not make (good.glb, own.glb); give --out" in done.stderr
+    forced = run_cli(config, "mine", mine, "--force")
+    assert forced.returncode == 0 and (mine / "own.glb").read_bytes() == before["own.glb"]
+    assert sha256_file(mine / "good.glb") == sha256_file(meshes / "a/box.glb")
+
+
+def test_folders_of_versions_without_marks_go_on(own_list, meshes, tmp_path):
+    objects = ObjectSet(source="folder", list=str(own_list), path=str(meshes))
+    rows = fetch_set(objects, tmp_path / "out")
+    (tmp_path / "out/.aligncvc").unlink()
+    assert fetch_set(objects, tmp_path / "out") == rows
+    (tmp_path / "out/.aligncvc").unlink()
+    (tmp_path / "out/manifest.tsv").unlink()  # by Snakemake, before the rerun
+    assert fetch_set(objects, tmp_path / "out") == rows
 
 
 def test_whatever_a_file_raises_it_fails_alone(meshes, tmp_path, monkeypatch):
@@ -371,13 +409,13 @@ def test_whatever_a_file_raises_it_fails_alone(meshes, tmp_path, monkeypatch):
 
 def test_unknown_set_and_empty_split(own_list, meshes, tmp_path):
     with pytest.raises(UserError, match=r"no object set 'nope'; it has eval, furniture, train"):
-        object_set(Config(), "nope")
+        Plan(Config()).objects("nope")
     objects = ObjectSet(source="folder", list=str(own_list), path=str(meshes), split="eval")
     with pytest.raises(UserError, match="empty"):
         fetch_set(objects, tmp_path / "out")
 
 
-def run_cli(config: Path, name: str, out: Path) -> subprocess.CompletedProcess[str]:
+def run_cli(config: Path, name: str, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
     command = [
         sys.executable,
         "-m",
@@ -385,6 +423,7 @@ def run_cli(config: Path, name: str, out: Path) -> subprocess.CompletedProcess[s
         f"--config={config}",
         f"--set={name}",
         f"--out={out}",
+        *more,
     ]
     environment = {**os.environ, "PYTHONPATH": str(PROJECT_ROOT / "src")}
     return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=out.parent)

@@ -21,6 +21,7 @@ from aligncvc.errors import UserError, cli
 from aligncvc.evaluate.records import Record, concat, write_records
 from aligncvc.evaluate.scores import Scores
 from aligncvc.files import write_json
+from aligncvc.ownership import MARK
 from aligncvc.paper.__main__ import main
 from aligncvc.paper.agreement import APART, agreement, disagreement
 from aligncvc.paper.figures import draw_figures, write_figures
@@ -212,7 +213,7 @@ def test_index_lists_every_figure_and_nothing_else_is_there(figures: Path) -> No
     assert [entry["name"] for entry in index] == NAMES
     assert all(set(entry) == {"name", "pair", "files", "caption", "alt"} for entry in index)
     listed = [file for entry in index for file in entry["files"]]
-    assert sorted([*listed, "index.json"]) == sorted(path.name for path in figures.iterdir())
+    assert sorted([*listed, "index.json", MARK]) == sorted(path.name for path in figures.iterdir())
     assert [Path(file).suffix for file in index[0]["files"]] == [".png", ".svg", ".pdf"]
 
 
@@ -249,7 +250,7 @@ def test_pictures_show_something(figures: Path) -> None:
 
 def test_a_second_run_writes_the_same_bytes(world: World, figures: Path, tmp_path: Path) -> None:
     world.write(tmp_path / "again")
-    for path in sorted(figures.iterdir()):
+    for path in sorted(figures.glob("[!.]*")):
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes(), path.name
 
 

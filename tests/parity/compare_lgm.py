@@ -29,6 +29,7 @@ import torch
 from lgm_cases import (
     FOV_Y_DEG,
     POSES,
+    PUBLISHED,
     PUBLISHED_PX,
     RADIUS,
     RAYS_PX,
@@ -45,10 +46,7 @@ from lgm_cases import (
 )
 from parity_tools import TOLERANCE, fill, key_differences, named, relative_error, shapes
 
-from aligncvc.config.architectures import RECON_SIZES
-from aligncvc.config.networks import Recon
 from aligncvc.files import atomic_path, write_json
-from aligncvc.models.reconstructors.lgm.network import LGM
 
 OPTIONS = ("down_channels", "down_attention", "up_channels", "up_attention")
 
@@ -63,8 +61,8 @@ def reference(build: Callable[..., Any], sizes: dict[str, Any], splat_size: int)
 def compare_published(build: Callable[..., Any], kind: str) -> float:
     """Relative error of the whole published network; one of the two in memory at a time."""
     images = network_input(PUBLISHED_PX, 1)
-    expected = their_features(reference(build, RECON_SIZES[kind], 128), images)
-    return relative_error(our_features(our_lgm({"kind": kind}), images), expected)
+    expected = their_features(reference(build, PUBLISHED[kind], 128), images)
+    return relative_error(our_features(our_lgm(PUBLISHED[kind]), images), expected)
 
 
 def compare_reduced(builds: dict[int, Callable[..., Any]], facts: dict[str, np.ndarray]) -> dict[str, float]:
@@ -100,14 +98,14 @@ def compare_rays(rays: Callable[..., Any], orbit: Callable[..., Any], facts: dic
 def key_lists(build: Callable[..., Any]) -> dict[str, dict[str, list[int]]]:
     """Keys and shapes of the published networks, built without memory. Exits if ours differ."""
     found = {}
-    for kind, sizes in RECON_SIZES.items():
+    for kind, sizes in PUBLISHED.items():
         with torch.device("meta"):
             theirs = build(**{key: sizes[key] for key in OPTIONS}, splat_size=128)
         state = {**{f"unet.{k}": v for k, v in theirs.unet.state_dict().items()},
                  **{f"conv.{k}": v for k, v in theirs.conv.state_dict().items()}}  # fmt: skip
         found[kind] = shapes(state)
         with torch.device("meta"):
-            ours = LGM(Recon(kind=kind))
+            ours = build(PUBLISHED[kind])
         differences = key_differences(shapes(ours.state_dict()), found[kind])
         if differences:
             sys.exit(f"{kind}: {'; '.join(differences[:5])}")
@@ -121,7 +119,7 @@ def main() -> None:
     )
     for option in ("--model", "--first-model", "--rays", "--orbit", "--save-ply"):
         parser.add_argument(option, required=True, type=named)
-    parser.add_argument("--published", choices=sorted(RECON_SIZES))
+    parser.add_argument("--published", choices=sorted(PUBLISHED))
     parser.add_argument("--facts", type=Path)
     arguments = parser.parse_args()
     if arguments.published:

@@ -23,6 +23,7 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
+from diffusers import DDIMScheduler
 from parity_tools import TOLERANCE, fill, key_differences, named, relative_error, shapes
 from PIL import Image
 from torch import Tensor
@@ -36,6 +37,7 @@ from wonder3d_cases import (
     inputs,
     our_samples,
     ours,
+    published,
     reduced,
     reference_call,
     reference_options,
@@ -45,9 +47,7 @@ from wonder3d_cases import (
     step_noise,
 )
 
-from aligncvc.config.networks import Mvg
 from aligncvc.files import atomic_path, write_json
-from aligncvc.models.generators.wonder3d.ddim import wonder3d_scheduler
 from aligncvc.models.generators.wonder3d.network import Wonder3D, build_unet, camera_embedding
 
 Facts = dict[str, np.ndarray]
@@ -59,6 +59,16 @@ def built(build: Callable[..., Any], **options: Any) -> Any:
     model = build(**options).eval().requires_grad_(False)
     fill(model)
     return model
+
+
+def scheduler() -> DDIMScheduler:
+    """As Wonder3D's checkpoints configure it."""
+    ddim = DDIMScheduler(
+        beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, clip_sample=False,
+        prediction_type="epsilon", timestep_spacing="leading", steps_offset=1, set_alpha_to_one=False,
+    )  # fmt: skip
+    ddim.set_timesteps(STEPS)
+    return ddim
 
 
 def compare_unets(version: str, build: Callable[..., Any], facts: Facts) -> Errors:
@@ -115,7 +125,7 @@ def compare_sampling(
         unet=built(build, **reference_options(version, 6)),
         vae=generator.vae,
         image_encoder=generator.image_encoder.tower,
-        scheduler=wonder3d_scheduler(generator, STEPS),
+        scheduler=scheduler(),
         image_size=SIZE_PX,
     )
     pipe.set_progress_bar_config(disable=True)
@@ -174,7 +184,7 @@ def compare_full(kind: str, build: Callable[..., Any]) -> Errors:
         # the U-Net alone: autoencoder and image tower are compared at reduced width
         generator = Wonder3D.__new__(Wonder3D)
         torch.nn.Module.__init__(generator)
-        generator.config = Mvg(kind=kind, domains="both")
+        generator.config = published(kind, domains="both")
         generator.domains = ("normals", "colours")
         generator.unet = build_unet(generator.config, 32).eval()
         fill(generator.unet)
@@ -188,7 +198,7 @@ def key_lists(builds: dict[str, Callable[..., Any]]) -> dict[str, dict[str, list
     for kind, build in builds.items():
         with torch.device("meta"):
             theirs = build(**reference_options(kind, 6, full=True))
-            mine = build_unet(Mvg(kind=kind), 32)
+            mine = build_unet(published(kind), 32)
         found[kind] = shapes(theirs.state_dict())
         differences = key_differences(shapes(mine.state_dict()), found[kind])
         if differences:
@@ -218,7 +228,7 @@ def main() -> None:
             unet=arguments.v1(**reference_options("wonder3d-v1", 6)),
             vae=small.vae,
             image_encoder=small.image_encoder.tower,
-            scheduler=wonder3d_scheduler(small, STEPS),
+            scheduler=scheduler(),
             image_size=SIZE_PX,
         )
         errors, angles = compare_cameras(pipe, arguments.plus_angles, facts)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from parity_tools import fill, numbers
 from torch import Tensor, nn
 
-from aligncvc.config.networks import Recon
 from aligncvc.models.reconstructors.lgm.heads import LgmHead
 from aligncvc.models.reconstructors.lgm.network import LGM
+from aligncvc.models.reconstructors.lgm.settings import PRESETS, Settings
 from aligncvc.scene.camera_formats import from_lgm
 from aligncvc.scene.cameras import Cameras
 
@@ -27,12 +29,13 @@ POSES = ((0, 0), (0, 90), (0, 180), (0, 270), (-30, 40))
 RAYS_PX = 12
 
 
-def our_lgm(sizes: dict[str, object], rot_norm_dim: int = -1) -> LGM:
-    """Our network of these sizes (`kind` alone for a published one), filled by formula."""
-    published = (
-        {"kind": sizes["kind"]} if "kind" in sizes else {**sizes, "layers": 2, "heads": 16, "head": "lgm"}
-    )
-    model = LGM(Recon(**published, rot_norm_dim=rot_norm_dim)).eval()  # type: ignore[arg-type]
+PUBLISHED = {"lgm-big": PRESETS["big"], "lgm-official-small": PRESETS["small"]}
+
+
+def our_lgm(sizes: Mapping[str, object], rot_norm_dim: int = -1) -> LGM:
+    """Our network of these sizes, filled by formula."""
+    settings = {"layers": 2, "heads": 16, "head": "lgm", **sizes, "rot_norm_dim": rot_norm_dim}
+    model = LGM(Settings.model_validate(settings)).eval()
     fill(model)
     return model
 

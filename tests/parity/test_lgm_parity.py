@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from lgm_cases import (
+    PUBLISHED,
     REDUCED,
     REDUCED_PX,
     network_input,
@@ -20,9 +21,7 @@ from lgm_cases import (
 )
 from parity_tools import DATA, TOLERANCE, fill, key_differences, numbers, relative_error, shapes
 
-from aligncvc.config.architectures import RECON_SIZES
-from aligncvc.config.networks import Recon
-from aligncvc.models.reconstructors import build_reconstructor
+from aligncvc.models.reconstructors.lgm.network import build
 from aligncvc.scene.gaussians import Gaussians, load_ply, save_ply
 
 
@@ -32,11 +31,11 @@ def facts() -> dict[str, torch.Tensor]:
         return {name: torch.from_numpy(archive[name]) for name in archive.files}
 
 
-@pytest.mark.parametrize("kind", sorted(RECON_SIZES))
+@pytest.mark.parametrize("kind", sorted(PUBLISHED))
 def test_keys_and_shapes_are_the_official_ones(kind: str) -> None:
     expected = json.loads((DATA / "lgm_keys.json").read_text())[kind]
     with torch.device("meta"):
-        model = build_reconstructor(Recon(kind=kind))
+        model = build(PUBLISHED[kind])
     assert not key_differences(shapes(model.state_dict()), expected)
 
 

@@ -15,12 +15,12 @@ from wonder3d_cases import (
     inputs,
     our_samples,
     ours,
+    published,
     reduced,
     rig_cameras,
     rows,
 )
 
-from aligncvc.config.networks import Mvg
 from aligncvc.models.generators.wonder3d.network import Wonder3D, build_unet, camera_embedding
 
 Facts = dict[str, torch.Tensor]
@@ -42,7 +42,7 @@ def both(request) -> tuple[str, Wonder3D]:
 def test_keys_shapes_and_parameters_are_the_official_ones(kind: str) -> None:
     expected = json.loads((DATA / "wonder3d_keys.json").read_text())[kind]
     with torch.device("meta"):
-        unet = build_unet(Mvg(kind=kind), 32)
+        unet = build_unet(published(kind), 32)
     assert not key_differences(shapes(unet.state_dict()), expected)
     assert round(sum(p.numel() for p in unet.parameters()) / 1e6, 2) == 910.79
 

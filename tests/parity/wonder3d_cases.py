@@ -14,12 +14,10 @@ import torch
 from parity_tools import fill, numbers
 from torch import Tensor, nn
 
-from aligncvc.config.architectures import MVG_SIZES
-from aligncvc.config.networks import Clip, Mvg, Unet, Vae
-from aligncvc.models.generators.base import Condition
 from aligncvc.models.generators.wonder3d.ddim import same_noise, sample_ddim
 from aligncvc.models.generators.wonder3d.labels import rig_azimuths_deg
-from aligncvc.models.generators.wonder3d.network import Wonder3D
+from aligncvc.models.generators.wonder3d.network import Condition, Wonder3D
+from aligncvc.models.generators.wonder3d.settings import PRESETS, Clip, Settings, Unet, Vae
 from aligncvc.scene.cameras import orbit
 
 DIMS = {"wonder3d-v1": 10, "wonder3d-plus": 14}
@@ -32,9 +30,9 @@ TIMESTEPS = (601, 33)
 STEPS, GUIDANCE = 3, {"wonder3d-v1": 3.0, "wonder3d-plus": 2.0}
 
 
-def reduced(version: str, domains: str = "both", cross_domain: bool = True, alone: str = "self") -> Mvg:
+def reduced(version: str, domains: str = "both", cross_domain: bool = True, alone: str = "self") -> Settings:
     """Wonder3D at a small width: every kind of block, both domains."""
-    return Mvg(
+    return Settings(
         vae=Vae(channels=[8, 16, 16, 16], layers=1, norm_groups=4, scaling_factor=0.18215),
         unet=Unet(
             channels=list(CHANNELS), attention=[True, True, True, False], layers=2, heads=HEADS,
@@ -50,7 +48,12 @@ def reduced(version: str, domains: str = "both", cross_domain: bool = True, alon
     )  # fmt: skip
 
 
-def ours(config: Mvg) -> Wonder3D:
+def published(version: str, **changes: object) -> Settings:
+    """The released sizes."""
+    return Settings.model_validate({**PRESETS[version.removeprefix("wonder3d-")], **changes})
+
+
+def ours(config: Settings) -> Wonder3D:
     """Our generator, filled by formula."""
     generator = Wonder3D(config, SIZE_PX).eval().requires_grad_(False)
     for part in (generator.unet, generator.vae, generator.image_encoder):
@@ -62,9 +65,9 @@ def reference_options(
     version: str, views: int, cross_domain: bool = True, full: bool = False
 ) -> dict[str, Any]:
     """What the official class is built with."""
-    unet = MVG_SIZES[version]["unet"]
+    unet = published(version).unet
     channels, heads, groups, token = (
-        (tuple(unet["channels"]), unet["heads"], unet["norm_groups"], 768)
+        (tuple(unet.channels), unet.heads, unet.norm_groups, 768)
         if full
         else (CHANNELS, HEADS, GROUPS, TOKEN_DIM)
     )

@@ -7,16 +7,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from aligncvc.config.networks import Recon
-from aligncvc.errors import UserError
 from aligncvc.models.ledger.resolve import resolve
 from aligncvc.models.ledger.strict import load_strict
-from aligncvc.models.reconstructors import build_reconstructor
-from aligncvc.models.reconstructors.lgm.network import LGM
+from aligncvc.models.reconstructors.lgm.network import LGM, build
+from aligncvc.models.reconstructors.lgm.settings import PRESETS, Settings
 from aligncvc.scene.cameras import Cameras, orbit, ring_azimuths_deg
 
 SIZE_PX = 32
-SMALL = Recon(down_channels=[8, 16, 16], down_attention=[False, False, True], mid_attention=True,
+SMALL = Settings(down_channels=[8, 16, 16], down_attention=[False, False, True], mid_attention=True,
               up_channels=[16, 16, 8], up_attention=[True, False, False], heads=4)  # fmt: skip
 
 
@@ -25,28 +23,20 @@ def rig(batch: int = 1) -> Cameras:
     return replace(one, c2w=one.c2w.expand(batch, -1, -1, -1))
 
 
-@pytest.mark.parametrize(
-    ("kind", "millions", "keys"), [("lgm-big", 415.04, 374), ("lgm-official-small", 412.96, 342)]
-)
-def test_lgm_has_the_published_size(kind: str, millions: float, keys: int) -> None:
+@pytest.mark.parametrize(("preset", "millions", "keys"), [("big", 415.04, 374), ("small", 412.96, 342)])
+def test_lgm_has_the_published_size(preset: str, millions: float, keys: int) -> None:
     """Parameters and keys of the U-Net (3DTopia/LGM), built without allocating them."""
     with torch.device("meta"):
-        model = build_reconstructor(Recon(kind=kind))
+        model = build(PRESETS[preset])
     assert len(model.unet.state_dict()) == keys
     assert sum(p.numel() for p in model.unet.parameters()) / 1e6 == pytest.approx(millions, abs=0.005)
     assert sum(p.numel() for p in model.conv.parameters()) == 210
 
 
-def test_a_published_kind_fixes_its_sizes() -> None:
-    assert Recon(kind="lgm-big").heads == 16 and Recon(kind="lgm-big").head == "lgm"
-    with pytest.raises(ValueError, match=r"published with heads 16; leave heads out"):
-        Recon(kind="lgm-big", heads=2)
-
-
 def test_the_demos_numbers_have_not_moved() -> None:
     """The demo's network with seeded weights yields what the version before the published sizes yielded."""
     torch.manual_seed(0)
-    model = build_reconstructor(Recon()).eval()
+    model = build({}).eval()
     images = torch.linspace(0, 1, 4 * 3 * SIZE_PX**2).reshape(1, 4, 3, SIZE_PX, SIZE_PX)
     with torch.no_grad():
         g = model(images, rig())
@@ -114,8 +104,3 @@ def test_gradient_reaches_images_and_weights():
     (g.means.square().sum() + g.colors.sum() + g.scales.sum() + g.opacities.sum()).backward()
     assert images.grad is not None and images.grad.abs().max() > 0
     assert all(p.grad is not None for p in model.parameters())
-
-
-def test_unknown_kind_is_a_sentence():
-    with pytest.raises(UserError, match=r"recon.kind 'x'"):
-        build_reconstructor(Recon(kind="x"))

@@ -9,10 +9,10 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from aligncvc.config.networks import Recon
 from aligncvc.models.reconstructors.lgm.frames import in_lgm_world, to_frame
 from aligncvc.models.reconstructors.lgm.heads import LgmHead, polar_rotation
 from aligncvc.models.reconstructors.lgm.network import LGM
+from aligncvc.models.reconstructors.lgm.settings import Settings
 from aligncvc.scene.camera_formats import to_lgm
 from aligncvc.scene.cameras import Cameras, orbit, relative_c2w, ring_azimuths_deg
 from aligncvc.scene.gaussians import Gaussians, matrix_to_quaternion, multiply_quaternions
@@ -45,7 +45,7 @@ def cloud(batch: int = 1, count: int = 60, seed: int = 0) -> Gaussians:
 def test_there_and_back_draws_the_same_picture(world: str) -> None:
     """What the network places in its world, seen by its cameras, is what our cameras see of the way back."""
     cameras = rig(batch=2)
-    frame = to_frame(cameras, Recon(world=world, radius=1.5))
+    frame = to_frame(cameras, Settings(world=world, radius=1.5))
     assert frame is not None
     inside = cloud(batch=2)
     theirs = rasterise(inside, replace(frame.cameras, near=0.2))
@@ -57,7 +57,7 @@ def test_there_and_back_draws_the_same_picture(world: str) -> None:
 def test_input_camera_is_where_lgm_trains() -> None:
     """Whatever its elevation and distance, the first camera ends upright at (0, 0, 1.5), looking along -z."""
     for elevation, distance in ((0.0, 3.0), (25.0, 2.1)):
-        frame = to_frame(rig(elevation, distance), Recon(**LGM_WORLD))
+        frame = to_frame(rig(elevation, distance), Settings(**LGM_WORLD))
         assert frame is not None
         expected = torch.diag(torch.tensor([1.0, -1, -1, 1]))  # OpenCV axes of an OpenGL identity
         expected[2, 3] = 1.5
@@ -69,7 +69,7 @@ def test_input_camera_is_where_lgm_trains() -> None:
 
 def test_level_rig_is_kiuis_default_orbit() -> None:
     """At elevation 0 the re-based cameras are the four that LGM's own inference uses."""
-    frame = to_frame(rig(0.0, 1.5), Recon(**LGM_WORLD))
+    frame = to_frame(rig(0.0, 1.5), Settings(**LGM_WORLD))
     assert frame is not None
     opengl = frame.cameras.c2w[0] * torch.tensor([1.0, -1, -1, 1])
     torch.testing.assert_close(opengl, to_lgm(rig(0.0, 1.5).c2w[0]), atol=1e-5, rtol=0)
@@ -77,7 +77,7 @@ def test_level_rig_is_kiuis_default_orbit() -> None:
 
 def test_another_field_of_view_covers_as_many_pixels_at_the_centre() -> None:
     cameras = rig()
-    frame = to_frame(cameras, Recon(**LGM_WORLD, ray_fov_y_deg=49.1))
+    frame = to_frame(cameras, Settings(**LGM_WORLD, ray_fov_y_deg=49.1))
     assert frame is not None and frame.cameras.fov_y_deg == 49.1
     lateral = torch.tensor([[[0.3, 0.0, 0.0]]])  # across the first camera's view, at the object's depth
     g = cloud(count=1)
@@ -90,8 +90,8 @@ def test_another_field_of_view_covers_as_many_pixels_at_the_centre() -> None:
 def test_two_fields_of_view_scale_places_and_sizes_apart() -> None:
     """AlignCVC's release drew positions at 49.1 degrees and covariances at the data's 39.6."""
     cameras, g = rig(), cloud(count=3)
-    plain = to_frame(cameras, Recon(world="y-up", radius=1.5))
-    mixed = to_frame(cameras, Recon(world="y-up", radius=1.5, projection_fov_y_deg=49.1))
+    plain = to_frame(cameras, Settings(world="y-up", radius=1.5))
+    mixed = to_frame(cameras, Settings(world="y-up", radius=1.5, projection_fov_y_deg=49.1))
     assert plain is not None and mixed is not None
     ratio = math.tan(math.radians(39.6 / 2)) / math.tan(math.radians(49.1 / 2))
     torch.testing.assert_close(mixed.back(g).means, ratio * plain.back(g).means)
@@ -99,13 +99,13 @@ def test_two_fields_of_view_scale_places_and_sizes_apart() -> None:
 
 
 def test_the_demo_stays_in_our_world() -> None:
-    assert to_frame(rig(), Recon()) is None and to_frame(rig(), Recon(world="ours", radius=1.5)) is None
+    assert to_frame(rig(), Settings()) is None and to_frame(rig(), Settings(world="ours", radius=1.5)) is None
 
 
 def test_turning_the_object_turns_the_model() -> None:
     """In the first camera's frame the network cannot see the azimuth: same images, same model, turned."""
     torch.manual_seed(0)
-    small = Recon(down_channels=[8, 16], down_attention=[False, True], up_channels=[16, 8],
+    small = Settings(down_channels=[8, 16], down_attention=[False, True], up_channels=[16, 8],
                   up_attention=[True, False], heads=4, head="lgm", size_px=16, **LGM_WORLD)  # fmt: skip
     model, images = LGM(small).eval(), torch.rand(1, 4, 3, SIZE_PX, SIZE_PX)
     cameras = rig()
@@ -181,7 +181,7 @@ def test_model_in_lgms_world_for_its_files() -> None:
 
 def test_autocast_leaves_the_change_of_world_exact() -> None:
     """Eight bits are too few for positions and rotations; only the network may be rounded."""
-    small = Recon(down_channels=[8, 16], down_attention=[False, True], up_channels=[16, 8],
+    small = Settings(down_channels=[8, 16], down_attention=[False, True], up_channels=[16, 8],
                   up_attention=[True, False], heads=4, head="lgm", size_px=16, **LGM_WORLD)  # fmt: skip
     torch.manual_seed(0)
     model, images = LGM(small).eval(), torch.rand(1, 4, 3, SIZE_PX, SIZE_PX)

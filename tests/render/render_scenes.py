@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import trimesh
 
-from aligncvc.config.sections import Config
+from aligncvc.config.jobs.render import RenderJob
+from aligncvc.config.objects import Render
 
 SPHERES = {  # glTF coordinates (y up): centre, radius, colour; no symmetry anywhere
     "red": ((1.0, 0.2, 0.3), 0.45, (200, 20, 20)),
@@ -53,15 +54,14 @@ def write_manifest(folder: Path, files: dict[str, bytes], failed: dict[str, str]
     return folder / "manifest.tsv"
 
 
-def small_config(**render: object) -> Config:
-    base = Config()
-    settings = {**base.render.model_dump(), "ring_views": 8, "samples": 4, "max_failure_rate": 0.9, **render}
-    return Config.model_validate({**base.model_dump(), "render": settings})
+def small_job(looks: int = 1, **render: object) -> RenderJob:
+    settings = {"ring_views": 8, "samples": 4, "max_failure_rate": 0.9, **render}
+    return RenderJob(set="test", render=Render.model_validate(settings), looks=looks)
 
 
 @dataclass(frozen=True)
 class Rendered:
-    config: Config
+    job: RenderJob
     manifest: Path
     out: Path
 

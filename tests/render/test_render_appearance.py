@@ -37,7 +37,7 @@ def test_looks_are_listed_after_all_originals(rendered: Rendered) -> None:
     assert [s.id for s in every[:2]] == ["spheres", "box"]
     assert [s.id for s in every[2:]] == ["spheres.v1", "box.v1", "spheres.v2", "box.v2"]
     assert with_variants(sources, 1) == sources
-    hashes = [job_hash(rendered.config, s) for s in every]
+    hashes = [job_hash(rendered.job, s) for s in every]
     assert len(set(hashes)) == 6
     with pytest.raises(UserError, match="rename"):
         with_variants(every[2:3], 2)
@@ -45,7 +45,8 @@ def test_looks_are_listed_after_all_originals(rendered: Rendered) -> None:
 
 @pytest.mark.blender
 def test_another_look_changes_colours_and_size_and_leaves_the_original(rendered: Rendered, tmp_path) -> None:
-    statuses = render_set(rendered.config, rendered.manifest, tmp_path / "out", workers=1, variants=2)
+    job = rendered.job.model_copy(update={"looks": 2})
+    statuses = render_set(job, rendered.manifest, tmp_path / "out", workers=1)
     assert [s.status for s in statuses] == ["ok"] * 4, statuses
     for name in ("spheres", "box"):
         assert files_of(tmp_path / "out" / name) == files_of(rendered.out / name)
@@ -64,6 +65,6 @@ def test_another_look_changes_colours_and_size_and_leaves_the_original(rendered:
 
     assert float((mean_colour(before) - mean_colour(after)).abs().max()) == 0
     assert float((mean_colour(before) - mean_colour(coloured.rgba)).abs().max()) > 0.05
-    again = render_set(rendered.config, rendered.manifest, tmp_path / "again", workers=1, variants=2)
+    again = render_set(job, rendered.manifest, tmp_path / "again", workers=1)
     assert [s.job_hash for s in again] == [s.job_hash for s in statuses]
     assert files_of(tmp_path / "again" / "box.v1") == files_of(tmp_path / "out" / "box.v1")

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from render_scenes import Rendered, small_config
+from render_scenes import Rendered, small_job
 
-from aligncvc.config.sections import ObjectSet
+from aligncvc.config.jobs.objects import ObjectsJob
+from aligncvc.config.objects import ObjectSet
 from aligncvc.objects.fetch import fetch_set
 from aligncvc.objects.frames import main
 from aligncvc.render.results import read_status
@@ -26,8 +27,8 @@ def stages(tree: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, **render: 
     monkeypatch.setattr(sys, "argv", ["frames", "list", str(tree), "--out", str(folder / "list.tsv")])
     main()
     objects = ObjectSet(source="gobjaverse", path=str(tree), list=str(folder / "list.tsv"))
-    fetch_set(objects, folder / "objects")
-    render_set(small_config(**render), folder / "objects/manifest.tsv", folder / "out", workers=1)
+    fetch_set(ObjectsJob(set="frames", objects=objects), folder / "objects")
+    render_set(small_job(**render), folder / "objects/manifest.tsv", folder / "out", workers=1)
     return RenderSet(folder / "out/manifest.tsv")
 
 
@@ -45,19 +46,18 @@ def test_frames_become_a_render_set(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert facts["renderer"] == {"engine": "GObjaverse's frames"} and facts["licence"] == "unknown"
 
     times = {name: (tmp_path / "out" / name / "cameras.json").stat().st_mtime_ns for name in renders.ids}
-    render_set(small_config(size_px=32), tmp_path / "objects/manifest.tsv", tmp_path / "out", workers=1)
+    render_set(small_job(size_px=32), tmp_path / "objects/manifest.tsv", tmp_path / "out", workers=1)
     assert times == {name: (tmp_path / "out" / name / "cameras.json").stat().st_mtime_ns for name in times}
 
 
 def test_frames_that_cannot_serve_are_failed_objects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stages(DATA, tmp_path, monkeypatch, size_px=32)
-    render_set(small_config(size_px=32, ring_views=12, max_failure_rate=1.0), tmp_path /
-    "objects/manifest.tsv",
-               tmp_path / "other", workers=1)  # fmt: skip
+    job = small_job(size_px=32, ring_views=12, max_failure_rate=1.0)
+    render_set(job, tmp_path / "objects/manifest.tsv", tmp_path / "other", workers=1)
     status = read_status(tmp_path / "other", "gobjaverse-0-10023")
     assert status is not None and status.stage == "source" and "ring of 12" in status.reason
-    render_set(small_config(size_px=32, max_failure_rate=1.0), tmp_path / "objects/manifest.tsv",
-               tmp_path / "looks", workers=1, variants=2)  # fmt: skip
+    job = small_job(looks=2, size_px=32, max_failure_rate=1.0)
+    render_set(job, tmp_path / "objects/manifest.tsv", tmp_path / "looks", workers=1)
     status = read_status(tmp_path / "looks", "gobjaverse-0-10023.v1")
     assert status is not None and "set `variants` of this object set to 1" in status.reason
 
@@ -69,7 +69,7 @@ def test_blenderproc_s_renders_survive_the_trip(
     """Rendered here, written in GObjaverse's layout, read back: the same pixels, cameras and geometry."""
     monkeypatch.setattr(sys, "argv", ["frames", "export", str(rendered.out), "--out", str(tmp_path / "tree")])
     main()
-    renders = stages(tmp_path / "tree", tmp_path, monkeypatch, size_px=rendered.config.render.size_px)
+    renders = stages(tmp_path / "tree", tmp_path, monkeypatch, size_px=rendered.job.render.size_px)
     names = sorted(path.parent.name for path in rendered.out.glob("*/cameras.json"))
     assert len(renders) == len(names) == 2
     for name, object_id in zip(names, renders.ids, strict=True):

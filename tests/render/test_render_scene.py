@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import trimesh
-from render_scenes import SPHERES, Rendered, box_glb, files_of, small_config, write_manifest, zup
+from render_scenes import SPHERES, Rendered, box_glb, files_of, small_job, write_manifest, zup
 
 from aligncvc.bench.blender import measure
 from aligncvc.files import PROJECT_ROOT
@@ -134,7 +134,7 @@ def test_renders_repeat_to_the_bit(rendered: Rendered, tmp_path: Path) -> None:
     lines = rendered.manifest.read_text().splitlines()
     swapped = rendered.manifest.parent / "swapped.tsv"
     swapped.write_text("\n".join([lines[0], *lines[:0:-1]]) + "\n")
-    render_set(rendered.config, swapped, tmp_path, workers=2, threads=2)
+    render_set(rendered.job, swapped, tmp_path, workers=2, threads=2)
     for name in ("spheres", "box"):
         assert files_of(tmp_path / name) == files_of(rendered.out / name)
 
@@ -145,9 +145,9 @@ def test_an_object_never_wears_the_textures_of_another(tmp_path: Path, last: str
     objects = PROJECT_ROOT / "assets/objects"
     names = [n for n in ("extinguisher", "japanese-lantern", "little-plant", "cup-cake") if n != last]
     glbs = {n: (objects / f"blendswap-cc-0-{n}.glb").read_bytes() for n in [*names, last]}
-    config = small_config(samples=1)
-    render_set(config, write_manifest(tmp_path / "all", glbs), tmp_path / "together", workers=1)
-    render_set(config, write_manifest(tmp_path / "one", {last: glbs[last]}), tmp_path / "alone", workers=1)
+    job = small_job(samples=1)
+    render_set(job, write_manifest(tmp_path / "all", glbs), tmp_path / "together", workers=1)
+    render_set(job, write_manifest(tmp_path / "one", {last: glbs[last]}), tmp_path / "alone", workers=1)
     alone, together = (load_views(tmp_path / folder / last).rgba for folder in ("alone", "together"))
     assert torch.equal(alone, together)
 
@@ -161,11 +161,11 @@ def test_exposure_keeps_white_below_saturation(rendered: Rendered) -> None:
 
 def test_syncdreamers_scene(rendered: Rendered, tmp_path: Path) -> None:
     """A cube of side 1 holds the object, and under grey light alone every face of it is equally bright."""
-    config = small_config(
+    job = small_job(
         normalisation="unit-cube", light="uniform", distance=1.5, fov_y_deg=49.1343, elevation_deg=30.0
     )
     manifest = write_manifest(tmp_path / "objects", {"box": box_glb()})
-    render_set(config, manifest, tmp_path / "out", workers=1)
+    render_set(job, manifest, tmp_path / "out", workers=1)
     assert view_facts(tmp_path / "out/box")["normalisation"]["scale"] == pytest.approx(1.0)  # longest side: 1
 
     def solid(folder: Path) -> torch.Tensor:
@@ -199,7 +199,7 @@ def test_import_faults_are_quarantined(tmp_path: Path) -> None:
         "truncated": box_glb()[:400], "noise": b"not a mesh",
         "point": trimesh.Scene(point).export(file_type="glb"), "box": box_glb(),
     }, failed={"given_up": "download was truncated"})  # fmt: skip
-    statuses = {s.id: s for s in render_set(small_config(), manifest, tmp_path / "out", workers=1)}
+    statuses = {s.id: s for s in render_set(small_job(), manifest, tmp_path / "out", workers=1)}
     assert {k: (s.status, s.stage) for k, s in statuses.items()} == {
         "truncated": ("failed", "import"), "noise": ("failed", "import"), "point": ("failed", "normalise"),
         "box": ("ok", "done"), "given_up": ("failed", "objects"),

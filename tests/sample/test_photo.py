@@ -13,9 +13,9 @@ from tiny_world import PAIR, tiny_plan, tiny_settings
 from torch import Tensor
 
 from aligncvc.config.jobs.sample import PhotoJob
-from aligncvc.config.root import load_config
+from aligncvc.config.plan import Plan
+from aligncvc.config.root import Config
 from aligncvc.errors import UserError
-from aligncvc.sample.__main__ import PHOTO_METHOD
 from aligncvc.sample.photo import OBJECT_FILL, check_object, prepare, read_photo, recentre
 from aligncvc.sample.single import sample_photo
 from aligncvc.scene.gaussians import load_ply
@@ -125,18 +125,17 @@ def test_an_object_that_touches_one_edge_a_little_is_fine() -> None:
     check_object(rgba, "x")
 
 
-def photo_job(method: str = "aware_2", steps: int | None = None) -> PhotoJob:
-    methods = {"aware_2": {"steps": 2}, "aligned_2": {"steps": 2, "run": "both"}}
-    data = {**tiny_settings(), "sample": {"methods": methods}, "paper": {"turntable_views": 4}}
-    return tiny_plan(data).photo(PAIR, method, steps)
+@pytest.fixture(scope="module")
+def job() -> PhotoJob:
+    """Two steps of the pretrained tiny pair, four frames of a turn."""
+    data = tiny_settings()
+    data |= {"paper": {"turntable_views": 4}, "sample": {"methods": {"aware_2": {"steps": 2}}}}
+    return tiny_plan(data).photo(PAIR, "aware_2")
 
 
-def test_photo_to_model_turntable_and_input(png: Path, tmp_path: Path) -> None:
-    job = photo_job()
+def test_photo_to_model_turntable_and_input(job: PhotoJob, png: Path, tmp_path: Path) -> None:
     written = sample_photo(job, png, tmp_path / "out/model.ply")
-    assert [p.name for p in written[:4]] == [
-        "model.ply", "model_turntable.webp", "model_input.png", "model.html"
-    ]  # fmt: skip
+    assert [p.name for p in written[:3]] == ["model.ply", "model_turntable.webp", "model_input.png"]
     assert all(p.exists() for p in written)
     assert len(load_ply(written[0])) > 0
     with Image.open(written[1]) as animation:
@@ -144,10 +143,11 @@ def test_photo_to_model_turntable_and_input(png: Path, tmp_path: Path) -> None:
     again = sample_photo(job, png, tmp_path / "again/model.ply")
     assert written[0].read_bytes() == again[0].read_bytes()
     assert written[1].read_bytes() == again[1].read_bytes()
+    other = sample_photo(job, png, tmp_path / "other/model.ply", seed=1)
+    assert written[0].read_bytes() != other[0].read_bytes()
 
 
-def test_the_ply_is_for_viewers_unless_raw(png: Path, tmp_path: Path) -> None:
-    job = photo_job()
+def test_the_ply_is_for_viewers_unless_raw(job: PhotoJob, png: Path, tmp_path: Path) -> None:
     ready = sample_photo(job, png, tmp_path / "ready.ply")[0]
     raw = sample_photo(job, png, tmp_path / "raw.ply", raw=True)[0]
     assert is_viewer_ply(ready) and not is_viewer_ply(raw)
@@ -159,33 +159,23 @@ def test_the_ply_is_for_viewers_unless_raw(png: Path, tmp_path: Path) -> None:
         )
 
 
-def test_output_must_be_a_ply(png: Path, tmp_path: Path) -> None:
+def test_output_must_be_a_ply(job: PhotoJob, png: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"must end in .ply"):
-        sample_photo(photo_job(), png, tmp_path / "model.obj")
+        sample_photo(job, png, tmp_path / "model.obj")
 
 
-def test_method_says_run_and_steps_and_others_replace_them() -> None:
-    assert (photo_job("aligned_2").sample.run, photo_job().sample.run) == ("both", None)
-    assert (photo_job().sample.steps, photo_job().sample.timesteps) == (2, [999, 499])
-    one = photo_job(steps=1).sample
-    assert (one.steps, one.timesteps) == (1, [999])
-    with pytest.raises(UserError, match=r"sample.methods does not define 'best'; choose one of aware_2, "):
-        photo_job("best")
+def test_method_pair_and_steps_are_named_or_refused() -> None:
+    plan = Plan(Config())
+    job = plan.photo("wonder3d+lgm", "aligncvc_4", 3)
+    assert (job.sample.run, job.sample.steps, job.sample.timesteps) == ("aligned", 3, [999, 666, 333])
+    for pair, method, key in (("a+b", "aligncvc_4", "pairs"), ("wonder3d+lgm", "best", "sample.methods")):
+        with pytest.raises(UserError, match=rf"{key} does not define"):
+            plan.photo(pair, method)
 
 
-def test_a_photograph_takes_the_aligned_pair_if_no_method_is_named() -> None:
-    method = load_config().sample.methods[PHOTO_METHOD]
-    assert (method.feedback, method.steps, method.run) == ("aligncvc", 4, "aligned")
-
-
-def test_missing_weights_of_the_methods_run_are_an_error(png: Path, tmp_path: Path) -> None:
+def test_missing_weights_of_the_methods_run_are_an_error(job: PhotoJob, png: Path, tmp_path: Path) -> None:
     """Never another pair in silence."""
-    with pytest.raises(UserError, match=r"has no student.safetensors; train the run with python -m aligncvc"):
-        sample_photo(photo_job("aligned_2"), png, tmp_path / "model.ply", aligned=tmp_path / "none")
-
-
-def test_steps_override_the_methods(png: Path, tmp_path: Path) -> None:
-    one, two = (
-        sample_photo(photo_job(steps=n), png, tmp_path / f"{n}/model.ply")[0].read_bytes() for n in (1, 2)
-    )
-    assert one != two
+    method = job.sample.model_copy(update={"run": "both"})
+    trained = job.model_copy(update={"sample": method})
+    with pytest.raises(UserError, match=r"none has no student.safetensors; .*python -m aligncvc.align"):
+        sample_photo(trained, png, tmp_path / "model.ply", aligned=tmp_path / "none")

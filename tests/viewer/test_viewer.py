@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from aligncvc.config.objects import Render
+from aligncvc.config.root import Config
 from aligncvc.errors import UserError
 from aligncvc.scene.cameras import orbit
 from aligncvc.scene.gaussians import Gaussians
@@ -147,12 +147,17 @@ def test_payload_says_what_the_page_needs() -> None:
 
 
 def test_view_settings_follow_the_renders() -> None:
-    view = ViewSettings.of(Render(elevation_deg=12.0, distance=3.5, fov_y_deg=45.0))
-    assert (view.elevation_deg, view.distance, view.fov_y_deg) == (12.0, 3.5, 45.0)
+    render = Config().render
+    view = ViewSettings.of(render)
+    assert (view.elevation_deg, view.distance, view.fov_y_deg) == (
+        render.elevation_deg,
+        render.distance,
+        render.fov_y_deg,
+    )
 
 
 def test_turntable_turns_and_loops(tmp_path: Path) -> None:
-    frames = turntable(cloud(), ViewSettings(), 4, native_px=64, size_px=48)
+    frames = turntable(cloud(), ViewSettings(), 4, 64, 48)
     assert frames.shape == (4, 3, 48, 48)
     assert float((frames[0] - frames[2]).abs().mean()) > 0.01
     save_animation(tmp_path / "t.webp", frames, seconds=2.0)

@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 
 from aligncvc.files import PROJECT_ROOT
-from aligncvc.scene.cameras import Cameras, orbit, ring_azimuths_deg
+from aligncvc.scene.cameras import Cameras, orbit
 from aligncvc.scene.gaussians import Gaussians, load_ply, ply_comments, save_ply
 from aligncvc.splat import projection, rasterise
 from aligncvc.viewer.page import ViewSettings
@@ -30,7 +30,8 @@ from aligncvc.viewer.ply import Z_UP_TO_Y_UP, for_viewers, is_viewer_ply, save_v
 from aligncvc.viewer.turntable import turntable
 
 PX = 256
-VIEW, NATIVE_PX, FRAMES = ViewSettings(), 64, 4
+VIEW, NATIVE_PX = ViewSettings(), 64
+"""The demo's renders."""
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 MODULES = PROJECT_ROOT / ".cache/spark/node_modules"
 needs_spark = pytest.mark.skipif(
@@ -66,9 +67,10 @@ def y_up(cameras: Cameras) -> Cameras:
 
 def ring(size_px: int) -> Cameras:
     """The turntable's cameras."""
-    azimuths = ring_azimuths_deg(FRAMES)
-    pose = {"distance": VIEW.distance, "fov_y_deg": VIEW.fov_y_deg}
-    return orbit(azimuths, VIEW.elevation_deg, **pose, size_px=size_px)
+    return orbit(
+        [0.0, 90.0, 180.0, 270.0], VIEW.elevation_deg, distance=VIEW.distance, fov_y_deg=VIEW.fov_y_deg,
+        size_px=size_px,
+    )  # fmt: skip
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
@@ -116,7 +118,7 @@ def test_without_any_low_pass_it_looks_like_the_turntable(
     px, model = 160, sieve(600)
     save_viewer_ply(tmp_path / "model.ply", model, NATIVE_PX, VIEW)
     save_ply(tmp_path / "raw.ply", model)
-    expected = pixels(turntable(model, VIEW, FRAMES, NATIVE_PX, px))[1:2]
+    expected = pixels(turntable(model, VIEW, 4, NATIVE_PX, px))[1:2]
     monkeypatch.setattr(projection, "BLUR_PX2", 0.0)
     cameras = ring(px)[[1]]
     ready = pixels(rasterise(load_ply(tmp_path / "model.ply"), y_up(cameras), backend="dense").rgb)
@@ -191,6 +193,6 @@ def drawn_by_spark(ply: Path, eye: torch.Tensor, scratch: Path) -> np.ndarray:
 def test_a_public_viewer_shows_what_the_turntable_shows(tmp_path: Path, view: int) -> None:
     """Spark with its own settings, from two sides of the turntable."""
     save_viewer_ply(tmp_path / "model.ply", sieve(), NATIVE_PX, VIEW)
-    expected = pixels(turntable(sieve(), VIEW, FRAMES, NATIVE_PX, PX))[view]
+    expected = pixels(turntable(sieve(), VIEW, 4, NATIVE_PX, PX))[view]
     drawn = drawn_by_spark(tmp_path / "model.ply", y_up(ring(PX)).c2w[view, :3, 3], tmp_path)
     assert iou(drawn, expected) > 0.97 and psnr(drawn, expected) > 36

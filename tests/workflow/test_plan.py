@@ -10,7 +10,9 @@ from workflow_copy import copy_checkout, jobs, snakemake
 
 from aligncvc.config.pairing import judged
 from aligncvc.config.protocols import load_protocol
+from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT
+from aligncvc.workflow.jobs import JobTable
 
 
 @pytest.fixture(scope="module")
@@ -143,3 +145,17 @@ def test_rules_are_thin() -> None:
             for directive in ("log:", "conda:", "resources:", "params:"):
                 assert directive in body, f"{name} lacks {directive}"
             assert len(body.splitlines()) <= 50, f"{name} is long"
+
+
+def test_settings_of_another_origin_stay(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    mine = tmp_path / "results/settings/mine.json"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("{}")
+    with pytest.raises(UserError, match=r"results/settings holds files that this program did not make"):
+        JobTable({}, "test").write()
+    assert mine.read_text() == "{}"
+    mine.unlink()
+    JobTable({}, "test").write()
+    JobTable({"seed": 1}, "test").write()
+    assert '"seed": 1' in (tmp_path / "results/settings/paper.json").read_text()

@@ -32,7 +32,7 @@ rule table:
     params:
         settings=JOBS.settings("paper"),
         reads=JOBS.reads("paper"),
-        code=JOBS.code("aligncvc.paper.__main__"),
+        code=JOBS.code("aligncvc.paper.tables"),
     shell:
         "python -m aligncvc.paper table --settings {params.settings:q} --table {wildcards.table} --metrics {input.metrics:q}"
         " --discrimination {input.discrimination:q} --reported {input.reported:q} --out {output.csv:q} > {log:q} 2>&1"
@@ -63,7 +63,7 @@ rule costs:
     params:
         settings=JOBS.settings("paper"),
         reads=JOBS.reads("paper"),
-        code=JOBS.code("aligncvc.paper.__main__"),
+        code=JOBS.code("aligncvc.paper.costs"),
     shell:
         "python -m aligncvc.paper costs --settings {params.settings:q} --metrics {input.metrics:q}"
         " --samples {input.samples:q} --out {output.csv:q} > {log:q} 2>&1"
@@ -114,7 +114,7 @@ rule figures:
     params:
         settings=JOBS.settings("paper"),
         reads=JOBS.reads("paper"),
-        code=JOBS.code("aligncvc.paper.__main__"),
+        code=JOBS.code("aligncvc.paper.figures"),
         folder=subpath(output.index, parent=True),
     shell:
         "python -m aligncvc.paper figures --settings {params.settings:q} --metrics {input.metrics:q} --samples {input.samples:q}"
@@ -151,7 +151,7 @@ rule report:
     params:
         settings=JOBS.settings("paper"),
         reads=JOBS.reads("paper"),
-        code=JOBS.code("aligncvc.paper.__main__"),
+        code=JOBS.code("aligncvc.paper.report"),
     shell:
         "python -m aligncvc.paper report --settings {params.settings:q} --tables {input.tables:q} --figures {input.figures:q}"
         " --samples {input.samples:q} --renders {input.renders:q} --reported {input.reported:q} --out {output:q}"
@@ -183,7 +183,7 @@ rule verdict:
     params:
         settings=JOBS.settings("paper"),
         reads=JOBS.reads("paper"),
-        code=JOBS.code("aligncvc.paper.__main__"),
+        code=JOBS.code("aligncvc.paper.verdict"),
         folder=subpath(output[0], parent=True),
     shell:
         "python -m aligncvc.paper verdict --settings {params.settings:q} --claims {input.claims:q}"

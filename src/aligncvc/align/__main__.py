@@ -20,6 +20,7 @@ def align(
     pair: str | None = None,
     run: str | None = None,
     code: str = "",
+    force: bool = False,
 ) -> None:
     """Post-train the generator (LoRA) and the reconstructor.
 
@@ -33,6 +34,7 @@ def align(
         pair: a key of pairs; the first if left out.
         run: a key of align.runs: which losses are on.
         code: fingerprint of the job's code, which snakemake gives: a state of other code is not continued.
+        force: write into `out` even if it holds files of another origin, and replace those of the same name.
     """
     if (settings is None) == (run is None):
         raise UserError("give --run, a key of align.runs, or --settings with a file that snakemake wrote")
@@ -43,7 +45,7 @@ def align(
         job = plan.align(pair or next(iter(plan.config.pairs)), str(run))
     from aligncvc.align.train import train  # torch and diffusers load only when there is work
 
-    train(job, renders, out, code)
+    train(job, renders, out, code, force)
 
 
 if __name__ == "__main__":

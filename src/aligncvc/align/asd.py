@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 DMD_FLOOR = 0.1
 """Added to the DMD normaliser (TriplaneTurbo), so that a student at its goal does not blow up."""
-
-Reduction = Literal["per_view_sum", "mean"]
 
 
 @dataclass(frozen=True)
@@ -92,16 +90,12 @@ def asd_gradient(
     return (1 - abar) * difference, distance.flatten(1)
 
 
-def surrogate_loss(latents: Tensor, gradient: Tensor, reduction: Reduction = "per_view_sum") -> Tensor:
-    """0.5 ||z - sg(z - g)||^2: a scalar whose gradient is `gradient` up to the reduction's factor.
+def surrogate_loss(latents: Tensor, gradient: Tensor) -> Tensor:
+    """0.5 ||z - sg(z - g)||^2, summed over a view's elements, averaged over objects and views.
 
-    per_view_sum: summed over a view's elements, averaged over objects and views (TriplaneTurbo;
-    d/dz = g / (B V));
-    mean: averaged over everything (the authors' release; smaller by the number of elements of a view).
+    Its gradient is g / (B V), as in TriplaneTurbo; the authors' release averages over a view's elements too.
     """
     squares = 0.5 * (latents.float() - (latents.detach().float() - gradient)).square()
-    if reduction == "mean":
-        return squares.mean()
     return squares.flatten(2).sum(-1).mean()
 
 
@@ -112,10 +106,9 @@ def soft_loss(
     settings: Asd,
     noise: Tensor,
     randoms: Sequence[torch.Generator],
-    reduction: Reduction = "per_view_sum",
 ) -> tuple[Tensor, Tensor]:
     """Draw timesteps, evaluate the teacher; the student's surrogate loss, and the distance (B, V) to it."""
     t, t_plus = draw_timesteps(randoms, settings, len(alpha_schedule(teacher)))
     draw = AsdDraw(t.to(latents.device), t_plus.to(latents.device), noise)
     gradient, distance = asd_gradient(teacher, latents, condition, draw, settings)
-    return surrogate_loss(latents, gradient, reduction), distance
+    return surrogate_loss(latents, gradient), distance

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from torch import Tensor, nn
 
 from aligncvc.scene.views import at_common_size, composite
@@ -23,11 +21,3 @@ def reconstruction_loss(
     squared = ((images - reference).square() * (1 + foreground_weight * alpha)).mean()
     distance = perceptual(images.flatten(0, 1) * 2 - 1, reference.flatten(0, 1) * 2 - 1).mean()
     return mse_weight * squared + distance
-
-
-def rate_factor(step: int, steps: int, warmup: int, final: float) -> float:
-    """What the learning rates are multiplied by at `step` of `steps`: linear warm-up, cosine to `final`."""
-    if step < warmup:
-        return (step + 1) / warmup
-    progress = (step - warmup) / max(1, steps - 1 - warmup)
-    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))

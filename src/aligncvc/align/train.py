@@ -9,13 +9,14 @@ from accelerate import Accelerator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from aligncvc.align.state import RunState
 from aligncvc.align.trainer import Trainer
 from aligncvc.config.jobs.align import AlignJob
-from aligncvc.files import sha256_json, write_provenance, write_text
+from aligncvc.files import PROVENANCE, sha256_json, write_provenance, write_text
 from aligncvc.models.ledger.facts import NETWORK, network_facts, write_facts
 from aligncvc.models.pair import RECON_FILE, STUDENT_FILE
+from aligncvc.ownership import claim_folder
 from aligncvc.scene.renderset import RenderSet
+from aligncvc.training.state import STATE_FILES, RunState
 
 
 def run_key(job: AlignJob, renders: RenderSet, processes: int, code: str) -> str:
@@ -27,13 +28,18 @@ def run_key(job: AlignJob, renders: RenderSet, processes: int, code: str) -> str
     return sha256_json([job.model_dump(mode="json", exclude={"checkpoints"}), renders.key, processes, code])
 
 
-def train(job: AlignJob, manifest: Path, out: Path, code: str = "") -> None:
+def train(job: AlignJob, manifest: Path, out: Path, code: str = "", force: bool = False) -> None:
     """Run (or continue) one alignment run and write its weights, metrics and provenance into `out`.
 
-    code: fingerprint of the job's code: a state that other code left is not continued.
+    code: fingerprint of the job's code: a state that other code left is not continued. Raises UserError
+    before work if `out` holds files of another origin, unless force.
     """
     bf16 = "bf16" if job.training.bf16 else None
     accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision=bf16)
+    if accelerator.is_main_process:  # the one that writes
+        weights = [f"{name}{end}" for name in (STUDENT_FILE, RECON_FILE) for end in ("", PROVENANCE)]
+        kept = [f"state/{name}" for name in STATE_FILES]
+        claim_folder(out, ["metrics.jsonl", *weights], kept=kept, force=force)
     renders = RenderSet(manifest, job.pair.renderings_px, job.pair.rig)
     trainer = Trainer(job, renders, accelerator)
     state = RunState(out / "state", run_key(job, renders, accelerator.num_processes, code), trainer.parts)

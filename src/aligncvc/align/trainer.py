@@ -28,9 +28,8 @@ from aligncvc.align.discriminator import (
     generator_loss,
     load_discriminator,
 )
-from aligncvc.align.losses import rate_factor, reconstruction_loss
+from aligncvc.align.losses import reconstruction_loss
 from aligncvc.align.processes import average_and_clip, averaged_record
-from aligncvc.align.state import Ema, ParameterState
 from aligncvc.config.jobs.align import AlignJob
 from aligncvc.errors import UserError
 from aligncvc.loop.feedback import find_feedback
@@ -44,6 +43,9 @@ from aligncvc.models.reconstructors.base import checkpoint_gradients
 from aligncvc.scene.renderset import RenderSet
 from aligncvc.splat import rasterise
 from aligncvc.streams import torch_stream
+from aligncvc.training.ema import Ema
+from aligncvc.training.rates import rate_factor
+from aligncvc.training.state import ParameterState
 
 R1_EVERY = 4
 """The discriminator's gradient penalty is taken every so many steps, so many times as strong."""

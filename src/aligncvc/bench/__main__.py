@@ -19,6 +19,7 @@ from rich.table import Table
 
 from aligncvc.errors import cli
 from aligncvc.files import PROJECT_ROOT, write_json
+from aligncvc.ownership import claim_files
 
 if TYPE_CHECKING:
     from aligncvc.bench.measure import Row
@@ -49,6 +50,8 @@ class Args:
     clock: Literal["wall", "cpu"] = "wall"
     """wall seconds, or seconds that processors computed: for rasteriser, metrics and demo on a machine that
     does other work as well"""
+    force: bool = False
+    """replace `out` even if it is of another origin"""
     demo: bool = True
     """run the whole demo workflow in an empty folder as well (minutes)"""
     full_size: Literal["off", "parts", "whole"] | None = None
@@ -88,6 +91,8 @@ def kept_rows(path: Path, measured: tuple[Name, ...]) -> list[Row]:
 def main() -> None:
     args = tyro.cli(Args)
     from aligncvc.hardware import hardware
+
+    claim_files([args.out], force=args.force)
 
     console = Console()
     rows = kept_rows(args.out, args.only) if args.only else []

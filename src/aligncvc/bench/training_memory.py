@@ -15,7 +15,6 @@ import tyro
 
 from aligncvc.align.batches import draw_batch
 from aligncvc.align.losses import reconstruction_loss
-from aligncvc.align.state import Ema
 from aligncvc.bench.dry_step import Facts, dry_step, without_weights
 from aligncvc.bench.jobs import BOTH, align_job, plan_of
 from aligncvc.bench.measure import measured_apart, size_mb
@@ -28,6 +27,8 @@ from aligncvc.hardware import PeakMemory, hardware
 from aligncvc.loop.unroll import lift
 from aligncvc.models.encoders.lpips import load_lpips
 from aligncvc.models.pair import load_reconstructor
+from aligncvc.ownership import claim_files
+from aligncvc.training.ema import Ema
 
 RUNS = {
     "regression": AlignRun(soft=False, hard=False, regression=True),
@@ -77,7 +78,10 @@ def measure(job: AlignJob, variant: str) -> Facts:
 
 
 def command(
-    out: Path = Path("results/memory.csv"), settings: Path | None = None, config: Path | None = None
+    out: Path = Path("results/memory.csv"),
+    settings: Path | None = None,
+    config: Path | None = None,
+    force: bool = False,
 ) -> None:
     """Measure all variants, one after the other, and write them as CSV.
 
@@ -85,7 +89,9 @@ def command(
         out: the CSV: variant, peak_mb, weights_mb, hardware.
         settings: an alignment job as the workflow writes it, whose pair and knobs are used with all losses.
         config: configuration file in its place; config/config.yaml if both are left out.
+        force: replace `out` even if it is of another origin.
     """
+    claim_files([out], force=force)
     job = AlignJob.read(settings) if settings else align_job(plan_of(config))
     rows = pd.DataFrame([measured_apart(measure, job, variant) for variant in VARIANTS])
     text = rows.to_csv(index=False, lineterminator="\n")

@@ -108,12 +108,21 @@ class Record(_Common):
     """Its file, which you have checked."""
     revision: str | None = None
     """Commit of the hub repository the file was taken from."""
+    force: bool = False
+    """Replace what is recorded."""
 
     def run(self) -> None:
         if not self.file.is_file():
             raise UserError(f"{self.file} is not a file; give the checkpoint's file")
         digest = sha256_file(self.file)
-        record(self.id, digest, self.file.stat().st_size, revision=self.revision, path=self.path)
+        record(
+            self.id,
+            digest,
+            self.file.stat().st_size,
+            revision=self.revision,
+            path=self.path,
+            force=self.force,
+        )
         print(f"{self.id}: {digest}")
 
 
@@ -125,9 +134,11 @@ class Release:
     """Where the hub repository LaPetitRose/AlignCVC lies."""
     out: Path = tyro.MISSING
     """Folder of the run: results/align/NAME."""
+    force: bool = False
+    """Write into `out` even if it holds files of another origin, and replace those of the same name."""
 
     def run(self) -> None:
-        for line in convert_release(self.folder, self.out):
+        for line in convert_release(self.folder, self.out, self.force):
             print(line)
         print("use them in a pair of the ledger's models wonder3d-aligncvc and lgm-aligncvc")
 

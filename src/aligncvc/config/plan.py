@@ -22,6 +22,7 @@ from aligncvc.config.protocols import Protocol
 from aligncvc.config.root import Config
 from aligncvc.config.sampling import Method
 from aligncvc.errors import UserError
+from aligncvc.loop.feedback import find_feedback
 from aligncvc.models.ledger.ledger import Ledger, load_ledger
 from aligncvc.models.specs import ModelSpec, PairSpec, RunWeights
 
@@ -118,8 +119,14 @@ class Plan:
     # --- settings of jobs ------------------------------------------------------------------------------
 
     def objects(self, name: str) -> ObjectsJob:
-        """Fetching a set."""
-        return ObjectsJob(seed=self.config.seed, set=name, objects=self.config.object_set(name))
+        """Fetching a set. Raises UserError for objects that do not ship and have no source."""
+        objects, protocol = self.config.object_set(name), self.config.protocol
+        obtain = protocol.objects.obtain
+        if name == EVALUATION_SET and obtain is not None and objects.source == "bundled":
+            raise UserError(
+                f"the objects of protocol {protocol.name} do not ship with the repository: {obtain}"
+            )
+        return ObjectsJob(seed=self.config.seed, set=name, objects=objects)
 
     def render(self, name: str) -> RenderJob:
         """Rendering a set; a name that is none of objects.sets is rendered as the training set is."""
@@ -162,6 +169,8 @@ class Plan:
         """Sampling one method of one pair."""
         config, spec = self.config, chosen(self.pairs, pair, "pairs")
         settings: Method = chosen(config.sample.methods, method, "sample.methods")
+        feedback = find_feedback(settings.feedback)
+        feedback.check(spec, settings.steps)
         aligned = config.pairs[pair].aligned.get(settings.run) if settings.run else None
         if aligned is not None:
             self._check_timesteps(aligned, settings)
@@ -171,7 +180,7 @@ class Plan:
             method=method,
             feedback=settings.feedback,
             steps=settings.steps,
-            timesteps=self.timesteps(settings.steps) if settings.feedback == "aligncvc" else None,
+            timesteps=self.timesteps(settings.steps) if feedback.jumps else None,
             guidance=spec.guidance if settings.guidance is None else settings.guidance,
             run=settings.run,
             aligned=aligned,

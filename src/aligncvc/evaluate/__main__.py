@@ -16,8 +16,10 @@ from aligncvc.evaluate.ground_truth import GroundTruth
 from aligncvc.evaluate.networks import load_networks
 from aligncvc.evaluate.predictions import predicted_method
 from aligncvc.evaluate.protocol import require_supported
+from aligncvc.evaluate.records import record_files
 from aligncvc.evaluate.samples import read_manifest
 from aligncvc.evaluate.score import evaluate, sampled_method
+from aligncvc.ownership import claim_files
 
 OBJECTS = Path("results/objects/eval/manifest.tsv")
 
@@ -44,6 +46,8 @@ class Evaluate:
     """Settings of this job, as the workflow writes them."""
     config: Path | None = None
     """Configuration to make them from; config/config.yaml if both are left out."""
+    force: bool = False
+    """Replace files of another origin where the results go."""
 
 
 def main() -> None:
@@ -66,6 +70,7 @@ def main() -> None:
         method = predicted_method(pred, truth, job.reserved)
     name = method.name.removeprefix(CONTROL_PREFIX)
     out = arguments.out or Path("results/metrics") / job.protocol.slug / method.pair / f"{name}.csv"
+    claim_files(record_files(out), inputs=[arguments.renders], force=arguments.force)
     evaluate(method, truth, job, load_networks(job)).write(out, method, truth, job)
 
 

@@ -14,6 +14,7 @@ from aligncvc.errors import cli
 from aligncvc.evaluate.ranking import as_csv, as_markdown, rank_controls, require
 from aligncvc.evaluate.records import concat
 from aligncvc.files import write_text
+from aligncvc.ownership import claim_files, place
 
 
 @dataclass
@@ -28,6 +29,8 @@ class Discrimination:
     """Settings of this job, as the workflow writes them."""
     config: Path | None = None
     """Configuration to make them from; config/config.yaml if both are left out."""
+    force: bool = False
+    """Replace files of another origin where the results go."""
 
 
 def main() -> None:
@@ -36,13 +39,15 @@ def main() -> None:
         job = DiscriminationJob.read(arguments.settings)
     else:
         job = Plan(load_config(arguments.config)).discrimination()
-    rankings = rank_controls(concat(arguments.metrics), job.seed)
-    write_text(arguments.out.with_suffix(".md"), as_markdown(rankings))
-    print(as_markdown(rankings))
+    page = arguments.out.with_suffix(".md")
     verdicts = arguments.out.with_suffix(".verdicts.csv")  # the rule's output appears only if it passes
+    claim_files([arguments.out, page, verdicts], inputs=arguments.metrics, force=arguments.force)
+    rankings = rank_controls(concat(arguments.metrics), job.seed)
+    write_text(page, as_markdown(rankings))
+    print(as_markdown(rankings))
     write_text(verdicts, as_csv(rankings))
     require(rankings, job.must_discriminate, verdicts)
-    verdicts.replace(arguments.out)
+    place(verdicts, arguments.out)
 
 
 if __name__ == "__main__":

@@ -20,11 +20,13 @@ from aligncvc.config.plan import Plan
 from aligncvc.config.root import load_config
 from aligncvc.errors import UserError, cli
 from aligncvc.evaluate.ground_truth import GroundTruth
+from aligncvc.evaluate.records import record_files
 from aligncvc.evaluate.samples import read_manifest
 from aligncvc.evaluate.score import Evaluation, sampled_method, score_trials
 from aligncvc.evaluate.trial import Trial, Value, per_view
 from aligncvc.metrics.met3r import IMAGE_PX, Scorer, met3r_scores, neighbours
 from aligncvc.models.specs import CheckpointAccess
+from aligncvc.ownership import claim_files
 
 LICENCE = "CC-BY-NC-SA-4.0"
 """Of the MASt3R and DUSt3R code and weights."""
@@ -93,6 +95,8 @@ class Met3r:
     """Settings of an evaluation, as the workflow writes them."""
     config: Path | None = None
     """Configuration to make them from; config/config.yaml if both are left out."""
+    force: bool = False
+    """Replace files of another origin where the results go."""
 
 
 def main() -> None:
@@ -101,6 +105,7 @@ def main() -> None:
         job = EvaluateJob.read(arguments.settings)
     else:
         job = Plan(load_config(arguments.config)).evaluate()
+    claim_files(record_files(arguments.out), inputs=[arguments.renders], force=arguments.force)
     manifest = read_manifest(arguments.sample)
     truth = GroundTruth(job.protocol, arguments.renders, None, manifest.rig)
     method, scorer = sampled_method(manifest, truth), load_scorer(job.checkpoints)

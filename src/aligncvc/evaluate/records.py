@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from aligncvc.errors import UserError
-from aligncvc.files import atomic_path
+from aligncvc.files import PROVENANCE, atomic_path
 
 MEAN_VIEW = -1
 """`view` of a mean over views, and of numbers that belong to no view."""
@@ -128,6 +128,11 @@ def concat(paths: Iterable[Path | str]) -> list[Record]:
 def protocol_file(records: Path | str) -> Path:
     """Where the protocol of a CSV of records is written in full."""
     return Path(records).with_suffix(".protocol.json")
+
+
+def record_files(records: Path) -> list[Path]:
+    """A CSV of records and what is written beside it."""
+    return [records, protocol_file(records), Path(f"{records}{PROVENANCE}")]
 
 
 def _sidecar(records: Path) -> dict[str, Any]:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 class AlignCvc(Feedback):
     """Looks at every step; the next state is the encoded renderings and fresh noise."""
 
+    jumps = True
+
     def kept(self, steps: int) -> list[int]:
         return list(range(steps))
 

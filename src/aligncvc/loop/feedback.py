@@ -37,6 +37,9 @@ class Feedback:
     per_branch = False
     """Needs the conditional and the unconditional prediction apart; a distilled generator has one only."""
 
+    jumps = False
+    """Takes the configuration's timesteps (`sample.timesteps`): its steps need not follow the schedule."""
+
     def check(self, pair: PairSpec, steps: int) -> None:
         """Raise UserError, in a sentence that says why, if this cannot work with a pair in so many steps."""
         if self.per_branch and pair.generator.network.get("distilled"):

@@ -19,8 +19,9 @@ from trimesh.resolvers import FilePathResolver
 from trimesh.visual import ColorVisuals, TextureVisuals
 
 from aligncvc.errors import UserError
-from aligncvc.meshes.glb import Y_UP_TO_Z_UP, container
+from aligncvc.meshes.glb import Y_UP_TO_Z_UP
 from aligncvc.meshes.paint import Paint, rgba, to_srgb
+from aligncvc.scene.glb import container
 
 FORMATS = (".glb", ".gltf", ".obj", ".ply")
 

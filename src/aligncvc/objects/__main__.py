@@ -1,4 +1,4 @@
-"""`python -m aligncvc.objects --config C --set NAME --out DIR`: fetch one set of 3D objects."""
+"""`python -m aligncvc.objects --set NAME --out DIR`: fetch one set of 3D objects."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import Annotated
 
 import tyro
 
-from aligncvc.config.sections import load_config
+from aligncvc.config.jobs.objects import ObjectsJob
+from aligncvc.config.plan import Plan
+from aligncvc.config.root import load_config
 from aligncvc.errors import UserError, cli
-from aligncvc.objects.fetch import CACHE, fetch_set, object_set
+from aligncvc.objects.fetch import CACHE, fetch_set
 from aligncvc.objects.listing import ManifestRow
 
 
@@ -19,14 +21,18 @@ from aligncvc.objects.listing import ManifestRow
 class Arguments:
     """Fetch a named set of 3D objects as checked GLBs with a manifest."""
 
-    name: Annotated[str, tyro.conf.arg(name="set")]
-    """Which of the configuration's objects.sets."""
     out: Path
     """Folder for the GLBs and manifest.tsv."""
+    settings: Path | None = None
+    """Settings of this job, as the workflow writes them."""
     config: Path | None = None
-    """YAML configuration (default: config/config.yaml)."""
+    """Configuration to make them from (default: config/config.yaml)."""
+    name: Annotated[str | None, tyro.conf.arg(name="set")] = None
+    """Which of the configuration's objects.sets."""
     cache: Path = CACHE
     """Folder for downloads that are kept between runs."""
+    force: bool = False
+    """Write into `out` even if it holds files of another origin, and replace those of the same name."""
 
 
 def show(number: int, total: int, row: ManifestRow) -> None:
@@ -39,12 +45,17 @@ def show(number: int, total: int, row: ManifestRow) -> None:
 
 def main() -> None:
     arguments = tyro.cli(Arguments)
-    objects = object_set(load_config(arguments.config), arguments.name)
-    rows = fetch_set(objects, arguments.out, cache=arguments.cache, progress=show)
+    if (arguments.settings is None) == (arguments.name is None):
+        raise UserError("give either --settings, or --set with the name of an object set")
+    if arguments.settings is not None:
+        job = ObjectsJob.read(arguments.settings)
+    else:
+        job = Plan(load_config(arguments.config)).objects(str(arguments.name))
+    rows = fetch_set(job, arguments.out, cache=arguments.cache, progress=show, force=arguments.force)
     good = sum(row.status == "ok" for row in rows)
     print(f"{arguments.out}/manifest.tsv: {good} of {len(rows)} objects")
     if good == 0:
-        raise UserError(f"no object of the set {arguments.name!r} could be used; the reasons are in "
+        raise UserError(f"no object of the set {job.set!r} could be used; the reasons are in "
                         f"{arguments.out}/manifest.tsv")  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Wavefront OBJ + MTL + textures -> parts for `glb.write_glb`.
+"""Wavefront OBJ + MTL + textures -> parts for `scene.glb`.
 
 Repairs: faces wound against their own normals are turned, zero-area and coincident faces and invisible
 materials are dropped, textures are reduced. MTL colours are display values (sRGB); glTF wants linear ones.
@@ -18,7 +18,7 @@ from PIL import Image
 from trimesh.resolvers import Resolver
 
 from aligncvc.errors import UserError
-from aligncvc.objects.glb import Material, Part
+from aligncvc.scene.glb import Material, Part
 
 TEXTURE_PX = 256
 JPEG_QUALITY = 85

@@ -20,6 +20,7 @@ from aligncvc.objects.glb import check_glb
 from aligncvc.objects.listing import ObjectRow, forced_splits, read_list, split_of, write_list
 from aligncvc.objects.sources import Context, furniture_folder
 from aligncvc.objects.sweethome3d import CatalogueEntry, Library, libraries
+from aligncvc.ownership import claim_files, claim_folder
 
 EXCLUDED_LIBRARIES = {"Reallusion"}
 EXCLUDED_CATEGORIES = {"Doors and windows", "Staircases"}
@@ -116,10 +117,16 @@ class Arguments:
     """A list whose splits are binding for objects of the same name; none if the file is absent."""
     scratch: Path | None = None
     """Keep the converted GLBs here (default: a temporary folder)."""
+    force: bool = False
+    """Replace files of another origin in `out` and `scratch`."""
 
 
 def main() -> None:
     arguments = tyro.cli(Arguments)
+    if arguments.out != Arguments.out:  # the default is under version control, and made anew at will
+        claim_files([arguments.out], force=arguments.force)
+    if arguments.scratch is not None:
+        claim_folder(arguments.scratch, force=arguments.force)
     forced = {}
     if arguments.bundled is not None and arguments.bundled.exists():
         forced = forced_splits(read_list(arguments.bundled))

@@ -1,12 +1,11 @@
 """HTTP downloads that end in a verified file or one clear sentence.
 
 Retries with a fixed exponential schedule, resumes by HTTP Range (If-Range where the server names a version),
-notices stalls and slow drips, checks length, size and sha256, and renames only a complete file into place.
+notices stalls and slow drips, checks length and sha256, and renames only a complete file into place.
 """
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import json
 import time
@@ -55,69 +54,43 @@ class Policy:
         return min(self.max_wait, max(own, asked or 0.0))
 
 
-@dataclass(frozen=True)
-class Downloaded:
-    """A finished download. resumed: bytes that an earlier attempt had left."""
-
-    path: Path
-    sha256: str
-    size: int
-    attempts: int
-    resumed: int
-
-
-def download(
-    url: str,
-    target: Path,
-    *,
-    sha256: str | None = None,
-    size: int | None = None,
-    policy: Policy | None = None,
-) -> Downloaded:
+def download(url: str, target: Path, *, sha256: str | None = None, policy: Policy = Policy()) -> None:
     """Fetch `url` (http or https) to `target`.
 
-    sha256, size: of the complete file, checked if given. An interrupted download leaves `.<name>.part` beside
-    the target and the next call resumes it. Raises DownloadError when the server refuses, the bytes are wrong
+    sha256: of the complete file, checked if given. An interrupted download leaves `.<name>.part` beside the
+    target and the next call resumes it. Raises DownloadError when the server refuses, the bytes are wrong
     or every attempt failed.
     """
-    policy = policy or Policy()
     if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
         raise DownloadError(f"{url} is no http(s) address")
     target.parent.mkdir(parents=True, exist_ok=True)
     part = _Part(url, target)
-    reasons: list[str] = []
     wrong: set[str] = set()
     for attempt in range(1, policy.attempts + 1):
         asked = None
         try:
-            resumed = part.receive(policy, size)
+            part.receive(policy)
             found = sha256_file(part.path)
-            if sha256 is not None and found != sha256:
-                part.discard()
-                if found in wrong:
-                    raise DownloadError(
-                        f"{url} has sha256 {found}, expected {sha256}; the file there is another"
-                    )
-                wrong.add(found)
-                raise _TemporaryError(f"wrong sha256 {found}, expected {sha256}")
-            length = part.path.stat().st_size
-            part.finish(target)
-            return Downloaded(target, found, length, attempt, resumed)
+            if sha256 in (None, found):
+                part.finish(target)
+                return
+            part.discard()
+            if found in wrong:
+                raise DownloadError(f"{url} has sha256 {found}, expected {sha256}; the file there is another")
+            wrong.add(found)
+            reason = f"wrong sha256 {found}, expected {sha256}"
         except _TemporaryError as error:
-            reasons.append(str(error))
-            asked = error.wait
+            reason, asked = str(error), error.wait
         except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
-            reasons.append(_network_reason(error, policy))
+            reason = _network_reason(error, policy)
         if attempt < policy.attempts:
             policy.sleep(policy.wait(attempt, asked))
-    raise DownloadError(
-        f"{url} could not be downloaded in {policy.attempts} attempts; the last: {reasons[-1]}"
-    )
+    raise DownloadError(f"{url} could not be downloaded in {policy.attempts} attempts; the last: {reason}")
 
 
 def _network_reason(error: BaseException, policy: Policy) -> str:
     cause: Any = getattr(error, "reason", error)
-    if isinstance(cause, TimeoutError) or isinstance(error, TimeoutError):
+    if TimeoutError in (type(cause), type(error)):
         return f"the server stalled for {policy.stall_seconds:g} s"
     return f"{type(cause).__name__ if not isinstance(cause, str) else 'error'}: {cause}"
 
@@ -129,8 +102,7 @@ class _Part:
         self.url = url
         self.path = target.with_name(f".{target.name}.part")
         self.facts_path = target.with_name(f".{target.name}.part.json")
-        facts = self._facts()
-        if facts.get("url") != url:
+        if self._facts().get("url") != url:
             self.discard()
 
     def _facts(self) -> dict[str, Any]:
@@ -156,8 +128,8 @@ class _Part:
                 headers["If-Range"] = str(facts["validator"])
         return urllib.request.Request(self.url, headers=headers)
 
-    def receive(self, policy: Policy, size: int | None) -> int:
-        """Fetch what is missing; returns the number of bytes that were already there."""
+    def receive(self, policy: Policy) -> None:
+        """Fetch what is missing."""
         facts = self._facts()
         have = self.path.stat().st_size if self.path.exists() else 0
         try:
@@ -171,22 +143,16 @@ class _Part:
                 self.discard()
                 if start:
                     raise _TemporaryError("the file changed on the server during the download")
-            if size is not None and total is not None and total != size:
-                raise DownloadError(
-                    f"{self.url} has {total} bytes, expected {size}; the file there is another"
-                )
             etag = response.headers.get("ETag", "")
             strong = etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified")
             write_json(self.facts_path, {"url": self.url, "total": total, "validator": strong})
             with self.path.open("ab" if start else "wb") as handle:
                 _copy(response, handle, policy)
         length = self.path.stat().st_size
-        expected = total if total is not None else size
-        if expected is not None and length != expected:
-            if length > expected:
+        if total is not None and length != total:
+            if length > total:
                 self.discard()
-            raise _TemporaryError(f"the connection ended after {length} of {expected} bytes")
-        return start
+            raise _TemporaryError(f"the connection ended after {length} of {total} bytes")
 
     def _refused(self, error: urllib.error.HTTPError, have: int) -> None:
         if error.code == 416 and have:  # the part is longer than the file: begin again
@@ -230,7 +196,7 @@ def cached(path: Path, sha256: str | None) -> bool:
     """Whether a verified file is already there (a file with another hash is removed)."""
     if not path.is_file():
         return False
-    if sha256 is None or hashlib.sha256(path.read_bytes()).hexdigest() == sha256:
+    if sha256 in (None, sha256_file(path)):
         return True
     path.unlink()
     return False

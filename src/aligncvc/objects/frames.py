@@ -13,18 +13,20 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 from tyro.conf import Positional
 
-from aligncvc.config.sections import ObjectSet
+from aligncvc.config.objects import ObjectSet
 from aligncvc.errors import UserError, cli, reason_of
-from aligncvc.files import PROJECT_ROOT, write_json
+from aligncvc.files import write_json
 from aligncvc.objects.gobjaverse import SUFFIX, frame_files, frames, frames_hash, instances, write_views
-from aligncvc.objects.listing import ObjectRow, read_list, select, write_list
-from aligncvc.objects.sources import Context, Job
+from aligncvc.objects.listing import ObjectRow, read_list, write_list
+from aligncvc.objects.sources import Context, Job, listed, root_of
+from aligncvc.ownership import claim_folder
 from aligncvc.scene.views import load_views
 
 LICENCE = "unknown"
@@ -72,17 +74,9 @@ def _kept(path: Path, wanted: dict[str, object], sha256: str) -> bool:
 
 def gobjaverse_jobs(objects: ObjectSet, context: Context) -> list[Job]:
     """Jobs of a set with source gobjaverse: `path` is the dataset's root, `list` its list of objects."""
-    if objects.path is None or objects.list is None:
-        raise UserError(
-            "an object set of source gobjaverse needs `path`, the dataset's root, and `list`, which "
-            "python -m aligncvc.objects.frames list writes"
-        )
-    root = (PROJECT_ROOT / objects.path).resolve()
-    rows = select(read_list(PROJECT_ROOT / objects.list), objects.split, objects.limit)
-    return [
-        Job(row, lambda path, row=row: write_index(row, root, path), suffix=SUFFIX)  # type: ignore[misc]
-        for row in rows
-    ]
+    root = root_of(objects, "the dataset's root").resolve()
+    rows = listed(objects, what="frames, which python -m aligncvc.objects.frames list writes")
+    return [Job(row, partial(write_index, row, root), suffix=SUFFIX) for row in rows]
 
 
 @dataclass
@@ -124,6 +118,8 @@ class Export:
     """A folder of rendered objects (results/renders/SET)."""
     out: Path
     """Root of the tree."""
+    force: bool = False
+    """Write into `out` even if it holds files of another origin, and replace those of the same name."""
 
     def run(self) -> None:
         folders = sorted(path.parent for path in self.renders.glob("*/cameras.json"))
@@ -131,6 +127,7 @@ class Export:
             raise UserError(
                 f"{self.renders} holds no rendered objects; give a folder like results/renders/train"
             )
+        claim_folder(self.out, force=self.force)
         for number, folder in enumerate(folders):
             write_views(self.out / "0" / f"{number}", load_views(folder))
             print(f"{self.out}/0/{number}: {folder.name}")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -12,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from aligncvc.errors import UserError
-from aligncvc.files import write_text
+from aligncvc.tsv import read_tsv, write_tsv
 
 Status = Literal["ok", "failed"]
 EVAL_PERCENT = 10
@@ -69,23 +67,12 @@ MANIFEST_COLUMNS = tuple(f.name for f in fields(ManifestRow))
 REQUIRED = ("id", "source", "licence", "creator")
 
 
-def _read(path: Path, required: Iterable[str]) -> list[dict[str, str]]:
-    if not path.is_file():
-        raise UserError(f"no object list at {path}; check `list` in the configuration's object set")
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
-    reader = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
-    missing = [name for name in required if name not in (reader.fieldnames or [])]
-    if missing:
-        raise UserError(f"{path} lacks the column(s) {', '.join(missing)}; it has {reader.fieldnames}")
-    return [{key: value or "" for key, value in row.items() if key is not None} for row in reader]
-
-
 def read_list(path: Path, required: Iterable[str] = REQUIRED) -> list[ObjectRow]:
     """Rows of an object list in order. Lines that begin with # are comments; `name`, `path`, `sha256` and
     `split` may be absent (name = id, split = train), and so may `up` and `front`. UserError on a missing
     file or column, a double id, another axis or angle."""
     rows = []
-    for row in _read(path, required):
+    for row in read_tsv(path, required, "check `list` of the object set in the configuration"):
         known = {key: row.get(key, "") for key in LIST_COLUMNS}
         known["name"] = known["name"] or known["id"]
         known["split"] = known["split"] or "train"
@@ -113,33 +100,22 @@ def check_ids(ids: Iterable[str], where: object) -> None:
         seen.add(name)
 
 
-def to_tsv(columns: Iterable[str], rows: Iterable[Mapping[str, str]], comment: str = "") -> str:
-    """TSV text; tabs and line breaks in values become blanks."""
-    out = io.StringIO()
-    for line in comment.splitlines():
-        out.write(f"# {line}\n")
-    names = list(columns)
-    out.write("\t".join(names) + "\n")
-    for row in rows:
-        out.write("\t".join(" ".join(str(row[name]).split()) for name in names) + "\n")
-    return out.getvalue()
-
-
 def write_list(path: Path, rows: Iterable[ObjectRow], comment: str = "") -> None:
     """Write an object list atomically; the columns `up` and `front` only if a row has them."""
     rows = list(rows)
     columns = LIST_COLUMNS if any(row.up or row.front for row in rows) else LIST_COLUMNS[:-2]
-    write_text(path, to_tsv(columns, (asdict(row) for row in rows), comment))
+    write_tsv(path, columns, map(asdict, rows), comment)
 
 
 def write_manifest(path: Path, rows: Iterable[ManifestRow]) -> None:
     """Write a manifest atomically."""
-    write_text(path, to_tsv(MANIFEST_COLUMNS, (asdict(row) for row in rows)))
+    write_tsv(path, MANIFEST_COLUMNS, map(asdict, rows))
 
 
 def read_manifest(path: Path) -> list[ManifestRow]:
-    """Rows of a manifest. UserError on a missing file or column."""
-    rows = _read(path, MANIFEST_COLUMNS)
+    """Rows of a manifest. UserError on a missing file or column, a double id or one that is no file name."""
+    rows = read_tsv(path, MANIFEST_COLUMNS, "make it with python -m aligncvc.objects")
+    check_ids((row["id"] for row in rows), path)
     return [ManifestRow(**{key: row[key] for key in MANIFEST_COLUMNS}) for row in rows]  # type: ignore[arg-type]
 
 

@@ -18,17 +18,18 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-from aligncvc.config.sections import ObjectSet
+from aligncvc.config.objects import ObjectSet
 from aligncvc.errors import UserError
-from aligncvc.files import PROJECT_ROOT, sha256_file, write_text
+from aligncvc.files import sha256_file, write_text
 from aligncvc.objects.download import download
 from aligncvc.objects.glb import check_glb
-from aligncvc.objects.listing import ObjectRow, read_list, select
-from aligncvc.objects.sources import Context, Job, copy_file
+from aligncvc.objects.listing import ObjectRow, read_list
+from aligncvc.objects.sources import Context, Job, copy_file, listed
 
 LICENCES = {
     "by": "CC-BY-4.0",
@@ -115,7 +116,7 @@ def _verify(path: Path, expected: str) -> None:
         raise UserError(f"sha256 {found} differs from the expected {wanted}")
 
 
-def fetch_object(uid: str, out: Path, expected: str, context: Context, mirror: str | None) -> None:
+def fetch_object(uid: str, expected: str, context: Context, mirror: str | None, out: Path) -> None:
     """Write one object's GLB to `out`; a broken cached file is fetched once more.
 
     expected: sha256 from the list or "". UserError on an unknown uid, a failed download or wrong bytes.
@@ -173,16 +174,11 @@ def uid_rows(path: Path) -> list[ObjectRow]:
 
 def objaverse_jobs(objects: ObjectSet, context: Context) -> list[Job]:
     """Objects by uid (the list's `source`); `path` of the set may name a mirror."""
-    if objects.list is None:
-        raise UserError("an object set of source 'objaverse' needs a `list` of uids")
-    rows = select(uid_rows(PROJECT_ROOT / objects.list), objects.split, objects.limit)
-
-    def job(row: ObjectRow) -> Job:
-        def describe() -> ObjectRow:
-            return annotated(row, context, objects.path)
-
-        return Job(
-            row, lambda out: fetch_object(row.source, out, row.sha256, context, objects.path), describe
+    return [
+        Job(
+            row,
+            partial(fetch_object, row.source, row.sha256, context, objects.path),
+            partial(annotated, row, context, objects.path),
         )
-
-    return [job(row) for row in rows]
+        for row in listed(objects, uid_rows, "uids")
+    ]

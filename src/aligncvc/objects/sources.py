@@ -7,17 +7,17 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aligncvc.config.sections import ObjectSet
+from aligncvc.config.objects import ObjectSet
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT, atomic_path, locked
 from aligncvc.objects.convert import MemoryResolver, obj_parts
 from aligncvc.objects.download import Policy, cached, download
-from aligncvc.objects.glb import write_glb
 from aligncvc.objects.listing import ObjectRow, read_list, select, split_of
 from aligncvc.objects.sweethome3d import (
     PACKAGE,
@@ -29,6 +29,7 @@ from aligncvc.objects.sweethome3d import (
     slug,
     unpack_deb,
 )
+from aligncvc.scene.glb import write_glb
 
 MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl")
 APT_SECONDS = 600
@@ -59,11 +60,23 @@ class Context:
     policy: Policy
 
 
-def listed(objects: ObjectSet) -> list[ObjectRow]:
+def listed(
+    objects: ObjectSet, read: Callable[[Path], list[ObjectRow]] = read_list, what: str = "objects"
+) -> list[ObjectRow]:
     """The selected rows of the set's list, found relative to the project's root unless absolute."""
     if objects.list is None:
-        raise UserError(f"an object set of source {objects.source!r} needs a `list` in the configuration")
-    return select(read_list(PROJECT_ROOT / objects.list), objects.split, objects.limit)
+        raise UserError(f"an object set of source {objects.source!r} needs a `list` of {what}")
+    return select(read(PROJECT_ROOT / objects.list), objects.split, objects.limit)
+
+
+def root_of(objects: ObjectSet, what: str) -> Path:
+    """The folder that the set's `path` names. Raises UserError if there is none."""
+    if objects.path is None:
+        raise UserError(f"an object set of source {objects.source!r} needs a `path` to {what}")
+    root = PROJECT_ROOT / Path(objects.path).expanduser()
+    if not root.is_dir():
+        raise UserError(f"no folder at {root}, which should be {what}; check `path` of the object set")
+    return root
 
 
 def copy_file(source: Path, target: Path) -> None:
@@ -77,10 +90,7 @@ def copy_file(source: Path, target: Path) -> None:
 def bundled_jobs(objects: ObjectSet, context: Context) -> list[Job]:
     """Objects that ship with the repository; the list's `path` is relative to its root."""
 
-    def job(row: ObjectRow) -> Job:
-        return Job(row, lambda out: copy_file(PROJECT_ROOT / row.path, out))
-
-    return [job(row) for row in listed(objects)]
+    return [Job(row, partial(copy_file, PROJECT_ROOT / row.path)) for row in listed(objects)]
 
 
 def apt_download(cache: Path) -> Path:
@@ -144,17 +154,14 @@ def sweethome3d_jobs(objects: ObjectSet, context: Context) -> list[Job]:
             known.setdefault(entry.source, (library, entry))
             known[f"{entry.source}#{entry.id}"] = library, entry
 
-    def job(row: ObjectRow) -> Job:
-        def make(out: Path) -> None:
-            found = known.get(f"{row.source}#{row.id}", known.get(row.source))
-            if found is None:
-                raise UserError(f"{row.source} is in none of the furniture libraries")
-            library, entry = found
-            library.convert(entry, out)
+    def make(row: ObjectRow, out: Path) -> None:
+        found = known.get(f"{row.source}#{row.id}", known.get(row.source))
+        if found is None:
+            raise UserError(f"{row.source} is in none of the furniture libraries")
+        library, entry = found
+        library.convert(entry, out)
 
-        return Job(row, make)
-
-    return [job(row) for row in rows]
+    return [Job(row, partial(make, row)) for row in rows]
 
 
 def _turn(row: ObjectRow) -> NDArray[np.float64]:
@@ -208,21 +215,16 @@ def folder_jobs(objects: ObjectSet, context: Context) -> list[Job]:
 
     Without a list the licence is "user" and the split follows the name's hash.
     """
-    if objects.path is None:
-        raise UserError("an object set of source 'folder' needs a `path` to a folder of meshes")
-    folder = PROJECT_ROOT / Path(objects.path).expanduser()
-    if not folder.is_dir():
-        raise UserError(f"no folder of meshes at {folder}; check `path` of the object set")
+    folder = root_of(objects, "a folder of meshes")
     if objects.list is not None:
         rows = listed(objects)
     else:
         rows = select(_folder_rows(folder), objects.split, objects.limit)
 
-    def job(row: ObjectRow) -> Job:
-        turn = _turn(row) if row.up or row.front else None
-        return Job(row, lambda out: convert_mesh(folder / (row.path or row.source), out, turn))
+    def make(row: ObjectRow, out: Path) -> None:
+        convert_mesh(folder / (row.path or row.source), out, _turn(row) if row.up or row.front else None)
 
-    return [job(row) for row in rows]
+    return [Job(row, partial(make, row)) for row in rows]
 
 
 def _folder_rows(folder: Path) -> list[ObjectRow]:

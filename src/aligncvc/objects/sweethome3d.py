@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from aligncvc.errors import UserError
 from aligncvc.files import atomic_path
 from aligncvc.objects.convert import MemoryResolver, obj_parts
-from aligncvc.objects.glb import write_glb
+from aligncvc.scene.glb import write_glb
 
 PACKAGE = "sweethome3d-furniture"
 PACKAGE_VERSION = "1.8-1"

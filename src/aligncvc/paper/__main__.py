@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import tyro
 
 from aligncvc.config.jobs.paper import PaperJob
 from aligncvc.errors import cli
+from aligncvc.ownership import claim_files, claim_folder
 from aligncvc.paper.verdict_inputs import VerdictInputs
 
 
@@ -25,6 +26,12 @@ class Command:
     """Settings of this stage, as the workflow writes them."""
     config: Path | None = None
     """Configuration to make them from; config/config.yaml if both are left out."""
+    force: bool = False
+    """Replace files of another origin where the results go."""
+
+    def claim(self, *suffixes: str, inputs: Iterable[Path] = ()) -> None:
+        """Claim the file to write and those beside it, before any work."""
+        claim_files([self.out, *map(self.out.with_suffix, suffixes)], inputs=inputs, force=self.force)
 
     @property
     def job(self) -> PaperJob:
@@ -57,6 +64,7 @@ class Table(Command):
     def run(self) -> None:
         from aligncvc.paper.tables import write_table
 
+        self.claim(".md", ".tex", ".json", inputs=self.metrics)
         table = write_table(self.job, self.table, self.metrics, self.out, self.discrimination, self.reported)
         print(self.out.with_suffix(".md").read_text(encoding="utf-8"), end="")
         for row in table.rows:
@@ -76,6 +84,7 @@ class Costs(Command):
     def run(self) -> None:
         from aligncvc.paper.costs import write_costs
 
+        self.claim(".md", ".tex", ".json", inputs=self.metrics)
         write_costs(self.job, self.metrics, self.samples, self.out)
         print(self.out.with_suffix(".md").read_text(encoding="utf-8"), end="")
 
@@ -90,6 +99,7 @@ class Reported(Command):
     def run(self) -> None:
         from aligncvc.paper.reported import write_reported
 
+        self.claim(".json", inputs=self.reported)
         print(f"{self.out}: {write_reported(self.reported, self.out)} published numbers")
 
 
@@ -109,8 +119,9 @@ class Figures(Command):
     """discrimination.csv of the controls; metrics that tell nothing apart are shown grey."""
 
     def run(self) -> None:
-        from aligncvc.paper.figures import write_figures
+        from aligncvc.paper.figures import INDEX, write_figures
 
+        claim_folder(self.out, [INDEX], force=self.force)
         files = self.metrics, self.samples, self.renders, self.align, self.out, self.discrimination
         for entry in write_figures(self.job, *files):
             print(f"{entry['name']}: {entry['caption']}")
@@ -134,6 +145,7 @@ class Report(Command):
     def run(self) -> None:
         from aligncvc.paper.report import write_report
 
+        self.claim(inputs=[*self.tables, self.figures, *self.samples, *self.renders])
         files = self.tables, self.figures, self.samples, self.renders, self.out, self.reported
         write_report(self.job, *files)
 
@@ -145,6 +157,7 @@ class Verdict(Command, VerdictInputs):
     def run(self) -> None:
         from aligncvc.paper.verdict import write_verdict
 
+        claim_folder(self.out, ["README.md", "verdict.json"], force=self.force)
         verdict = write_verdict(self.job, self, self.out)
         words = {True: "holds", False: "does not hold", None: "n/a"}
         for key, claim in verdict["claims"].items():

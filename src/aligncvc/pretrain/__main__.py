@@ -12,7 +12,8 @@ from aligncvc.config.jobs.pretrain import PretrainJob
 from aligncvc.config.plan import Plan
 from aligncvc.config.root import load_config
 from aligncvc.errors import UserError, cli
-from aligncvc.files import sha256_file, write_provenance
+from aligncvc.files import PROVENANCE, sha256_file, write_provenance
+from aligncvc.ownership import claim_files
 
 
 @dataclass
@@ -33,6 +34,8 @@ class Args:
     """weights of the VAE, needed for unet"""
     start_from: Path | None = None
     """weights of the teacher to train on from, with a new optimiser (unet only; default: random ones)"""
+    force: bool = False
+    """replace files of another origin where the results go"""
 
 
 def main() -> None:
@@ -46,7 +49,15 @@ def main() -> None:
     if job.network != args.network:
         raise UserError(f"{args.settings} is for {job.network}; give the settings of {args.network}")
     from aligncvc.pretrain import recon, unet, vae
+    from aligncvc.pretrain.fit import run_files
     from aligncvc.pretrain.rings import load_rings, split_ids
+
+    claim_files(
+        [args.out, Path(f"{args.out}{PROVENANCE}")],
+        inputs=[args.renders, *(path for path in (args.vae, args.start_from) if path)],
+        kept=run_files(args.out, args.network),
+        force=args.force,
+    )
 
     splits = split_ids(job.object_list)
     everything = load_rings(args.renders, job.rig, job.size_px)

@@ -11,9 +11,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 import tyro
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from aligncvc.errors import UserError, cli
@@ -69,20 +72,12 @@ def near_by_name(names: list[str]) -> list[Pair]:
 
 def groups(count: int, pairs: Iterable[Pair]) -> list[list[int]]:
     """Connected components of `count` items, each sorted, in the order of their first item."""
-    parent = list(range(count))
-
-    def root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
-        return i
-
-    for i, j in pairs:
-        a, b = sorted((root(i), root(j)))
-        parent[b] = a
+    edges = np.array(list(pairs), int).reshape(-1, 2)
+    graph = coo_array((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(count, count))
+    labels = connected_components(graph, directed=False)[1]
     members: dict[int, list[int]] = {}
-    for i in range(count):
-        members.setdefault(root(i), []).append(i)
+    for i, label in enumerate(labels):
+        members.setdefault(int(label), []).append(i)
     return list(members.values())
 
 

@@ -17,7 +17,7 @@ from aligncvc.metrics.psnr import foreground_psnr, psnr
 from aligncvc.models.ledger.facts import NETWORK, network_facts, write_facts
 from aligncvc.training.ema import Ema
 from aligncvc.training.rates import decay_progress, learning_rate
-from aligncvc.training.state import RunState
+from aligncvc.training.state import STATE_FILES, RunState
 
 Loss = Callable[[int], dict[str, Tensor]]
 Score = Callable[[], dict[str, float]]
@@ -31,6 +31,11 @@ def run_key(job: PretrainJob, inputs: object) -> Callable[[int], str]:
     length = job.training.steps
     kept = job.model_dump(mode="json", exclude={"checkpoints": True, "training": {"steps", "save_every"}})
     return lambda done: sha256_json([kept, inputs, length if decay_progress(done - 1, length) > 0 else None])
+
+
+def run_files(out: Path, name: str) -> tuple[Path, Path]:
+    """The curve and the resumable state of a network's training, given its weights' file."""
+    return out.with_suffix(".jsonl"), out.parent / "state" / name / STATE_FILES[0]
 
 
 def fit(job: PretrainJob, module: nn.Module, out: Path, inputs: object, loss: Loss, score: Score) -> None:
@@ -53,7 +58,8 @@ def fit(job: PretrainJob, module: nn.Module, out: Path, inputs: object, loss: Lo
     optimiser = torch.optim.AdamW(parameters.values(), lr=training.lr, betas=(0.9, 0.99), weight_decay=1e-4)
     ema = Ema(parameters, training.ema_decay, from_first=True)
     parts = {"module": module, "optimiser": optimiser, "ema": ema}
-    state = RunState(out.parent / "state" / name, run_key(job, inputs), parts, out.with_suffix(".jsonl"))
+    curve, saved = run_files(out, name)
+    state = RunState(saved.parent, run_key(job, inputs), parts, curve)
     start, remark = state.restore()
     if remark:
         print(remark, flush=True)

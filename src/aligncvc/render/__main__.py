@@ -7,44 +7,41 @@ from typing import Annotated
 
 import tyro
 
-from aligncvc.config.sections import EVALUATION_SET, load_config
+from aligncvc.config.jobs.render import RenderJob
+from aligncvc.config.plan import Plan
+from aligncvc.config.root import load_config
 from aligncvc.errors import cli
-from aligncvc.render.jobs import require_scene
 from aligncvc.render.run import render_set, stop_on_terminate
 
 
 def render(
     objects: Path,
     out: Path,
+    settings: Path | None = None,
     config: Path | None = None,
     name: Annotated[str, tyro.conf.arg(name="set")] = "train",
     workers: int | None = None,
     threads: int | None = None,
+    force: bool = False,
 ) -> None:
     """Render every object of a manifest: a ring of RGBA views with depth, normals and cameras.
 
     Args:
         objects: manifest.tsv of the objects stage.
         out: folder that receives one folder per object, manifest.tsv and contact_sheet.png.
+        settings: settings of this job, as the workflow writes them, instead of --config and --set.
         config: YAML configuration; config/config.yaml by default.
         name: which set these objects are; `eval` is rendered as the protocol says, others by `render`. The
             configuration says in how many looks (`objects.sets.<name>.variants`).
         workers: Blender processes side by side; one per thread by default.
         threads: CPU threads in all; every one this process may use by default.
+        force: write into `out` even if it holds files of another origin, and replace those of the same name.
     """
     stop_on_terminate()
-    settings = load_config(config)
-    if name == EVALUATION_SET:
-        require_scene(settings.protocol)
-    looks = settings.objects.sets[name].variants if name in settings.objects.sets else 1
-    statuses = render_set(settings.for_set(name), objects, out, workers, threads, looks)
+    job = Plan(load_config(config)).render(name) if settings is None else RenderJob.read(settings)
+    statuses = render_set(job, objects, out, workers, threads, force)
     print(f"{sum(s.ok for s in statuses)} of {len(statuses)} objects rendered: {out / 'manifest.tsv'}")
 
 
-def main() -> None:
-    """Entry point."""
-    tyro.cli(render)
-
-
 if __name__ == "__main__":
-    cli(main)
+    cli(lambda: tyro.cli(render))

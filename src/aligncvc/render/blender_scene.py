@@ -1,7 +1,7 @@
 """The scene: the only module that imports Blender. `python -m aligncvc.render.blender_scene JOB.json`.
 
 One process renders every object of a job, so that Blender's start-up is paid once. The job (see
-`run.make_job`) holds plain numbers: settings, OpenCV camera-to-world matrices, a list of objects. Written
+`jobs.blender_job`) holds plain numbers: settings, OpenCV camera-to-world matrices, a list of objects. Written
 are `<output>/<index>.npz` per object (rgba uint8 (V,H,W,4) straight alpha; depth float32 (V,H,W), z along
 the camera axis, 0 without object; normals float32 (V,H,W,3) in the world, 0 without object; scale,
 offset, stretch and heading_deg) and one JSON line per event in the progress file. Quality is judged

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from aligncvc.config.protocols import Protocol
-from aligncvc.config.sections import Config, Render
+from aligncvc.config.jobs.render import RenderJob
+from aligncvc.config.objects import Render
 from aligncvc.errors import UserError
 from aligncvc.files import sha256_json
+from aligncvc.objects.listing import read_manifest
 from aligncvc.render.blender_scene import SCENE_VERSION
 from aligncvc.scene.cameras import Cameras, orbit, ring_azimuths_deg
 from aligncvc.scene.views import split_variant, variant_id
 from aligncvc.streams import stream_seed
-
-COLUMNS = ("id", "path", "sha256", "licence", "creator", "status", "reason")
 
 
 @dataclass(frozen=True)
@@ -37,35 +35,20 @@ class SourceObject:
 
 def read_objects(manifest: Path) -> list[SourceObject]:
     """Read the objects stage's manifest.tsv. Raises UserError naming the file and what is wrong with it."""
-    if not manifest.exists():
-        raise UserError(f"no objects manifest at {manifest}; make it with python -m aligncvc.objects")
-    with manifest.open(encoding="utf-8", newline="") as handle:
-        reader = csv.DictReader(handle, delimiter="\t", quoting=csv.QUOTE_NONE)
-        missing = set(COLUMNS) - set(reader.fieldnames or ())
-        if missing:
-            raise UserError(
-                f"{manifest} lacks the columns {', '.join(sorted(missing))}; make it again with "
-                "python -m aligncvc.objects"
-            )
-        rows = list(reader)
+    rows = read_manifest(manifest)
     if not rows:
         raise UserError(f"{manifest} lists no objects; check objects.sets in the configuration")
-    objects = [_source(row, manifest) for row in rows]
-    names = [o.id for o in objects]
-    doubles = {n for n in names if names.count(n) > 1} if len(set(names)) < len(names) else set()
-    if doubles:
-        raise UserError(f"{manifest} lists {', '.join(sorted(doubles))} more than once; ids must be unique")
-    return objects
-
-
-def _source(row: Mapping[str, str], manifest: Path) -> SourceObject:
-    name = row["id"]
-    if not name or name in (".", "..") or "/" in name or name.startswith("."):
-        raise UserError(f"{manifest} has the id {name!r}, which cannot be a folder's name; rename the object")
-    failure = None if row["status"] == "ok" else (row["reason"] or "the objects stage gave no reason")
-    return SourceObject(
-        name, manifest.parent / row["path"], row["sha256"], row["licence"], row["creator"], failure
-    )
+    return [
+        SourceObject(
+            row.id,
+            manifest.parent / row.path,
+            row.sha256,
+            row.licence,
+            row.creator,
+            None if row.status == "ok" else row.reason or "the objects stage gave no reason",
+        )
+        for row in rows
+    ]
 
 
 def with_variants(sources: Sequence[SourceObject], count: int) -> list[SourceObject]:
@@ -83,9 +66,9 @@ def with_variants(sources: Sequence[SourceObject], count: int) -> list[SourceObj
     ]
 
 
-def look_seed(config: Config, source: SourceObject) -> int | None:
+def look_seed(job: RenderJob, source: SourceObject) -> int | None:
     """Seed of an object's other look; None for its own."""
-    return stream_seed(config.seed, "look", source.id) & 0x7FFFFFFF if source.variant else None
+    return stream_seed(job.seed, "look", source.id) & 0x7FFFFFFF if source.variant else None
 
 
 def ring_cameras(render: Render) -> Cameras:
@@ -104,13 +87,13 @@ def rigs(render: Render) -> dict[str, list[int]]:
     return {"rig": render.rig_indices, "ring": list(range(render.ring_views))}
 
 
-def require_scene(protocol: Protocol) -> None:
+def require_scene(job: RenderJob) -> None:
     """Raises UserError if the protocol was written for another version of the scene than this one."""
-    if protocol.versions.scene != SCENE_VERSION:
+    if job.scene_version not in (None, SCENE_VERSION):
         raise UserError(
-            f"protocol {protocol.name} asks for version {protocol.versions.scene} of the scene and this code "
-            f"renders version {SCENE_VERSION}; set versions.scene to {SCENE_VERSION} in its file to measure "
-            "anew, or use the code of that version"
+            f"the protocol asks for version {job.scene_version} of the scene and this code renders version "
+            f"{SCENE_VERSION}; set versions.scene to {SCENE_VERSION} in its file to measure anew, or use the "
+            "code of that version"
         )
 
 
@@ -130,31 +113,31 @@ def renderer_facts(render: Render) -> dict[str, Any]:
     }
 
 
-def object_seed(config: Config, source: SourceObject) -> int:
+def object_seed(job: RenderJob, source: SourceObject) -> int:
     """Cycles' seed: 31 bits that depend on the root seed and the object, not on order or sharding."""
-    return stream_seed(config.seed, "render", source.id) & 0x7FFFFFFF
+    return stream_seed(job.seed, "render", source.id) & 0x7FFFFFFF
 
 
-def job_hash(config: Config, source: SourceObject) -> str:
+def job_hash(job: RenderJob, source: SourceObject) -> str:
     """Equal hashes mean equal renders: source bytes, cameras, settings, seed, scene version."""
-    cameras = ring_cameras(config.render)
+    cameras = ring_cameras(job.render)
     return sha256_json(
         {
             "object": source.id,
             "sha256": source.sha256,
-            "seed": object_seed(config, source),
+            "seed": object_seed(job, source),
             "c2w": cameras.c2w.double().tolist(),
             "fov_y_deg": cameras.fov_y_deg,
             "size_px": cameras.height,
-            "rigs": rigs(config.render),
-            "renderer": renderer_facts(config.render),
-            **({"look": look_seed(config, source)} if source.variant else {}),
+            "rigs": rigs(job.render),
+            "renderer": renderer_facts(job.render),
+            **({"look": look_seed(job, source)} if source.variant else {}),
         }
     )
 
 
-def make_job(
-    config: Config,
+def blender_job(
+    job: RenderJob,
     sources: Sequence[tuple[int, SourceObject]],
     *,
     threads: int,
@@ -162,7 +145,7 @@ def make_job(
     parent_pid: int,
 ) -> dict[str, Any]:
     """The JSON that `blender_scene` reads: plain numbers and absolute paths."""
-    cameras = ring_cameras(config.render)
+    cameras = ring_cameras(job.render)
     return {
         "c2w": cameras.c2w.double().tolist(),
         "width": cameras.width,
@@ -171,18 +154,15 @@ def make_job(
         "near": cameras.near,
         "far": cameras.far,
         "threads": threads,
-        "samples": config.render.samples,
-        "denoise": config.render.denoise,
-        "normalisation": config.render.normalisation,
-        "light": config.render.light,
+        **job.render.model_dump(include={"samples", "denoise", "normalisation", "light"}),
         "depth": True,
         "normals": True,
         "objects": [
             {
                 "index": i,
                 "path": str(s.path.resolve()),
-                "seed": object_seed(config, s),
-                "look": look_seed(config, s),
+                "seed": object_seed(job, s),
+                "look": look_seed(job, s),
             }
             for i, s in sources
         ],

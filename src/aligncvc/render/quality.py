@@ -78,9 +78,14 @@ def _depth(views: Views) -> str | None:
     return f"only {share:.0%} of the object's pixels have a depth" if share < 0.5 else None
 
 
+def object_files(views: int) -> set[str]:
+    """Names in the folder of an object with so many views, its status apart."""
+    return {*(f"{i:03d}.png" for i in range(views)), "cameras.json", "depth.npy", "normals.npy"}
+
+
 def check_folder(folder: Path, views: int, size_px: int) -> str | None:
     """The first reason why a written object folder is incomplete, or None."""
-    expected = {*(f"{i:03d}.png" for i in range(views)), "cameras.json", "depth.npy", "normals.npy"}
+    expected = object_files(views)
     found = {p.name for p in folder.iterdir()}
     if found != expected:
         return f"files missing or left over: {', '.join(sorted(found ^ expected))}"

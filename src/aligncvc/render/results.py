@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,10 +14,12 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from aligncvc.config.sections import Config
-from aligncvc.files import atomic_path, write_json, write_text
+from aligncvc.config.jobs.render import RenderJob
+from aligncvc.files import atomic_path, write_json
+from aligncvc.ownership import place, remove, scratch
 from aligncvc.render import jobs, quality
 from aligncvc.scene.views import Views, save_views
+from aligncvc.tsv import write_tsv
 
 STATUS = "status.json"
 MAX_TILES = 1200
@@ -51,14 +53,14 @@ def read_status(out: Path, object_id: str) -> Status | None:
         return None
 
 
-def views_from_npz(path: Path, config: Config) -> tuple[Views, dict[str, Any]]:
+def views_from_npz(path: Path, job: RenderJob) -> tuple[Views, dict[str, Any]]:
     """Read `blender_scene`'s file: the views and their normalisation (`Scene._load` has the formula)."""
     with np.load(path) as data:
         rgba = torch.from_numpy(data["rgba"]).permute(0, 3, 1, 2).float() / 255
         depth = torch.from_numpy(data["depth"])
         normals = torch.from_numpy(data["normals"]).permute(0, 3, 1, 2)
         normalisation = {k: data[k].tolist() for k in ("scale", "offset", "stretch", "heading_deg")}
-    return Views(rgba, jobs.ring_cameras(config.render), depth, normals), normalisation
+    return Views(rgba, jobs.ring_cameras(job.render), depth, normals), normalisation
 
 
 def store(
@@ -68,37 +70,43 @@ def store(
     facts: Mapping[str, Any] | None = None,
     cropped: bool = False,
 ) -> Status:
-    """Check and write an object's folder in one step: built beside, status last, then renamed.
+    """Check and write an object's folder: built beside, then moved file by file, the status last.
 
+    File by file, because files of another origin may lie in it (the user's notes): they stay.
     Without views (a failure) the folder holds only the status. Returns the status as stored: failed at
     stage "quality" when the checks say so. cropped: an object may reach the border.
     """
-    final, partial = out / status.id, out / f".{status.id}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    if views is not None:
-        reason = quality.check_views(views, cropped)
-        if reason is None:
-            save_views(partial, views, **(facts or {}))
-            reason = quality.check_folder(partial, len(views), views.cameras.height)
-        if reason is not None:
-            shutil.rmtree(partial)
-            failed = Status(**{**asdict(status), "status": "failed", "stage": "quality", "reason": reason})
-            return store(out, failed)
-    write_json(partial / STATUS, asdict(status))
-    shutil.rmtree(final, ignore_errors=True)
-    partial.rename(final)
+    final = out / status.id
+    with scratch(out) as partial:
+        if views is not None:
+            reason = quality.check_views(views, cropped)
+            if reason is None:
+                save_views(partial, views, **(facts or {}))
+                reason = quality.check_folder(partial, len(views), views.cameras.height)
+            if reason is not None:
+                failed = {**asdict(status), "status": "failed", "stage": "quality", "reason": reason}
+                return store(out, Status(**failed))
+        write_json(partial / STATUS, asdict(status))
+        made = sorted(partial.iterdir(), key=lambda path: path.name == STATUS)
+        final.mkdir(exist_ok=True)
+        remove(final / STATUS)  # half-replaced folders count as not rendered
+        for name in left_before(final) - {path.name for path in made}:
+            remove(final / name)
+        for path in made:
+            place(path, final / path.name)
     return status
+
+
+def left_before(folder: Path) -> set[str]:
+    """Names in an object's folder that this stage may have written."""
+    own = {STATUS, *quality.object_files(0)}
+    return {p.name for p in folder.glob("*") if p.name in own or re.fullmatch(r"\d{3,}\.png", p.name)}
 
 
 def write_manifest(path: Path, statuses: Sequence[Status]) -> None:
     """Write manifest.tsv, one row per object in the objects manifest's order."""
-    names = list(Status.__dataclass_fields__)
-    lines = ["\t".join(names)]
-    for status in statuses:
-        row = {**asdict(status), "seconds": f"{status.seconds:.2f}"}
-        lines.append("\t".join(" ".join(str(row[n]).split()) for n in names))
-    write_text(path, "\n".join(lines) + "\n")
+    rows = ({**asdict(status), "seconds": f"{status.seconds:.2f}"} for status in statuses)
+    write_tsv(path, Status.__dataclass_fields__, rows)
 
 
 def write_contact_sheet(path: Path, out: Path, statuses: Sequence[Status], tile_px: int = 96) -> None:

@@ -8,15 +8,17 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from aligncvc.config.sections import Config
+from aligncvc.config.jobs.render import RenderJob
 from aligncvc.errors import UserError, reason_of
 from aligncvc.files import sha256_file
 from aligncvc.objects.gobjaverse import SUFFIX, read_index, read_views
-from aligncvc.render import jobs, results
+from aligncvc.ownership import claim_folder
+from aligncvc.render import jobs, quality, results
 from aligncvc.render.jobs import SourceObject
 from aligncvc.render.results import Status
 from aligncvc.render.workers import START_SECONDS, Worker, split
@@ -34,24 +36,23 @@ class Renderer:
     """One run of the stage over a manifest."""
 
     def __init__(
-        self, config: Config, sources: list[SourceObject], out: Path, workers: int, threads: int
+        self, job: RenderJob, sources: list[SourceObject], out: Path, workers: int, threads: int
     ) -> None:
-        self.config, self.sources, self.out = config, sources, out
+        self.job, self.sources, self.out = job, sources, out
         self.workers, self.threads = workers, threads
         self.statuses: dict[str, Status] = {}
-        self.hashes = {s.id: jobs.job_hash(config, s) for s in sources}
+        self.hashes = {s.id: jobs.job_hash(job, s) for s in sources}
         self.attempts: dict[str, int] = {}
 
     def run(self) -> list[Status]:
         """Render what is not rendered yet; returns one status per object, in the manifest's order."""
-        self.out.mkdir(parents=True, exist_ok=True)
         pending = [(i, s) for i, s in enumerate(self.sources) if not self._settled(s) and not self._read(s)]
         queue = deque(split(pending, self.workers))
         active: list[Worker] = []
         try:
             while queue or active:
                 while queue and len(active) < self.workers:
-                    active.append(Worker(self.config, queue.popleft(), max(1, self.threads // self.workers)))
+                    active.append(Worker(self.job, queue.popleft(), max(1, self.threads // self.workers)))
                 for worker in list(active):
                     rest = self._serve(worker)
                     if rest is not None:
@@ -92,7 +93,7 @@ class Renderer:
         if not source.path.name.endswith(SUFFIX):
             return False
         began = time.monotonic()
-        render = self.config.render
+        render = self.job.render
         try:
             if source.variant:
                 raise UserError("rendered frames have one look only; set `variants` of this object set to 1")
@@ -111,7 +112,7 @@ class Renderer:
         return {
             "object": split_variant(source.id)[0],
             "variant": source.variant,
-            "rigs": jobs.rigs(self.config.render),
+            "rigs": jobs.rigs(self.job.render),
             "source_sha256": source.sha256,
             "licence": source.licence,
             "creator": source.creator,
@@ -128,7 +129,7 @@ class Renderer:
                 worker, "crash", f"Blender ended with code {worker.process.returncode} ({worker.log_tail(2)})"
             )
         if worker.overdue:
-            limit = self.config.render.timeout_seconds
+            limit = self.job.render.timeout_seconds
             return self._buried(worker, "timeout", f"not finished after {limit:g} s and killed")
         return None
 
@@ -154,7 +155,7 @@ class Renderer:
             return
         path = worker.result(event["index"])
         try:
-            views, normalisation = results.views_from_npz(path, self.config)
+            views, normalisation = results.views_from_npz(path, self.job)
             path.unlink()
         except Exception as error:  # a file that Blender could not finish, or too large for the memory
             self._fail(source, "render", reason_of(error), event["seconds"])
@@ -163,13 +164,13 @@ class Renderer:
             **self._facts(source),
             "normalisation": normalisation,
             "renderer": {
-                **jobs.renderer_facts(self.config.render),
+                **jobs.renderer_facts(self.job.render),
                 **worker.versions,
-                "seed": jobs.object_seed(self.config, source),
+                "seed": jobs.object_seed(self.job, source),
             },
         }
         status = self._status(source, "ok", "done", "", event["seconds"])
-        cropped = self.config.render.crop == "keep"
+        cropped = self.job.render.crop == "keep"
         self._record(results.store(self.out, status, views, facts, cropped))
 
     def _fail(self, source: SourceObject, stage: str, reason: str, seconds: float) -> None:
@@ -198,29 +199,35 @@ class Renderer:
 
 
 def render_set(
-    config: Config,
+    job: RenderJob,
     objects: Path,
     out: Path,
     workers: int | None = None,
     threads: int | None = None,
-    variants: int = 1,
+    force: bool = False,
 ) -> list[Status]:
     """Render a manifest's objects into `out/<id>/`, with `out/manifest.tsv` and `out/contact_sheet.png`.
 
     objects: the objects stage's manifest.tsv. workers: Blender processes side by side (default: one per
     thread, so that imports and compositing, which use one thread, overlap with other objects' sampling).
-    threads: CPU threads in all (default: all of this machine's that may be used). variants: looks of each
-    object; the first is its own, the others have random colours, proportions and headings.
-    Raises UserError after writing everything when more than render.max_failure_rate of the objects failed.
+    threads: CPU threads in all (default: all of this machine's that may be used). The first of the job's
+    looks is an object's own, the others have random colours, proportions and headings.
+    Raises UserError before work if the protocol asks for another scene or `out` holds files of another origin
+    (`aligncvc.ownership`), unless force, and after writing everything when more than render.max_failure_rate
+    of the objects failed.
     """
+    jobs.require_scene(job)
     threads = threads or available_threads()
     workers = max(1, min(workers or threads, threads))
-    sources = jobs.with_variants(jobs.read_objects(objects), variants)
-    statuses = Renderer(config, sources, out, workers, threads).run()
+    sources = jobs.with_variants(jobs.read_objects(objects), job.looks)
+    names = [results.STATUS, *quality.object_files(job.render.ring_views)]
+    planned = ["contact_sheet.png", "manifest.tsv", *(f"{s.id}/{name}" for s in sources for name in names)]
+    claim_folder(out, planned, known=_left_before(sources, out), force=force)
+    statuses = Renderer(job, sources, out, workers, threads).run()
     results.write_contact_sheet(out / "contact_sheet.png", out, statuses)
     results.write_manifest(out / "manifest.tsv", statuses)
     failed = [s for s in statuses if not s.ok]
-    rate, limit = len(failed) / len(statuses), config.render.max_failure_rate
+    rate, limit = len(failed) / len(statuses), job.render.max_failure_rate
     if rate > limit:
         raise UserError(
             f"{len(failed)} of {len(statuses)} objects failed ({rate:.0%}, at most {limit:.0%} may: "
@@ -228,6 +235,13 @@ def render_set(
             f"{failed[0].reason}; see {out / 'manifest.tsv'}"
         )
     return statuses
+
+
+def _left_before(sources: list[SourceObject], out: Path) -> Iterator[str]:
+    """What a version without marks left: the folders with a status, and what lies beside them."""
+    found = [s.id for s in sources if results.read_status(out, s.id) is not None]
+    yield from (f"{name}/{file}" for name in found for file in results.left_before(out / name))
+    yield from ("contact_sheet.png", "manifest.tsv") if found else ()
 
 
 def stop_on_terminate() -> None:

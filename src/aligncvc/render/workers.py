@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import aligncvc
-from aligncvc.config.sections import Config
-from aligncvc.render.jobs import SourceObject, make_job
+from aligncvc.config.jobs.render import RenderJob
+from aligncvc.render.jobs import SourceObject, blender_job
 
 START_SECONDS = 180.0
 """Longest time Blender may take to start; generous, since a cold disk reads 350 MB first."""
@@ -37,7 +37,7 @@ def kept_in(temporary: Path) -> dict[str, str]:
 class Worker:
     """One Blender process working through a shard, in a session (and process group) of its own."""
 
-    config: Config
+    job: RenderJob
     shard: list[tuple[int, SourceObject]]
     threads: int
     scratch: Path = field(init=False)
@@ -52,11 +52,11 @@ class Worker:
         self.scratch = Path(tempfile.mkdtemp(prefix="aligncvc-render-"))
         for name in ("output", "tmp", "blender"):
             (self.scratch / name).mkdir()
-        job = make_job(
-            self.config, self.shard, threads=self.threads, scratch=self.scratch, parent_pid=os.getpid()
+        task = blender_job(
+            self.job, self.shard, threads=self.threads, scratch=self.scratch, parent_pid=os.getpid()
         )
         path = self.scratch / "job.json"
-        path.write_text(json.dumps(job), encoding="utf-8")
+        path.write_text(json.dumps(task), encoding="utf-8")
         with (self.scratch / "log").open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "aligncvc.render.blender_scene", str(path)],
@@ -107,7 +107,7 @@ class Worker:
     @property
     def overdue(self) -> bool:
         """Has the current object (or the start of Blender) taken longer than it may?"""
-        limit = START_SECONDS if not self.versions else self.config.render.timeout_seconds
+        limit = START_SECONDS if not self.versions else self.job.render.timeout_seconds
         return time.monotonic() - self.since > limit
 
     def result(self, index: int) -> Path:

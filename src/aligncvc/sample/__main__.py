@@ -29,6 +29,7 @@ def sample(
     steps: int | None = None,
     seed: int = 0,
     raw: bool = False,
+    force: bool = False,
 ) -> None:
     """From images to 3D Gaussians.
 
@@ -49,6 +50,7 @@ def sample(
         seed: photograph: seed of the noise.
         raw: photograph: write the .ply as the networks have it, for measuring: z up, and without the low-pass
             of their small renderings, so that viewers show it full of holes. A set is always written so.
+        force: replace files of another origin where the results go.
     """
     # torch and diffusers load only when there is work
     if photo is not None:
@@ -60,7 +62,7 @@ def sample(
         job = plan.photo(pair or next(iter(plan.config.pairs)), method or PHOTO_METHOD, steps)
         from aligncvc.sample.single import sample_photo
 
-        for path in sample_photo(job, photo, out, aligned=aligned, seed=seed, raw=raw):
+        for path in sample_photo(job, photo, out, aligned=aligned, seed=seed, raw=raw, force=force):
             print(path)
         return
     if renders is None or (method is None) == (settings is None):
@@ -72,7 +74,7 @@ def sample(
         chosen = plan.sample(pair or next(iter(plan.config.pairs)), str(method))
     from aligncvc.sample.sets import sample_set
 
-    sample_set(chosen, renders, out, aligned)
+    sample_set(chosen, renders, out, aligned, force)
 
 
 if __name__ == "__main__":

@@ -136,7 +136,7 @@ def reconstruct(judge: nn.Module, images: Tensor, cameras: Cameras) -> tuple[Sam
     return Sampled(gaussians[0], images[None], renderings[None], [0]), cost
 
 
-def control_set(job: ControlJob, manifest: Path, out: Path) -> None:
+def control_set(job: ControlJob, manifest: Path, out: Path, force: bool = False) -> None:
     """Every object of the manifest times every seed, in the layout of `python -m aligncvc.sample`.
 
     Views have the generators' size if that is smaller than the renders', so that controls and methods are
@@ -160,7 +160,7 @@ def control_set(job: ControlJob, manifest: Path, out: Path) -> None:
         {"azimuths_deg": azimuths_deg(posed), "elevation_deg": None} for posed in objects.values()
     ]
     origin = Origin(CONTROL, f"{CONTROL}:{job.control}", 1, next(iter(rigs), None))
-    write_set(job, origin, renders, out, make, warm_up=lambda posed, _: through(posed.rig_from(0)[0], posed))
+    write_set(job, origin, renders, out, make, lambda posed, _: through(posed.rig_from(0)[0], posed), force)
 
 
 def azimuths_deg(posed: PosedObject) -> list[float]:

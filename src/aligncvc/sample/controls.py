@@ -28,6 +28,8 @@ class Controls:
     """Configuration to make them from; config/config.yaml if both are left out."""
     control: str | None = None
     """gt, jitter, shuffled or copy; only without --settings, which name it."""
+    force: bool = False
+    """Write into `out` even if it holds files of another origin, and replace those of the same name."""
 
 
 def main() -> None:
@@ -38,7 +40,7 @@ def main() -> None:
         raise UserError(f"there is no control {arguments.control!r}; choose one of {', '.join(CONTROLS)}")
     else:
         job = Plan(load_config(arguments.config)).control(arguments.control)  # type: ignore[arg-type]
-    control_set(job, arguments.renders, arguments.out)
+    control_set(job, arguments.renders, arguments.out, arguments.force)
     print(f"{arguments.out}: {CONTROL}:{job.control}")
 
 

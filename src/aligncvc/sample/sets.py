@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from aligncvc.loop.unroll import Loop, Sampled, sample, view_noise
 from aligncvc.meshes import mesh_from_gaussians, save_glb
 from aligncvc.models.generators.schedules import Time
 from aligncvc.models.pair import Aligned, PairOfModels, load_pair
+from aligncvc.ownership import claim_folder, remove
 from aligncvc.scene.cameras import Cameras
 from aligncvc.scene.gaussians import Gaussians, save_ply
 from aligncvc.scene.renderset import PosedObject, RenderSet, batched
@@ -39,6 +41,8 @@ class Cost:
     seconds_by_part: dict[str, float]
     peak_mb: float
 
+
+SAMPLE_FILES = ("model.ply", "model.glb", "steps.npz", "sample.json")
 
 Make = Callable[[PosedObject, int], tuple[Sampled, Cost]]
 """(object, seed) -> its sample."""
@@ -96,12 +100,15 @@ def pair_for(job: SampleJob, aligned: Path | None = None) -> PairOfModels:
     return pair.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def sample_set(job: SampleJob, manifest: Path, out: Path, aligned: Path | None = None) -> None:
+def sample_set(
+    job: SampleJob, manifest: Path, out: Path, aligned: Path | None = None, force: bool = False
+) -> None:
     """Every object of the manifest times every seed, as `write_set` lays them out.
 
     Raises UserError as `pair_for`, `RenderSet` and `write_set` do.
     """
     renders = RenderSet(manifest, job.pair.renderings_px, job.pair.rig)
+    claim_samples(out, renders.ids, job.seeds, force)
     pair = pair_for(job, aligned)
     device = next(pair.reconstructor.parameters()).device
     listed = job.timesteps and job.timesteps[:2]
@@ -113,7 +120,7 @@ def sample_set(job: SampleJob, manifest: Path, out: Path, aligned: Path | None =
 
     rig = job.pair.rig.model_dump(mode="json")
     origin = Origin(job.pair.name, job.method, job.steps, rig, job.pair.reconstruct)
-    write_set(job, origin, renders, out, make, warm_up=lambda posed, seed: make(posed, seed, short))
+    write_set(job, origin, renders, out, make, lambda posed, seed: make(posed, seed, short), force)
 
 
 def write_set(
@@ -123,6 +130,7 @@ def write_set(
     out: Path,
     make: Make,
     warm_up: Make | None = None,
+    force: bool = False,
 ) -> None:
     """Make and save every object times every seed; `<out>/manifest.json` comes last.
 
@@ -136,9 +144,12 @@ def write_set(
         make: makes one sample.
         warm_up: makes one that is thrown away, so that the first object's time holds no one-off set-up; None:
             make.
+        force: write among files of another origin, and replace those of the same name.
 
-    Raises UserError as soon as more objects have failed than job.max_failure_rate allows.
+    Raises UserError as soon as more objects have failed than job.max_failure_rate allows, and before any work
+    if `out` holds files of another origin.
     """
+    claim_samples(out, renders.ids, job.seeds, force)
     entries: list[dict[str, Any]] = []
     failed: list[dict[str, str]] = []
     for object_id in renders.ids:
@@ -168,6 +179,22 @@ def write_set(
     write_json(out / "manifest.json", whose | results)
 
 
+def claim_samples(out: Path, ids: Sequence[str], seeds: Sequence[int], force: bool = False) -> None:
+    """Claim the folder of a set. Raises UserError if it holds files of another origin, unless force."""
+    samples = [f"{name}/seed{seed}" for name in ids for seed in seeds]
+    # a sample.json is what versions without marks left in every folder of theirs
+    known = [f"{path}/{name}" for path in samples if _is_sample(out / path) for name in SAMPLE_FILES]
+    planned = ["manifest.json", *(f"{path}/{name}" for path in samples for name in SAMPLE_FILES)]
+    claim_folder(out, planned, known=[*known, *(["manifest.json"] if known else [])], force=force)
+
+
+def _is_sample(folder: Path) -> bool:
+    try:
+        return "seconds_by_part" in json.loads((folder / "sample.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
+
+
 def save_sampled(folder: Path, sampled: Sampled, facts: dict[str, Any], voxel: float) -> None:
     """Write model.ply, model.glb (see `save_model`), steps.npz and, last, sample.json."""
     save_model(folder / "model.ply", sampled.gaussians, voxel)
@@ -193,7 +220,7 @@ def save_model(
     write(path, gaussians)
     mesh, beside = mesh_from_gaussians(gaussians, voxel=voxel), path.with_suffix(".glb")
     if mesh is None:
-        beside.unlink(missing_ok=True)
+        remove(beside)
         return [path]
     save_glb(beside, mesh)
     return [path, beside]

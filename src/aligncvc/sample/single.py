@@ -7,6 +7,7 @@ from pathlib import Path
 
 from aligncvc.config.jobs.sample import PhotoJob
 from aligncvc.errors import UserError
+from aligncvc.ownership import claim_files
 from aligncvc.sample.photo import prepare
 from aligncvc.sample.sets import pair_for, sample_one, save_model
 from aligncvc.scene.cameras import orbit
@@ -19,7 +20,14 @@ from aligncvc.viewer.turntable import save_animation, turntable
 
 
 def sample_photo(
-    job: PhotoJob, photo: Path, out: Path, *, aligned: Path | None = None, seed: int = 0, raw: bool = False
+    job: PhotoJob,
+    photo: Path,
+    out: Path,
+    *,
+    aligned: Path | None = None,
+    seed: int = 0,
+    raw: bool = False,
+    force: bool = False,
 ) -> list[Path]:
     """Write `out` (.ply) and beside it NAME.glb (a mesh), NAME_turntable.webp, NAME_input.png and NAME.html.
 
@@ -27,10 +35,14 @@ def sample_photo(
     the method's alignment run; seed: of the noise. raw: write the .ply as the networks have it (z up, no
     low-pass), which is what evaluation measures, instead of ready for public viewers (`viewer.ply`).
 
-    Raises UserError for a picture that cannot be handled, an output that is not .ply, or missing weights.
+    Raises UserError for a picture that cannot be handled, an output that is not .ply, missing weights, or,
+    before any work, if one of the paths holds a file of another origin (unless force) or is the photograph.
     """
     if out.suffix.lower() != ".ply":
         raise UserError(f"--out {out} must end in .ply; it is a 3D Gaussian model")
+    beside = (f"{out.stem}_turntable.webp", f"{out.stem}_input.png", f"{out.stem}.html", f"{out.stem}.glb")
+    animation, cut_out, page, _ = others = [out.with_name(name) for name in beside]
+    claim_files([out, *others], inputs=[photo], force=force)
     method, size_px = job.sample, job.sample.pair.renderings_px
     image = prepare(photo, size_px)
     pair = pair_for(method, aligned)
@@ -45,8 +57,6 @@ def sample_photo(
     )
     sampled, _ = sample_one(pair, method, image.to(device), cameras.to(device), seed, photo.name)
     view = ViewSettings.of(job)
-    beside = [f"{out.stem}_turntable.webp", f"{out.stem}_input.png", f"{out.stem}.html"]
-    animation, cut_out, page = (out.with_name(name) for name in beside)
     write = save_ply if raw else partial(save_viewer_ply, native_px=size_px, view=view)
     model, *surface = save_model(out, sampled.gaussians, method.voxel, write)
     save_animation(animation, turntable(sampled.gaussians, view, job.turntable_views, size_px))

@@ -7,10 +7,10 @@ a process killed at any point leaves the last complete state.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pickle
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from aligncvc.files import atomic_path
+from aligncvc.ownership import remove
+
+STATE_FILES = ("state.pt", "metrics.jsonl")
 
 
 class ParameterState:
@@ -58,7 +61,7 @@ class RunState:
         """
         self.folder, self.parts = folder, parts
         self.key_at = key if callable(key) else lambda step: key
-        self.file, self.metrics = folder / "state.pt", metrics or folder / "metrics.jsonl"
+        self.file, self.metrics = folder / STATE_FILES[0], metrics or folder / STATE_FILES[1]
 
     @property
     def key(self) -> str:
@@ -110,5 +113,8 @@ class RunState:
             os.fsync(handle.fileno())
 
     def discard(self) -> None:
-        """Remove the folder: a finished run leaves its results, so that a rerun trains anew."""
-        shutil.rmtree(self.folder)
+        """Remove the state: a finished run leaves its results, so that a rerun trains anew."""
+        for path in (self.file, self.metrics):
+            remove(path)
+        with contextlib.suppress(OSError):  # something of the user's lies in it
+            self.folder.rmdir()

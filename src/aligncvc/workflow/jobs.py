@@ -18,6 +18,7 @@ from aligncvc.config.plan import CONTROL, NETWORKS, Plan
 from aligncvc.config.root import parse_config
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT
+from aligncvc.ownership import claim_folder
 from aligncvc.workflow.fingerprint import code_hash, job_modules
 
 Wildcards = Any
@@ -90,7 +91,11 @@ class JobTable:
         self.jobs = jobs
 
     def write(self) -> None:
-        """Write every job's settings; files that hold them already are left alone."""
+        """Write every job's settings; files that hold them already are left alone.
+
+        Raises UserError if the folder holds files of another origin.
+        """
+        claim_folder(Path(self.root) / "settings")
         for key, job in self.jobs.items():
             job.write(self._path(key))
 

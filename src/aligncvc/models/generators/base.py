@@ -144,7 +144,7 @@ class MultiViewGenerator(nn.Module, ABC):
                 "align.gradient_checkpointing to false"
             )
         for part in able:
-            part.enable_gradient_checkpointing()
+            part.enable_gradient_checkpointing()  # type: ignore[operator]
 
     @contextmanager
     def adapters_off(self) -> Iterator[None]:

@@ -170,15 +170,27 @@ def load_ledger(path: Path | str | None = None) -> Ledger:
 
 
 def record(
-    checkpoint_id: str, sha256: str, size: int, *, revision: str | None = None, path: Path | str | None = None
+    checkpoint_id: str,
+    sha256: str,
+    size: int,
+    *,
+    revision: str | None = None,
+    path: Path | str | None = None,
+    force: bool = False,
 ) -> None:
     """Write a checked file's hash and size (and a hub entry's commit) into the ledger.
 
     The file is edited in place, line by line, so that its comments stay. Raises UserError for an
-    unknown id, or a revision given to an entry that is not on the hub.
+    unknown id, a revision given to an entry that is not on the hub, or, unless force, another hash than the
+    recorded one.
     """
     path = ledger_path(path)
     entry = load_ledger(path).entry(checkpoint_id)
+    if entry.sha256 not in (None, sha256) and not force:
+        raise UserError(
+            f"{path} pins {checkpoint_id} to sha256 {entry.sha256}, and the file has {sha256}; give the file "
+            "that the ledger means, or replace what is recorded with --force"
+        )
     changes = {"sha256": sha256, "bytes": str(size)}
     if revision is not None:
         if entry.kind != "hub":

@@ -23,6 +23,7 @@ from torch import Tensor
 from aligncvc.errors import UserError
 from aligncvc.files import atomic_path
 from aligncvc.models.ledger.strict import read_state
+from aligncvc.ownership import claim_folder
 
 ADAPTER_FOLDERS = ("guidance_ckpt", "guidance_ckpt/lora", "guidance_ckpt/default", "", "lora")
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_model.bin")
@@ -125,14 +126,16 @@ def _beginnings(state: Mapping[str, Tensor]) -> str:
     return ", ".join(sorted({".".join(key.split(".")[:2]) for key in state})[:8])
 
 
-def convert_release(folder: Path, out: Path) -> list[str]:
+def convert_release(folder: Path, out: Path, force: bool = False) -> list[str]:
     """Write `student.safetensors` and `recon.safetensors` of an alignment run; returns what was found or not.
 
     Whether they fit the configured networks is checked, strictly, where the run is loaded (`models.pair`).
-    Raises UserError if the folder holds neither a student nor a reconstructor.
+    Raises UserError if the folder holds neither a student nor a reconstructor, or, unless force, if `out`
+    holds files of another origin.
     """
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder; give the one that the hub repository was downloaded to")
+    claim_folder(out, ["student.safetensors", "recon.safetensors"], force=force)
     recon, later, said = read_system(folder)
     adapter, line = read_adapter(folder)
     said.append(line)

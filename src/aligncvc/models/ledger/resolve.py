@@ -25,11 +25,14 @@ def resolve(checkpoint_id: str, access: CheckpointAccess = CheckpointAccess()) -
     """
     entry = load_ledger(access.ledger).entry(checkpoint_id)
     check_licence(checkpoint_id, entry, access.accept_licences)
+    before = _in_cache(entry) if entry.kind == "hub" else None
     path = locate(checkpoint_id, entry, offline=access.offline or offline_by_environment())
     try:
         return verify(checkpoint_id, entry, path)
     except UserError:
-        if entry.kind == "hub":  # else the local cache would hand out the same wrong file for ever
+        # What was fetched just now goes, or the cache would hand out the same wrong file for ever. What lay
+        # there before stays: other programs share that cache, and the ledger may be what is wrong.
+        if entry.kind == "hub" and before is None:
             path.resolve().unlink(missing_ok=True)
             path.unlink(missing_ok=True)
         raise
@@ -77,13 +80,13 @@ def verify(checkpoint_id: str, entry: Entry, path: Path) -> Path:
     if entry.bytes is not None and stat.st_size != entry.bytes:
         raise UserError(
             f"{path} is not checkpoint {checkpoint_id}: it has {stat.st_size} bytes, the ledger says "
-            f"{entry.bytes}; fetch or make the file again"
+            f"{entry.bytes}; remove it, then fetch or make the file again"
         )
     found = _sha256(path, stat.st_mtime_ns, stat.st_size)
     if found != entry.sha256:
         raise UserError(
             f"{path} is not checkpoint {checkpoint_id}: expected sha256 {entry.sha256}, found {found}; "
-            "fetch or make the file again"
+            "remove it, then fetch or make the file again"
         )
     return path
 
@@ -105,6 +108,18 @@ def _package_folder(checkpoint_id: str, name: str) -> Path:
     return Path(folders[0])
 
 
+def _in_cache(entry: Entry) -> Path | None:
+    """A hub entry's file in the local cache, which other programs use too; None if it is not there."""
+    try:
+        from huggingface_hub import try_to_load_from_cache
+    except ImportError:
+        return None
+    found = try_to_load_from_cache(
+        str(entry.parts["repo"]), str(entry.parts["path"]), revision=entry.revision
+    )
+    return Path(found) if isinstance(found, str) else None
+
+
 def _hub_file(checkpoint_id: str, entry: Entry, *, offline: bool) -> Path:
     """A file of one commit of a hub repository, from the local cache or (when allowed) the network."""
     if entry.revision is None or entry.sha256 is None:
@@ -114,15 +129,15 @@ def _hub_file(checkpoint_id: str, entry: Entry, *, offline: bool) -> Path:
         )
     repo, path = str(entry.parts["repo"]), str(entry.parts["path"])
     try:
-        from huggingface_hub import hf_hub_download, try_to_load_from_cache
+        from huggingface_hub import hf_hub_download
     except ImportError:
         raise UserError(
             f"checkpoint {checkpoint_id} is on the hub, which needs the Python package huggingface_hub; "
             "run `make env`"
         ) from None
-    cached = try_to_load_from_cache(repo, path, revision=entry.revision)
-    if isinstance(cached, str):
-        return Path(cached)
+    cached = _in_cache(entry)
+    if cached is not None:
+        return cached
     if offline:
         raise UserError(
             f"checkpoint {checkpoint_id} ({entry.source}, licence {entry.licence}) is not in the local hub "

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from accelerate import Accelerator
 from safetensors.torch import save_file
-from tiny_world import PAIR, tiny_plan, tiny_settings
+from tiny_world import align_job, tiny_plan, tiny_settings, write_ledger
 from torch import Tensor
 
 from aligncvc.align.discriminator import (
@@ -23,11 +22,9 @@ from aligncvc.align.trainer import Trainer
 from aligncvc.config.alignment import GAN_LEVELS, Adversarial
 from aligncvc.config.jobs.align import AlignJob
 from aligncvc.errors import UserError
-from aligncvc.files import sha256_file
 from aligncvc.models.encoders.clip import ClipImageEncoder
 from aligncvc.models.encoders.clip_levels import ClipLevels
 from aligncvc.models.encoders.lite0 import Lite0
-from aligncvc.models.ledger.ledger import DEFAULT_LEDGER
 from aligncvc.models.specs import CheckpointAccess
 from aligncvc.scene.renderset import RenderSet
 from aligncvc.streams import seeded, torch_stream
@@ -55,26 +52,22 @@ def discriminator() -> Discriminator:
 
 @pytest.fixture(scope="module")
 def ledger(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The project's ledger, but its clip-vit-b32 is the tiny tower."""
+    """A ledger whose clip-vit-b32 is the tiny tower."""
     folder = tmp_path_factory.mktemp("clip")
     file = folder / "tower.safetensors"
     save_file(tiny_clip().tower.state_dict(), file)
-    entry = {"what": "a tiny random tower", "source": f"file:{file}", "licence": "MIT",
-             "sha256": sha256_file(file), "network": VISION}  # fmt: skip
-    data = yaml.safe_load(DEFAULT_LEDGER.read_text())
-    data["checkpoints"]["clip-vit-b32"] = entry
-    (folder / "ledger.yaml").write_text(yaml.safe_dump(data))
-    return str(folder / "ledger.yaml")
+    network = {"kind": "clip", **VISION}
+    return write_ledger(folder / "ledger.yaml", {"clip-vit-b32": file}, network=network, bytes=None)
 
 
-def clip_job(ledger: str) -> AlignJob:
-    data = tiny_settings(gan={"encoder": "clip", "hidden": 8})
-    return tiny_plan({**data, "checkpoints": {"ledger": ledger}}).align(PAIR, "hard")
+def clip_job(ledger: str, **gan: object) -> AlignJob:
+    job = align_job("hard", gan={"encoder": "clip", "hidden": 8, **gan})
+    access = job.checkpoints.model_copy(update={"ledger": ledger})
+    return job.model_copy(update={"checkpoints": access})
 
 
-def discriminator_on(ledger: str, encoder: str, **gan: object) -> Discriminator:
-    settings = Adversarial.model_validate({"encoder": encoder, "hidden": 8, **gan})
-    return load_discriminator(settings, 0, CheckpointAccess(ledger=ledger))
+def loaded(job: AlignJob) -> Discriminator:
+    return load_discriminator(job.training.gan, job.seed, job.checkpoints)
 
 
 @pytest.mark.parametrize(("size", "side"), [(512, 224), (64, 224)])
@@ -158,12 +151,12 @@ def test_heads_learn_to_tell_shifted_images_and_the_generator_follows(discrimina
     optimiser = torch.optim.Adam(discriminator.heads.parameters(), lr=5e-3)
     gaps, losses = [], []
     for _ in range(30):
-        heads = discriminator_loss(discriminator, reals, fakes, 0.8, None)
+        heads_loss = discriminator_loss(discriminator, reals, fakes, 0.8, None)
         optimiser.zero_grad()
-        heads.loss.backward()
+        heads_loss.loss.backward()
         optimiser.step()
-        gaps.append(heads.real - heads.fake)
-        losses.append(float(heads.loss.detach()))
+        gaps.append(heads_loss.real - heads_loss.fake)
+        losses.append(float(heads_loss.loss.detach()))
     assert losses[-1] < 0.8 * losses[0] and gaps[-1] > abs(gaps[0]) + 1
     discriminator.eval()
     with torch.no_grad():  # images that the heads have not seen, by every level
@@ -182,19 +175,18 @@ def test_heads_learn_to_tell_shifted_images_and_the_generator_follows(discrimina
 
 
 def test_the_configuration_chooses_encoder_and_levels(ledger: str) -> None:
-    clip = discriminator_on(ledger, "clip")
+    clip = loaded(clip_job(ledger))
     assert isinstance(clip.encoder, ClipLevels) and clip.levels == (0, 1, 2) and clip.input_px == 32
     assert [head[0].kernel_size for head in clip.heads] == [(3, 3), (3, 3), (1, 1)]
-    assert discriminator_on(ledger, "clip", levels=[2]).levels == (2,)
-    lite = discriminator_on(ledger, "lite0")
+    assert loaded(clip_job(ledger, levels=[2])).levels == (2,)
+    lite = load_discriminator(Adversarial(), 0, CheckpointAccess())
     assert isinstance(lite.encoder, Lite0) and lite.levels == (0, 1, 2, 3, 4) and lite.input_px == 128
 
 
 def test_hard_alignment_with_clip_trains_heads_student_and_reconstructor_alone(
     renders: Path, ledger: str
 ) -> None:
-    job = clip_job(ledger)
-    trainer = Trainer(job, RenderSet(renders, 32), Accelerator(cpu=True))
+    trainer = Trainer(clip_job(ledger), RenderSet(renders, 32), Accelerator(cpu=True))
     assert trainer.discriminator is not None
     encoder = {k: v.clone() for k, v in trainer.discriminator.encoder.state_dict().items()}
     heads = [p.detach().clone() for p in trainer.heads]
@@ -207,7 +199,7 @@ def test_hard_alignment_with_clip_trains_heads_student_and_reconstructor_alone(
         assert frozen.isdisjoint(id(p) for group in optimiser.param_groups for p in group["params"])
     saved = trainer.parts["heads"].state_dict()
     assert saved and saved.keys() == trainer.discriminator.heads.state_dict().keys()
-    again = Trainer(job, RenderSet(renders, 32), Accelerator(cpu=True)).step(0)
+    again = Trainer(clip_job(ledger), RenderSet(renders, 32), Accelerator(cpu=True)).step(0)
     assert {k: v for k, v in again.items() if k != "seconds"} == {
         k: v for k, v in record.items() if k != "seconds"
     }
@@ -222,23 +214,17 @@ def test_missing_weights_are_one_sentence_with_licence_and_remedy(
     monkeypatch.setenv("ALIGNCVC_OFFLINE", "1")
     words = r"clip-vit-b32 \(hub:openai/.*, licence MIT\) .*aligncvc\.checkpoints fetch clip-vit-b32`"
     with pytest.raises(UserError, match=words):
-        discriminator_on("config/checkpoints.yaml", "clip")
+        loaded(clip_job("config/checkpoints.yaml"))
 
 
-@pytest.mark.parametrize(("encoder", "run", "ships", "needed"), [
-    ("clip", {}, False, True),
-    ("clip", {"hard": False}, False, False),
-    ("clip", {}, True, False),
-    ("lite0", {}, False, False),
+@pytest.mark.parametrize(("encoder", "run", "needed"), [
+    ("clip", {}, True),
+    ("clip", {"hard": False}, False),
+    ("lite0", {}, False),
 ])  # fmt: skip
 def test_the_workflow_verifies_clip_where_a_run_is_trained_against_it(
-    encoder: str, run: dict[str, object], ships: bool, needed: bool
+    encoder: str, run: dict[str, object], needed: bool
 ) -> None:
-    ready = {"student": "demo-aligned-student", "recon": "demo-aligned-recon"}
     data = tiny_settings(gan={"encoder": encoder}, runs={"mine": run, "unused": {}})
-    data["pairs"][PAIR]["aligned"] = {"mine": ready} if ships else {}
     data["sample"] = {"methods": {"a": {"run": "mine"}}}
-    plan = tiny_plan(data)
-    assert ("clip-vit-b32" in plan.weights) == needed
-    if not ships:
-        assert ("clip-vit-b32" in plan.align(PAIR, "mine").weights) == needed
+    assert ("clip-vit-b32" in tiny_plan(data).weights) == needed

@@ -1,0 +1,176 @@
+"""The one writer of glTF-binary files (Khronos glTF 2.0, section 4.4), y up; equal parts give equal bytes.
+
+Our own writer rather than a library's export: the bytes (hence the sha256 in the object lists) depend only
+on the mesh, colours stay float (linear, as glTF wants them) and no paths or dates of the machine get in.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aligncvc.files import atomic_path
+
+MAGIC = b"glTF"
+FLOAT, UINT16, UINT32 = 5126, 5123, 5125
+ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER = 34962, 34963
+UNLIT = "KHR_materials_unlit"
+
+
+@dataclass(frozen=True)
+class Material:
+    """A diffuse, double-sided glTF material.
+
+    colour: linear RGBA in [0, 1]; texture: encoded image bytes multiplied with the colour, or None;
+    alpha_mode: "OPAQUE", "MASK" (cut-outs such as leaves) or "BLEND" (glass); unlit: the colours are those
+    of the object as seen, light included.
+    """
+
+    colour: tuple[float, float, float, float] = (0.5, 0.5, 0.5, 1.0)
+    roughness: float = 1.0
+    alpha_mode: str = "OPAQUE"
+    texture: bytes | None = None
+    texture_mime: str = "image/jpeg"
+    unlit: bool = False
+
+
+@dataclass(frozen=True)
+class Part:
+    """Triangles of one material, y up: positions (V,3), faces (F,3), optional unit normals (V,3), uv (V,2).
+
+    uv follows glTF: (0, 0) is the upper left corner of the texture. colours: optional linear RGBA (V,4) in
+    [0, 1], which multiply the material's.
+    """
+
+    positions: NDArray[np.float32]
+    faces: NDArray[np.uint32]
+    normals: NDArray[np.float32] | None
+    uv: NDArray[np.float32] | None
+    material: Material
+    colours: NDArray[np.float64] | None = None
+
+
+class _Builder:
+    """Collects buffer views and JSON entries; identical materials and textures are stored once."""
+
+    def __init__(self) -> None:
+        self.blob = bytearray()
+        self.views: list[dict[str, Any]] = []
+        self.accessors: list[dict[str, Any]] = []
+        self.images: dict[bytes, int] = {}
+        self.image_entries: list[dict[str, Any]] = []
+        self.materials: dict[Material, int] = {}
+        self.material_entries: list[dict[str, Any]] = []
+
+    def view(self, data: bytes, target: int | None = None) -> int:
+        """Append bytes, aligned to four, and return the buffer view's index."""
+        self.pad()
+        entry: dict[str, Any] = {"buffer": 0, "byteOffset": len(self.blob), "byteLength": len(data)}
+        self.views.append(entry if target is None else {**entry, "target": target})
+        self.blob += data
+        return len(self.views) - 1
+
+    def pad(self) -> None:
+        self.blob += b"\0" * (-len(self.blob) % 4)
+
+    def accessor(self, values: NDArray[Any], kind: int, target: int = ARRAY_BUFFER, **more: object) -> int:
+        """Append an array (N,) or (N, 2 to 4) of a component type and return its accessor's index."""
+        data = np.ascontiguousarray(values, {FLOAT: "<f4", UINT16: "<u2", UINT32: "<u4"}[kind])
+        entry = {
+            "bufferView": self.view(data.tobytes(), target),
+            "componentType": kind,
+            "count": len(data),
+            "type": "SCALAR" if data.ndim == 1 else f"VEC{data.shape[1]}",
+        }
+        self.accessors.append({**entry, **more})
+        return len(self.accessors) - 1
+
+    def image(self, data: bytes, mime: str) -> int:
+        if data not in self.images:
+            self.images[data] = len(self.image_entries)
+            self.image_entries.append({"bufferView": self.view(data), "mimeType": mime})
+        return self.images[data]
+
+    def material(self, material: Material) -> int:
+        if material in self.materials:
+            return self.materials[material]
+        surface: dict[str, Any] = {
+            "baseColorFactor": [round(float(c), 6) for c in material.colour],
+            "metallicFactor": 0.0,
+            "roughnessFactor": round(float(material.roughness), 4),
+        }
+        if material.texture is not None:
+            surface["baseColorTexture"] = {"index": self.image(material.texture, material.texture_mime)}
+        entry: dict[str, Any] = {"doubleSided": True, "pbrMetallicRoughness": surface}
+        if material.alpha_mode != "OPAQUE":
+            entry["alphaMode"] = material.alpha_mode
+        if material.unlit:
+            entry["extensions"] = {UNLIT: {}}
+        self.material_entries.append(entry)
+        self.materials[material] = len(self.material_entries) - 1
+        return self.materials[material]
+
+    def primitive(self, part: Part) -> dict[str, Any]:
+        positions = np.ascontiguousarray(part.positions, "<f4")
+        bounds = {"min": positions.min(0).tolist(), "max": positions.max(0).tolist()}
+        attributes = {"POSITION": self.accessor(positions, FLOAT, **bounds)}
+        for name, values in (("NORMAL", part.normals), ("TEXCOORD_0", part.uv)):
+            if values is not None:
+                attributes[name] = self.accessor(values, FLOAT)
+        if part.colours is not None:
+            attributes["COLOR_0"] = self.accessor((part.colours * 65535).round(), UINT16, normalized=True)
+        width = UINT16 if len(part.positions) < 65535 else UINT32
+        return {
+            "attributes": attributes,
+            "indices": self.accessor(part.faces.reshape(-1), width, ELEMENT_ARRAY_BUFFER),
+            "material": self.material(part.material),
+        }
+
+
+def glb_bytes(parts: Sequence[Part], generator: str = "aligncvc") -> bytes:
+    """Encode parts as one mesh in one node. ValueError if there is none."""
+    if not parts:
+        raise ValueError("no geometry")
+    builder = _Builder()
+    primitives = [builder.primitive(part) for part in parts]
+    builder.pad()
+    tree: dict[str, Any] = {
+        "asset": {"version": "2.0", "generator": generator},
+        "scene": 0,
+        "scenes": [{"nodes": [0]}],
+        "nodes": [{"mesh": 0, "name": "object"}],
+        "meshes": [{"primitives": primitives}],
+        "materials": builder.material_entries,
+        "accessors": builder.accessors,
+        "bufferViews": builder.views,
+        "buffers": [{"byteLength": len(builder.blob)}],
+    }
+    if builder.image_entries:
+        tree["images"] = builder.image_entries
+        tree["samplers"] = [{"wrapS": 10497, "wrapT": 10497}]  # repeat, as OBJ's viewers do
+        tree["textures"] = [{"source": i, "sampler": 0} for i in range(len(builder.image_entries))]
+    if any(part.material.unlit for part in parts):
+        tree["extensionsUsed"] = [UNLIT]
+    return container(tree, struct.pack("<I4s", len(builder.blob), b"BIN\0") + bytes(builder.blob))
+
+
+def container(document: dict[str, Any], rest: bytes) -> bytes:
+    """Header, JSON chunk padded with spaces, and `rest`: the further chunks."""
+    text = json.dumps(document, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 4)
+    chunks = struct.pack("<I4s", len(text), b"JSON") + text + rest
+    return struct.pack("<4sII", MAGIC, 2, 12 + len(chunks)) + chunks
+
+
+def write_glb(path: Path | str, parts: Sequence[Part]) -> None:
+    """Write parts to `path` atomically."""
+    data = glb_bytes(parts)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
