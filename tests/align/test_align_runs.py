@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from tiny_world import (
     tiny_plan,
     tiny_settings,
     write_ledger,
+    write_protocol,
 )
 
 from aligncvc.align.batches import draw_batch
@@ -31,6 +33,7 @@ from aligncvc.models.pair import Aligned, load_pair
 from aligncvc.models.specs import CheckpointAccess
 from aligncvc.sample.sets import sample_one
 from aligncvc.scene.renderset import RenderSet
+from aligncvc.workflow.jobs import JobTable
 
 
 def metrics(out: Path) -> list[dict[str, float]]:
@@ -111,6 +114,21 @@ def test_tables_call_each_kind_of_run_by_its_name() -> None:
     runs = tiny_plan(tiny_settings()).config.align.runs
     names = ("soft", "hard", "both", "foil", "released")
     assert [runs[n].alignment for n in names] == ["soft", "hard", "both", "regression", "official"]
+
+
+def test_plan_neither_trains_nor_awaits_bundled_runs_and_verifies_their_weights(tmp_path: Path) -> None:
+    ready = {"aligned": {"ready": {"student": "demo-aligned-student", "recon": "demo-aligned-recon"}}}
+    data = tiny_settings(runs={"both": {}, "ready": {}}, pair=ready)
+    data["evaluate"] = {"protocol": write_protocol(tmp_path / "protocol.yaml")}
+    data["sample"] = {"methods": {"a": {"run": "both"}, "b": {"run": "ready"}, "c": {}}}
+    table = JobTable(data, "test")
+    assert table.plan.trained_runs == [(PAIR, "both")]
+    trained, *others = (table.aligned(SimpleNamespace(pair=PAIR, method=method)) for method in "abc")
+    assert trained == [f"results/align/{PAIR}/both/{part}.safetensors" for part in ("student", "recon")]
+    assert others == [[], []]
+    assert {"demo-aligned-student", "demo-aligned-recon"} <= set(table.plan.weights)
+    unused = JobTable({**data, "sample": {"methods": {"a": {"run": "both"}}}}, "test")
+    assert "demo-aligned-student" not in unused.plan.weights
 
 
 def test_results_say_what_their_shapes_do_not(renders: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from aligncvc.errors import UserError
 from aligncvc.files import sha256_file
 from aligncvc.models.encoders.inception import FidInception, convert_state, load_fid_inception
 from aligncvc.models.encoders.optional import missing
+from aligncvc.models.specs import CheckpointAccess
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,8 @@ def published(model: FidInception) -> dict[str, Tensor]:
     return kept | {"fc.weight": torch.zeros(1008, 2048), "fc.bias": torch.zeros(1008)}
 
 
-def write_ledger(folder: Path, file: Path) -> Path:
+def access_to(folder: Path, file: Path) -> CheckpointAccess:
+    """A ledger in the folder that names the file."""
     entry = {
         "what": "random",
         "source": f"file:{file}",
@@ -38,7 +40,7 @@ def write_ledger(folder: Path, file: Path) -> Path:
     }
     path = folder / "ledger.yaml"
     path.write_text(yaml.safe_dump({"version": 1, "checkpoints": {"fid-inception": entry}}), encoding="utf-8")
-    return path
+    return CheckpointAccess(ledger=str(path))
 
 
 def test_parameters_and_names_are_those_of_the_published_network(model: FidInception) -> None:
@@ -78,12 +80,12 @@ def test_average_pools_leave_padding_out_and_the_last_block_pools_by_maximum(mod
 def test_the_published_layout_loads_completely_or_not_at_all(model: FidInception, tmp_path: Path) -> None:
     state = published(model)
     torch.save(state, tmp_path / "inception.pth")
-    ledger = write_ledger(tmp_path, tmp_path / "inception.pth")
-    assert missing("fid-inception", ledger=ledger) is None
+    access = access_to(tmp_path, tmp_path / "inception.pth")
+    assert missing("fid-inception", access) is None
     image = torch.rand(1, 3, 32, 32)
-    assert torch.equal(load_fid_inception(ledger=ledger).embed(image), model.embed(image))
+    assert torch.equal(load_fid_inception(access).embed(image), model.embed(image))
     del state["Mixed_7c.branch1x1.bn.bias"]
     torch.save(state, tmp_path / "short.pth")
     with pytest.raises(UserError, match=r"1 missing: Mixed_7c\.branch1x1\.bn\.bias"):
-        load_fid_inception(ledger=write_ledger(tmp_path, tmp_path / "short.pth"))
+        load_fid_inception(access_to(tmp_path, tmp_path / "short.pth"))
     assert "fc.bias" not in convert_state(published(model), model)

@@ -16,6 +16,7 @@ from aligncvc.config.jobs.sample import PhotoJob
 from aligncvc.config.plan import Plan
 from aligncvc.config.root import Config
 from aligncvc.errors import UserError
+from aligncvc.sample.__main__ import PHOTO_METHOD
 from aligncvc.sample.photo import OBJECT_FILL, check_object, prepare, read_photo, recentre
 from aligncvc.sample.single import sample_photo
 from aligncvc.scene.gaussians import load_ply
@@ -166,7 +167,7 @@ def test_output_must_be_a_ply(job: PhotoJob, png: Path, tmp_path: Path) -> None:
 
 def test_method_pair_and_steps_are_named_or_refused() -> None:
     plan = Plan(Config())
-    job = plan.photo("wonder3d+lgm", "aligncvc_4", 3)
+    job = plan.photo("wonder3d+lgm", PHOTO_METHOD, 3)
     assert (job.sample.run, job.sample.steps, job.sample.timesteps) == ("aligned", 3, [999, 666, 333])
     for pair, method, key in (("a+b", "aligncvc_4", "pairs"), ("wonder3d+lgm", "best", "sample.methods")):
         with pytest.raises(UserError, match=rf"{key} does not define"):
@@ -179,3 +180,10 @@ def test_missing_weights_of_the_methods_run_are_an_error(job: PhotoJob, png: Pat
     trained = job.model_copy(update={"sample": method})
     with pytest.raises(UserError, match=r"none has no student.safetensors; .*python -m aligncvc.align"):
         sample_photo(trained, png, tmp_path / "model.ply", aligned=tmp_path / "none")
+
+
+def test_steps_decide_the_result(job: PhotoJob, png: Path, tmp_path: Path) -> None:
+    shorter = job.sample.model_copy(update={"steps": 1, "timesteps": [999]})
+    jobs = (job, job.model_copy(update={"sample": shorter}))
+    one, two = (sample_photo(j, png, tmp_path / f"{i}/model.ply")[0] for i, j in enumerate(jobs))
+    assert one.read_bytes() != two.read_bytes()
