@@ -128,7 +128,9 @@ def claim_folder(
         claim.require(claim.folder / name)
     if not claim.whole:
         claim.whole = True
-        claim.pending = [{**ABOUT, "folder": True}, *([name, None] for name in known)]
+        claim.pending = [{**ABOUT, "folder": True}]
+        for name in known:  # at once: a run that has nothing to write must leave the mark too
+            claim.append([name, None])
     for name in kept:
         claim.note(claim.folder / name, None)
     _CLAIMS[claim.folder] = claim

@@ -200,9 +200,9 @@ def test_a_file_that_lay_in_the_hubs_cache_before_is_not_removed(make, hub: dict
     """Other programs share that cache: a ledger with a wrong hash must not empty it."""
     hub[f"/nobody/model/resolve/{REVISION}/w.bin"] = CONTENT
     source = f"hub:nobody/model@{REVISION}:w.bin"
-    path = resolve("tiny", ledger=make(source=source), offline=False)
+    path = resolve("tiny", access(make(source=source), offline=False))
     with pytest.raises(UserError, match=r"expected sha256 .*; remove it, then fetch"):
-        resolve("tiny", ledger=make(source=source, sha256="0" * 64), offline=False)
+        resolve("tiny", access(make(source=source, sha256="0" * 64), offline=False))
     assert path.read_bytes() == CONTENT
 
 

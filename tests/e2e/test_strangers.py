@@ -58,7 +58,7 @@ COMMANDS = [
         "sample --config {w}/c.yaml --method m --renders {w}/renders/manifest.tsv --out {o}", SAMPLES, True
     ),
     Command(
-        "evaluate.controls --config {w}/c.yaml --control gt --renders {w}/renders/manifest.tsv --out {o}",
+        "sample.controls --config {w}/c.yaml --control gt --renders {w}/renders/manifest.tsv --out {o}",
         SAMPLES,
         True,
     ),
@@ -71,7 +71,7 @@ COMMANDS = [
         RECORDS,
     ),
     Command("evaluate.met3r --sample {w}/sample --renders {w}/renders/manifest.tsv --out {o}/m.csv", RECORDS),
-    Command("evaluate.discrimination --metrics {w}/m.csv --out {o}/d.csv", "d.csv d.md d.judged.csv"),
+    Command("evaluate.discrimination --metrics {w}/m.csv --out {o}/d.csv", "d.csv d.md d.verdicts.csv"),
     Command("paper table --table table1 --metrics {w}/m.csv --out {o}/t.csv", TABLE),
     Command("paper costs --metrics {w}/m.csv --samples {w}/sample/manifest.json --out {o}/t.csv", TABLE),
     Command("paper reported --reported {w}/r.csv --out {o}/r.md", "r.md r.json"),
@@ -86,20 +86,22 @@ COMMANDS = [
         "--renders {w}/renders/manifest.tsv --out {o}/report.html",
         "report.html",
     ),
-    Command("paper.verdict --results {w}/results --out {o}", "README.md verdict.json table1.csv", True),
+    Command(
+        "paper verdict --claims {w}/r.csv --metrics {w}/m.csv --samples {w}/sample/manifest.json "
+        "--renders {w}/renders/manifest.tsv --out {o}",
+        "README.md verdict.json",
+        True,
+    ),
     Command(
         "pretrain vae --renders {w}/renders/manifest.tsv --out {o}/vae.safetensors",
-        "vae.safetensors vae.jsonl vae.safetensors.provenance.json state/vae.pt",
+        "vae.safetensors vae.jsonl vae.safetensors.provenance.json state/vae/state.pt",
     ),
-    Command("align.memory --renders {w}/renders/manifest.tsv --out {o}/memory.csv", "memory.csv"),
+    Command("bench.training_memory --out {o}/memory.csv", "memory.csv"),
     Command("bench --no-demo --full-size off --out {o}/bench.json", "bench.json"),
-    Command("benches.full_size --out {o}/bench.json", "bench.json"),
     Command("checkpoints release {w}/release --out {o}", "student.safetensors recon.safetensors", True),
     Command("objects.frames export {w}/renders --out {o}", "0/0/00000/00000.png", True),
     Command("objects.curate --package {w}/none --out {o}/list.tsv", "list.tsv"),
     Command("objects.curate --package {w}/none --out {w}/new.tsv --scratch {o}", "scopia-chair.glb", True),
-    Command("config_tools resolve --config {w}/c.yaml --out {o}/full.yaml", "full.yaml"),
-    Command("config_tools schema --out {o}/schema.json", "schema.json"),
 ]
 
 
@@ -119,7 +121,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     shutil.copyfile(glb, folder / "meshes/other.glb")
     settings = tiny_settings(steps=1) | {
         "objects": {"sets": {"mine": {"source": "folder", "path": str(folder / "meshes"), "split": "all"}}},
-        "sample": {"methods": {"m": {"sampler": "aligncvc", "steps": 1}}},
+        "sample": {"methods": {"m": {"steps": 1}}},
         "evaluate": {"protocol": write_protocol(folder / "tiny.yaml")},
     }
     settings["render"]["max_failure_rate"] = 1.0
@@ -222,6 +224,6 @@ def test_an_output_that_cannot_be_written_stops_the_command_before_work(
 def test_a_configuration_that_is_none_is_one_sentence(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, given: str
 ) -> None:
-    command = Command(f"config_tools resolve --config {{w}}/{given}", "")
+    command = Command(f"config resolve --config {{w}}/{given}", "")
     status, error = run(monkeypatch, command, world, tmp_path), capsys.readouterr().err
     assert status == 2 and len(error.splitlines()) == 1 and given in error and "--config" in error

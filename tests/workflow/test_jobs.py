@@ -122,14 +122,11 @@ def test_access_to_weights_is_whole_in_every_job_that_loads_some() -> None:
             assert key[0] in ("objects", "render", "discrimination", "paper")
 
 
-def test_the_judge_decides_where_records_lie(base: JobTable) -> None:
+def test_the_judge_decides_where_records_lie(base: JobTable, tmp_path: Path) -> None:
     text = (PROJECT_ROOT / "config/protocols/demo.yaml").read_text()
-    mine = PROJECT_ROOT / "results/.judge-of-a-test.yaml"
+    mine = tmp_path / "mine.yaml"
     mine.write_text(text.replace("judge: demo-lgm", "judge: {network: {kind: lgm, heads: 1}}"))
-    try:
-        other = table(evaluate={"protocol": str(mine)})
-    finally:
-        mine.unlink()
+    other = table(evaluate={"protocol": str(mine)})
     assert other.metrics.rpartition("-")[2] != base.metrics.rpartition("-")[2]
 
 

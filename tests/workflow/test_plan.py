@@ -49,7 +49,7 @@ def test_records_lie_under_their_protocol(fresh: Path) -> None:
 
 
 @pytest.mark.parametrize(("protocol", "words"), [
-    ("gso30-syncdreamer", "size_px 256 and the pairs of this configuration work with render.size_px 64"),
+    ("gso30-syncdreamer", "do not ship with the repository"),
     ("nowhere", "there is no protocol 'nowhere'"),
 ])  # fmt: skip
 def test_a_protocol_that_cannot_be_used_is_one_sentence(fresh: Path, protocol: str, words: str) -> None:

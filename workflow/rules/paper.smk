@@ -159,7 +159,7 @@ rule report:
 
 
 rule verdict:
-    """Judge the claims of `paper.claims` by the records of this run: a page, figures and verdict.json."""
+    """Judge the claims of `paper.claims` by this run's records: a page, figures and verdict.json."""
     input:
         metrics=JOBS.records([*JOBS.rows, *JOBS.controls]),
         samples=JOBS.manifests([*JOBS.rows, *JOBS.controls]),

@@ -78,6 +78,23 @@ class Config(Section):
     pretrain: Pretrain = Pretrain()
 
     @model_validator(mode="after")
+    def _names_are_safe(self) -> Config:
+        groups: dict[str, Mapping[str, object]] = {
+            "objects.sets": self.objects.sets,
+            "pairs": self.pairs,
+            "align.runs": self.align.runs,
+            "sample.methods": self.sample.methods,
+        }
+        for group, names in groups.items():
+            for name in names:
+                if not re.fullmatch(SAFE_NAME, name) or name.startswith("control"):
+                    raise ValueError(
+                        f"{group} holds the name {name!r}; use letters, digits and . _ + -, beginning with a "
+                        "letter or a digit, and not with `control`, which marks controls"
+                    )
+        return self
+
+    @model_validator(mode="after")
     def _names_exist(self) -> Config:
         for name, pair in self.pairs.items():
             if pair.rig not in self.rigs:
@@ -95,23 +112,6 @@ class Config(Section):
                 raise ValueError(
                     f"sample.methods.{name}.pairs names {strangers[0]!r}, which pairs does not define"
                 )
-        return self
-
-    @model_validator(mode="after")
-    def _names_are_safe(self) -> Config:
-        groups: dict[str, Mapping[str, object]] = {
-            "objects.sets": self.objects.sets,
-            "pairs": self.pairs,
-            "align.runs": self.align.runs,
-            "sample.methods": self.sample.methods,
-        }
-        for group, names in groups.items():
-            for name in names:
-                if not re.fullmatch(SAFE_NAME, name) or name.startswith("control"):
-                    raise ValueError(
-                        f"{group} holds the name {name!r}; use letters, digits and . _ + -, beginning with a "
-                        "letter or a digit, and not with `control`, which marks controls"
-                    )
         return self
 
     @cached_property
@@ -150,9 +150,13 @@ def load_config(path: Path | str | None = None) -> Config:
             f"no configuration can be read from {path} ({error.strerror}); give --config with a YAML file"
         ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"configuration {path} is not YAML: {' '.join(str(error).split())}") from None
+        raise UserError(
+            f"configuration {path} is not YAML ({' '.join(str(error).split())}); give --config a YAML file"
+        ) from None
     if not isinstance(data or {}, dict):
-        raise UserError(f"configuration {path} is no mapping; write keys and values as in config/config.yaml")
+        raise UserError(
+            f"configuration {path} is no mapping; give --config keys and values as in config/config.yaml"
+        )
     return parse_config(data or {}, str(path))
 
 
