@@ -145,7 +145,7 @@ class Training(Section):
         0,
         ge=0,
         description="steps between student-teacher distances on a fixed batch; 0: never, which "
-        "mvg.domains: both needs",
+        "domains: both of the generator needs",
     )
 
 
