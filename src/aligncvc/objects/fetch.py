@@ -51,7 +51,7 @@ def fetch_one(job: Job, out: Path) -> ManifestRow:
             raise UserError(f"sha256 {found} differs from the list's {row.sha256}")
         return ManifestRow.of(job.describe() if job.describe else row, "ok", sha256=found)
     except Exception as error:  # readers raise many kinds; one object's file must not end the set
-        path.unlink(missing_ok=True)
+        remove(path)
         return ManifestRow.of(row, "failed", reason_of(error))
 
 
