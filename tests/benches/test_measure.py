@@ -17,6 +17,8 @@ import aligncvc.bench.__main__ as bench
 from aligncvc.bench import measure
 from aligncvc.bench.__main__ import PREFIXES, Args, benches, kept_rows
 from aligncvc.errors import UserError
+from aligncvc.files import write_json
+from aligncvc.ownership import claim_files
 
 
 def test_a_median_is_of_rounds_that_do_not_warm_up() -> None:
@@ -106,7 +108,8 @@ def test_rows_are_written_with_the_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "bench.json"
-    out.write_text(json.dumps([{"name": "splat_old"}, {"name": "demo_workflow"}]))
+    claim_files([out])
+    write_json(out, [{"name": "splat_old"}, {"name": "demo_workflow"}])
     made = {name: lambda name=name: [measure.row(f"{name}_new", 1.0, "s")] for name in ("splat", "demo")}
     monkeypatch.setattr(bench, "benches", lambda _: made)
     monkeypatch.setattr(sys, "argv", ["bench", "--out", str(out), "--only", "splat"])

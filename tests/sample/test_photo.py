@@ -19,9 +19,9 @@ from aligncvc.errors import UserError
 from aligncvc.sample.__main__ import PHOTO_METHOD
 from aligncvc.sample.photo import OBJECT_FILL, check_object, prepare, read_photo, recentre
 from aligncvc.sample.single import sample_photo
-from aligncvc.scene.gaussians import load_ply
+from aligncvc.scene.gaussians import is_viewer_ply, load_ply
 from aligncvc.viewer.page import ViewSettings
-from aligncvc.viewer.ply import for_viewers, is_viewer_ply
+from aligncvc.viewer.ply import for_viewers
 
 
 def disc(width: int, height: int, box: tuple[int, int, int, int]) -> Image.Image:

@@ -23,10 +23,10 @@ from PIL import Image
 
 from aligncvc.files import PROJECT_ROOT
 from aligncvc.scene.cameras import Cameras, orbit
-from aligncvc.scene.gaussians import Gaussians, load_ply, ply_comments, save_ply
+from aligncvc.scene.gaussians import Gaussians, is_viewer_ply, load_ply, ply_comments, save_ply
 from aligncvc.splat import projection, rasterise
 from aligncvc.viewer.page import ViewSettings
-from aligncvc.viewer.ply import Z_UP_TO_Y_UP, for_viewers, is_viewer_ply, save_viewer_ply
+from aligncvc.viewer.ply import Z_UP_TO_Y_UP, for_viewers, save_viewer_ply
 from aligncvc.viewer.turntable import turntable
 
 PX = 256

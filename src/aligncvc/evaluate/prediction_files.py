@@ -25,10 +25,9 @@ from aligncvc.evaluate.lint import require_clean
 from aligncvc.evaluate.poses import match_poses, read_cameras
 from aligncvc.evaluate.shapes import VOXEL, GaussianModel, MeshModel, Model
 from aligncvc.meshes import load_mesh
-from aligncvc.scene.gaussians import load_harmonics, load_ply
+from aligncvc.scene.gaussians import load_harmonics, load_ply, require_raw
 from aligncvc.scene.renderset import PosedObject
 from aligncvc.scene.views import composite, load_png
-from aligncvc.viewer.ply import require_raw
 
 IMAGE_NAME = re.compile(r"\d{3,}\.png")
 MESH_FILES, GAUSSIAN_FILE = ("mesh.glb", "mesh.obj", "mesh.ply"), "model.ply"

@@ -14,12 +14,11 @@ from torch import Tensor
 
 from aligncvc.errors import UserError
 from aligncvc.scene.cameras import relative_c2w
-from aligncvc.scene.gaussians import Gaussians, load_ply
+from aligncvc.scene.gaussians import Gaussians, load_ply, require_raw
 from aligncvc.scene.renderset import PosedObject
 from aligncvc.scene.rigs import Rig
 from aligncvc.scene.views import Views
 from aligncvc.splat import rasterise
-from aligncvc.viewer.ply import require_raw
 
 COST = ("network_calls", "seconds", "peak_mb")
 

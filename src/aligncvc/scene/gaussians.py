@@ -93,6 +93,10 @@ _PLY_REQUIRED = {
 }
 
 
+VIEWER_MARK = "aligncvc: for viewers, y up"
+"""How the header comment of a PLY for viewers begins."""
+
+
 def save_ply(
     path: Path | str,
     gaussians: Gaussians,
@@ -153,6 +157,20 @@ def ply_comments(path: Path | str) -> list[str]:
     """The comments in a PLY's header, without the word. Raises UserError for a file that is no PLY."""
     lines, _ = _header_and_body(Path(path))
     return [line.removeprefix("comment ").strip() for line in lines if line.startswith("comment ")]
+
+
+def is_viewer_ply(path: Path | str) -> bool:
+    """Whether a PLY was turned and widened for viewers (`viewer.ply`). Raises UserError if it is no PLY."""
+    return any(comment.startswith(VIEWER_MARK) for comment in ply_comments(path))
+
+
+def require_raw(path: Path | str) -> None:
+    """Raise UserError for a PLY for viewers: measured, it would lie on its side and be too wide."""
+    if is_viewer_ply(path):
+        raise UserError(
+            f"{path} was written for viewers (y up, widened), so it cannot be measured; sample the "
+            "photograph again with --raw"
+        )
 
 
 def _ply_table(path: Path) -> tuple[list[str], np.ndarray]:

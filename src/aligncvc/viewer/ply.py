@@ -6,15 +6,12 @@ from pathlib import Path
 
 import torch
 
-from aligncvc.errors import UserError
-from aligncvc.scene.gaussians import Gaussians, ply_comments, save_ply
+from aligncvc.scene.gaussians import VIEWER_MARK, Gaussians, save_ply
 from aligncvc.viewer.pack import widen_to_pixels
 from aligncvc.viewer.page import ViewSettings
 
 Z_UP_TO_Y_UP = torch.tensor([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
 """The project's world to glTF's, the one of model.glb: the input view then looks from +z, as viewers do."""
-
-_MARK = "aligncvc: for viewers, y up"
 
 
 def for_viewers(gaussians: Gaussians, native_px: int, view: ViewSettings) -> Gaussians:
@@ -33,19 +30,5 @@ def save_viewer_ply(path: Path | str, gaussians: Gaussians, native_px: int, view
     save_ply(
         path,
         for_viewers(gaussians, native_px, view),
-        comments=(f"{_MARK}; {widened}; --raw leaves both out",),
+        comments=(f"{VIEWER_MARK}; {widened}; --raw leaves both out",),
     )
-
-
-def is_viewer_ply(path: Path | str) -> bool:
-    """Whether `save_viewer_ply` wrote this file. Raises UserError if it is no PLY."""
-    return any(comment.startswith(_MARK) for comment in ply_comments(path))
-
-
-def require_raw(path: Path | str) -> None:
-    """Raise UserError for a file of `save_viewer_ply`: measured, it would lie on its side and be too wide."""
-    if is_viewer_ply(path):
-        raise UserError(
-            f"{path} was written for viewers (y up, widened), so it cannot be measured; sample the "
-            "photograph again with --raw"
-        )
