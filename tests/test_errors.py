@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import trimesh
+import sys
+from types import SimpleNamespace
 
-from aligncvc.errors import UserError, reason_of
+import pytest
+import trimesh
+import tyro
+
+from aligncvc.errors import UserError, cli, reason_of
 from aligncvc.scene.gaussians import matrix_to_quaternion
 
 
@@ -22,3 +27,19 @@ def test_anything_else_says_kind_place_and_remedy_in_one_line() -> None:
     assert "\n" not in reason_of(ValueError("two\nlines"))
     assert "nothing more is known" in reason_of(AssertionError())
     assert "more memory than this machine has" in reason_of(MemoryError())
+
+
+@pytest.mark.parametrize("module", ["aligncvc.sample.__main__", "aligncvc.sample"])
+def test_usage_is_what_one_types_and_no_path(
+    module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "__main__", SimpleNamespace(__spec__=SimpleNamespace(name=module)))
+    monkeypatch.setattr(sys, "argv", ["/some/where/__main__.py", "--unknown"])
+
+    def command(size_px: int = 1) -> None: ...
+
+    with pytest.raises(SystemExit):
+        cli(lambda: tyro.cli(command))
+    said = capsys.readouterr()
+    assert "python -m aligncvc.sample --help" in " ".join((said.out + said.err).split())
+    assert "/some" not in said.out + said.err

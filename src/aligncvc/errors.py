@@ -30,7 +30,13 @@ def reason_of(error: Exception) -> str:
 
 
 def cli(main: Callable[[], None]) -> None:
-    """Run `main`; a `UserError` becomes one line on standard error and exit status 2."""
+    """Run `main`; a `UserError` becomes one line on standard error and exit status 2.
+
+    Help and usage name the command as it is typed, and no path of this machine.
+    """
+    spec = sys.modules["__main__"].__spec__
+    if spec is not None:
+        sys.argv[0] = f"python -m {spec.name.removesuffix('.__main__')}"
     try:
         main()
     except UserError as error:

@@ -71,6 +71,9 @@ COMMANDS = [
         RECORDS,
     ),
     Command("evaluate.met3r --sample {w}/sample --renders {w}/renders/manifest.tsv --out {o}/m.csv", RECORDS),
+    Command(
+        "evaluate.renderings --sample {w}/sample --renders {w}/renders/manifest.tsv --out {o}/m.csv", "m.csv"
+    ),
     Command("evaluate.discrimination --metrics {w}/m.csv --out {o}/d.csv", "d.csv d.md d.verdicts.csv"),
     Command("paper table --table table1 --metrics {w}/m.csv --out {o}/t.csv", TABLE),
     Command("paper costs --metrics {w}/m.csv --samples {w}/sample/manifest.json --out {o}/t.csv", TABLE),

@@ -76,11 +76,13 @@ def test_two_pairs_fill_the_same_tables(fresh: Path) -> None:
 def test_the_verdict_is_an_ordinary_experiment(fresh: Path) -> None:
     output = snakemake(fresh, "-n", "--configfile", "config/verdict.yaml", "--", "all", "verdict").stdout
     found = jobs(output)
-    names = ("align", "sample", "control", "evaluate", "memory", "renders", "verdict")
+    names = ("align", "sample", "control", "evaluate", "renderings", "memory", "renders", "verdict")
     assert {n: found[n] for n in names} == {
-        "align": 5, "sample": 23, "control": 4, "evaluate": 27, "memory": 1, "renders": 2, "verdict": 1,
+        "align": 5, "sample": 23, "control": 4, "evaluate": 27, "renderings": 23, "memory": 1, "renders": 2,
+        "verdict": 1,
     }  # fmt: skip
     assert "results/verdict/sample/wonder3d+lgm/aligncvc_4/manifest.json" in output
+    assert "--notes config/verdict-notes.yaml" in output
     assert "snakemake --" not in output.partition("Job stats")[2], "no workflow inside the workflow"
 
 
@@ -115,6 +117,7 @@ def test_a_run_that_does_not_exist_is_named(fresh: Path) -> None:
 def test_slurm_profile_plans(fresh: Path) -> None:
     """The executor itself is an extra package; everything else of the profile is checked here."""
     text = (fresh / "profiles/slurm/profile.yaml").read_text()
+    assert "-c envs/constraints.txt snakemake-executor-plugin-slurm==" in text, "the pins must survive it"
     rules = set(
         re.findall(
             r"^rule (\w+):",

@@ -15,11 +15,15 @@ sys.path.insert(0, str(Path(str(workflow.current_basedir)).resolve().parents[1] 
 
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT
-from aligncvc.workflow.jobs import JobTable, any_of, here, shell_prefix, use_this_python
+from aligncvc.workflow.jobs import JobTable, any_of, shell_prefix, use_this_python
 
 try:
     use_this_python()
-    JOBS = JobTable(config, ", ".join(map(str, workflow.configfiles)))
+    JOBS = JobTable(
+        config,
+        ", ".join(map(str, workflow.configfiles)),
+        lambda path: str(workflow.modifier.modify_path(path)),
+    )
     # Now and not in `onstart`, which does not run where this workflow is a module of another.
     JOBS.write()
 except UserError as error:
@@ -33,7 +37,9 @@ R = JOBS.root
 TABLES = ("table1", "table2")
 
 # Numbers that papers print, one file a paper.
-REPORTED = sorted(here(path.relative_to(PROJECT_ROOT)) for path in PROJECT_ROOT.glob("config/reported/*.csv"))
+REPORTED = sorted(
+    JOBS.here(path.relative_to(PROJECT_ROOT)) for path in PROJECT_ROOT.glob("config/reported/*.csv")
+)
 
 
 wildcard_constraints:

@@ -3,6 +3,7 @@
 In:  sample/{pair}/{method}/manifest.json, renders/eval/manifest.tsv, objects/eval/manifest.tsv
 Out: metrics/<protocol>-<hash>/{pair}/{method}.csv, one record a row; the protocol in full beside it
      discrimination.csv: which metrics rank the controls, views whose consistency is known
+     metrics/<protocol>-<hash>/renderings/{pair}/{method}.csv: what a verdict needs beside the records
      metrics/<protocol>-<hash>/met3r/{pair}/{method}.csv: only by `snakemake met3r`
 """
 
@@ -35,6 +36,34 @@ rule evaluate:
     shell:
         "python -m aligncvc.evaluate --settings {params.settings:q} --sample {params.sample:q}"
         " --renders {input.renders:q} --objects {input.objects:q} --out {output:q} > {log:q} 2>&1"
+
+
+rule renderings:
+    """Sharpness of one method's samples; of the methods in evaluate.curves the judge's view of renderings."""
+    input:
+        sample=f"{R}/sample/{{pair}}/{{method}}/manifest.json",
+        renders=f"{R}/renders/eval/manifest.tsv",
+        weights=ancient(f"{R}/checkpoints.txt"),
+    output:
+        f"{JOBS.metrics}/renderings/{{pair}}/{{method}}.csv",
+    log:
+        f"{R}/logs/renderings/{{pair}}/{{method}}.log",
+    benchmark:
+        f"{R}/benchmarks/renderings/{{pair}}/{{method}}.jsonl"
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        settings=JOBS.settings("evaluate", "{pair}", "{method}"),
+        reads=JOBS.reads("evaluate", "{pair}", "{method}"),
+        code=JOBS.code("aligncvc.evaluate.renderings", "evaluate", "{pair}", "{method}"),
+        sample=subpath(input.sample, parent=True),
+    shell:
+        "python -m aligncvc.evaluate.renderings --settings {params.settings:q} --sample {params.sample:q}"
+        " --renders {input.renders:q} --out {output:q} > {log:q} 2>&1"
 
 
 rule discrimination:

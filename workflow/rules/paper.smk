@@ -167,7 +167,9 @@ rule verdict:
         discrimination=f"{R}/discrimination.csv",
         align=JOBS.training_logs(),
         memory=f"{R}/memory.csv",
-        claims=here(JOBS.config.paper.claims or "config/claims/verdict.yaml"),
+        renderings=JOBS.renderings(),
+        claims=JOBS.here(JOBS.config.paper.claims or "config/claims/verdict.yaml"),
+        notes=JOBS.notes(),
     output:
         f"{R}/verdict/verdict.json",
     log:
@@ -185,8 +187,9 @@ rule verdict:
         reads=JOBS.reads("paper"),
         code=JOBS.code("aligncvc.paper.verdict"),
         folder=subpath(output[0], parent=True),
+        notes=lambda wildcards, input: [f"--notes={path}" for path in input.notes],
     shell:
         "python -m aligncvc.paper verdict --settings {params.settings:q} --claims {input.claims:q}"
         " --metrics {input.metrics:q} --samples {input.samples:q} --renders {input.renders:q}"
         " --discrimination {input.discrimination:q} --align {input.align:q} --memory {input.memory:q}"
-        " --out {params.folder:q} > {log:q} 2>&1"
+        " --renderings {input.renderings:q} {params.notes:q} --out {params.folder:q} > {log:q} 2>&1"

@@ -35,7 +35,7 @@ rule pretrain_network:
         code=lambda wildcards: JOBS.code(f"aligncvc.pretrain.{wildcards.network}", "pretrain", "{network}")(
             wildcards
         ),
-        vae=JOBS.vae_option,
+        vae=lambda wildcards, input: [f"--vae={path}" for path in input.vae],
     shell:
         "python -m aligncvc.pretrain {wildcards.network} --settings {params.settings:q} --renders {input.renders:q}"
-        " {params.vae} --out {output:q} > {log:q} 2>&1"
+        " {params.vae:q} --out {output:q} > {log:q} 2>&1"

@@ -33,9 +33,9 @@ rule sample:
         reads=JOBS.reads("sample", "{pair}", "{method}"),
         code=JOBS.code("aligncvc.sample.sets", "sample", "{pair}", "{method}"),
         folder=subpath(output.manifest, parent=True),
-        aligned=JOBS.aligned_option,
+        aligned=lambda wildcards, input: ["--aligned", Path(input.aligned[0]).parent] if input.aligned else [],
     shell:
-        "python -m aligncvc.sample --settings {params.settings:q} --renders {input.renders:q} {params.aligned}"
+        "python -m aligncvc.sample --settings {params.settings:q} --renders {input.renders:q} {params.aligned:q}"
         " --out {params.folder:q} > {log:q} 2>&1"
 
 

@@ -214,7 +214,7 @@ Command = (
 
 
 def main() -> None:
-    tyro.cli(Command, prog="python -m aligncvc.checkpoints", description="The ledger of weights.").run()  # type: ignore[arg-type]
+    tyro.cli(Command, description="The ledger of weights.").run()  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

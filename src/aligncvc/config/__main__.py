@@ -73,7 +73,6 @@ def main() -> None:
     commands = (resolve, schema, reference, protocols, protocol, compare)
     tyro.extras.subcommand_cli_from_dict(
         {command.__name__: command for command in commands},
-        prog="python -m aligncvc.config",
         description=__doc__,
     )
 

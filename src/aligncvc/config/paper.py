@@ -33,3 +33,8 @@ class Paper(Section):
     claims: str | None = Field(
         None, description="YAML of claims that `snakemake verdict` judges, such as config/claims/verdict.yaml"
     )
+    notes: str | None = Field(
+        None,
+        description="YAML of what people make of the claims' lines, by claim, such as "
+        "config/verdict-notes.yaml; printed on the verdict's page, it changes no judgement",
+    )

@@ -27,6 +27,7 @@ from aligncvc.evaluate.networks import Networks
 from aligncvc.evaluate.records import FINAL_STEP, MEAN_VIEW, Record, write_records
 from aligncvc.evaluate.samples import SampleManifest, read_manifest, read_steps
 from aligncvc.models.pair import load_reconstructor
+from aligncvc.ownership import claim_files
 from aligncvc.scene.views import at_common_size
 
 RENDERINGS = "renderings:"
@@ -85,34 +86,36 @@ def measure(
 
 @dataclass
 class Renderings:
-    """Measure sharpness of samples, and judge the renderings of some as if a generator had drawn them."""
+    """Measure one sample set's sharpness, and judge its renderings as if a generator had drawn them."""
 
-    samples: list[Path]
-    """manifest.json of each pair and method."""
+    sample: Path
+    """Folder of the sample set."""
     out: Path
     """CSV of records to write."""
-    judged: tuple[str, ...] = ("two_stage_50", "aware_4", "aligncvc_4")
-    """Methods whose renderings are judged."""
     renders: Path = Path("results/renders/eval/manifest.tsv")
     """Manifest of the ground-truth renders."""
     settings: Path | None = None
-    """Settings of an evaluation, as the workflow writes them."""
+    """Settings of this set's evaluation, as the workflow writes them; `curves` says whether to judge."""
     config: Path | None = None
     """Configuration to make them from; config/config.yaml if both are left out."""
+    force: bool = False
+    """Replace `out` even if it is of another origin."""
 
 
 def main() -> None:
-    arguments = tyro.cli(Renderings, prog="python -m aligncvc.evaluate.renderings")
-    settings, config = arguments.settings, arguments.config
-    job = EvaluateJob.read(settings) if settings else Plan(load_config(config)).evaluate()
-    judge = load_reconstructor(job.judge, job.seed, job.checkpoints)
-    metrics = image_metrics(Networks(), job.protocol.metrics)
-    records: list[Record] = []
-    for manifest in (read_manifest(path.parent) for path in arguments.samples):
-        truth = GroundTruth(job.protocol, arguments.renders, None, manifest.rig)
-        asked = judge if manifest.method in arguments.judged else None
-        records += measure(manifest, truth, asked, metrics)
-    write_records(arguments.out, records)
+    arguments = tyro.cli(Renderings)
+    claim_files([arguments.out], inputs=[arguments.renders], force=arguments.force)
+    manifest, settings = read_manifest(arguments.sample), arguments.settings
+    job = (
+        EvaluateJob.read(settings)
+        if settings
+        else Plan(load_config(arguments.config)).evaluate(manifest.method)
+    )
+    judge = load_reconstructor(job.judge, job.seed, job.checkpoints) if job.curves else None
+    truth = GroundTruth(job.protocol, arguments.renders, None, manifest.rig)
+    write_records(
+        arguments.out, measure(manifest, truth, judge, image_metrics(Networks(), job.protocol.metrics))
+    )
 
 
 if __name__ == "__main__":

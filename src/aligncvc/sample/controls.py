@@ -33,7 +33,7 @@ class Controls:
 
 
 def main() -> None:
-    arguments = tyro.cli(Controls, prog="python -m aligncvc.sample.controls")
+    arguments = tyro.cli(Controls)
     if arguments.settings is not None:
         job = ControlJob.read(arguments.settings)
     elif arguments.control not in CONTROLS:

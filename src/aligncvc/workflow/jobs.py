@@ -54,14 +54,6 @@ def shell_prefix(source: Path = PROJECT_ROOT / "src") -> str:
     return f"set -euo pipefail; export PYTHONPATH='{quoted}' ; "
 
 
-def here(path: Path | str) -> str:
-    """A file of the checkout as seen from the working folder; absolute paths stay as they are.
-
-    Rules name files of the checkout by it, so that `snakemake --directory elsewhere` finds them too.
-    """
-    return str(path) if Path(path).is_absolute() else os.path.relpath(PROJECT_ROOT / path)
-
-
 def any_of(names: Iterable[str]) -> str:
     """A wildcard's constraint: these names and no others."""
     return "|".join(map(re.escape, names)) or "(?!)"
@@ -70,8 +62,14 @@ def any_of(names: Iterable[str]) -> str:
 class JobTable:
     """All jobs of a validated configuration by key, such as ("sample", pair, method)."""
 
-    def __init__(self, data: Mapping[str, Any], where: str) -> None:
-        """data: the merged YAML. Raises UserError with one line naming each wrong key."""
+    def __init__(
+        self, data: Mapping[str, Any], where: str, prefixed: Callable[[str], str] = lambda path: path
+    ) -> None:
+        """data: the merged YAML. Raises UserError with one line naming each wrong key.
+
+        prefixed: what Snakemake makes of a rule's relative path where this workflow is a module of another.
+        """
+        self.prefixed = prefixed
         self.config = parse_config(dict(data), where)
         self.plan = plan = Plan(self.config)
         self.root = plan.root
@@ -95,12 +93,23 @@ class JobTable:
 
         Raises UserError if the folder holds files of another origin.
         """
-        claim_folder(Path(self.root) / "settings")
+        claim_folder(Path(self.prefixed(f"{self.root}/settings")))
         for key, job in self.jobs.items():
             job.write(self._path(key))
 
+    def here(self, path: Path | str) -> str:
+        """A file of the checkout for a rule's inputs, seen from the working folder; absolute paths stay.
+
+        Rules name files of the checkout by it, so that `snakemake --directory elsewhere` finds them too.
+        Absolute in a module with a prefix, which would be put before a relative path.
+        """
+        if Path(path).is_absolute():
+            return str(path)
+        relative = os.path.relpath(PROJECT_ROOT / path)
+        return relative if self.prefixed(relative) == relative else str(PROJECT_ROOT / path)
+
     def _path(self, key: tuple[str, ...]) -> str:
-        return f"{self.root}/settings/{'/'.join(key)}.json"
+        return self.prefixed(f"{self.root}/settings/{'/'.join(key)}.json")
 
     def _key(self, names: tuple[str, ...], wildcards: Wildcards) -> tuple[str, ...]:
         return tuple(name.format(**dict(wildcards.items())) for name in names)
@@ -126,12 +135,12 @@ class JobTable:
 
     def object_list(self, wildcards: Wildcards) -> list[str]:
         """The TSV that lists a set's objects, if it has one."""
-        return [here(path) for path in [self.config.object_set(wildcards.set).list] if path]
+        return [self.here(path) for path in [self.config.object_set(wildcards.set).list] if path]
 
     @property
     def ledger(self) -> str:
         """The checkpoint ledger."""
-        return here(self.config.checkpoints.ledger)
+        return self.here(self.config.checkpoints.ledger)
 
     @property
     def controls(self) -> list[tuple[str, str]]:
@@ -153,11 +162,6 @@ class JobTable:
         trained = (wildcards.pair, run) in self.plan.trained_runs
         return [f"{folder}/{part}.safetensors" for part in ("student", "recon")] if trained else []
 
-    def aligned_option(self, wildcards: Wildcards) -> str:
-        """The command-line option for `aligned`."""
-        files = self.aligned(wildcards)
-        return f"--aligned {Path(files[0]).parent}" if files else ""
-
     def training_logs(self) -> list[str]:
         """metrics.jsonl of every alignment run that is trained."""
         return [f"{self.root}/align/{pair}/{run}/metrics.jsonl" for pair, run in self.plan.trained_runs]
@@ -175,6 +179,14 @@ class JobTable:
         """The records of these rows."""
         return [f"{self.metrics}/{pair}/{method}.csv" for pair, method in rows]
 
+    def renderings(self) -> list[str]:
+        """What `rule renderings` measures of every row."""
+        return [f"{self.metrics}/renderings/{pair}/{method}.csv" for pair, method in self.rows]
+
+    def notes(self) -> list[str]:
+        """The file of explanations beside the claims, if the configuration names one."""
+        return [self.here(path) for path in [self.config.paper.notes] if path]
+
     def table_records(self, wildcards: Wildcards) -> list[str]:
         """The records of the rows that a table shows, and of the controls."""
         methods = self.config.sample.methods
@@ -184,10 +196,6 @@ class JobTable:
     def pretrained_vae(self, wildcards: Wildcards) -> list[str]:
         """The VAE that the multi-view UNet is trained with; the other networks need none."""
         return [f"{self.root}/pretrain/vae.safetensors"] if wildcards.network == "unet" else []
-
-    def vae_option(self, wildcards: Wildcards) -> str:
-        """The command-line option for `pretrained_vae`."""
-        return " ".join(f"--vae {path}" for path in self.pretrained_vae(wildcards))
 
     def measured_run(self) -> tuple[str, str, str]:
         """Key of the alignment job whose memory is measured: the first with both losses, else the first."""
