@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import struct
 from dataclasses import fields
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from aligncvc.config.plan import Plan
 from aligncvc.config.root import Config
 from aligncvc.errors import UserError
 from aligncvc.sample.__main__ import PHOTO_METHOD
-from aligncvc.sample.photo import OBJECT_FILL, check_object, prepare, read_photo, recentre
+from aligncvc.sample.photo import OBJECT_FILL, check_object, doubts, prepare, read_photo, recentre
 from aligncvc.sample.single import sample_photo
 from aligncvc.scene.gaussians import is_viewer_ply, load_ply
 from aligncvc.viewer.page import ViewSettings
@@ -187,3 +189,71 @@ def test_steps_decide_the_result(job: PhotoJob, png: Path, tmp_path: Path) -> No
     jobs = (job, job.model_copy(update={"sample": shorter}))
     one, two = (sample_photo(j, png, tmp_path / f"{i}/model.ply")[0] for i, j in enumerate(jobs))
     assert one.read_bytes() != two.read_bytes()
+
+
+def test_the_name_of_a_photograph_does_not_change_the_model(job: PhotoJob, png: Path, tmp_path: Path) -> None:
+    shutil.copy(png, tmp_path / "renamed.png")
+    models = [sample_photo(job, photo, tmp_path / f"{photo.stem}.ply", raw=True)[0]
+              for photo in (png, tmp_path / "renamed.png")]  # fmt: skip
+    assert models[0].read_bytes() == models[1].read_bytes()
+
+
+def packed_tiff(values: np.ndarray) -> bytes:
+    """A TIFF of 12-bit greys, two in three bytes, as microscopes and raw converters write them."""
+    first, second = values.ravel()[::2], values.ravel()[1::2]
+    body = np.stack([first >> 4, (first & 15) << 4 | second >> 8, second & 255], 1).astype(np.uint8).tobytes()
+    height, width = values.shape
+    # ImageWidth, ImageLength, BitsPerSample, Compression, Photometric, StripOffsets, Samples, Rows, Bytes
+    tags = {256: width, 257: height, 258: 12, 259: 1, 262: 1, 273: 8, 277: 1, 278: height, 279: len(body)}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return (
+        b"II*\0" + struct.pack("<I", 8 + len(body)) + body + struct.pack("<H", len(tags)) + entries + bytes(4)
+    )
+
+
+@pytest.mark.parametrize("bits", [8, 12, 16, 32])
+def test_deep_greys_are_scaled_and_not_clipped(tmp_path: Path, bits: int) -> None:
+    level = np.linspace(0, 1, 64 * 64).reshape(64, 64)
+    path = tmp_path / "grey.tiff"
+    if bits == 32:
+        Image.fromarray(level.astype(np.float32)).save(path)
+    elif bits == 12:
+        path.write_bytes(packed_tiff(np.round(level * 4095).astype(int)))
+    else:
+        kind = np.uint8 if bits == 8 else np.uint16
+        Image.fromarray(np.round(level * (2**bits - 1)).astype(kind)).save(path)
+    read = read_photo(path)
+    assert read.shape == (3, 64, 64)
+    assert np.abs(read[0].numpy() - level).max() <= 0.5 / 255 + 1e-6
+
+
+def test_a_float_picture_of_unknown_range_is_refused(tmp_path: Path) -> None:
+    Image.fromarray(np.full((64, 64), 200.0, np.float32)).save(tmp_path / "x.tiff")
+    with pytest.raises(UserError, match="from 200 to 200, not from 0 to 1"):
+        read_photo(tmp_path / "x.tiff")
+
+
+@pytest.mark.parametrize("kind", ["almost opaque", "rounded corners"])
+def test_an_alpha_that_cuts_nothing_out_is_not_taken_at_its_word(tmp_path: Path, kind: str) -> None:
+    image = Image.new("RGBA", (100, 100), (200, 30, 30, 254))
+    if kind == "rounded corners":
+        for x, y in [(0, 0), (99, 0), (0, 99), (99, 99)]:
+            image.putpixel((x, y), (0, 0, 0, 0))
+    image.save(tmp_path / "x.png")
+    assert read_photo(tmp_path / "x.png").shape[0] == 3
+
+
+def test_several_things_are_noted(png: Path) -> None:
+    two = torch.zeros(4, 64, 64)
+    two[3, 10:30, 10:30] = two[3, 40:60, 40:60] = 1
+    assert "several things" in doubts(two)[0]
+    two[3, 40:60, 40:60] = 0
+    two[3, 40:44, 40:44] = 1
+    assert doubts(two) == []
+
+
+def test_too_many_pixels_are_said_to_be_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.new("RGB", (100, 100)).save(tmp_path / "x.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(UserError, match=r"too many pixels.*2048"):
+        read_photo(tmp_path / "x.png")

@@ -49,7 +49,7 @@ class Method(Section):
         description="when sampling looks at the 3D model and what it feeds back: a module of aligncvc.loop, "
         "or a dotted name of one's own",
     )
-    steps: int = Field(4, ge=1)
+    steps: int = Field(4, ge=1, le=1000, description="of the schedule's 1000 timesteps")
     run: str | None = Field(None, description="alignment run whose weights are used; null = pretrained")
     guidance: float | None = Field(None, description="null: the pair's")
     pairs: list[str] | None = Field(None, description="pairs that it runs on; null: all")

@@ -56,8 +56,8 @@ def sample(
     if photo is not None:
         if renders is not None or settings is not None:
             raise UserError("give either a photograph or --renders with --settings or --method, not both")
-        if steps is not None and steps < 1:
-            raise UserError(f"--steps {steps} must be at least 1")
+        if steps is not None and not 1 <= steps <= 1000:
+            raise UserError(f"--steps {steps} must be 1 to 1000, the timesteps that there are")
         plan = Plan(load_config(config))
         job = plan.photo(pair or next(iter(plan.config.pairs)), method or PHOTO_METHOD, steps)
         from aligncvc.sample.single import sample_photo

@@ -2,46 +2,55 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image, UnidentifiedImageError
+from scipy import ndimage
 from torch import Tensor
 
 from aligncvc.errors import UserError
 from aligncvc.models.encoders.background import remove_background
+from aligncvc.scene.pictures import eight_bit
 from aligncvc.scene.views import composite
 
 MIN_SIDE_PX = 32
 MAX_SIDE_PX = 2048
 """Larger photographs are reduced first: the cut-out works at 320 px and the models below that."""
 MIN_COVERAGE = 0.005
+MIN_TRANSPARENT = 0.05
+"""Share of pixels that must be transparent before that counts as a cut-out: rounded corners do not."""
 MAX_BORDER_SHARE = 0.25
 """Share of the picture's outline that the object may cover before it counts as cut off."""
+MAX_SECOND_OBJECT = 0.2
+"""Area of the second largest piece over the largest's above which they are called several objects."""
 OBJECT_FILL = 0.84
 """Longer side of the object's box as a share of the frame: the median over the bundled objects' ring views
 (unit sphere, distance 3, vertical field of view 39.6 degrees; 5th to 95th percentile 0.63 to 0.96)."""
 
 
 def read_photo(path: Path | str) -> Tensor:
-    """Any picture file -> (3|4, H, W) in [0, 1], upright; 4 channels if it has real transparency.
+    """Any picture file -> (3|4, H, W) in [0, 1], upright; 4 channels if its transparency cuts something out.
 
-    Raises UserError if it is not a picture or smaller than 32 px.
+    Raises UserError if it is not a picture, smaller than 32 px, or of more pixels than Pillow dares to open.
     """
-    import numpy as np
-    from PIL import ImageOps
-
     try:
         with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image)
-            has_alpha = "A" in upright.getbands() or "transparency" in upright.info
-            upright = upright.convert("RGBA" if has_alpha else "RGB")
+            upright = eight_bit(image)
     except FileNotFoundError:
         raise UserError(f"there is no picture at {path}; give the path of an image file") from None
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError:
         raise UserError(
-            f"{path} is not a picture that can be read ({error}); save it as PNG or JPEG"
+            f"{path} has too many pixels to be opened safely; reduce it to {MAX_SIDE_PX} pixels a side, more "
+            "are not used"
+        ) from None
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+        raise UserError(
+            f"{path} is not a picture that can be read ({error}); save it as PNG or JPEG with 8 bits a "
+            "channel"
         ) from None
     if min(upright.size) < MIN_SIDE_PX:
         raise UserError(
@@ -50,7 +59,9 @@ def read_photo(path: Path | str) -> Tensor:
         )
     upright.thumbnail((MAX_SIDE_PX, MAX_SIDE_PX))
     pixels = torch.from_numpy(np.asarray(upright).copy()).permute(2, 0, 1).float() / 255
-    return pixels[:3] if len(pixels) == 4 and bool((pixels[3] == 1).all()) else pixels
+    if len(pixels) == 3 or float((pixels[3] <= 0.5).float().mean()) >= MIN_TRANSPARENT:
+        return pixels
+    return composite(pixels, 1.0)
 
 
 def cut_out(pixels: Tensor) -> Tensor:
@@ -73,6 +84,15 @@ def check_object(rgba: Tensor, where: object) -> None:
             f"the object in {where} is cut off (it covers {share:.0%} of the picture's edge); give a "
             "picture that shows the whole object, or a PNG with a transparent background"
         )
+
+
+def doubts(rgba: Tensor) -> list[str]:
+    """Sentences about what is likely to go wrong with a cut-out (4, H, W) that can be handled."""
+    labels, count = ndimage.label((rgba[3] > 0.5).numpy())
+    sizes = np.sort(np.bincount(labels.ravel(), minlength=2)[1:])
+    if count > 1 and sizes[-2] > MAX_SECOND_OBJECT * sizes[-1]:
+        return ["the picture shows several things apart; they are taken as one object"]
+    return []
 
 
 def recentre(rgba: Tensor, size_px: int, fill: float = OBJECT_FILL) -> Tensor:
@@ -105,4 +125,6 @@ def prepare(path: Path | str, size_px: int) -> Tensor:
     """A picture file -> (3, size_px, size_px) in [0, 1] on white. Raises UserError (see above)."""
     rgba = cut_out(read_photo(path))
     check_object(rgba, path)
+    for sentence in doubts(rgba):
+        print(f"note: {path}: {sentence}", file=sys.stderr)
     return composite(recentre(rgba, size_px), 1.0)

@@ -55,7 +55,7 @@ def sample_photo(
         fov_y_deg=job.fov_y_deg,
         size_px=size_px,
     )
-    sampled, _ = sample_one(pair, method, image.to(device), cameras.to(device), seed, photo.name)
+    sampled, _ = sample_one(pair, method, image.to(device), cameras.to(device), seed, "photo")
     view = ViewSettings.of(job)
     write = save_ply if raw else partial(save_viewer_ply, native_px=size_px, view=view)
     model, *surface = save_model(out, sampled.gaussians, method.voxel, write)

@@ -1,0 +1,34 @@
+"""Picture files of any depth as 8 bits a channel: scaled to what the depth can hold, never clipped."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image, ImageOps
+
+BITS_PER_SAMPLE = 258
+"""TIFF's tag: a 12-bit picture is stored in 16 bits."""
+
+
+def eight_bit(image: Image.Image) -> Image.Image:
+    """RGB, or RGBA if the picture has transparency; upright, as its orientation tag says.
+
+    Greys of more than 8 bits are divided by the largest value of their depth, floats are taken as 0 to 1.
+    Raises ValueError for values beyond that, whose range nothing tells.
+    """
+    bits = _bits(image)
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith(("I", "F")):
+        values = np.asarray(image).astype(np.float64)
+        top = 1.0 if image.mode == "F" else 2.0**bits - 1
+        if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= top):
+            raise ValueError(
+                f"its values go from {values.min():g} to {values.max():g}, not from 0 to {top:g}"
+            )
+        image = Image.fromarray(np.round(values / top * 255).astype(np.uint8))
+    has_alpha = "A" in image.getbands() or "transparency" in image.info
+    return image.convert("RGBA" if has_alpha else "RGB")
+
+
+def _bits(image: Image.Image) -> int:
+    stored = getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE, (16,))
+    return int(stored[0] if isinstance(stored, tuple) else stored)
