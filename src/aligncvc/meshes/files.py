@@ -1,4 +1,4 @@
-"""Reading meshes into the project's frame: z up, the input view on the -y axis.
+"""Reading and writing meshes: the project's frame is z up, the input view on the -y axis.
 
 A GLB (or glTF) is y up: its (x, y, z) is our (x, -z, y), and its front, +z, is our -y. OBJ and PLY have no
 up axis of their own and are taken as they are, z up. Colours in memory are sRGB as in images; glTF keeps the
@@ -19,20 +19,41 @@ from trimesh.resolvers import FilePathResolver
 from trimesh.visual import ColorVisuals, TextureVisuals
 
 from aligncvc.errors import UserError
-from aligncvc.meshes.glb import Y_UP_TO_Z_UP
-from aligncvc.meshes.paint import Paint, rgba, to_srgb
-from aligncvc.scene.glb import container
+from aligncvc.meshes.paint import Paint, rgba
+from aligncvc.scene.glb import MAGIC, Material, Part, container, to_linear, to_srgb, write_glb
 
 FORMATS = (".glb", ".gltf", ".obj", ".ply")
+Y_UP_TO_Z_UP = np.array([[1.0, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
+"""glTF -> ours: (x, y, z) -> (x, -z, y)."""
+
+
+def save_glb(path: Path | str, mesh: trimesh.Trimesh) -> None:
+    """Write a mesh with vertex colours as GLB, y up, atomically; the bytes depend on the mesh alone.
+
+    Unlit (KHR_materials_unlit): the colours are those of the object as seen, light included. A texture
+    becomes vertex colours. Raises ValueError for a mesh without faces.
+    """
+    if not len(mesh.faces):
+        raise ValueError("a mesh without faces cannot be a GLB")
+    turn = Y_UP_TO_Z_UP[:3, :3]  # ours -> glTF is its transpose: rows times the matrix
+    colours = Paint.of(mesh).baked(mesh.faces)
+    part = Part(
+        positions=(mesh.vertices @ turn).astype(np.float32),
+        faces=mesh.faces.astype(np.uint32),
+        normals=(mesh.vertex_normals @ turn).astype(np.float32),
+        uv=None,
+        material=Material(colour=(1.0, 1.0, 1.0, 1.0), unlit=True),
+        colours=np.concatenate([to_linear(colours[:, :3]), colours[:, 3:]], 1),
+    )
+    write_glb(path, [part])
 
 
 def load_mesh(path: Path | str, *, colours: bool = True) -> trimesh.Trimesh:
     """Read a mesh into the project's frame, all parts in one; z up for OBJ and PLY, y up for GLB and glTF.
 
     Without textures the result has vertex (or face) colours; with them each part keeps its own (see
-    `meshes.paint`). colours: False leaves colours out (faster). Vertex colours of a GLB are linear as
-    glTF says, unless trimesh wrote the file, which puts sRGB there. Raises UserError for a file that is
-    missing, unreadable or without triangles.
+    `meshes.paint`). colours: False leaves colours out (faster). Raises UserError for a file that is missing,
+    unreadable or without triangles.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -48,7 +69,10 @@ def load_mesh(path: Path | str, *, colours: bool = True) -> trimesh.Trimesh:
         raise UserError(f"{path} is not a readable mesh ({error!r}); export it again") from error
     if not parts or not all(np.isfinite(part.vertices).all() for part in parts):
         raise UserError(f"{path} holds no triangles with finite vertices; export it again")
-    mesh = _joined(parts)
+    starts = np.cumsum([0] + [len(p.vertices) for p in parts[:-1]])
+    faces = np.concatenate([p.faces + start for p, start in zip(parts, starts, strict=True)])
+    mesh = trimesh.Trimesh(np.concatenate([p.vertices for p in parts]), faces, process=False)
+    mesh.visual = ColorVisuals(mesh)
     if colours:
         Paint.joined([Paint.of(part) for part in parts]).put_on(mesh)
     if is_gltf:
@@ -59,14 +83,20 @@ def load_mesh(path: Path | str, *, colours: bool = True) -> trimesh.Trimesh:
 def _gltf_scene(path: Path) -> trimesh.Scene:
     """A scene whose parts carry their COLOR_0 as sRGB in `vertex_attributes["color"]`.
 
-    Every primitive is given a material (glTF's default one is white): without one trimesh keeps only the low
-    byte of 16-bit colours. Colours are moved out of the visual, for trimesh forgets them there on copying.
+    Vertex colours are linear as glTF says, unless trimesh wrote the file, which puts sRGB there. Every
+    primitive is given a material (glTF's default one is white): without one trimesh keeps only the low byte
+    of 16-bit colours. Colours are moved out of the visual, for trimesh forgets them there on copying.
     """
-    document, rest = _document(path.read_bytes())
+    data, rest = path.read_bytes(), None
+    if data[:4] == MAGIC:
+        (length,) = struct.unpack_from("<I", data, 12)
+        data, rest = data[20 : 20 + length], data[20 + length :]
+    document = json.loads(data)
     _name_materials(document)
     written_by = str(document.get("asset", {}).get("generator", ""))
-    data = json.dumps(document).encode() if rest is None else container(document, rest)
-    kind = "gltf" if rest is None else "glb"
+    data, kind = json.dumps(document).encode(), "gltf"
+    if rest is not None:
+        data, kind = container(document, rest), "glb"
     resolver = FilePathResolver(str(path))
     scene = trimesh.load_scene(io.BytesIO(data), file_type=kind, resolver=resolver, process=False)
     for part in scene.geometry.values():
@@ -81,28 +111,9 @@ def _gltf_scene(path: Path) -> trimesh.Scene:
     return scene
 
 
-def _document(data: bytes) -> tuple[dict[str, Any], bytes | None]:
-    """The JSON of a glTF file and, of a GLB, the chunks behind it."""
-    if data[:4] != b"glTF":
-        return json.loads(data), None
-    (length,) = struct.unpack_from("<I", data, 12)
-    return json.loads(data[20 : 20 + length]), data[20 + length :]
-
-
 def _name_materials(document: dict[str, Any]) -> None:
     """Primitives without a material get one that says nothing."""
-    bare = [p for m in document.get("meshes", []) for p in m["primitives"] if "material" not in p]
-    if bare:
-        materials = document.setdefault("materials", [])
+    materials = document.setdefault("materials", [])
+    for primitive in (p for m in document.get("meshes", []) for p in m["primitives"] if "material" not in p):
+        primitive["material"] = len(materials)
         materials.append({"pbrMetallicRoughness": {}})
-        for primitive in bare:
-            primitive["material"] = len(materials) - 1
-
-
-def _joined(parts: list[trimesh.Trimesh]) -> trimesh.Trimesh:
-    """All parts' triangles in one mesh, without colours."""
-    starts = np.cumsum([0] + [len(p.vertices) for p in parts[:-1]])
-    faces = np.concatenate([p.faces + start for p, start in zip(parts, starts, strict=True)])
-    mesh = trimesh.Trimesh(np.concatenate([p.vertices for p in parts]), faces, process=False)
-    mesh.visual = ColorVisuals(mesh)
-    return mesh
