@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
-import torch
 from PIL import Image
 
 from aligncvc.scene.views import Views
@@ -20,62 +20,42 @@ def check_views(views: Views, cropped: bool = False) -> str | None:
 
     Coverage is the mean alpha of a view: the input view and the mean over the views must lie in [1 %, 95 %].
     """
-    for check in (_finite, _coverage, *([] if cropped else [_border]), _contrast, _depth):
-        reason = check(views)
-        if reason is not None:
-            return reason
-    return None
+    return next(_faults(views, cropped), None)
 
 
-def _finite(views: Views) -> str | None:
+def _faults(views: Views, cropped: bool) -> Iterator[str]:
     for name, values in (("colours", views.rgba), ("depth", views.depth), ("normals", views.normals)):
-        if values is not None and not bool(torch.isfinite(values).all()):
-            return f"{name} hold values that are not finite"
-    return None
-
-
-def _coverage(views: Views) -> str | None:
+        if values is not None and not bool(values.isfinite().all()):
+            yield f"{name} hold values that are not finite"
     coverage = views.alpha.mean((1, 2, 3))
     for name, value in (("input view", float(coverage[0])), ("mean view", float(coverage.mean()))):
         if value < MIN_COVERAGE:
-            return f"the object covers {value:.2%} of the {name}, less than {MIN_COVERAGE:.0%}"
-    if float(coverage.max()) > MAX_COVERAGE:
-        return (
-            f"the object covers {float(coverage.max()):.1%} of view {int(coverage.argmax())}, more than "
-            f"{MAX_COVERAGE:.0%}"
-        )
+            yield f"the object covers {value:.2%} of the {name}, less than {MIN_COVERAGE:.0%}"
+    most, fullest = float(coverage.max()), int(coverage.argmax())
+    if most > MAX_COVERAGE:
+        yield f"the object covers {most:.1%} of view {fullest}, more than {MAX_COVERAGE:.0%}"
     if float(coverage.min()) < MIN_COVERAGE_EDGE_ON:
-        return f"view {int(coverage.argmin())} is empty"
-    return None
-
-
-def _border(views: Views) -> str | None:
+        yield f"view {int(coverage.argmin())} is empty"
     # A half-covered pixel: the pixel filter lets a silhouette that just fits spill a little over the edge.
     solid = views.alpha[:, 0] > 0.5
     touching = (solid[:, [0, -1], :].flatten(1).any(1) | solid[:, :, [0, -1]].flatten(1).any(1)).nonzero()
-    return f"the object touches the border of view {int(touching[0])}" if len(touching) else None
-
-
-def _contrast(views: Views) -> str | None:
-    colours = views.rgba[:, :3].transpose(0, 1)[:, views.alpha[:, 0] > 0.5]
+    if len(touching) and not cropped:
+        yield f"the object touches the border of view {int(touching[0])}"
+    colours = views.rgba[:, :3].transpose(0, 1)[:, solid]
     if colours.shape[1] == 0:
-        return "no pixel is mostly covered by the object"
-    spread = float((colours.max(1).values - colours.min(1).values).max())
-    return "the object has one constant colour in all views" if spread < MIN_CONTRAST else None
-
-
-def _depth(views: Views) -> str | None:
+        yield "no pixel is mostly covered by the object"
+    if float((colours.max(1).values - colours.min(1).values).max()) < MIN_CONTRAST:
+        yield "the object has one constant colour in all views"
     if views.depth is None:
-        return None
-    seen = views.depth > 0
+        return
     if bool((views.depth < 0).any()):
-        return "depth is negative somewhere"
-    near, far = views.cameras.near, views.cameras.far
+        yield "depth is negative somewhere"
+    seen, near, far = views.depth > 0, views.cameras.near, views.cameras.far
     if bool((seen & ((views.depth < near) | (views.depth > far))).any()):
-        return f"depth lies outside [{near:g}, {far:g}]"
-    solid = views.alpha[:, 0] > 0.5
+        yield f"depth lies outside [{near:g}, {far:g}]"
     share = float((seen & solid).sum() / solid.sum())
-    return f"only {share:.0%} of the object's pixels have a depth" if share < 0.5 else None
+    if share < 0.5:
+        yield f"only {share:.0%} of the object's pixels have a depth"
 
 
 def object_files(views: int) -> set[str]:

@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,13 +63,7 @@ def views_from_npz(path: Path, job: RenderJob) -> tuple[Views, dict[str, Any]]:
     return Views(rgba, jobs.ring_cameras(job.render), depth, normals), normalisation
 
 
-def store(
-    out: Path,
-    status: Status,
-    views: Views | None = None,
-    facts: Mapping[str, Any] | None = None,
-    cropped: bool = False,
-) -> Status:
+def store(out: Path, status: Status, views: Views | None, facts: Mapping[str, Any], cropped: bool) -> Status:
     """Check and write an object's folder: built beside, then moved file by file, the status last.
 
     File by file, because files of another origin may lie in it (the user's notes): they stay.
@@ -81,11 +75,11 @@ def store(
         if views is not None:
             reason = quality.check_views(views, cropped)
             if reason is None:
-                save_views(partial, views, **(facts or {}))
+                save_views(partial, views, **facts)
                 reason = quality.check_folder(partial, len(views), views.cameras.height)
             if reason is not None:
-                failed = {**asdict(status), "status": "failed", "stage": "quality", "reason": reason}
-                return store(out, Status(**failed))
+                failed = replace(status, status="failed", stage="quality", reason=reason)
+                return store(out, failed, None, {}, cropped)
         write_json(partial / STATUS, asdict(status))
         made = sorted(partial.iterdir(), key=lambda path: path.name == STATUS)
         final.mkdir(exist_ok=True)
@@ -111,12 +105,11 @@ def write_manifest(path: Path, statuses: Sequence[Status]) -> None:
 
 def write_contact_sheet(path: Path, out: Path, statuses: Sequence[Status], tile_px: int = 96) -> None:
     """A grid of input views on white with their ids; failed objects are grey tiles that say why."""
-    shown = statuses[:MAX_TILES]
+    shown, width = statuses[:MAX_TILES], tile_px // 6
     columns = min(16, max(1, math.ceil(math.sqrt(len(shown)))))
     rows = math.ceil(len(shown) / columns)
-    left_off = (
-        f"{len(statuses) - len(shown)} more objects are not shown" if len(shown) < len(statuses) else ""
-    )
+    hidden = len(statuses) - len(shown)
+    left_off = f"{hidden} more objects are not shown" if hidden else ""
     sheet = Image.new("RGB", (columns * tile_px, rows * (tile_px + 12) + (14 if left_off else 0)), "white")
     draw = ImageDraw.Draw(sheet)
     for i, status in enumerate(shown):
@@ -127,21 +120,13 @@ def write_contact_sheet(path: Path, out: Path, statuses: Sequence[Status], tile_
             sheet.paste(tile, (x, y), tile)
         else:
             draw.rectangle((x, y, x + tile_px - 2, y + tile_px - 2), fill=(190, 190, 190))
-            draw.multiline_text(
-                (x + 3, y + 3), _wrap(f"{status.stage}: {status.reason}", tile_px // 6, 7), fill=(120, 0, 0)
-            )
-        draw.text((x + 2, y + tile_px - 1), _shortened(status.id, tile_px // 6), fill="black")
+            said = f"{status.stage}: {status.reason}"
+            lines = [said[start : start + width] for start in range(0, len(said), width)][:7]
+            draw.multiline_text((x + 3, y + 3), "\n".join(lines), fill=(120, 0, 0))
+        # Names of one source start alike; their ends tell them apart.
+        name = status.id if len(status.id) <= width else ".." + status.id[2 - width :]
+        draw.text((x + 2, y + tile_px - 1), name, fill="black")
     if left_off:
         draw.text((2, sheet.height - 13), left_off, fill="black")
     with atomic_path(path) as temporary:
         sheet.save(temporary, format="PNG")
-
-
-def _shortened(text: str, width: int) -> str:
-    # Names of one source start alike; their ends tell them apart.
-    return text if len(text) <= width else ".." + text[2 - width :]
-
-
-def _wrap(text: str, width: int, lines: int) -> str:
-    pieces = [text[i : i + width] for i in range(0, len(text), width)]
-    return "\n".join(pieces[:lines])
