@@ -9,8 +9,8 @@ import pytest
 from aligncvc.config.root import load_config
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT, sha256_file
+from aligncvc.objects.convert import check_glb
 from aligncvc.objects.curate import rejected
-from aligncvc.objects.glb import check_glb
 from aligncvc.objects.listing import (
     ManifestRow,
     ObjectRow,
@@ -132,7 +132,7 @@ def test_lists_round_trip_and_select(tmp_path):
 
 
 def test_manifest_keeps_a_reason_on_one_line(tmp_path):
-    bad = ManifestRow.of(row("a", "train"), "failed", 'two\nlines\tand a "quote', sha256="ff")
+    bad = ManifestRow.of(row("a", "train"), reason='two\nlines\tand a "quote')
     write_manifest(tmp_path / "m.tsv", [bad])
     assert read_manifest(tmp_path / "m.tsv") == [bad]
     assert bad.reason == 'two lines and a "quote' and bad.path == "" and bad.sha256 == ""

@@ -52,14 +52,11 @@ class ManifestRow:
     reason: str
 
     @classmethod
-    def of(
-        cls, row: ObjectRow, status: Status, reason: str = "", sha256: str = "", suffix: str = ".glb"
-    ) -> ManifestRow:
-        """The manifest line of a listed object."""
-        path = f"{row.id}{suffix}" if status == "ok" else ""
-        found = sha256 if status == "ok" else ""
+    def of(cls, row: ObjectRow, path: str = "", sha256: str = "", reason: str = "") -> ManifestRow:
+        """The manifest line of a listed object: ok with a path, failed without one."""
+        status: Status = "ok" if path else "failed"
         text = " ".join(reason.split())
-        return cls(row.id, path, found, row.licence, row.creator, row.source, row.split, status, text)
+        return cls(row.id, path, sha256, row.licence, row.creator, row.source, row.split, status, text)
 
 
 LIST_COLUMNS = tuple(f.name for f in fields(ObjectRow))
@@ -68,9 +65,10 @@ REQUIRED = ("id", "source", "licence", "creator")
 
 
 def read_list(path: Path, required: Iterable[str] = REQUIRED) -> list[ObjectRow]:
-    """Rows of an object list in order. Lines that begin with # are comments; `name`, `path`, `sha256` and
-    `split` may be absent (name = id, split = train), and so may `up` and `front`. UserError on a missing
-    file or column, a double id, another axis or angle."""
+    """Rows of an object list in order; columns not required may be absent (name = id, split = train).
+
+    UserError on a missing file or column, a double id, another axis or angle.
+    """
     rows = []
     for row in read_tsv(path, required, "check `list` of the object set in the configuration"):
         known = {key: row.get(key, "") for key in LIST_COLUMNS}
@@ -117,6 +115,11 @@ def read_manifest(path: Path) -> list[ManifestRow]:
     rows = read_tsv(path, MANIFEST_COLUMNS, "make it with python -m aligncvc.objects")
     check_ids((row["id"] for row in rows), path)
     return [ManifestRow(**{key: row[key] for key in MANIFEST_COLUMNS}) for row in rows]  # type: ignore[arg-type]
+
+
+def slug(text: str) -> str:
+    """Lower-case ASCII letters, digits and single hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "object"
 
 
 def base_name(name: str) -> str:
