@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -13,14 +12,6 @@ from aligncvc.config.plan import Plan
 from aligncvc.config.root import load_config
 from aligncvc.errors import UserError, cli
 from aligncvc.objects.fetch import CACHE, fetch_set
-from aligncvc.objects.listing import ManifestRow
-
-
-def show(number: int, total: int, row: ManifestRow) -> None:
-    """One line for each failure and every hundredth object."""
-    if row.status == "failed" or number % 100 == 0 or number == total:
-        failed = f": failed: {row.reason}" if row.status == "failed" else ""
-        print(f"[{number}/{total}] {row.id}{failed}", file=sys.stderr, flush=True)
 
 
 def fetch(
@@ -44,7 +35,7 @@ def fetch(
     if (settings is None) == (name is None):
         raise UserError("give either --settings, or --set with the name of an object set")
     job = ObjectsJob.read(settings) if settings else Plan(load_config(config)).objects(str(name))
-    rows = fetch_set(job, out, cache=cache, progress=show, force=force)
+    rows = fetch_set(job, out, cache=cache, force=force)
     good = sum(row.status == "ok" for row in rows)
     manifest = f"{out}/manifest.tsv"
     print(f"{manifest}: {good} of {len(rows)} objects")

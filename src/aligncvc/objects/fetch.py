@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -62,7 +63,6 @@ def fetch_set(
     *,
     cache: Path = CACHE,
     policy: Policy | None = None,
-    progress: Callable[[int, int, ManifestRow], None] | None = None,
     force: bool = False,
 ) -> list[ManifestRow]:
     """Fetch a set into `out` and write `manifest.tsv` there (last); returns its rows in the list's order.
@@ -80,9 +80,10 @@ def fetch_set(
     claim_folder(out, planned, known=_left_before(jobs, out), force=force)
     rows: list[ManifestRow] = []
     for number, each in enumerate(jobs, 1):
-        rows.append(fetch_one(each, out))
-        if progress is not None:
-            progress(number, len(jobs), rows[-1])
+        rows.append(row := fetch_one(each, out))
+        if row.reason or number % 100 == 0 or number == len(jobs):
+            failed = f": failed: {row.reason}" if row.reason else ""
+            print(f"[{number}/{len(jobs)}] {row.id}{failed}", file=sys.stderr, flush=True)
     # What this stage made of an earlier, different list goes; the user's own files stay.
     for path in {*out.glob("*.glb"), *out.glob(f"*{SUFFIX}")} - {out / row.path for row in rows}:
         remove(path)

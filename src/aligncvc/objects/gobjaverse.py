@@ -1,10 +1,10 @@
 """GObjaverse's rendered frames (github modelscope/richdreamer, dataset/gobjaverse): read, written, hashed.
 
-Layout, below a root: `<dictionary>/<instance>/campos_512_v4/NNNNN/NNNNN{.json,.png,_nd.exr}`, beside files
-that are not read here (`_albedo.png`, `_hdr.exr`, `_mr.png`). The JSON is the camera (`camera_formats`),
-the PNG straight RGBA. The EXR has the normal in red, green and blue and the depth in alpha: distance along
-the camera's z axis, 0 where there is nothing. Its normals are in Unity's axes: red, green, blue = -x, z, -y
-of the z-up world that the cameras are in. The object fits a cube of side 1 around the origin.
+Layout, below a root: `<dictionary>/<instance>/campos_512_v4/NNNNN/NNNNN{.json,.png,_nd.exr}` beside other
+files. The JSON is the camera (`camera_formats`), the PNG straight RGBA. The EXR has the normal in red, green
+and blue and the depth in alpha: distance along the camera's z axis, 0 where there is nothing. Its normals
+are in Unity's axes: red, green, blue = -x, z, -y of the z-up world that the cameras are in. The object fits a
+cube of side 1 around the origin.
 """
 
 from __future__ import annotations
@@ -47,10 +47,8 @@ def instances(root: Path) -> list[str]:
     """`<dictionary>/<instance>` of every object below a root, sorted. UserError if there is none."""
     found = sorted(str(path.parent.relative_to(root)) for path in root.glob(f"*/*/{FRAMES}"))
     if not found:
-        raise UserError(
-            f"{root} has no GObjaverse objects (folders <dictionary>/<instance>/{FRAMES}); give the "
-            "dataset's root"
-        )
+        layout = f"<dictionary>/<instance>/{FRAMES}"
+        raise UserError(f"{root} has no GObjaverse objects (folders {layout}); give the dataset's root")
     return found
 
 
@@ -89,17 +87,14 @@ def ring(cameras: Cameras, count: int) -> list[int]:
 
     Several rings that fit are told apart by that first view. UserError if there is none.
     """
-    azimuth, elevation, _ = (values.tolist() for values in spherical_deg(cameras))
+    azimuth, elevation, _ = (values.numpy().astype(np.float64) for values in spherical_deg(cameras))
+    steps = 360 * np.arange(count) / count
     for first in range(len(cameras)):
-        chosen = []
-        for i in range(count):
-            wanted = azimuth[first] + 360 * i / count
-            near = [j for j in range(len(cameras)) if abs(elevation[j] - elevation[first]) < 1.0
-                    and abs((azimuth[j] - wanted + 180) % 360 - 180) < 90 / count]  # fmt: skip
-            if not near:
-                break
-            chosen.append(near[0])
-        if len(set(chosen)) == count:
+        level = np.abs(elevation - elevation[first]) < 1.0
+        away = np.abs((azimuth - (azimuth[first] + steps)[:, None] + 180) % 360 - 180)
+        near = level & (away < 90 / count)
+        chosen = near.argmax(1).tolist()
+        if near.any(1).all() and len(set(chosen)) == count:
             return chosen
     raise UserError(
         f"none of the {len(cameras)} views starts a ring of {count} evenly spaced views at one elevation; "
@@ -137,9 +132,8 @@ def _read_frame(folder: Path, frame: int, side: int, factor: int) -> tuple[Tenso
     image, (unity, depth) = load_png(image_path), read_exr(exr_path)
     for path, shape in ((image_path, image.shape[-2:]), (exr_path, depth.shape)):
         if tuple(shape) != (side, side):
-            raise UserError(
-                f"{path} is {tuple(shape)}, other frames {side} x {side}; download the object again"
-            )
+            found = tuple(shape)
+            raise UserError(f"{path} is {found}, other frames {side} x {side}; download the object again")
     seen = (depth > 0) & torch.isfinite(depth)
     if image.shape[0] == 3:  # without alpha the depth is the only mask
         image = torch.cat([image, seen[None].float()])

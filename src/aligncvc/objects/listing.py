@@ -20,9 +20,8 @@ EVAL_PERCENT = 10
 class ObjectRow:
     """One line of an object list. path: the bundled file or empty; sha256: of the GLB, empty if unknown.
 
-    For OBJ, PLY and STL files: up is the axis that points up, "y" (or empty) or "z"; front the azimuth in
-    degrees of the side that is to face the input view, 0 (or empty) at z-up's -y or y-up's +z, growing
-    counter-clockwise seen from above.
+    Of OBJ, PLY and STL files: up is the axis that points up, "y" (or empty) or "z"; front the azimuth of the
+    side that is to face the input view, degrees counter-clockwise from above, 0 at z-up's -y or y-up's +z.
     """
 
     id: str
@@ -74,14 +73,11 @@ def read_list(path: Path, required: Iterable[str] = REQUIRED) -> list[ObjectRow]
         known = {key: row.get(key, "") for key in LIST_COLUMNS}
         known["name"] = known["name"] or known["id"]
         known["split"] = known["split"] or "train"
-        if known["up"] not in ("", "y", "z"):
-            raise UserError(
-                f"{path}: {known['id']} has up axis {known['up']!r}; write y or z in the column `up`"
-            )
-        if not re.fullmatch(r"(-?\d+(\.\d+)?)?", known["front"]):
-            raise UserError(
-                f"{path}: {known['id']} has front {known['front']!r}; write an azimuth in degrees"
-            )
+        up, front, where = known["up"], known["front"], f"{path}: {known['id']}"
+        if up not in ("", "y", "z"):
+            raise UserError(f"{where} has up axis {up!r}; write y or z in the column `up`")
+        if not re.fullmatch(r"(-?\d+(\.\d+)?)?", front):
+            raise UserError(f"{where} has front {front!r}; write an azimuth in degrees")
         rows.append(ObjectRow(**known))
     check_ids((row.id for row in rows), path)
     return rows

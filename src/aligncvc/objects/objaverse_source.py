@@ -51,9 +51,8 @@ def dependable(context: Context, mirror: str | None = None) -> Iterator[ModuleTy
     try:
         package: Any = importlib.import_module("objaverse")
     except ImportError:
-        raise UserError(
-            "the package objaverse is not installed; run `pip install objaverse==0.1.7`"
-        ) from None
+        advice = "run `pip install objaverse==0.1.7`"
+        raise UserError(f"the package objaverse is not installed; {advice}") from None
     root = context.cache / "objaverse"
 
     def retrieve(url: str, target: str) -> None:

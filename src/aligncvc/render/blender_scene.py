@@ -1,11 +1,9 @@
 """The scene: the only module that imports Blender. `python -m aligncvc.render.blender_scene JOB.json`.
 
-One process renders every object of a job, so that Blender's start-up is paid once. The job (see
-`jobs.blender_job`) holds plain numbers: settings, OpenCV camera-to-world matrices, a list of objects. Written
-are `<output>/<index>.npz` per object (rgba uint8 (V,H,W,4) straight alpha; depth float32 (V,H,W), z along
-the camera axis, 0 without object; normals float32 (V,H,W,3) in the world, 0 without object; scale,
-offset, stretch and heading_deg) and one JSON line per event in the progress file. Quality is judged
-elsewhere; torch is not loaded.
+One process renders every object of a job (`jobs.blender_job`), so that Blender's start-up is paid once; torch
+is not loaded. Written are `<output>/<index>.npz` per object (rgba uint8 (V,H,W,4) straight alpha; depth
+float32 (V,H,W), z along the camera axis, 0 without object; normals float32 (V,H,W,3) in the world, 0 without
+object; scale, offset, stretch and heading_deg) and one JSON line per event in the progress file.
 """
 
 from __future__ import annotations
@@ -26,8 +24,7 @@ from aligncvc.render import appearance, bproc_adapter
 SCENE_VERSION = 2
 """Part of every job's hash: raise it when the same job would give other pixels."""
 
-WORLD_COLOUR = (1.0, 1.0, 1.0)
-WORLD_STRENGTH = 0.45
+WORLD_COLOUR, WORLD_STRENGTH = (1.0, 1.0, 1.0), 0.45
 UNIFORM_COLOUR = (0.5, 0.5, 0.5)  # SyncDreamer's blender_script.py: a grey world of strength 1 and no lamp
 SUN_ENERGY = 1.6  # W/m^2; with the world a white surface facing the sun stays just below 1
 SUN_ANGLE_DEG = 25.0  # a wide sun: soft shadows
@@ -105,10 +102,7 @@ class Scene:
             self.bproc.camera.add_camera_pose(pose)
 
     def render_object(self, path: str, seed: int, look: int | None = None) -> dict[str, np.ndarray]:
-        """Import, normalise, render, and remove the object again. Raises BadObjectError.
-
-        look: seed of another appearance (`appearance`); None keeps the object's own.
-        """
+        """Import, normalise, render, and remove the object again. look: seed of an `appearance`, or None."""
         before = self._data_blocks()
         scene = self.bpy.context.scene
         kept = scene.camera, scene.frame_start, scene.frame_end

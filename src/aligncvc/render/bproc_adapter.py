@@ -46,10 +46,11 @@ def load(temporary: Path) -> Any:
     os.environ["INSIDE_OF_THE_INTERNAL_BLENDER_PYTHON_ENVIRONMENT"] = "1"
     import bpy  # noqa: F401  (BlenderProc's modules expect it loaded, and mathutils comes with it)
 
-    _replace_setup(temporary)
-    search_path, python_path = list(sys.path), os.environ.get("PYTHONPATH")
     spec = importlib.util.find_spec(PACKAGE)
-    assert spec is not None and spec.origin is not None
+    if spec is None or spec.submodule_search_locations is None or spec.origin is None:
+        raise ImportError("blenderproc is not installed in this environment")
+    _replace_setup(list(spec.submodule_search_locations), temporary)
+    search_path, python_path = list(sys.path), os.environ.get("PYTHONPATH")
     # The package's first act is to remove its parent folder from sys.path, and it fails if it is not there.
     sys.path.append(str(Path(spec.origin).resolve().parents[1]))
     try:
@@ -58,18 +59,21 @@ def load(temporary: Path) -> Any:
         sys.path[:] = search_path
         if python_path is not None:
             os.environ["PYTHONPATH"] = python_path
-    _initialise(bproc)
+    # `bproc.init()` without its language line, which raises in the wheel (it has no translations)
+    initializer = importlib.import_module(f"{PACKAGE}.python.utility.Initializer")
+    storage = importlib.import_module(f"{PACKAGE}.python.utility.GlobalStorage").GlobalStorage
+    bproc.clean_up(clean_up_camera=True)
+    bproc.renderer.set_render_devices(use_only_cpu=True)
+    initializer._Initializer.set_default_parameters()
+    storage.add("bproc_init_complete", True)
     return bproc
 
 
-def _replace_setup(temporary: Path) -> None:
+def _replace_setup(locations: list[str], temporary: Path) -> None:
     """Give SetupUtility a setup that installs nothing and only sets the temporary folder."""
-    spec = importlib.util.find_spec(PACKAGE)
-    if spec is None or spec.submodule_search_locations is None:
-        raise ImportError("blenderproc is not installed in this environment")
     # A bare package of that name lets SetupUtility be imported before the package's own __init__ runs.
     bare = types.ModuleType(PACKAGE)
-    bare.__path__ = list(spec.submodule_search_locations)
+    bare.__path__ = locations
     sys.modules[PACKAGE] = bare
     try:
         utility = importlib.import_module(f"{PACKAGE}.python.utility.SetupUtility").SetupUtility
@@ -83,13 +87,3 @@ def _replace_setup(temporary: Path) -> None:
 
     utility.setup = staticmethod(setup)
     utility.setup_pip = staticmethod(lambda *_, **__: str(temporary))
-
-
-def _initialise(bproc: Any) -> None:
-    """`bproc.init()` without its language line, which raises in the wheel (it has no translations)."""
-    initializer = importlib.import_module(f"{PACKAGE}.python.utility.Initializer")
-    storage = importlib.import_module(f"{PACKAGE}.python.utility.GlobalStorage").GlobalStorage
-    bproc.clean_up(clean_up_camera=True)
-    bproc.renderer.set_render_devices(use_only_cpu=True)
-    initializer._Initializer.set_default_parameters()
-    storage.add("bproc_init_complete", True)

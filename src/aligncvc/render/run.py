@@ -122,7 +122,7 @@ class Renderer:
         if event["event"] == "failed":
             self._record(source, event["stage"], event["reason"], seconds)
             return
-        path = worker.result(event["index"])
+        path = worker.scratch / "output" / f"{event['index']}.npz"
         try:
             views, normalisation = results.views_from_npz(path, self.job)
             path.unlink()

@@ -101,9 +101,6 @@ class Worker:
         limit = START_SECONDS if not self.versions else self.job.render.timeout_seconds
         return time.monotonic() - self.since > limit
 
-    def result(self, index: int) -> Path:
-        return self.scratch / "output" / f"{index}.npz"
-
     def log_tail(self, lines: int = 5) -> str:
         """The last lines of Blender's output that are not progress chatter, joined by " | "."""
         text = (self.scratch / "log").read_text(encoding="utf-8", errors="replace")
