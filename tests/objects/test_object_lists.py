@@ -77,7 +77,8 @@ def test_default_configuration_names_these_lists():
 
 
 def entry(name="Chair", category="Living room", size=(50.0, 90.0, 50.0), library="Scopia") -> CatalogueEntry:
-    return CatalogueEntry("x", library, name, category, "c", "l", "m.obj", size, None)
+    row = ObjectRow("x", name, "", f"{library}/m.obj", "", "l", "c", "")
+    return CatalogueEntry(row, library, category, "m.obj", size, None)
 
 
 @pytest.mark.parametrize(

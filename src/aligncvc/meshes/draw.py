@@ -1,8 +1,4 @@
-"""Triangle meshes as images: a plain z-buffer on the CPU, unlit, in numpy.
-
-Each triangle is tested at the pixel centres of its bounding box, all triangles of a view at once; attributes
-are interpolated with perspective. Both sides of a triangle are drawn.
-"""
+"""Triangle meshes as images: a plain z-buffer on the CPU, unlit, both sides, with perspective, in numpy."""
 
 from __future__ import annotations
 

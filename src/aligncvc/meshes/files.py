@@ -28,10 +28,9 @@ Y_UP_TO_Z_UP = np.array([[1.0, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 
 
 
 def save_glb(path: Path | str, mesh: trimesh.Trimesh) -> None:
-    """Write a mesh with vertex colours as GLB, y up, atomically; the bytes depend on the mesh alone.
+    """Write a mesh with vertex colours as GLB, y up, unlit: the colours are those as seen, light included.
 
-    Unlit (KHR_materials_unlit): the colours are those of the object as seen, light included. A texture
-    becomes vertex colours. Raises ValueError for a mesh without faces.
+    A texture becomes vertex colours. The bytes depend on the mesh alone. ValueError if it has no faces.
     """
     if not len(mesh.faces):
         raise ValueError("a mesh without faces cannot be a GLB")
@@ -83,9 +82,8 @@ def load_mesh(path: Path | str, *, colours: bool = True) -> trimesh.Trimesh:
 def _gltf_scene(path: Path) -> trimesh.Scene:
     """A scene whose parts carry their COLOR_0 as sRGB in `vertex_attributes["color"]`.
 
-    Vertex colours are linear as glTF says, unless trimesh wrote the file, which puts sRGB there. Every
-    primitive is given a material (glTF's default one is white): without one trimesh keeps only the low byte
-    of 16-bit colours. Colours are moved out of the visual, for trimesh forgets them there on copying.
+    They are linear as glTF says, unless trimesh wrote the file. Every primitive is given a material: without
+    one trimesh keeps only the low byte of 16-bit colours. On copying it forgets colours in the visual.
     """
     data, rest = path.read_bytes(), None
     if data[:4] == MAGIC:

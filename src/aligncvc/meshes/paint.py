@@ -55,10 +55,10 @@ def image_and_factor(material: Any) -> tuple[Image.Image | None, NDArray[np.floa
 
 @dataclass(frozen=True)
 class Paint:
-    """Straight sRGB colours in [0, 1] of a mesh with N vertices and F faces.
+    """Straight sRGB colours in [0, 1] of a mesh: vertices (N, 4), or faces (F, 4) instead of them.
 
-    vertices: (N, 4). faces: (F, 4), instead of them. textures: (H, W, 4) uint8 each, multiplied by the
-    vertices' colours; worn: (F,) index into textures, -1 for none; uv: (N, 2), v upwards as in trimesh.
+    textures: (H, W, 4) uint8 each, multiplied by the vertices' colours; worn: (F,) index into textures, -1
+    for none; uv: (N, 2), v upwards as in trimesh.
     """
 
     vertices: Array

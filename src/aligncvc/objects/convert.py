@@ -158,10 +158,8 @@ def _unique_vertices(columns: list[NDArray[np.float32]]) -> tuple[list[NDArray[A
 
 
 def drop_coincident(positions: list[NDArray[Any]], faces: list[NDArray[Any]]) -> list[NDArray[Any]]:
-    """Faces of several meshes without those that repeat an earlier triangle, whatever its winding.
-
-    Two-sided models often store every triangle twice; a ray tracer then shades both at random (black specks).
-    """
+    """Faces of several meshes without those that repeat an earlier triangle, whatever its winding."""
+    # Two-sided models often store every triangle twice; a ray tracer shades both at random (black specks).
     low = np.min([p.min(0) for p in positions], 0)
     extent = max(float(np.max([p.max(0) for p in positions], 0).max() - low.min()), 1e-30)
     grid = [np.round((p - low) / extent * 1e5).astype(np.int64) for p in positions]
@@ -228,10 +226,9 @@ def obj_parts(
     size: float | None = None,
     texture_px: int = TEXTURE_PX,
 ) -> list[Part]:
-    """Parts of an OBJ file's bytes, y up, centred.
+    """Parts of an OBJ file's bytes, y up, centred. UserError if it has no triangles.
 
     rotation: (3,3) applied to the model; size: the longest side (glTF metres), None keeps the file's.
-    Raises UserError if the file has no triangles.
     """
     text = io.BytesIO(data.decode("latin-1").encode())
     try:
@@ -251,11 +248,7 @@ def obj_parts(
 
 
 def check_glb(path: Path) -> int:
-    """Read a GLB and return its number of triangles.
-
-    Raises UserError with the reason if it is not a complete GLB, does not load, is empty, flat to a point
-    or has coordinates that are not finite.
-    """
+    """Number of triangles of a GLB. UserError if it is cut, unreadable, empty, a point or not finite."""
     header = path.read_bytes()[:12] if path.is_file() else b""
     if len(header) < 12 or header[:4] != MAGIC:
         raise UserError(f"{path.name} is not a GLB file (no glTF header)")

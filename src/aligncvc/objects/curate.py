@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import tyro
@@ -47,7 +48,7 @@ def rejected(entry: CatalogueEntry) -> str | None:
         return "library"
     if entry.category in EXCLUDED_CATEGORIES:
         return "category"
-    name = entry.name.lower()
+    name = entry.row.name.lower()
     words = set(name.replace("-", " ").split())
     hit = any(word in name if " " in word else {word, word + "s"} & words for word in EXCLUDED_WORDS)
     if hit and name not in KEPT_NAMES:
@@ -68,7 +69,7 @@ def curate(furniture: Path, forced: dict[str, str], scratch: Path) -> tuple[list
     reasons: Counter[str] = Counter()
     for library in map(Library, libraries(furniture)):
         for entry in library.entries:
-            reason, glb = rejected(entry), scratch / f"{entry.id}.glb"
+            reason, glb = rejected(entry), scratch / f"{entry.row.id}.glb"
             if reason is None:
                 try:
                     library.convert(entry, glb)
@@ -79,12 +80,11 @@ def curate(furniture: Path, forced: dict[str, str], scratch: Path) -> tuple[list
                     elif sha256 in rows:
                         reason = "same as another"
                 except Exception as error:
-                    print(f"{entry.id}: {reason_of(error)}")
+                    print(f"{entry.row.id}: {reason_of(error)}")
                     reason = "unreadable"
             reasons[reason or "kept"] += 1
             if reason is None:
-                about = entry.licence, entry.creator, split_of(entry.name, forced)
-                rows[sha256] = ObjectRow(entry.id, entry.name, "", entry.source, sha256, *about)
+                rows[sha256] = replace(entry.row, sha256=sha256, split=split_of(entry.row.name, forced))
     return list(rows.values()), reasons
 
 

@@ -24,10 +24,6 @@ CHUNK = 1 << 16
 RETRY_STATUS = {408, 425, 429, 500, 502, 503, 504}
 
 
-class DownloadError(UserError):
-    """A download that failed for good; the message is one sentence."""
-
-
 class _TemporaryError(Exception):
     """A failure worth another attempt. wait: seconds the server asks for, if it does."""
 
@@ -47,19 +43,15 @@ class Policy:
     stall_bytes: int = 1024
     sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
 
-    def wait(self, failures: int, asked: float | None = None) -> float:
-        """Seconds to wait after the n-th failure (n >= 1); a server's Retry-After counts up to max_wait."""
-        return min(self.max_wait, max(self.first_wait * 2.0 ** (failures - 1), asked or 0.0))
-
 
 def download(url: str, target: Path, *, sha256: str | None = None, policy: Policy = Policy()) -> None:
     """Fetch `url` (http or https) to `target`; the next call resumes an interrupted one (`.<name>.part`).
 
-    sha256: of the complete file, checked if given. Raises DownloadError when the server refuses, the bytes
+    sha256: of the complete file, checked if given. Raises UserError when the server refuses, the bytes
     are wrong or every attempt failed.
     """
     if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
-        raise DownloadError(f"{url} is no http(s) address")
+        raise UserError(f"{url} is no http(s) address")
     target.parent.mkdir(parents=True, exist_ok=True)
     part = _Part(url, target)
     wrong: set[str] = set()
@@ -75,7 +67,7 @@ def download(url: str, target: Path, *, sha256: str | None = None, policy: Polic
             if good:
                 return
             if found in wrong:
-                raise DownloadError(f"{url} has sha256 {found}, expected {sha256}; the file there is another")
+                raise UserError(f"{url} has sha256 {found}, expected {sha256}; the file there is another")
             wrong.add(found)
             reason = f"wrong sha256 {found}, expected {sha256}"
         except _TemporaryError as error:
@@ -86,8 +78,9 @@ def download(url: str, target: Path, *, sha256: str | None = None, policy: Polic
             if TimeoutError in (type(cause), type(error)):
                 reason = f"the server stalled for {policy.stall_seconds:g} s"
         if attempt < policy.attempts:
-            policy.sleep(policy.wait(attempt, asked))
-    raise DownloadError(f"{url} could not be downloaded in {policy.attempts} attempts; the last: {reason}")
+            own = policy.first_wait * 2.0 ** (attempt - 1)
+            policy.sleep(min(policy.max_wait, max(own, asked or 0.0)))
+    raise UserError(f"{url} could not be downloaded in {policy.attempts} attempts; the last: {reason}")
 
 
 class _Part:
@@ -150,7 +143,7 @@ class _Part:
             asked = error.headers.get("Retry-After", "") if error.headers else ""
             wait = float(asked) if asked.isdigit() else None
             raise _TemporaryError(f"HTTP {error.code} {error.reason}", wait)
-        raise DownloadError(f"{self.url} cannot be downloaded: HTTP {error.code} {error.reason}")
+        raise UserError(f"{self.url} cannot be downloaded: HTTP {error.code} {error.reason}")
 
 
 def _extent(response: Any) -> tuple[int, int | None]:

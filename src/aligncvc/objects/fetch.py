@@ -65,10 +65,10 @@ def fetch_set(
     policy: Policy | None = None,
     force: bool = False,
 ) -> list[ManifestRow]:
-    """Fetch a set into `out` and write `manifest.tsv` there (last); returns its rows in the list's order.
+    """Fetch a set into `out` and write `manifest.tsv` there (last); returns its rows, failed ones among them.
 
-    Bad objects are rows with status failed. UserError if the source as a whole cannot be reached or the set
-    is empty, and, unless force, if `out` holds files of another origin (`aligncvc.ownership`).
+    UserError if the source as a whole cannot be reached or the set is empty, and, unless force, if `out`
+    holds files of another origin.
     """
     objects = job.objects
     jobs = SOURCES[objects.source](objects, Context(cache, policy or Policy()))

@@ -25,19 +25,13 @@ from aligncvc.objects.sources import Context, Job, listed, root_of
 from aligncvc.ownership import claim_folder
 from aligncvc.scene.views import load_views
 
-LICENCE = "unknown"
-"""GObjaverse names none for each object; Objaverse's own annotations do, by uid."""
-
 
 def write_index(row: ObjectRow, root: Path, path: Path) -> None:
-    """Check an instance against its list and write what stands for it. UserError if it differs.
-
-    Files that have neither number, size nor time changed since the index was written are not read again.
-    """
+    """Check an instance against its list and write what stands for it. UserError if it differs."""
     folder = root / row.path
     stats = [file.stat() for frame in frames(folder) for file in frame_files(folder, frame)]
     stamp = [len(stats), sum(s.st_size for s in stats), max(s.st_mtime_ns for s in stats)]
-    index = {"frames": str(folder), "stamp": stamp}
+    index = {"frames": str(folder), "stamp": stamp}  # equal: the files are not read again
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -77,7 +71,8 @@ def list_objects(root: Positional[Path], out: Path, split: str = "train") -> Non
             print(f"left out: {instance}: {reason_of(error)}")
             bad += 1
             continue
-        rows.append(ObjectRow(name, name, instance, "GObjaverse", found, LICENCE, "", split))
+        # GObjaverse names no licences; Objaverse's own annotations do, by uid
+        rows.append(ObjectRow(name, name, instance, "GObjaverse", found, "unknown", "", split))
         if len(rows) % 100 == 0:
             write_list(out, rows)
     if not rows:

@@ -83,10 +83,7 @@ def _camera(path: Path) -> Any:
 
 
 def ring(cameras: Cameras, count: int) -> list[int]:
-    """Indices of `count` evenly spaced views of one elevation, by azimuth, the lowest-numbered view first.
-
-    Several rings that fit are told apart by that first view. UserError if there is none.
-    """
+    """Indices of `count` evenly spaced views of one elevation, by azimuth, the lowest-numbered view first."""
     azimuth, elevation, _ = (values.numpy().astype(np.float64) for values in spherical_deg(cameras))
     steps = 360 * np.arange(count) / count
     for first in range(len(cameras)):

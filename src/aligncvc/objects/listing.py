@@ -64,10 +64,7 @@ REQUIRED = ("id", "source", "licence", "creator")
 
 
 def read_list(path: Path, required: Iterable[str] = REQUIRED) -> list[ObjectRow]:
-    """Rows of an object list in order; columns not required may be absent (name = id, split = train).
-
-    UserError on a missing file or column, a double id, another axis or angle.
-    """
+    """Rows of an object list; columns may be absent (name = id, split = train) unless they are required."""
     rows = []
     for row in read_tsv(path, required, "check `list` of the object set in the configuration"):
         known = {key: row.get(key, "") for key in LIST_COLUMNS}

@@ -12,7 +12,6 @@ import gzip
 import importlib
 import io
 import json
-import threading
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -38,7 +37,6 @@ LICENCES = {
     "cc0": "CC0-1.0",
 }
 """SPDX names of the licences in Objaverse's annotations."""
-_LOCK = threading.Lock()
 
 
 @contextlib.contextmanager
@@ -67,17 +65,16 @@ def dependable(context: Context, mirror: str | None = None) -> Iterator[ModuleTy
             path.unlink()  # so that a broken index is not kept for ever
             raise UserError(f"{path.name} is broken ({error}); try again later") from None
 
-    with _LOCK:
-        before = package.BASE_PATH, package._VERSIONED_PATH, package.urllib
-        package.BASE_PATH = str(root)
-        package._VERSIONED_PATH = str(root / "hf-objaverse-v1")
-        package.urllib = SimpleNamespace(request=SimpleNamespace(urlretrieve=retrieve))
-        try:
-            with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                yield package
-        finally:
-            package.BASE_PATH, package._VERSIONED_PATH, package.urllib = before
+    before = package.BASE_PATH, package._VERSIONED_PATH, package.urllib
+    package.BASE_PATH = str(root)
+    package._VERSIONED_PATH = str(root / "hf-objaverse-v1")
+    package.urllib = SimpleNamespace(request=SimpleNamespace(urlretrieve=retrieve))
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield package
+    finally:
+        package.BASE_PATH, package._VERSIONED_PATH, package.urllib = before
 
 
 def _note(path: Path) -> Path:
@@ -97,10 +94,7 @@ def _verify(path: Path, expected: str) -> None:
 
 
 def fetch_object(uid: str, expected: str, context: Context, mirror: str | None, out: Path) -> None:
-    """Write one object's GLB to `out`; a broken cached file is fetched once more.
-
-    expected: sha256 from the list or "". UserError on an unknown uid, a failed download or wrong bytes.
-    """
+    """Write one object's GLB to `out`; a broken cached file is fetched once more. expected: sha256 or ""."""
     for attempt in ("cached", "fresh"):
         with dependable(context, mirror) as package:
             found = package.load_objects([uid])

@@ -85,10 +85,7 @@ def bundled_jobs(objects: ObjectSet, context: Context) -> list[Job]:
 
 
 def folder_jobs(objects: ObjectSet, context: Context) -> list[Job]:
-    """The user's own meshes: every glb, gltf, obj, ply and stl file below `path`, or those that `list` names.
-
-    Without a list the licence is "user" and the split follows the name's hash.
-    """
+    """The user's own meshes: those that `list` names, or all below `path` (licence "user", split by name)."""
     folder = root_of(objects, "a folder of meshes")
     if objects.list is not None:
         rows = listed(objects)
@@ -127,10 +124,7 @@ def _turn(row: ObjectRow) -> NDArray[np.float64]:
 
 
 def convert_mesh(path: Path, out: Path, turn: NDArray[np.float64] | None = None) -> None:
-    """Copy a GLB or convert glTF, OBJ, PLY or STL to one. UserError if it cannot be read.
-
-    turn: (3, 3) from the frame of an OBJ, PLY or STL file to glTF's; None leaves it as it is.
-    """
+    """Copy a GLB or convert glTF, or OBJ, PLY or STL by `turn` (3, 3), to one. UserError if unreadable."""
     suffix = path.suffix.lower()
     if suffix == ".glb":
         copy_file(path, out)

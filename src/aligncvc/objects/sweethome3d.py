@@ -45,22 +45,17 @@ LICENCES = {
 
 @dataclass(frozen=True)
 class CatalogueEntry:
-    """One object of a library. size_cm: catalogue width (x), height (y), depth (z)."""
+    """One object of a library: its row of a list, but for hash and split, and what the catalogue adds.
 
-    id: str
+    size_cm: width (x), height (y), depth (z). The row's source is <library>/<path of the model in it>.
+    """
+
+    row: ObjectRow
     library: str
-    name: str
     category: str
-    creator: str
-    licence: str
     model: str
     size_cm: tuple[float, float, float]
     rotation: tuple[float, ...] | None
-
-    @property
-    def source(self) -> str:
-        """`<library>/<path of the model in the library>`, the key by which lists refer to it."""
-        return f"{self.library}/{self.model}"
 
 
 def parse_properties(text: str) -> dict[int, dict[str, str]]:
@@ -82,19 +77,13 @@ def _entries(text: str, library: str) -> Iterator[CatalogueEntry]:
         name = entry.get("name", "object")
         base = f"{slug(library)}-{slug(name)}"
         number = seen[base] = seen.get(base, 0) + 1
-        rotation = entry.get("modelRotation")
+        model, own_id = entry["model"].lstrip("/"), base if number == 1 else f"{base}-{number}"
+        origin = LICENCES.get(library, "unknown"), entry.get("creator", "unknown")
+        row = ObjectRow(own_id, name, "", f"{library}/{model}", "", *origin, split="")
         width, height, depth = (float(entry.get(key, "nan")) for key in ("width", "height", "depth"))
-        yield CatalogueEntry(
-            id=base if number == 1 else f"{base}-{number}",
-            library=library,
-            name=name,
-            category=entry.get("category", ""),
-            creator=entry.get("creator", "unknown"),
-            licence=LICENCES.get(library, "unknown"),
-            model=entry["model"].lstrip("/"),
-            size_cm=(width, height, depth),
-            rotation=tuple(map(float, rotation.split())) if rotation else None,
-        )
+        rotation = tuple(map(float, entry.get("modelRotation", "").split())) or None
+        category = entry.get("category", "")
+        yield CatalogueEntry(row, library, category, model, (width, height, depth), rotation)
 
 
 class Library:
@@ -109,17 +98,14 @@ class Library:
         self.entries = list(_entries(text, path.stem))
 
     def convert(self, entry: CatalogueEntry, out: Path) -> None:
-        """Write the entry as a GLB, y up, centred, longest side as in the catalogue (metres).
-
-        Raises UserError if the model is missing or unreadable.
-        """
+        """Write the entry as a GLB, y up, centred, longest side as in the catalogue (metres)."""
         folder = str(PurePosixPath(entry.model).parent)
         try:
             data = self.archive.read(entry.model)
             beside = [n for n in self.archive.namelist() if n.startswith(f"{folder}/") and n[-1] != "/"]
             files = {name: self.archive.read(name) for name in beside}
         except (KeyError, zipfile.BadZipFile) as error:
-            raise UserError(f"{entry.source} cannot be read from its library ({error})") from None
+            raise UserError(f"{entry.row.source} cannot be read from its library ({error})") from None
         longest = max(entry.size_cm)
         turn = None if entry.rotation is None else np.array(entry.rotation).reshape(3, 3)
         size = longest / 100 if longest > 0 else None
@@ -146,16 +132,12 @@ def ar_members(data: bytes) -> Iterator[tuple[str, bytes]]:
         offset += 60 + size + size % 2
 
 
-def unpack_deb(deb: Path, out: Path, sha256: str | None) -> None:
-    """Extract the `.sh3f` files of a Debian package into `out` (no dpkg, no root).
-
-    sha256: of the package; None accepts any. Raises UserError on a wrong hash or an unreadable package.
-    """
+def unpack_deb(deb: Path, out: Path) -> None:
+    """Extract the `.sh3f` files of the Debian package into `out` (no dpkg, no root)."""
     found = sha256_file(deb)
-    if sha256 not in (None, found):
-        raise UserError(
-            f"{deb} has sha256 {found}, expected {sha256}; download {PACKAGE} {PACKAGE_VERSION} again"
-        )
+    if found != PACKAGE_SHA256:
+        advice = f"download {PACKAGE} {PACKAGE_VERSION} again"
+        raise UserError(f"{deb} has sha256 {found}, expected {PACKAGE_SHA256}; {advice}")
     member = next((data for name, data in ar_members(deb.read_bytes()) if name.startswith("data.tar")), None)
     if member is None:
         raise UserError(f"{deb} has no data archive; it is not a complete Debian package")
@@ -207,21 +189,19 @@ def furniture_folder(path: str | None, context: Context) -> Path:
                     f"no furniture package at {deb}; give a .deb, its URL or a folder of .sh3f files"
                 )
         folder = context.cache / f"{PACKAGE}-{PACKAGE_VERSION}"
-        unpack_deb(deb, folder, PACKAGE_SHA256)
+        unpack_deb(deb, folder)
         return folder
 
 
 def sweethome3d_jobs(objects: ObjectSet, context: Context) -> list[Job]:
-    """Objects of the furniture package, by the list's `source` (<library>/<model path>).
-
-    Where several catalogue entries share a model, the one with the row's id is meant, else the first.
-    """
+    """Objects of the furniture package, by the list's `source` (<library>/<model path>)."""
     rows = listed(objects)
     known: dict[str, tuple[Library, CatalogueEntry]] = {}
     for library in map(Library, libraries(furniture_folder(objects.path, context))):
         for entry in library.entries:
-            known.setdefault(entry.source, (library, entry))
-            known[f"{entry.source}#{entry.id}"] = library, entry
+            # where several entries share a model, the one with the row's id is meant, else the first
+            known.setdefault(entry.row.source, (library, entry))
+            known[f"{entry.row.source}#{entry.row.id}"] = library, entry
 
     def make(row: ObjectRow, out: Path) -> None:
         found = known.get(f"{row.source}#{row.id}", known.get(row.source))

@@ -127,8 +127,7 @@ class Scene:
     def _load(self, path: str, look: int | None) -> dict[str, np.ndarray]:
         """Import a GLB and fit it into the unit sphere or cube.
 
-        Returns scale, offset, stretch (3,) and heading_deg: new = scale * turn(heading_deg, z) * (stretch
-        * old) + offset. `old` is in the importer's z-up frame (glTF's (x, -z, y)).
+        new = scale * turn(heading_deg, z) * (stretch * old) + offset; old: z up, glTF's (x, -z, y).
         """
         known = set(self.bpy.data.objects)
         try:

@@ -21,10 +21,7 @@ PACKAGE = "blenderproc"
 
 
 def run_child(work: Callable[[dict[str, Any]], None]) -> NoReturn:
-    """Do `work` with the job that the first argument names (JSON), and leave with 0, or 1 after a traceback.
-
-    Leaves by os._exit: Blender's module crashes when the interpreter shuts down.
-    """
+    """Do `work` with the job that the first argument names (JSON); exit status 1 after a traceback."""
     code = 1
     try:
         work(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
@@ -34,14 +31,11 @@ def run_child(work: Callable[[dict[str, Any]], None]) -> NoReturn:
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(code)
+        os._exit(code)  # Blender's module crashes when the interpreter shuts down
 
 
 def load(temporary: Path) -> Any:
-    """Import BlenderProc and initialise an empty Cycles scene on the CPU; returns the package.
-
-    temporary: an existing folder of this process alone, for BlenderProc's intermediate images.
-    """
+    """BlenderProc with an empty Cycles scene on the CPU. temporary: its folder for intermediate images."""
     os.environ["USE_EXTERNAL_BPY_MODULE"] = "1"
     os.environ["INSIDE_OF_THE_INTERNAL_BLENDER_PYTHON_ENVIRONMENT"] = "1"
     import bpy  # noqa: F401  (BlenderProc's modules expect it loaded, and mathutils comes with it)

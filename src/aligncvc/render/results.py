@@ -64,11 +64,10 @@ def views_from_npz(path: Path, job: RenderJob) -> tuple[Views, dict[str, Any]]:
 
 
 def store(out: Path, status: Status, views: Views | None, facts: Mapping[str, Any], cropped: bool) -> Status:
-    """Check and write an object's folder: built beside, then moved file by file, the status last.
+    """Check and write an object's folder; returns the status as stored: failed at "quality" if it is unfit.
 
-    File by file, because files of another origin may lie in it (the user's notes): they stay.
-    Without views (a failure) the folder holds only the status. Returns the status as stored: failed at
-    stage "quality" when the checks say so. cropped: an object may reach the border.
+    Built beside, then moved file by file, the status last: files of another origin (the user's notes) stay.
+    Without views (a failure) the folder holds only the status. cropped: an object may reach the border.
     """
     final = out / status.id
     with scratch(out) as partial:

@@ -90,10 +90,7 @@ class Renderer:
         self._record(source, "done", "", time.monotonic() - began, views, facts)
 
     def _serve(self, worker: Worker) -> list[tuple[int, SourceObject]] | None:
-        """Handle news of one process. None: it goes on; else it is over and these objects remain.
-
-        The object at which a process ended or hung is quarantined.
-        """
+        """Handle news of one process. None: it goes on; else it is over and these objects remain."""
         ended = worker.process.poll() is not None  # asked first, so that no last event is missed
         for event in worker.events():
             if event["event"] in ("done", "failed"):
@@ -144,25 +141,23 @@ class Renderer:
         facts: Mapping[str, Any] | None = None,
     ) -> None:
         """Store an object's views, or why there are none, and report it. facts: of cameras.json."""
-        attempts = self.attempts[source.id] + (stage not in ("objects", "source"))
+        origin = {"licence": source.licence, "creator": source.creator}
         status = Status(
-            source.id,
-            "ok" if stage == "done" else "failed",
-            stage,
-            reason,
-            round(seconds, 3),
-            attempts,
-            self.hashes[source.id],
-            source.licence,
-            source.creator,
+            id=source.id,
+            status="ok" if stage == "done" else "failed",
+            stage=stage,
+            reason=reason,
+            seconds=round(seconds, 3),
+            attempts=self.attempts[source.id] + (stage not in ("objects", "source")),
+            job_hash=self.hashes[source.id],
+            **origin,
         )
         about = {
             "object": split_variant(source.id)[0],
             "variant": source.variant,
             "rigs": jobs.rigs(self.job.render),
             "source_sha256": source.sha256,
-            "licence": source.licence,
-            "creator": source.creator,
+            **origin,
             **(facts or {}),
         }
         status = results.store(self.out, status, views, about, self.job.render.crop == "keep")
@@ -196,10 +191,8 @@ def render_set(
 ) -> list[Status]:
     """Render a manifest's objects into `out/<id>/`, with `out/manifest.tsv` and `out/contact_sheet.png`.
 
-    objects: the objects stage's manifest.tsv.
     workers: Blender processes side by side; default: one per thread, so that imports and compositing, which
         use one thread, overlap with other objects' sampling.
-    threads: CPU threads in all; default: all that this process may use.
     Raises UserError before work if the protocol asks for another scene or `out` holds files of another origin
     (unless force), and after writing everything when more than render.max_failure_rate of the objects failed.
     """

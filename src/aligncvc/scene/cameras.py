@@ -1,10 +1,9 @@
 """The one camera convention, its rigs and its rays.
 
-World: right-handed, z up, the object centred at the origin inside the unit sphere; azimuth 0 is the
-input view. Camera: OpenCV (x right, y down, z forward), given as camera-to-world matrices. Azimuth
-grows counter-clockwise seen from above; positive elevation looks down on the object. A field of view
-is vertical unless its name says otherwise, and images are square-pixelled with the principal point at
-the centre. `docs/cameras.md` has the drawings; `aligncvc.scene.camera_formats` converts to and from others.
+World: right-handed, z up, the object centred at the origin inside the unit sphere; azimuth 0 is the input
+view. Camera: OpenCV (x right, y down, z forward), camera-to-world. Azimuth grows counter-clockwise seen from
+above; positive elevation looks down. A field of view is vertical unless its name says otherwise; pixels are
+square, the principal point is the centre. `docs/cameras.md` has the drawings, `camera_formats` other formats.
 """
 
 from __future__ import annotations
@@ -107,10 +106,7 @@ def invert_rigid(matrix: Tensor) -> Tensor:
 
 
 def look_at_origin(position: Tensor) -> Tensor:
-    """(..., 3) camera centres -> (..., 4, 4) c2w looking at the origin with z up.
-
-    Raises UserError for a camera on the z axis, where "up" has no meaning.
-    """
+    """(..., 3) camera centres -> (..., 4, 4) c2w looking at the origin with z up; UserError on the z axis."""
     forward = -position / position.norm(dim=-1, keepdim=True)
     up = torch.zeros_like(position)
     up[..., 2] = 1.0
@@ -136,10 +132,7 @@ def orbit(
     fov_y_deg: float,
     size_px: int,
 ) -> Cameras:
-    """Cameras on a sphere round the object, all looking at the origin, V = len(azimuths_deg).
-
-    Azimuth 0 stands on the -y axis (Blender's front) and grows towards +x.
-    """
+    """V cameras on a sphere round the origin that look at it; azimuth 0 is on -y and grows towards +x."""
     azimuth = torch.tensor(list(azimuths_deg), dtype=torch.float64).deg2rad()
     if not isinstance(elevations_deg, Sequence):
         elevations_deg = [elevations_deg] * len(azimuth)
@@ -156,10 +149,7 @@ def ring_azimuths_deg(count: int, start_deg: float = 0.0) -> list[float]:
 
 
 def relative_c2w(c2w: Tensor, reference: Tensor) -> Tensor:
-    """Turn the world about z so that the `reference` camera comes to azimuth 0.
-
-    c2w: (..., V, 4, 4); reference: (..., 4, 4). Models see poses in the input view's frame.
-    """
+    """Turn the world of c2w (..., V, 4, 4) about z so that `reference` (..., 4, 4) comes to azimuth 0."""
     azimuth = torch.atan2(reference[..., 0, 3], -reference[..., 1, 3])
     turn = torch.eye(4, dtype=c2w.dtype, device=c2w.device).repeat(*azimuth.shape, 1, 1)
     turn[..., 0, 0] = turn[..., 1, 1] = azimuth.cos()

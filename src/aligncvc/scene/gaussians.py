@@ -45,10 +45,7 @@ class Gaussians:
         return Gaussians(*(getattr(self, f.name).to(device) for f in fields(self)))
 
     def moved(self, rotation: Tensor, scale: Tensor, shift: Tensor) -> Gaussians:
-        """The same set in another world: x -> scale * (rotation @ x) + shift.
-
-        rotation (..., 3, 3), scale (...,) > 0, shift (..., 3), with the leading axes of the means without N.
-        """
+        """In another world: x -> scale (...,) * (rotation (..., 3, 3) @ x) + shift (..., 3)."""
         turned = torch.einsum("...ij,...nj->...ni", rotation, self.means)
         return replace(
             self,

@@ -59,10 +59,7 @@ def composite(rgba: Tensor, background: float) -> Tensor:
 
 
 def at_common_size(*images: Tensor) -> tuple[Tensor, ...]:
-    """Stacks of images (..., C, H, W) at one size: the smallest height and width among them.
-
-    The one rule by which generated views, renderings and ground truth of different sizes are compared.
-    """
+    """Images (..., C, H, W) at their smallest height and width: the one rule by which sizes are compared."""
     size = min(i.shape[-2] for i in images), min(i.shape[-1] for i in images)
     return tuple(reduced(i, size) for i in images)
 
