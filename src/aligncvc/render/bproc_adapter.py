@@ -1,7 +1,7 @@
 """BlenderProc 2.8.0 on the `bpy` wheel, in this process, without its launcher.
 
-The release insists on `blenderproc run`, which downloads Blender and installs packages into it with pip.
-Support for an external bpy module came after 2.8.0; until it is released these steps stand in for it.
+The release insists on `blenderproc run`, which downloads Blender and installs packages into it with pip;
+support for an external bpy module came after it.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from aligncvc.errors import UserError, reason_of
 from aligncvc.files import sha256_file
 from aligncvc.objects.gobjaverse import SUFFIX, read_index, read_views
 from aligncvc.ownership import claim_folder
-from aligncvc.render import jobs, quality, results
+from aligncvc.render import jobs, results
 from aligncvc.render.jobs import SourceObject
 from aligncvc.render.results import Status
 from aligncvc.render.workers import START_SECONDS, Worker, split
@@ -200,7 +200,7 @@ def render_set(
     threads = threads or len(os.sched_getaffinity(0))
     workers = max(1, min(workers or threads, threads))
     sources = jobs.with_variants(jobs.read_objects(objects), job.looks)
-    names = [results.STATUS, *quality.object_files(job.render.ring_views)]
+    names = [results.STATUS, *results.object_files(job.render.ring_views)]
     planned = ["contact_sheet.png", "manifest.tsv", *(f"{s.id}/{name}" for s in sources for name in names)]
     claim_folder(out, planned, known=_left_before(sources, out), force=force)
     statuses = Renderer(job, sources, out, workers, threads).run()

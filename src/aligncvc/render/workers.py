@@ -49,6 +49,7 @@ class Worker:
         self.scratch = Path(tempfile.mkdtemp(prefix="aligncvc-render-"))
         for name in ("output", "tmp", "blender"):
             (self.scratch / name).mkdir()
+        (self.scratch / "progress.jsonl").touch()
         path = self.scratch / "job.json"
         task = blender_job(self.job, self.shard, self.threads, self.scratch)
         path.write_text(json.dumps(task), encoding="utf-8")
@@ -71,10 +72,7 @@ class Worker:
 
     def events(self) -> list[dict[str, Any]]:
         """New progress events; keeps `current` and the object's clock up to date."""
-        path = self.scratch / "progress.jsonl"
-        if not path.exists():
-            return []
-        with path.open("rb") as handle:
+        with (self.scratch / "progress.jsonl").open("rb") as handle:
             handle.seek(self._read)
             text = handle.read()
         complete = text[: text.rfind(b"\n") + 1]  # the last line may be half written
@@ -97,7 +95,7 @@ class Worker:
 
     @property
     def overdue(self) -> bool:
-        """Has the current object (or the start of Blender) taken longer than it may?"""
+        """Has the current object, or the start, taken longer than it may?"""
         limit = START_SECONDS if not self.versions else self.job.render.timeout_seconds
         return time.monotonic() - self.since > limit
 
