@@ -1,8 +1,7 @@
 """Reading and writing meshes: the project's frame is z up, the input view on the -y axis.
 
-A GLB (or glTF) is y up: its (x, y, z) is our (x, -z, y), and its front, +z, is our -y. OBJ and PLY have no
-up axis of their own and are taken as they are, z up. Colours in memory are sRGB as in images; glTF keeps the
-colours of vertices and materials linear, and is converted on the way.
+A GLB (or glTF) is y up, its front +z; OBJ and PLY are taken as z up. Colours in memory are sRGB as in images;
+glTF keeps the colours of vertices and materials linear, and is converted on the way.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import io
 import json
 import struct
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import trimesh
@@ -48,11 +46,10 @@ def save_glb(path: Path | str, mesh: trimesh.Trimesh) -> None:
 
 
 def load_mesh(path: Path | str, *, colours: bool = True) -> trimesh.Trimesh:
-    """Read a mesh into the project's frame, all parts in one; z up for OBJ and PLY, y up for GLB and glTF.
+    """Read a mesh into the project's frame, all parts in one. colours: False leaves them out (faster).
 
     Without textures the result has vertex (or face) colours; with them each part keeps its own (see
-    `meshes.paint`). colours: False leaves colours out (faster). Raises UserError for a file that is missing,
-    unreadable or without triangles.
+    `meshes.paint`). Raises UserError for a file that is missing, unreadable or without triangles.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -90,7 +87,11 @@ def _gltf_scene(path: Path) -> trimesh.Scene:
         (length,) = struct.unpack_from("<I", data, 12)
         data, rest = data[20 : 20 + length], data[20 + length :]
     document = json.loads(data)
-    _name_materials(document)
+    materials = document.setdefault("materials", [])
+    for primitive in (p for m in document.get("meshes", []) for p in m["primitives"]):
+        if "material" not in primitive:
+            primitive["material"] = len(materials)
+            materials.append({"pbrMetallicRoughness": {}})
     written_by = str(document.get("asset", {}).get("generator", ""))
     data, kind = json.dumps(document).encode(), "gltf"
     if rest is not None:
@@ -107,11 +108,3 @@ def _gltf_scene(path: Path) -> trimesh.Scene:
                 values[:, :3] = to_srgb(values[:, :3])
             part.vertex_attributes["color"] = values
     return scene
-
-
-def _name_materials(document: dict[str, Any]) -> None:
-    """Primitives without a material get one that says nothing."""
-    materials = document.setdefault("materials", [])
-    for primitive in (p for m in document.get("meshes", []) for p in m["primitives"] if "material" not in p):
-        primitive["material"] = len(materials)
-        materials.append({"pbrMetallicRoughness": {}})

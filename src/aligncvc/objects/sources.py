@@ -136,20 +136,16 @@ def convert_mesh(path: Path, out: Path, turn: NDArray[np.float64] | None = None)
             files.setdefault(texture.name, texture.read_bytes())
         write_glb(out, obj_parts(path.read_bytes(), MemoryResolver(files), turn, texture_px=OWN_TEXTURE_PX))
     else:
-        _export_with_trimesh(path, out, None if suffix == ".gltf" else turn)
-
-
-def _export_with_trimesh(path: Path, out: Path, turn: NDArray[np.float64] | None) -> None:
-    try:
-        scene = trimesh.load_scene(path, process=False)
-        for thing in (scene, *scene.geometry.values()):
-            thing.metadata.clear()  # it holds this machine's paths
-        if turn is not None:
-            homogeneous = np.eye(4)
-            homogeneous[:3, :3] = turn
-            scene.apply_transform(homogeneous)
-        data = scene.export(file_type="glb")
-    except Exception as error:  # the readers' errors are many; each means an unreadable mesh
-        raise UserError(f"{path.name} does not load: {type(error).__name__}: {error}") from None
-    with atomic_path(out) as temporary:
-        temporary.write_bytes(data)
+        try:
+            scene = trimesh.load_scene(path, process=False)
+            for thing in (scene, *scene.geometry.values()):
+                thing.metadata.clear()  # it holds this machine's paths
+            if turn is not None and suffix != ".gltf":
+                homogeneous = np.eye(4)
+                homogeneous[:3, :3] = turn
+                scene.apply_transform(homogeneous)
+            data = scene.export(file_type="glb")
+        except Exception as error:  # the readers' errors are many; each means an unreadable mesh
+            raise UserError(f"{path.name} does not load: {type(error).__name__}: {error}") from None
+        with atomic_path(out) as temporary:
+            temporary.write_bytes(data)

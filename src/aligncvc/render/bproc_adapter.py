@@ -43,7 +43,23 @@ def load(temporary: Path) -> Any:
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or spec.submodule_search_locations is None or spec.origin is None:
         raise ImportError("blenderproc is not installed in this environment")
-    _replace_setup(list(spec.submodule_search_locations), temporary)
+    # A bare package of that name lets SetupUtility be imported before the package's own __init__ runs.
+    bare = types.ModuleType(PACKAGE)
+    bare.__path__ = list(spec.submodule_search_locations)
+    sys.modules[PACKAGE] = bare
+    try:
+        utility = importlib.import_module(f"{PACKAGE}.python.utility.SetupUtility").SetupUtility
+    finally:
+        del sys.modules[PACKAGE]
+
+    def setup(*_: Any, **__: Any) -> list[str]:
+        """Install nothing, only set the temporary folder."""
+        utility.main_setup_called = True
+        utility.setup_utility_paths(str(temporary))
+        return sys.argv
+
+    utility.setup = staticmethod(setup)
+    utility.setup_pip = staticmethod(lambda *_, **__: str(temporary))
     search_path, python_path = list(sys.path), os.environ.get("PYTHONPATH")
     # The package's first act is to remove its parent folder from sys.path, and it fails if it is not there.
     sys.path.append(str(Path(spec.origin).resolve().parents[1]))
@@ -61,23 +77,3 @@ def load(temporary: Path) -> Any:
     initializer._Initializer.set_default_parameters()
     storage.add("bproc_init_complete", True)
     return bproc
-
-
-def _replace_setup(locations: list[str], temporary: Path) -> None:
-    """Give SetupUtility a setup that installs nothing and only sets the temporary folder."""
-    # A bare package of that name lets SetupUtility be imported before the package's own __init__ runs.
-    bare = types.ModuleType(PACKAGE)
-    bare.__path__ = locations
-    sys.modules[PACKAGE] = bare
-    try:
-        utility = importlib.import_module(f"{PACKAGE}.python.utility.SetupUtility").SetupUtility
-    finally:
-        del sys.modules[PACKAGE]
-
-    def setup(*_: Any, **__: Any) -> list[str]:
-        utility.main_setup_called = True
-        utility.setup_utility_paths(str(temporary))
-        return sys.argv
-
-    utility.setup = staticmethod(setup)
-    utility.setup_pip = staticmethod(lambda *_, **__: str(temporary))
