@@ -137,7 +137,6 @@ class _DepthMaps:
         slope = (down**2 + across**2) * (cameras.focal_px / depth.clamp_min(1e-3).numpy()) ** 2
         cosine = np.maximum(1 / np.sqrt(1 + slope), MIN_COSINE).astype(np.float32)
         v, h, w = depth.shape
-
         images = np.where(silent, np.float32(-1), depth.numpy()), cosine, colour.numpy()
         flat = [image.reshape(v, h * w, *image.shape[3:]) for image in images]
         depths, cosines, colours = (np.concatenate([x, np.zeros_like(x[:, :1])], 1) for x in flat)

@@ -78,15 +78,11 @@ class _Builder:
         self.materials: dict[Material, dict[str, Any]] = {}
 
     def view(self, data: bytes, target: int | None = None) -> int:
-        """Append bytes, aligned to four, and return the buffer view's index."""
-        self.pad()
+        """Append bytes, padded to a multiple of four, and return the buffer view's index."""
         entry: dict[str, Any] = {"buffer": 0, "byteOffset": len(self.blob), "byteLength": len(data)}
         self.views.append(entry if target is None else {**entry, "target": target})
-        self.blob += data
+        self.blob += data + b"\0" * (-len(data) % 4)
         return len(self.views) - 1
-
-    def pad(self) -> None:
-        self.blob += b"\0" * (-len(self.blob) % 4)
 
     def accessor(self, values: NDArray[Any], kind: int, target: int = ARRAY_BUFFER, **more: object) -> int:
         """Append an array (N,) or (N, 2 to 4) of a component type and return its accessor's index."""
@@ -100,24 +96,22 @@ class _Builder:
         self.accessors.append({**entry, **more})
         return len(self.accessors) - 1
 
-    def image(self, data: bytes, mime: str) -> int:
-        if data not in self.images:
-            self.images[data] = {"bufferView": self.view(data), "mimeType": mime}
-        return list(self.images).index(data)
-
     def material(self, material: Material) -> int:
         if material not in self.materials:
-            self.materials[material] = self.described(material)
+            self.materials[material] = self._described(material)
         return list(self.materials).index(material)
 
-    def described(self, material: Material) -> dict[str, Any]:
+    def _described(self, material: Material) -> dict[str, Any]:
         surface: dict[str, Any] = {
             "baseColorFactor": [round(float(c), 6) for c in material.colour],
             "metallicFactor": 0.0,
             "roughnessFactor": round(float(material.roughness), 4),
         }
-        if material.texture is not None:
-            surface["baseColorTexture"] = {"index": self.image(material.texture, material.texture_mime)}
+        image = material.texture
+        if image is not None:
+            if image not in self.images:
+                self.images[image] = {"bufferView": self.view(image), "mimeType": material.texture_mime}
+            surface["baseColorTexture"] = {"index": list(self.images).index(image)}
         entry: dict[str, Any] = {"doubleSided": True, "pbrMetallicRoughness": surface}
         if material.alpha_mode != "OPAQUE":
             entry["alphaMode"] = material.alpha_mode
@@ -148,7 +142,6 @@ def glb_bytes(parts: Sequence[Part]) -> bytes:
         raise ValueError("no geometry")
     builder = _Builder()
     primitives = [builder.primitive(part) for part in parts]
-    builder.pad()
     tree: dict[str, Any] = {
         "asset": {"version": "2.0", "generator": "aligncvc"},
         "scene": 0,

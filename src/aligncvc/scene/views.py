@@ -124,12 +124,9 @@ def load_views(folder: Path | str) -> Views:
     rgba = torch.stack([load_png(p) for p in paths])
     if rgba.shape[1] != 4:
         raise UserError(f"{folder} holds images without alpha; this project's views are RGBA")
-
-    def optional(name: str) -> Tensor | None:
-        path = folder / f"{name}.npy"
-        return torch.from_numpy(np.load(path).astype(np.float32)) if path.exists() else None
-
-    return Views(rgba, cameras, optional("depth"), optional("normals"))
+    arrays = [folder / f"{name}.npy" for name in ("depth", "normals")]
+    stored = [torch.from_numpy(np.load(p).astype(np.float32)) if p.exists() else None for p in arrays]
+    return Views(rgba, cameras, *stored)
 
 
 def view_facts(folder: Path | str) -> dict[str, object]:
