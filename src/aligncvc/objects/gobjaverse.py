@@ -128,8 +128,7 @@ def _read_frame(folder: Path, frame: int, side: int, factor: int) -> tuple[Tenso
     _, image_path, exr_path = frame_files(folder, frame)
     image, (unity, depth) = load_png(image_path), read_exr(exr_path)
     for path, shape in ((image_path, image.shape[-2:]), (exr_path, depth.shape)):
-        if tuple(shape) != (side, side):
-            found = tuple(shape)
+        if (found := tuple(shape)) != (side, side):
             raise UserError(f"{path} is {found}, other frames {side} x {side}; download the object again")
     seen = (depth > 0) & torch.isfinite(depth)
     if image.shape[0] == 3:  # without alpha the depth is the only mask
@@ -145,7 +144,7 @@ def _read_frame(folder: Path, frame: int, side: int, factor: int) -> tuple[Tenso
 
 def _mean(values: Tensor, factor: int) -> Tensor:
     """(C, H, W) -> (C, H / factor, W / factor) means of blocks."""
-    return values if factor == 1 else F.avg_pool2d(values[None], factor)[0]
+    return F.avg_pool2d(values[None], factor)[0]
 
 
 def _cv2() -> Any:

@@ -29,13 +29,8 @@ from aligncvc.objects.download import download
 from aligncvc.objects.listing import ObjectRow, read_list
 from aligncvc.objects.sources import Context, Job, copy_file, listed
 
-LICENCES = {
-    "by": "CC-BY-4.0",
-    "by-sa": "CC-BY-SA-4.0",
-    "by-nc": "CC-BY-NC-4.0",
-    "by-nc-sa": "CC-BY-NC-SA-4.0",
-    "cc0": "CC0-1.0",
-}
+LICENCES = {kind: f"CC-{kind.upper()}-4.0" for kind in ("by", "by-sa", "by-nc", "by-nc-sa")}
+LICENCES["cc0"] = "CC0-1.0"
 """SPDX names of the licences in Objaverse's annotations."""
 
 
@@ -77,18 +72,13 @@ def dependable(context: Context, mirror: str | None = None) -> Iterator[ModuleTy
         package.BASE_PATH, package._VERSIONED_PATH, package.urllib = before
 
 
-def _note(path: Path) -> Path:
-    """Where the sha256 of a cached file is written down when it is first verified."""
-    return path.with_name(path.name + ".sha256")
-
-
-def _verify(path: Path, expected: str) -> None:
-    """UserError if a cached GLB is broken, is not what was first recorded or not what the list expects."""
+def _verify(path: Path, note: Path, expected: str) -> None:
+    """UserError if a cached GLB is broken, is not what `note` first said or not what the list expects."""
     check_glb(path)
     found = sha256_file(path)
-    if not (expected or _note(path).is_file()):
-        write_text(_note(path), found + "\n")
-    wanted = expected or _note(path).read_text(encoding="utf-8").strip()
+    if not (expected or note.is_file()):
+        write_text(note, found + "\n")
+    wanted = expected or note.read_text(encoding="utf-8").strip()
     if found != wanted:
         raise UserError(f"sha256 {found} differs from the expected {wanted}")
 
@@ -101,12 +91,13 @@ def fetch_object(uid: str, expected: str, context: Context, mirror: str | None, 
         if uid not in found:
             raise UserError(f"Objaverse has no object with the uid {uid}")
         path = Path(found[uid])
+        note = path.with_name(path.name + ".sha256")
         try:
-            _verify(path, expected)
+            _verify(path, note, expected)
             break
         except UserError as error:
             path.unlink(missing_ok=True)
-            _note(path).unlink(missing_ok=True)
+            note.unlink(missing_ok=True)
             if attempt == "fresh":
                 raise UserError(f"Objaverse object {uid}: {error}") from None
     copy_file(path, out)
