@@ -58,12 +58,7 @@ def fetch_one(job: Job, out: Path) -> ManifestRow:
 
 
 def fetch_set(
-    job: ObjectsJob,
-    out: Path,
-    *,
-    cache: Path = CACHE,
-    policy: Policy | None = None,
-    force: bool = False,
+    job: ObjectsJob, out: Path, *, cache: Path = CACHE, policy: Policy | None = None, force: bool = False
 ) -> list[ManifestRow]:
     """Fetch a set into `out` and write `manifest.tsv` there (last); returns its rows, failed ones among them.
 
