@@ -122,15 +122,10 @@ def _header_and_body(path: Path) -> tuple[list[str], bytes]:
     return head.decode("ascii", "replace").splitlines(), body
 
 
-def ply_comments(path: Path | str) -> list[str]:
-    """The comments in a PLY's header, without the word. Raises UserError for a file that is no PLY."""
-    lines, _ = _header_and_body(Path(path))
-    return [line.removeprefix("comment ").strip() for line in lines if line.startswith("comment ")]
-
-
 def is_viewer_ply(path: Path | str) -> bool:
     """Whether a PLY was turned and widened for viewers (`viewer.ply`). Raises UserError if it is no PLY."""
-    return any(comment.startswith(VIEWER_MARK) for comment in ply_comments(path))
+    lines, _ = _header_and_body(Path(path))
+    return any(line.startswith(f"comment {VIEWER_MARK}") for line in lines)
 
 
 def require_raw(path: Path | str) -> None:
