@@ -78,9 +78,8 @@ class Paint:
             return Paint(rgba(visual.vertex_colors), bare, no_uv, faces=faces)
         material = visual.material
         materials = list(material.materials) if isinstance(material, MultiMaterial) else [material]
-        which = np.asarray(mesh.face_attributes.get("material", np.zeros(len(mesh.faces), np.int64)))
-        if "material" not in mesh.face_attributes and visual.face_materials is not None:
-            which = np.asarray(visual.face_materials)
+        given = mesh.face_attributes.get("material", visual.face_materials)
+        which = np.zeros(len(mesh.faces), np.int64) if given is None else np.asarray(given)
         has_uv = visual.uv is not None and len(visual.uv) == count
         vertices, worn = np.ones((count, 4)), bare
         textures: list[NDArray[np.uint8]] = []
