@@ -14,7 +14,7 @@ from PIL import Image
 from trimesh.visual import ColorVisuals, TextureVisuals
 
 from aligncvc.meshes import load_mesh, save_glb
-from aligncvc.meshes.paint import to_linear, to_srgb
+from aligncvc.scene.glb import to_linear, to_srgb
 
 
 def colours_of(mesh: trimesh.Trimesh) -> np.ndarray:

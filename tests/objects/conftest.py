@@ -57,11 +57,7 @@ def cube_obj() -> dict[str, bytes]:
     for quad in quads[4:]:
         text.append("f " + " ".join(f"{v}/{t}" for t, v in enumerate(quad.split(), 1)))
     mtl = "newmtl plain\nKd 0.5 0.25 1\nd 0.4\nnewmtl picture\nKd 0 0 0\nmap_Kd Wood.PNG\n"
-    return {
-        "cube.obj": "\n".join(text).encode(),
-        "cube.mtl": mtl.encode(),
-        "wood.png": png.getvalue(),
-    }
+    return {"cube.obj": "\n".join(text).encode(), "cube.mtl": mtl.encode(), "wood.png": png.getvalue()}
 
 
 @pytest.fixture

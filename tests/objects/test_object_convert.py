@@ -12,8 +12,14 @@ import trimesh
 from PIL import Image
 
 from aligncvc.errors import UserError
-from aligncvc.objects.convert import MemoryResolver, corner_normals, drop_coincident, obj_parts, opacity
-from aligncvc.objects.glb import check_glb
+from aligncvc.objects.convert import (
+    MemoryResolver,
+    check_glb,
+    corner_normals,
+    drop_coincident,
+    obj_parts,
+    opacity,
+)
 from aligncvc.scene.glb import Material, Part, glb_bytes, write_glb
 
 

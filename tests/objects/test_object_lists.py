@@ -9,8 +9,8 @@ import pytest
 from aligncvc.config.root import load_config
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT, sha256_file
+from aligncvc.objects.convert import check_glb
 from aligncvc.objects.curate import rejected
-from aligncvc.objects.glb import check_glb
 from aligncvc.objects.listing import (
     ManifestRow,
     ObjectRow,
@@ -77,7 +77,8 @@ def test_default_configuration_names_these_lists():
 
 
 def entry(name="Chair", category="Living room", size=(50.0, 90.0, 50.0), library="Scopia") -> CatalogueEntry:
-    return CatalogueEntry("x", library, name, category, "c", "l", "m.obj", size, None)
+    row = ObjectRow("x", name, "", f"{library}/m.obj", "", "l", "c", "")
+    return CatalogueEntry(row, library, category, "m.obj", size, None)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +133,7 @@ def test_lists_round_trip_and_select(tmp_path):
 
 
 def test_manifest_keeps_a_reason_on_one_line(tmp_path):
-    bad = ManifestRow.of(row("a", "train"), "failed", 'two\nlines\tand a "quote', sha256="ff")
+    bad = ManifestRow.of(row("a", "train"), reason='two\nlines\tand a "quote')
     write_manifest(tmp_path / "m.tsv", [bad])
     assert read_manifest(tmp_path / "m.tsv") == [bad]
     assert bad.reason == 'two lines and a "quote' and bad.path == "" and bad.sha256 == ""

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trimesh
+import tyro
 import yaml
 from object_jobs import fetch_set
 
@@ -22,11 +23,11 @@ from aligncvc.config.plan import Plan
 from aligncvc.config.root import Config
 from aligncvc.errors import UserError, cli
 from aligncvc.files import PROJECT_ROOT, sha256_file
-from aligncvc.objects import sources
-from aligncvc.objects.__main__ import main
+from aligncvc.objects import sources, sweethome3d
+from aligncvc.objects.__main__ import fetch
 from aligncvc.objects.curate import curate
-from aligncvc.objects.listing import ObjectRow, read_list, read_manifest, write_list
-from aligncvc.objects.sweethome3d import Library, ar_members, parse_properties, slug, unpack_deb
+from aligncvc.objects.listing import ObjectRow, read_list, read_manifest, slug, write_list
+from aligncvc.objects.sweethome3d import Library, ar_members, parse_properties, unpack_deb
 
 CATALOGUE = """# a comment
 id=Test
@@ -86,7 +87,7 @@ def deb(furniture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
         out += b"\n" * (len(body) % 2)
     path = tmp_path / "package.deb"
     path.write_bytes(out)
-    monkeypatch.setattr(sources, "PACKAGE_SHA256", hashlib.sha256(out).hexdigest())
+    monkeypatch.setattr(sweethome3d, "PACKAGE_SHA256", hashlib.sha256(out).hexdigest())
     return path
 
 
@@ -107,21 +108,20 @@ def sh3(furniture_list: Path, path: object, **settings) -> ObjectSet:
 
 
 def test_catalogue_is_read(furniture):
-    with Library(furniture / "share/Scopia.sh3f") as library:
-        first, second, lost, _ = library.entries
+    entries = Library(furniture / "share/Scopia.sh3f").entries
+    first, second, lost, _ = (entry.row for entry in entries)
     assert (first.name, first.creator, first.licence) == ("Chair déco", "René", "CC-BY-3.0")
     assert (first.id, second.id, lost.id) == ("scopia-chair-d-co", "scopia-chair-d-co-2", "scopia-lost")
-    assert first.source == "Scopia/lib/cube/cube.obj" and first.size_cm == (50, 50, 100)
+    assert first.source == "Scopia/lib/cube/cube.obj" and entries[0].size_cm == (50, 50, 100)
     assert slug("Teck  chair!") == "teck-chair"
     assert parse_properties("name#1 = A\\u20ac\nid=7\n") == {1: {"name": "A€"}}
 
 
 def test_conversion_applies_size_and_rotation(furniture, tmp_path):
-    with Library(furniture / "share/Scopia.sh3f") as library:
-        for entry, extents in zip(library.entries[:2], ([0.5, 0.5, 1.0], [0.5, 1.0, 0.5]), strict=True):
-            library.convert(entry, tmp_path / f"{entry.id}.glb")
-            scene = trimesh.load_scene(tmp_path / f"{entry.id}.glb")
-            assert scene.extents == pytest.approx(extents)
+    library = Library(furniture / "share/Scopia.sh3f")
+    for entry, extents in zip(library.entries[:2], ([0.5, 0.5, 1.0], [0.5, 1.0, 0.5]), strict=True):
+        library.convert(entry, tmp_path / "one.glb")
+        assert trimesh.load_scene(tmp_path / "one.glb").extents == pytest.approx(extents)
 
 
 def test_folder_of_libraries(furniture, furniture_list, tmp_path):
@@ -156,17 +156,18 @@ def test_deb_from_an_address_survives_a_bad_server(deb, furniture_list, tmp_path
     assert len(site.log) == before  # the verified package is kept
 
 
-def test_wrong_package_is_refused(deb, furniture_list, tmp_path):
+def test_wrong_package_is_refused(deb, furniture_list, tmp_path, monkeypatch):
     deb.write_bytes(deb.read_bytes() + b"x")
     with pytest.raises(UserError, match=r"sha256 \w{64}, expected"):
-        unpack_deb(deb, tmp_path / "x", sha256=sources.PACKAGE_SHA256)
+        unpack_deb(deb, tmp_path / "x")
     with pytest.raises(UserError, match="no furniture package"):
         fetch_set(sh3(furniture_list, tmp_path / "absent.deb"), tmp_path / "out", cache=tmp_path)
     with pytest.raises(UserError, match=r"no \.sh3f"):
         fetch_set(sh3(furniture_list, tmp_path / "scratch"), tmp_path / "out", cache=tmp_path)
     (tmp_path / "odd.deb").write_bytes(b"PK not a package")
+    monkeypatch.setattr(sweethome3d, "PACKAGE_SHA256", sha256_file(tmp_path / "odd.deb"))
     with pytest.raises(UserError, match="not a Debian package"):
-        unpack_deb(tmp_path / "odd.deb", tmp_path / "x", sha256=None)
+        unpack_deb(tmp_path / "odd.deb", tmp_path / "x")
 
 
 def fake_apt(folder: Path, script: str) -> None:
@@ -455,7 +456,7 @@ def test_command_line_errors(config, tmp_path, name, reason, monkeypatch, capsys
     arguments = ["objects", "--config", str(config), "--set", name, "--out", str(tmp_path / "none")]
     monkeypatch.setattr(sys, "argv", arguments)
     with pytest.raises(SystemExit) as exit_:
-        cli(main)
+        cli(lambda: tyro.cli(fetch))
     assert exit_.value.code == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("error: ") and reason in last

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from aligncvc.render.quality import check_folder, check_views
+from aligncvc.render.results import check_folder, check_views
 from aligncvc.scene.cameras import orbit, ring_azimuths_deg
 from aligncvc.scene.views import Views, save_views
 

@@ -23,7 +23,7 @@ from PIL import Image
 
 from aligncvc.files import PROJECT_ROOT
 from aligncvc.scene.cameras import Cameras, orbit
-from aligncvc.scene.gaussians import Gaussians, is_viewer_ply, load_ply, ply_comments, save_ply
+from aligncvc.scene.gaussians import Gaussians, is_viewer_ply, load_ply, save_ply
 from aligncvc.splat import projection, rasterise
 from aligncvc.viewer.page import ViewSettings
 from aligncvc.viewer.ply import Z_UP_TO_Y_UP, for_viewers, save_viewer_ply
@@ -92,13 +92,14 @@ def pixels(images: torch.Tensor) -> np.ndarray:
 def test_the_header_says_what_was_done_and_the_layout_is_3dgs(tmp_path: Path) -> None:
     save_viewer_ply(tmp_path / "model.ply", sieve(), NATIVE_PX, VIEW)
     save_ply(tmp_path / "raw.ply", sieve())
-    (comment,) = ply_comments(tmp_path / "model.ply")
+    header = (tmp_path / "model.ply").read_bytes().partition(b"end_header")[0].decode()
+    (comment,) = (line for line in header.splitlines() if line.startswith("comment "))
     assert "y up" in comment and "low-pass of the 64 px" in comment and "--raw" in comment
     assert is_viewer_ply(tmp_path / "model.ply") and not is_viewer_ply(tmp_path / "raw.ply")
     ready, raw = (
         (tmp_path / name).read_bytes().partition(b"end_header\n") for name in ("model.ply", "raw.ply")
     )
-    assert ready[0].replace(f"comment {comment}\n".encode(), b"") == raw[0]
+    assert ready[0].replace(f"{comment}\n".encode(), b"") == raw[0]
     assert len(ready[2]) == len(raw[2])
 
 

@@ -46,7 +46,7 @@ def measure(
     job = {
         "c2w": cameras.c2w.double().tolist(), "width": size_px, "height": size_px, "near": cameras.near,
         "focal_px": cameras.focal_px, "far": cameras.far, "threads": 1, "samples": samples,
-        "denoise": False, "normalisation": "unit-sphere", "light": "studio", "depth": True, "normals": True,
+        "denoise": False, "normalisation": "unit-sphere", "light": "studio",
         "objects": [{"index": 0, "path": str(Path(glb).resolve()), "seed": 0, "look": None}],
     }  # fmt: skip
     rounds = [{name: _once(module, job) for name, module in MODULES.items()} for _ in range(repeats)]

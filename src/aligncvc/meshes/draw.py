@@ -1,13 +1,8 @@
-"""Triangle meshes as images: a plain z-buffer on the CPU, unlit, in numpy.
-
-Each triangle is tested at the pixel centres of its bounding box, all triangles of a view at once; attributes
-are interpolated with perspective. Both sides of a triangle are drawn.
-"""
+"""Triangle meshes as images: a plain z-buffer on the CPU, unlit, both sides, with perspective, in numpy."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,27 +15,16 @@ from aligncvc.scene.cameras import Cameras
 from aligncvc.splat import Rendering
 
 Array = NDArray[Any]
-
 CHUNK = 4_000_000
 """Candidate pixels that are tested at once: about 300 MB."""
-
 SAME_SURFACE = 0.02
 """Samples of a pixel within this depth of its nearest belong to one surface; their depths are averaged."""
 
 
-@dataclass(frozen=True)
-class Fragments:
-    """Where triangles cover pixel centres: face (F,), pixel (F,) = row * width + column, weights (F, 3)."""
+def rasterise_triangles(corners: Array, width: int, height: int) -> Iterator[tuple[Array, Array, Array]]:
+    """Pixel centres (at half-integers) in triangles (T, 3, 2), in chunks of bounded size.
 
-    face: NDArray[np.int64]
-    pixel: NDArray[np.int64]
-    weights: NDArray[np.float64]
-
-
-def rasterise_triangles(corners: Array, width: int, height: int) -> Iterator[Fragments]:
-    """Pixel centres (at half-integers) in triangles, in chunks of bounded size.
-
-    corners: (T, 3, 2) in pixels, x right, y down. weights are affine (barycentric) in the image.
+    Each chunk: triangle (F,), pixel (F,) = row * width + column, barycentric weights in the image (F, 3).
     """
     low = np.ceil(corners.min(1) - 0.5).astype(np.int64).clip(0)
     high = np.floor(corners.max(1) - 0.5).astype(np.int64)
@@ -63,7 +47,7 @@ def rasterise_triangles(corners: Array, width: int, height: int) -> Iterator[Fra
         first = 1 - second - third
         inside = (first >= 0) & (second >= 0) & (third >= 0)
         weights = np.stack([first[inside], second[inside], third[inside]], 1)
-        yield Fragments(face[inside], row[inside] * width + column[inside], weights)
+        yield face[inside], row[inside] * width + column[inside], weights
 
 
 def draw_mesh(
@@ -71,10 +55,9 @@ def draw_mesh(
 ) -> Rendering:
     """A mesh seen by (V, 4, 4) cameras.
 
-    rgb (V, 3, H, W) in [0, 1] over the background, alpha (V, 1, H, W), depth (V, 1, H, W): z of the nearest
-    surface, 0 where there is none (unlike `splat.rasterise`, whose depth is weighted by alpha). supersample:
-    samples a side of each pixel. Triangles that reach behind a camera's near plane are left out; transparent
-    materials are drawn opaque.
+    Depth is z of the nearest surface, 0 where there is none (`splat.rasterise` weights it by alpha).
+    supersample: samples a side of each pixel. Triangles that reach behind a camera's near plane are left out;
+    transparent materials are drawn opaque.
     """
     fine = cameras.resized(cameras.width * supersample, cameras.height * supersample)
     paint = Paint.of(mesh)
@@ -114,14 +97,14 @@ def _draw_view(
     faces = faces[kept]
     depth, face = np.full(width * height, np.inf), np.zeros(width * height, np.int64)
     weights = np.zeros((width * height, 3))
-    for found in rasterise_triangles(pixels[faces], width, height):
-        share = found.weights / z[faces[found.face]]
+    for triangle, pixel, flat_weights in rasterise_triangles(pixels[faces], width, height):
+        share = flat_weights / z[faces[triangle]]
         nearness = share.sum(1)  # 1 / z is affine in the image
         at = 1 / nearness
         order = np.argsort(-at, kind="stable")  # of equal pixels numpy keeps the last assignment: the nearest
-        order = order[at[order] < depth[found.pixel[order]]]
-        where = found.pixel[order]
-        depth[where], face[where] = at[order], found.face[order]
+        order = order[at[order] < depth[pixel[order]]]
+        where = pixel[order]
+        depth[where], face[where] = at[order], triangle[order]
         weights[where] = (share / nearness[:, None])[order]
     hit = np.isfinite(depth)
     rgba = np.zeros((width * height, 4))

@@ -1,9 +1,9 @@
 """The colours of a mesh, part by part: vertex colours, face colours, and one texture per face.
 
-trimesh packs the textures of several parts into one atlas, and loses colours on the way (8-bit overflow where
-a material has a factor, grey where a part has no texture). Here each face keeps its own texture. A `Trimesh`
-carries this in what trimesh keeps up to date by itself: `visual.uv`, `face_attributes["material"]` (index
-into the visual's `MultiMaterial`, -1 for none) and `vertex_attributes["color"]`, which multiplies it.
+trimesh packs the textures of several parts into one atlas, and loses colours on the way. Here each face keeps
+its own texture. A `Trimesh` carries this in what trimesh keeps up to date by itself: `visual.uv`,
+`face_attributes["material"]` (index into the visual's `MultiMaterial`, -1 for none) and
+`vertex_attributes["color"]`, which multiplies it.
 """
 
 from __future__ import annotations
@@ -19,19 +19,9 @@ from PIL import Image
 from trimesh.visual import ColorVisuals, TextureVisuals
 from trimesh.visual.material import MultiMaterial, PBRMaterial
 
+from aligncvc.scene.glb import to_linear, to_srgb
+
 Array = NDArray[Any]
-
-
-def to_linear(srgb: Array) -> NDArray[np.float64]:
-    """sRGB in [0, 1] -> linear in [0, 1] (IEC 61966-2-1)."""
-    values = np.asarray(srgb, np.float64)
-    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
-
-
-def to_srgb(linear: Array) -> NDArray[np.float64]:
-    """Linear in [0, 1] -> sRGB in [0, 1]."""
-    values = np.clip(np.asarray(linear, np.float64), 0, 1)
-    return np.where(values <= 0.0031308, values * 12.92, 1.055 * values ** (1 / 2.4) - 0.055)
 
 
 def rgba(values: Array) -> NDArray[np.float64]:
@@ -49,35 +39,26 @@ def multiplied(first: Array, second: Array) -> NDArray[np.float64]:
     return np.concatenate([colour, first[..., 3:] * second[..., 3:]], -1)
 
 
-def image_of(material: Any) -> Image.Image | None:
-    """A material's base colour image, or None."""
-    if isinstance(material, PBRMaterial):
-        return material.baseColorTexture
-    return getattr(material, "image", None)
-
-
-def factor_of(material: Any) -> NDArray[np.float64]:
-    """(4,) sRGB colour in [0, 1] that multiplies a material's image, white where it has none.
+def image_and_factor(material: Any) -> tuple[Image.Image | None, NDArray[np.float64]]:
+    """A material's base colour image, or None, and the (4,) sRGB colour in [0, 1] that multiplies it.
 
     An OBJ's Kd beside an image is a left-over of the exporter (`objects.convert` ignores it too).
     """
-    if isinstance(material, PBRMaterial):
-        if material.baseColorFactor is None:
-            return np.ones(4)
-        factor = np.asarray(material.baseColorFactor, np.float64) / 255
-        return np.concatenate([to_srgb(factor[:3]), factor[3:]])  # linear in glTF
-    diffuse = getattr(material, "diffuse", None)
-    if diffuse is None or image_of(material) is not None:
-        return np.ones(4)
-    return np.asarray(diffuse, np.float64) / 255
+    is_gltf = isinstance(material, PBRMaterial)
+    names = ("baseColorTexture", "baseColorFactor") if is_gltf else ("image", "diffuse")
+    image, given = (getattr(material, name, None) for name in names)
+    if given is None or not (is_gltf or image is None):
+        return image, np.ones(4)
+    factor = np.asarray(given, np.float64) / 255
+    return image, np.concatenate([to_srgb(factor[:3]), factor[3:]]) if is_gltf else factor  # linear in glTF
 
 
 @dataclass(frozen=True)
 class Paint:
-    """Straight sRGB colours in [0, 1] of a mesh with N vertices and F faces.
+    """Straight sRGB colours in [0, 1] of a mesh: vertices (N, 4), or faces (F, 4) instead of them.
 
-    vertices: (N, 4). faces: (F, 4), instead of them. textures: (H, W, 4) uint8 each, multiplied by the
-    vertices' colours; worn: (F,) index into textures, -1 for none; uv: (N, 2), v upwards as in trimesh.
+    textures: (H, W, 4) uint8 each, multiplied by the vertices' colours; worn: (F,) index into textures, -1
+    for none; uv: (N, 2), v upwards as in trimesh.
     """
 
     vertices: Array
@@ -97,15 +78,13 @@ class Paint:
             return Paint(rgba(visual.vertex_colors), bare, no_uv, faces=faces)
         material = visual.material
         materials = list(material.materials) if isinstance(material, MultiMaterial) else [material]
-        which = np.asarray(mesh.face_attributes.get("material", np.zeros(len(mesh.faces), np.int64)))
-        if "material" not in mesh.face_attributes and visual.face_materials is not None:
-            which = np.asarray(visual.face_materials)
+        given = mesh.face_attributes.get("material", visual.face_materials)
+        which = np.zeros(len(mesh.faces), np.int64) if given is None else np.asarray(given)
         has_uv = visual.uv is not None and len(visual.uv) == count
         vertices, worn = np.ones((count, 4)), bare
         textures: list[NDArray[np.uint8]] = []
         for index, each in enumerate(materials):
-            vertices[mesh.faces[which == index]] = factor_of(each)
-            image = image_of(each)
+            image, vertices[mesh.faces[which == index]] = image_and_factor(each)
             if image is not None and has_uv:
                 worn = np.where(which == index, len(textures), worn)
                 textures.append(np.asarray(image.convert("RGBA")))
@@ -133,9 +112,7 @@ class Paint:
         colours = (self.vertices * 255).round().astype(np.uint8)
         if not self.textures:
             faces = None if self.faces is None else (self.faces * 255).round().astype(np.uint8)
-            mesh.visual = ColorVisuals(
-                mesh, vertex_colors=colours if faces is None else None, face_colors=faces
-            )
+            mesh.visual = ColorVisuals(mesh, faces, colours if faces is None else None)
             return
         materials = [PBRMaterial(baseColorTexture=Image.fromarray(texture)) for texture in self.textures]
         mesh.visual = TextureVisuals(uv=self.uv, material=MultiMaterial(materials))
@@ -151,8 +128,7 @@ class Paint:
     ) -> NDArray[np.float64]:
         """Colours (P, 4) of points on faces (P,) with vertices corners (P, 3), at affine weights (P, 3).
 
-        pixels: (P,) area of each point's face in the image, for textures finer than the pixels; None takes
-        the finest texels.
+        pixels: (P,) area of each point's face in the image, for textures finer than that; None: the finest.
         """
         if self.faces is not None:
             return self.faces[face]
@@ -180,10 +156,8 @@ class Paint:
             return self.vertices
         face = np.repeat(np.arange(len(faces)), 3)
         corner = np.tile(np.eye(3), (len(faces), 1))
-        total, count = (
-            np.zeros_like(self.vertices),
-            np.bincount(faces.reshape(-1), minlength=len(self.vertices)),
-        )
+        total = np.zeros_like(self.vertices)
+        count = np.bincount(faces.reshape(-1), minlength=len(self.vertices))
         np.add.at(total, faces.reshape(-1), self.at(face, faces[face], corner))
         return np.where(count[:, None] > 0, total / count.clip(1)[:, None], self.vertices)
 

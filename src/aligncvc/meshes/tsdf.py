@@ -1,11 +1,10 @@
 """A surface from 3D Gaussians: depth maps from all round, carved out of a grid of cells, marching cubes.
 
-Every cell keeps its signed distance to the surface that each view sees, cut off at `BAND` cells: positive in
-front of it, negative behind. Views vote: a cell is free where a share `FREED_BY` of the views that see it
-(all but those from which it lies deep behind the surface) look through it, and no fewer than `AGREE`. A mean
-over views, as in Curless and Levoy's volumetric method of 1996, would thicken thin walls more, and the
-deepest views alone would carve away most of what a reconstructor makes: a cloud, whose depth differs from
-view to view. The inside is solid; what fewer than `AGREE` views see into is filled (deep cavities, gaps).
+Every cell has a signed distance to the surface that each view sees, cut off at `BAND` cells: positive in
+front, negative behind. Views vote: a cell is free where a share `FREED_BY` of the views that see it (all but
+those from which it lies deep behind the surface) look through it, and no fewer than `AGREE`. A mean over
+views (Curless and Levoy 1996) would thicken thin walls more, and the deepest views alone would carve away
+most of a reconstructor's cloud. What fewer than `AGREE` views see into is solid.
 """
 
 from __future__ import annotations
@@ -26,29 +25,18 @@ from aligncvc.scene.gaussians import Gaussians
 from aligncvc.splat import Rendering, rasterise
 
 Floats = NDArray[np.float32]
-
 BAND = 3.0
 """Signed distances are cut off at this many cells."""
-
 AGREE = 3
 """Views that must look through a cell to free it, at least."""
-
 FREED_BY = 0.45
-"""Share of the views seeing a cell that frees it by looking through it.
-
-Here the surface of a ball of Gaussians lies, on average, within a cell of the depth at which it is drawn; a
-smaller share carves clouds away, a larger one grows them.
-"""
-
-OPAQUE = 0.5
-"""A pixel shows a surface where its alpha exceeds this; its depth is then sum w z / sum w."""
-
-EMPTY = 0.2
-"""Below this alpha a pixel looks through everything; between the two it says nothing."""
-
+"""Share of the views seeing a cell that frees it by looking through it: a ball of Gaussians then has its
+surface within a cell of the depth at which it is drawn. Less carves clouds away, more grows them."""
+OPAQUE, EMPTY = 0.5, 0.2
+"""Above the first alpha a pixel shows a surface, at depth sum w z / sum w; below the second it looks through
+everything; between the two it says nothing."""
 MIN_COSINE = 0.2
 """Distances along the axis are shortened to those from the surface, by the surface's slope, down to this."""
-
 SMALLEST_PART = 0.01
 """Parts with less than this fraction of the solid cells are specks, and dropped."""
 
@@ -57,7 +45,7 @@ DISTANCE, FOV_Y_DEG, SIZE_PX = 3.0, 42.0, 128
 
 
 @functools.cache
-def sphere_of_cameras(size_px: int = SIZE_PX) -> Cameras:
+def _sphere_of_cameras() -> Cameras:
     """28 cameras round the unit sphere that look at its centre; rings are turned against each other."""
     poses = [
         (360.0 * (i + 0.5 * (ring % 2)) / count, elevation)
@@ -65,21 +53,17 @@ def sphere_of_cameras(size_px: int = SIZE_PX) -> Cameras:
         for i in range(count)
     ]
     azimuths, elevations = zip(*poses, strict=True)
-    return orbit(azimuths, list(elevations), distance=DISTANCE, fov_y_deg=FOV_Y_DEG, size_px=size_px)
+    return orbit(azimuths, elevations, distance=DISTANCE, fov_y_deg=FOV_Y_DEG, size_px=SIZE_PX)
 
 
-def mesh_from_gaussians(
-    gaussians: Gaussians, *, voxel: float = 0.03, views: Cameras | None = None
-) -> trimesh.Trimesh | None:
+def mesh_from_gaussians(gaussians: Gaussians, *, voxel: float = 0.03) -> trimesh.Trimesh | None:
     """(N, ..) Gaussians -> closed surface with vertex colours and outward normals; None if nothing is opaque.
 
-    voxel: edge of the cells, world units. views: (V, 4, 4) cameras that see the object from all sides
-    (default `sphere_of_cameras`). What lies outside [-1, 1]^3 or every view's image is lost. Raises
-    ValueError for a voxel that is not in (0, 0.5].
+    voxel: edge of the cells in (0, 0.5] (else ValueError), world units. What lies outside [-1, 1]^3 is lost.
     """
     if not 0 < voxel <= 0.5:
         raise ValueError(f"voxel {voxel} is not in (0, 0.5]")
-    cameras = views if views is not None else sphere_of_cameras()
+    cameras = _sphere_of_cameras()
     with torch.no_grad():
         drawn = rasterise(gaussians.detach().to("cpu"), cameras, background=0.0)
     seen = _DepthMaps.of(drawn, cameras)
@@ -153,20 +137,11 @@ class _DepthMaps:
         slope = (down**2 + across**2) * (cameras.focal_px / depth.clamp_min(1e-3).numpy()) ** 2
         cosine = np.maximum(1 / np.sqrt(1 + slope), MIN_COSINE).astype(np.float32)
         v, h, w = depth.shape
-
-        def beyond(image: Floats) -> Floats:
-            flat = image.reshape(v, h * w, *image.shape[3:])
-            return np.concatenate([flat, np.zeros_like(flat[:, :1])], 1)
-
-        return _DepthMaps(
-            beyond(np.where(silent, np.float32(-1), depth.numpy())),
-            beyond(cosine),
-            beyond(colour.numpy()),
-            cameras.w2c.numpy().astype(np.float32),
-            cameras.focal_px,
-            w,
-            h,
-        )
+        images = np.where(silent, np.float32(-1), depth.numpy()), cosine, colour.numpy()
+        flat = [image.reshape(v, h * w, *image.shape[3:]) for image in images]
+        depths, cosines, colours = (np.concatenate([x, np.zeros_like(x[:, :1])], 1) for x in flat)
+        w2c = cameras.w2c.numpy().astype(np.float32)
+        return _DepthMaps(depths, cosines, colours, w2c, cameras.focal_px, w, h)
 
     def _look_up(self, view: int, points: Floats) -> tuple[NDArray[np.int64], Floats]:
         """(N, 3) points -> their pixel (the last one beyond the image) and their distance along the axis."""
@@ -178,10 +153,7 @@ class _DepthMaps:
         return np.where(inside, row * self.width + column, self.width * self.height), z
 
     def _distance(self, view: int, points: Floats, band: float) -> Floats:
-        """(N, 3) points -> (N,) signed distances to the view's surface, + in front, cut off at +-band.
-
-        band where the pixel is empty, -band where it says nothing.
-        """
+        """(N, 3) points -> (N,) signed distances to the view's surface: band if empty, -band if unknown."""
         pixel, z = self._look_up(view, points)
         depth = self.depth[view].take(pixel)
         signed = (depth - z) * self.cosine[view].take(pixel)

@@ -23,9 +23,9 @@ def occupancy(mesh: trimesh.Trimesh, grid: int, extent: float = 1.0) -> NDArray[
     area = edges[:, 0, 0] * edges[:, 1, 1] - edges[:, 0, 1] * edges[:, 1, 0]
     facing = np.sign(area).astype(np.int64)
     crossings = np.zeros((grid * grid, grid + 1), np.int64)
-    for found in rasterise_triangles(corners[..., :2], grid, grid):
-        z = (corners[found.face, :, 2] * found.weights).sum(1)
+    for face, pixel, weights in rasterise_triangles(corners[..., :2], grid, grid):
+        z = (corners[face, :, 2] * weights).sum(1)
         above = np.ceil(z - 0.5).clip(0, grid).astype(np.int64)  # the first cell with its centre over it
-        np.add.at(crossings, (found.pixel, above), facing[found.face])
+        np.add.at(crossings, (pixel, above), facing[face])
     inside = np.cumsum(crossings, 1)[:, :grid] != 0
     return inside.reshape(grid, grid, grid).transpose(1, 0, 2)  # pixels are rows of y

@@ -1,4 +1,4 @@
-"""Wavefront OBJ + MTL + textures -> parts for `scene.glb`.
+"""Wavefront OBJ + MTL + textures -> parts for `scene.glb`, and whether a GLB has something in it.
 
 Repairs: faces wound against their own normals are turned, zero-area and coincident faces and invisible
 materials are dropped, textures are reduced. MTL colours are display values (sRGB); glTF wants linear ones.
@@ -6,19 +6,23 @@ materials are dropped, textures are reduced. MTL colours are display values (sRG
 
 from __future__ import annotations
 
+import contextlib
 import io
+import posixpath
+import struct
 from collections.abc import Mapping
-from pathlib import PurePosixPath
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import trimesh
 from numpy.typing import NDArray
 from PIL import Image
-from trimesh.resolvers import Resolver
+from trimesh.resolvers import ZipResolver
 
 from aligncvc.errors import UserError
-from aligncvc.scene.glb import Material, Part
+from aligncvc.scene.glb import MAGIC, Material, Part, to_linear
 
 TEXTURE_PX = 256
 JPEG_QUALITY = 85
@@ -28,47 +32,26 @@ INVISIBLE = 0.01
 """Opacity below which a material is not drawn at all."""
 
 
-class MemoryResolver(Resolver):
+class MemoryResolver(ZipResolver):
     """Finds materials and textures beside a model among named bytes, whatever the case of their names."""
 
     def __init__(self, files: Mapping[str, bytes], folder: str = ""):
         self.files = {name.lower(): data for name, data in files.items()}
-        self.folder = folder
+        super().__init__(self.files, folder)
 
     def get(self, key: str) -> bytes:
         """Bytes of `key` relative to the folder, text recoded to UTF-8. FileNotFoundError if absent."""
         name = key.strip().strip('"').replace("\\", "/")
-        parts: list[str] = []
-        for piece in (PurePosixPath(self.folder) / name).parts:
-            if piece == "..":
-                parts = parts[:-1]
-            elif piece not in (".", "/"):
-                parts.append(piece)
-        full = "/".join(parts).lower()
+        full = posixpath.normpath(posixpath.join("/", self.namespace, name)).strip("/").lower()
         if full not in self.files:
             raise FileNotFoundError(key)
         data = self.files[full]
         return data.decode("latin-1").encode() if full.endswith((".obj", ".mtl")) else data
 
-    def write(self, name: str, data: Any) -> None:
-        raise NotImplementedError("read only")
 
-    def namespaced(self, namespace: str) -> MemoryResolver:
-        return MemoryResolver(self.files, str(PurePosixPath(self.folder) / namespace))
-
-    def keys(self) -> Any:
-        return self.files.keys()
-
-
-def srgb_to_linear(value: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Inverse sRGB transfer function (IEC 61966-2-1), [0, 1] -> [0, 1]."""
-    value = np.clip(value, 0.0, 1.0)
-    return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
-
-
-def encode_texture(image: Image.Image, size: int = TEXTURE_PX) -> tuple[bytes, str, str]:
+def _encode_texture(image: Image.Image, size: int) -> tuple[bytes, str, str]:
     """(bytes, mime type, alpha mode) of an image reduced to at most `size` pixels a side."""
-    image = image.convert("RGBA") if _has_alpha(image) else image.convert("RGB")
+    image = image.convert("RGBA" if image.has_transparency_data else "RGB")
     scale = size / max(image.size)
     if scale < 1:
         target = [max(1, round(side * scale)) for side in image.size]
@@ -85,10 +68,6 @@ def encode_texture(image: Image.Image, size: int = TEXTURE_PX) -> tuple[bytes, s
     return buffer.getvalue(), "image/jpeg", "OPAQUE"
 
 
-def _has_alpha(image: Image.Image) -> bool:
-    return image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
-
-
 def _number(values: Any, default: float) -> float:
     try:
         return float(values[0] if isinstance(values, (list, tuple)) else values)
@@ -98,17 +77,14 @@ def _number(values: Any, default: float) -> float:
 
 def opacity(kwargs: Mapping[str, Any]) -> float:
     """Opacity in [0, 1] from the MTL statements `d` (opacity) or else `Tr` (its complement)."""
-    if "d" in kwargs:
-        values = kwargs["d"]
-        if isinstance(values, list) and values and values[0] == "-halo":
-            values = values[1:]
-        return float(np.clip(_number(values, 1.0), 0, 1))
-    if "tr" in kwargs:
-        return float(np.clip(1.0 - _number(kwargs["tr"], 0.0), 0, 1))
-    return 1.0
+    values = kwargs.get("d")
+    if isinstance(values, list) and values[:1] == ["-halo"]:
+        values = values[1:]
+    value = _number(values, 1.0) if "d" in kwargs else 1.0 - _number(kwargs.get("tr"), 0.0)
+    return float(np.clip(value, 0, 1))
 
 
-def to_material(mtl: Any, textured: bool, size: int) -> Material:
+def _material(mtl: Any, textured: bool, size: int) -> Material:
     """A glTF material from trimesh's SimpleMaterial; `textured` tells whether the part has uv."""
     kwargs = getattr(mtl, "kwargs", {})
     diffuse = np.asarray(kwargs.get("kd", [0.8, 0.8, 0.8]), np.float64).reshape(-1)
@@ -120,47 +96,39 @@ def to_material(mtl: Any, textured: bool, size: int) -> Material:
     texture, mime, mode = None, "image/jpeg", "OPAQUE"
     image = getattr(mtl, "image", None)
     if textured and image is not None:
-        try:
-            texture, mime, mode = encode_texture(image, size)
-        except (OSError, ValueError, SyntaxError):  # Pillow's errors for broken images: keep the plain colour
-            texture = None
-    if texture is not None:
-        diffuse = np.ones(3)  # beside a texture Kd is a left-over (black, grey); Sweet Home 3D ignores it too
-    if alpha < 0.995:
-        mode = "BLEND"
-    linear = srgb_to_linear(diffuse)
-    return Material((*linear.tolist(), alpha), roughness, mode, texture, mime)  # type: ignore[arg-type]
+        # Pillow's errors for broken images: keep the plain colour
+        with contextlib.suppress(OSError, ValueError, SyntaxError):
+            texture, mime, mode = _encode_texture(image, size)
+            diffuse = np.ones(3)  # beside a texture Kd is a left-over; Sweet Home 3D ignores it too
+    mode = "BLEND" if alpha < 0.995 else mode
+    colour = (*to_linear(diffuse).tolist(), alpha)
+    return Material(colour, roughness, mode, texture, mime)  # type: ignore[arg-type]
 
 
-def face_normals(positions: NDArray[Any], faces: NDArray[Any]) -> NDArray[np.float64]:
+def _face_normals(positions: NDArray[Any], faces: NDArray[Any]) -> NDArray[np.float64]:
     """Unnormalised normals (F,3), twice the area long."""
     a, b, c = (positions[faces[:, i]].astype(np.float64) for i in range(3))
     return np.cross(b - a, c - a)
 
 
-def unit_normals(positions: NDArray[Any], faces: NDArray[Any], given: NDArray[Any]) -> NDArray[np.float64]:
+def _unit_normals(positions: NDArray[Any], faces: NDArray[Any], given: NDArray[Any]) -> NDArray[np.float64]:
     """Normals (V,3) made unit length; missing ones are taken from the adjacent faces, weighted by area."""
     given = np.nan_to_num(np.asarray(given, np.float64))
+    summed = np.zeros_like(given)
+    np.add.at(summed, faces.T, _face_normals(positions, faces))
+    given = np.where(np.linalg.norm(given, axis=1)[:, None] < 1e-6, summed, given)
     length = np.linalg.norm(given, axis=1)
-    bad = length < 1e-6
-    if bad.any():
-        own = face_normals(positions, faces)
-        summed = np.zeros_like(given)
-        for corner in range(3):
-            np.add.at(summed, faces[:, corner], own)
-        given = np.where(bad[:, None], summed, given)
-        length = np.linalg.norm(given, axis=1)
     up = np.array([0.0, 1.0, 0.0])
     return np.where(length[:, None] > 1e-12, given / np.maximum(length, 1e-12)[:, None], up)
 
 
-def corner_normals(positions: NDArray[Any], faces: NDArray[Any], crease: float = CREASE_DEG) -> NDArray[Any]:
-    """Unit normals (F,3,3) at every face's corners, smooth across edges flatter than `crease` degrees.
+def corner_normals(positions: NDArray[Any], faces: NDArray[Any]) -> NDArray[Any]:
+    """Unit normals (F,3,3) at every face's corners, smooth across edges flatter than CREASE_DEG.
 
-    Each corner averages (weighted by area) the faces around its vertex whose planes lie within the crease
-    angle, turned to the corner's own side: models are full of neighbours wound the other way.
+    Each corner averages (weighted by area) the faces around its vertex whose planes lie within that angle,
+    turned to the corner's own side: models are full of neighbours wound the other way.
     """
-    own = face_normals(positions, faces)
+    own = _face_normals(positions, faces)
     unit = own / np.maximum(np.linalg.norm(own, axis=1, keepdims=True), 1e-300)
     _, vertex = np.unique(positions[faces.reshape(-1)], axis=0, return_inverse=True)
     order = np.argsort(vertex.reshape(-1), kind="stable")
@@ -169,7 +137,7 @@ def corner_normals(positions: NDArray[Any], faces: NDArray[Any], crease: float =
     start, count = np.repeat(start, count), np.repeat(count, count)
     position = np.arange(len(order)) - start
     summed = own[face]
-    limit = np.cos(np.radians(crease))
+    limit = np.cos(np.radians(CREASE_DEG))
     for shift in range(1, int(count.max())):
         here = np.flatnonzero(count > shift)
         there = face[start[here] + (position[here] + shift) % count[here]]
@@ -190,10 +158,8 @@ def _unique_vertices(columns: list[NDArray[np.float32]]) -> tuple[list[NDArray[A
 
 
 def drop_coincident(positions: list[NDArray[Any]], faces: list[NDArray[Any]]) -> list[NDArray[Any]]:
-    """Faces of several meshes without those that repeat an earlier triangle, whatever its winding.
-
-    Two-sided models often store every triangle twice; a ray tracer then shades both at random (black specks).
-    """
+    """Faces of several meshes without those that repeat an earlier triangle, whatever its winding."""
+    # Two-sided models often store every triangle twice; a ray tracer shades both at random (black specks).
     low = np.min([p.min(0) for p in positions], 0)
     extent = max(float(np.max([p.max(0) for p in positions], 0).max() - low.min()), 1e-30)
     grid = [np.round((p - low) / extent * 1e5).astype(np.int64) for p in positions]
@@ -209,7 +175,7 @@ def drop_coincident(positions: list[NDArray[Any]], faces: list[NDArray[Any]]) ->
 def _solid_faces(mesh: trimesh.Trimesh) -> NDArray[Any]:
     """Faces with finite coordinates and an area above zero."""
     faces = np.asarray(mesh.faces)
-    own = face_normals(np.asarray(mesh.vertices), faces)
+    own = _face_normals(np.asarray(mesh.vertices), faces)
     return faces[np.isfinite(own).all(1) & (np.linalg.norm(own, axis=1) > 0)]
 
 
@@ -221,13 +187,13 @@ def _precedence(mesh: trimesh.Trimesh) -> tuple[bool, bool]:
 
 def _part(mesh: trimesh.Trimesh, faces: NDArray[Any], rotation: NDArray[np.float64], texture_px: int) -> Part:
     positions = np.einsum("ij,vj->vi", rotation, np.asarray(mesh.vertices, np.float64))
-    own = face_normals(positions, faces)
+    own = _face_normals(positions, faces)
     visual = mesh.visual
     uv = getattr(visual, "uv", None)
-    material = to_material(getattr(visual, "material", None), uv is not None, texture_px)
+    material = _material(getattr(visual, "material", None), uv is not None, texture_px)
     given = mesh._cache.cache.get("vertex_normals")  # only what the file gave
     if given is not None:
-        turned = unit_normals(positions, faces, np.einsum("ij,vj->vi", rotation, np.nan_to_num(given)))
+        turned = _unit_normals(positions, faces, np.einsum("ij,vj->vi", rotation, np.nan_to_num(given)))
         against = np.einsum("fi,fi->f", own, turned[faces].sum(1)) < 0
         faces = np.where(against[:, None], faces[:, ::-1], faces)
         normals = turned[faces]
@@ -237,8 +203,8 @@ def _part(mesh: trimesh.Trimesh, faces: NDArray[Any], rotation: NDArray[np.float
     columns = [positions[corners].astype(np.float32), normals.reshape(-1, 3).round(3).astype(np.float32)]
     if material.texture is not None and uv is not None:
         columns.append(np.nan_to_num(np.stack([uv[corners, 0], 1 - uv[corners, 1]], 1)).astype(np.float32))
-    merged, faces = _unique_vertices(columns)
-    return Part(merged[0], faces, merged[1], merged[2] if material.texture is not None else None, material)
+    (points, directions, *maps), faces = _unique_vertices(columns)
+    return Part(points, faces, directions, maps[0] if maps else None, material)
 
 
 def _scaled(parts: list[Part], size: float | None) -> list[Part]:
@@ -250,10 +216,7 @@ def _scaled(parts: list[Part], size: float | None) -> list[Part]:
         raise UserError("the model has no extent")
     factor = 1.0 if size is None else size / longest
     centre = (low + high) / 2
-    return [
-        Part(((p.positions - centre) * factor).astype(np.float32), p.faces, p.normals, p.uv, p.material)
-        for p in parts
-    ]
+    return [replace(p, positions=((p.positions - centre) * factor).astype(np.float32)) for p in parts]
 
 
 def obj_parts(
@@ -263,10 +226,9 @@ def obj_parts(
     size: float | None = None,
     texture_px: int = TEXTURE_PX,
 ) -> list[Part]:
-    """Parts of an OBJ file's bytes, y up, centred.
+    """Parts of an OBJ file's bytes, y up, centred. UserError if it has no triangles.
 
     rotation: (3,3) applied to the model; size: the longest side (glTF metres), None keeps the file's.
-    Raises UserError if the file has no triangles.
     """
     text = io.BytesIO(data.decode("latin-1").encode())
     try:
@@ -283,3 +245,26 @@ def obj_parts(
     parts = [_part(m, f, turn, texture_px) for m, f in zip(meshes, faces, strict=True) if len(f)]
     visible = [part for part in parts if part.material.colour[3] >= INVISIBLE]
     return _scaled(visible or parts, size)
+
+
+def check_glb(path: Path) -> int:
+    """Number of triangles of a GLB. UserError if it is cut, unreadable, empty, a point or not finite."""
+    header = path.read_bytes()[:12] if path.is_file() else b""
+    if len(header) < 12 or header[:4] != MAGIC:
+        raise UserError(f"{path.name} is not a GLB file (no glTF header)")
+    declared = struct.unpack("<I", header[8:12])[0]
+    if declared != path.stat().st_size:
+        raise UserError(f"{path.name} is cut short: {path.stat().st_size} of {declared} bytes")
+    try:
+        scene = trimesh.load_scene(path, file_type="glb", process=False)
+        meshes = [m for m in scene.dump() if isinstance(m, trimesh.Trimesh) and len(m.faces)]
+    except Exception as error:  # any reader error means the same thing here: a bad file
+        raise UserError(f"{path.name} does not load: {type(error).__name__}: {error}") from None
+    if not meshes:
+        raise UserError(f"{path.name} has no triangles")
+    corners = np.concatenate([mesh.vertices[np.unique(mesh.faces)] for mesh in meshes])
+    if not np.isfinite(corners).all():
+        raise UserError(f"{path.name} has coordinates that are not finite")
+    if float(np.ptp(corners, axis=0).max()) <= 0:
+        raise UserError(f"{path.name} is a single point")
+    return sum(len(mesh.faces) for mesh in meshes)

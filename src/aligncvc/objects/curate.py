@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import tyro
 
 from aligncvc.errors import cli, reason_of
 from aligncvc.files import PROJECT_ROOT, sha256_file
+from aligncvc.objects.convert import check_glb
 from aligncvc.objects.download import Policy
-from aligncvc.objects.glb import check_glb
 from aligncvc.objects.listing import ObjectRow, forced_splits, read_list, split_of, write_list
-from aligncvc.objects.sources import Context, furniture_folder
-from aligncvc.objects.sweethome3d import CatalogueEntry, Library, libraries
+from aligncvc.objects.sources import Context
+from aligncvc.objects.sweethome3d import CatalogueEntry, Library, furniture_folder, libraries
 from aligncvc.ownership import claim_files, claim_folder
 
+FURNITURE = PROJECT_ROOT / "config/objects/furniture.tsv"
 EXCLUDED_LIBRARIES = {"Reallusion"}
 EXCLUDED_CATEGORIES = {"Doors and windows", "Staircases"}
 EXCLUDED_WORDS = (
@@ -47,7 +48,7 @@ def rejected(entry: CatalogueEntry) -> str | None:
         return "library"
     if entry.category in EXCLUDED_CATEGORIES:
         return "category"
-    name = entry.name.lower()
+    name = entry.row.name.lower()
     words = set(name.replace("-", " ").split())
     hit = any(word in name if " " in word else {word, word + "s"} & words for word in EXCLUDED_WORDS)
     if hit and name not in KEPT_NAMES:
@@ -62,84 +63,59 @@ def rejected(entry: CatalogueEntry) -> str | None:
     return None
 
 
-def to_row(entry: CatalogueEntry, sha256: str, forced: dict[str, str]) -> ObjectRow:
-    """The list's row of a catalogue entry."""
-    return ObjectRow(
-        id=entry.id,
-        name=entry.name,
-        path="",
-        source=entry.source,
-        sha256=sha256,
-        licence=entry.licence,
-        creator=entry.creator,
-        split=split_of(entry.name, forced),
-    )
-
-
 def curate(furniture: Path, forced: dict[str, str], scratch: Path) -> tuple[list[ObjectRow], Counter[str]]:
     """Convert every kept object of the unpacked package into `scratch`: (rows, counts of the reasons)."""
-    rows: list[ObjectRow] = []
+    rows: dict[str, ObjectRow] = {}
     reasons: Counter[str] = Counter()
-    seen: set[str] = set()
-    for path in libraries(furniture):
-        with Library(path) as library:
-            for entry in library.entries:
-                reason = rejected(entry)
-                if reason is None:
-                    glb = scratch / f"{entry.id}.glb"
-                    try:
-                        library.convert(entry, glb)
-                        check_glb(glb)
-                        sha256 = sha256_file(glb)
-                        if glb.stat().st_size > MAX_GLB_BYTES:
-                            reason = "too large"
-                        elif sha256 in seen:
-                            reason = "same as another"
-                    except Exception as error:
-                        print(f"{entry.id}: {reason_of(error)}")
-                        reason = "unreadable"
-                if reason is None:
-                    seen.add(sha256)
-                    rows.append(to_row(entry, sha256, forced))
-                reasons[reason or "kept"] += 1
-    return rows, reasons
+    for library in map(Library, libraries(furniture)):
+        for entry in library.entries:
+            reason, glb = rejected(entry), scratch / f"{entry.row.id}.glb"
+            if reason is None:
+                try:
+                    library.convert(entry, glb)
+                    check_glb(glb)
+                    sha256 = sha256_file(glb)
+                    if glb.stat().st_size > MAX_GLB_BYTES:
+                        reason = "too large"
+                    elif sha256 in rows:
+                        reason = "same as another"
+                except Exception as error:
+                    print(f"{entry.row.id}: {reason_of(error)}")
+                    reason = "unreadable"
+            reasons[reason or "kept"] += 1
+            if reason is None:
+                rows[sha256] = replace(entry.row, sha256=sha256, split=split_of(entry.row.name, forced))
+    return list(rows.values()), reasons
 
 
-@dataclass
-class Arguments:
-    """Write the list of useful objects of the furniture package."""
+def main(
+    package: str | None = None,
+    out: Path = FURNITURE,
+    bundled: Path | None = PROJECT_ROOT / "config/objects/bundled.tsv",
+    scratch: Path | None = None,
+    force: bool = False,
+) -> None:
+    """Write the list of useful objects of the furniture package.
 
-    package: str | None = None
-    """The package: a .deb, its URL, or a folder with its .sh3f files (default: from apt)."""
-    out: Path = PROJECT_ROOT / "config/objects/furniture.tsv"
-    """The list to write."""
-    bundled: Path | None = PROJECT_ROOT / "config/objects/bundled.tsv"
-    """A list whose splits are binding for objects of the same name; none if the file is absent."""
-    scratch: Path | None = None
-    """Keep the converted GLBs here (default: a temporary folder)."""
-    force: bool = False
-    """Replace files of another origin in `out` and `scratch`."""
-
-
-def main() -> None:
-    arguments = tyro.cli(Arguments)
-    if arguments.out != Arguments.out:  # the default is under version control, and made anew at will
-        claim_files([arguments.out], force=arguments.force)
-    if arguments.scratch is not None:
-        claim_folder(arguments.scratch, force=arguments.force)
-    forced = {}
-    if arguments.bundled is not None and arguments.bundled.exists():
-        forced = forced_splits(read_list(arguments.bundled))
+    Args:
+        package: a .deb, its URL, or a folder with its .sh3f files (default: from apt).
+        out: the list to write.
+        bundled: a list whose splits are binding for objects of the same name; none if the file is absent.
+        scratch: keep the converted GLBs here (default: a temporary folder).
+        force: replace files of another origin in `out` and `scratch`.
+    """
+    if out != FURNITURE:  # that one is under version control, and made anew at will
+        claim_files([out], force=force)
+    if scratch is not None:
+        claim_folder(scratch, force=force)
+    forced = forced_splits(read_list(bundled)) if bundled is not None and bundled.exists() else {}
     with tempfile.TemporaryDirectory(prefix="aligncvc-") as temporary:
-        scratch = arguments.scratch or Path(temporary)
-        folder = furniture_folder(arguments.package, Context(Path(temporary) / "package", Policy()))
-        rows, reasons = curate(folder, forced, scratch)
-    write_list(arguments.out, rows, COMMENT)
-    splits = Counter(row.split for row in rows)
-    print(f"{arguments.out}: {len(rows)} objects ({dict(splits)}); " + ", ".join(
-        f"{reason}: {count}" for reason, count in sorted(reasons.items())
-    ))  # fmt: skip
+        folder = furniture_folder(package, Context(Path(temporary) / "package", Policy()))
+        rows, reasons = curate(folder, forced, scratch or Path(temporary))
+    write_list(out, rows, COMMENT)
+    counts = ", ".join(f"{reason}: {count}" for reason, count in sorted(reasons.items()))
+    print(f"{out}: {len(rows)} objects ({dict(Counter(row.split for row in rows))}); {counts}")
 
 
 if __name__ == "__main__":
-    cli(main)
+    cli(lambda: tyro.cli(main))

@@ -1,7 +1,7 @@
 """HTTP downloads that end in a verified file or one clear sentence.
 
-Retries with a fixed exponential schedule, resumes by HTTP Range (If-Range where the server names a version),
-notices stalls and slow drips, checks length and sha256, and renames only a complete file into place.
+Retries by an exponential schedule, resumes by HTTP Range (If-Range where the server names a version), notices
+stalls and slow drips, checks length and sha256, and renames only a complete file into place.
 """
 
 from __future__ import annotations
@@ -24,10 +24,6 @@ CHUNK = 1 << 16
 RETRY_STATUS = {408, 425, 429, 500, 502, 503, 504}
 
 
-class DownloadError(UserError):
-    """A download that failed for good; the message is one sentence."""
-
-
 class _TemporaryError(Exception):
     """A failure worth another attempt. wait: seconds the server asks for, if it does."""
 
@@ -38,31 +34,24 @@ class _TemporaryError(Exception):
 
 @dataclass(frozen=True)
 class Policy:
-    """How patient a download is. Waits are first_wait * factor^n, at most max_wait without jitter."""
+    """How patient a download is. Waits double from first_wait up to max_wait, without jitter."""
 
     attempts: int = 6
     first_wait: float = 1.0
-    factor: float = 2.0
     max_wait: float = 60.0
     stall_seconds: float = 30.0
     stall_bytes: int = 1024
     sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
 
-    def wait(self, failures: int, asked: float | None = None) -> float:
-        """Seconds to wait after the n-th failure (n >= 1); a server's Retry-After counts up to max_wait."""
-        own = self.first_wait * self.factor ** (failures - 1)
-        return min(self.max_wait, max(own, asked or 0.0))
-
 
 def download(url: str, target: Path, *, sha256: str | None = None, policy: Policy = Policy()) -> None:
-    """Fetch `url` (http or https) to `target`.
+    """Fetch `url` (http or https) to `target`; the next call resumes an interrupted one (`.<name>.part`).
 
-    sha256: of the complete file, checked if given. An interrupted download leaves `.<name>.part` beside the
-    target and the next call resumes it. Raises DownloadError when the server refuses, the bytes are wrong
-    or every attempt failed.
+    sha256: of the complete file, checked if given. Raises UserError when the server refuses, the bytes
+    are wrong or every attempt failed.
     """
     if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
-        raise DownloadError(f"{url} is no http(s) address")
+        raise UserError(f"{url} is no http(s) address")
     target.parent.mkdir(parents=True, exist_ok=True)
     part = _Part(url, target)
     wrong: set[str] = set()
@@ -71,28 +60,27 @@ def download(url: str, target: Path, *, sha256: str | None = None, policy: Polic
         try:
             part.receive(policy)
             found = sha256_file(part.path)
-            if sha256 in (None, found):
-                part.finish(target)
-                return
+            good = sha256 in (None, found)
+            if good:
+                part.path.replace(target)
             part.discard()
+            if good:
+                return
             if found in wrong:
-                raise DownloadError(f"{url} has sha256 {found}, expected {sha256}; the file there is another")
+                raise UserError(f"{url} has sha256 {found}, expected {sha256}; the file there is another")
             wrong.add(found)
             reason = f"wrong sha256 {found}, expected {sha256}"
         except _TemporaryError as error:
             reason, asked = str(error), error.wait
         except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
-            reason = _network_reason(error, policy)
+            cause: Any = getattr(error, "reason", error)
+            reason = f"{type(cause).__name__ if not isinstance(cause, str) else 'error'}: {cause}"
+            if TimeoutError in (type(cause), type(error)):
+                reason = f"the server stalled for {policy.stall_seconds:g} s"
         if attempt < policy.attempts:
-            policy.sleep(policy.wait(attempt, asked))
-    raise DownloadError(f"{url} could not be downloaded in {policy.attempts} attempts; the last: {reason}")
-
-
-def _network_reason(error: BaseException, policy: Policy) -> str:
-    cause: Any = getattr(error, "reason", error)
-    if TimeoutError in (type(cause), type(error)):
-        return f"the server stalled for {policy.stall_seconds:g} s"
-    return f"{type(cause).__name__ if not isinstance(cause, str) else 'error'}: {cause}"
+            own = policy.first_wait * 2.0 ** (attempt - 1)
+            policy.sleep(min(policy.max_wait, max(own, asked or 0.0)))
+    raise UserError(f"{url} could not be downloaded in {policy.attempts} attempts; the last: {reason}")
 
 
 class _Part:
@@ -107,38 +95,31 @@ class _Part:
 
     def _facts(self) -> dict[str, Any]:
         try:
-            facts = json.loads(self.facts_path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            return dict(json.loads(self.facts_path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
             return {}
-        return facts if isinstance(facts, dict) else {}
 
     def discard(self) -> None:
         self.path.unlink(missing_ok=True)
         self.facts_path.unlink(missing_ok=True)
 
-    def finish(self, target: Path) -> None:
-        self.path.replace(target)
-        self.facts_path.unlink(missing_ok=True)
-
-    def _request(self, have: int, facts: dict[str, Any]) -> urllib.request.Request:
+    def receive(self, policy: Policy) -> None:
+        """Fetch what is missing."""
+        facts = self._facts()
+        have = self.path.stat().st_size if self.path.exists() else 0
         headers = {"Accept-Encoding": "identity", "User-Agent": "aligncvc"}
         if have:
             headers["Range"] = f"bytes={have}-"
             if facts.get("validator"):
                 headers["If-Range"] = str(facts["validator"])
-        return urllib.request.Request(self.url, headers=headers)
-
-    def receive(self, policy: Policy) -> None:
-        """Fetch what is missing."""
-        facts = self._facts()
-        have = self.path.stat().st_size if self.path.exists() else 0
+        request = urllib.request.Request(self.url, headers=headers)
         try:
-            response = urllib.request.urlopen(self._request(have, facts), timeout=policy.stall_seconds)
+            response = urllib.request.urlopen(request, timeout=policy.stall_seconds)
         except urllib.error.HTTPError as error:
             with error:
                 self._refused(error, have)
         with response:
-            start, total = _extent(response, have)
+            start, total = _extent(response)
             if start != have or (have and facts.get("total") not in (None, total)):
                 self.discard()
                 if start:
@@ -160,13 +141,12 @@ class _Part:
             raise _TemporaryError("the server refused to resume (HTTP 416)")
         if error.code in RETRY_STATUS:
             asked = error.headers.get("Retry-After", "") if error.headers else ""
-            raise _TemporaryError(
-                f"HTTP {error.code} {error.reason}", float(asked) if asked.isdigit() else None
-            )
-        raise DownloadError(f"{self.url} cannot be downloaded: HTTP {error.code} {error.reason}")
+            wait = float(asked) if asked.isdigit() else None
+            raise _TemporaryError(f"HTTP {error.code} {error.reason}", wait)
+        raise UserError(f"{self.url} cannot be downloaded: HTTP {error.code} {error.reason}")
 
 
-def _extent(response: Any, have: int) -> tuple[int, int | None]:
+def _extent(response: Any) -> tuple[int, int | None]:
     """(first byte's position, whole file's length or None) of a 200 or 206 answer."""
     length = response.headers.get("Content-Length")
     if response.status == 206:
@@ -194,9 +174,6 @@ def _copy(response: Any, handle: Any, policy: Policy) -> None:
 
 def cached(path: Path, sha256: str | None) -> bool:
     """Whether a verified file is already there (a file with another hash is removed)."""
-    if not path.is_file():
-        return False
-    if sha256 in (None, sha256_file(path)):
-        return True
-    path.unlink()
-    return False
+    if path.is_file() and sha256 not in (None, sha256_file(path)):
+        path.unlink()
+    return path.is_file()

@@ -1,18 +1,16 @@
-"""GObjaverse's rendered frames: reading, writing, hashing (github modelscope/richdreamer,
-dataset/gobjaverse).
+"""GObjaverse's rendered frames (github modelscope/richdreamer, dataset/gobjaverse): read, written, hashed.
 
-Layout, below a root: `<dictionary>/<instance>/campos_512_v4/NNNNN/NNNNN{.json,.png,_nd.exr}`, beside files
-that are not read here (`_albedo.png`, `_hdr.exr`, `_mr.png`). The JSON is the camera (`camera_formats`),
-the PNG straight RGBA. The EXR has the normal in red, green and blue and the depth in alpha: distance along
-the camera's z axis, 0 where there is nothing. Its normals are in Unity's axes: red, green, blue = -x, z, -y
-of the z-up world that the cameras are in. The object fits a cube of side 1 around the origin.
+Layout, below a root: `<dictionary>/<instance>/campos_512_v4/NNNNN/NNNNN{.json,.png,_nd.exr}` beside other
+files. The JSON is the camera (`camera_formats`), the PNG straight RGBA. The EXR has the normal in red, green
+and blue and the depth in alpha: distance along the camera's z axis, 0 where there is nothing. Its normals
+are in Unity's axes: red, green, blue = -x, z, -y of the z-up world that the cameras are in. The object fits a
+cube of side 1 around the origin.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +23,7 @@ from torch import Tensor
 from aligncvc.errors import UserError
 from aligncvc.files import atomic_path, sha256_file, sha256_json, write_json
 from aligncvc.scene.camera_formats import from_gobjaverse, to_gobjaverse
-from aligncvc.scene.cameras import Cameras, spherical_deg
+from aligncvc.scene.cameras import Cameras, depth_range, spherical_deg
 from aligncvc.scene.views import Views, load_png, save_png
 
 FRAMES = "campos_512_v4"
@@ -49,10 +47,8 @@ def instances(root: Path) -> list[str]:
     """`<dictionary>/<instance>` of every object below a root, sorted. UserError if there is none."""
     found = sorted(str(path.parent.relative_to(root)) for path in root.glob(f"*/*/{FRAMES}"))
     if not found:
-        raise UserError(
-            f"{root} has no GObjaverse objects (folders <dictionary>/<instance>/{FRAMES}); give the "
-            "dataset's root"
-        )
+        layout = f"<dictionary>/<instance>/{FRAMES}"
+        raise UserError(f"{root} has no GObjaverse objects (folders {layout}); give the dataset's root")
     return found
 
 
@@ -79,69 +75,50 @@ def frames_hash(folder: Path) -> str:
     return sha256_json({p.name: sha256_file(p) for n in frames(folder) for p in frame_files(folder, n)})
 
 
-def read_cameras(folder: Path, numbers: Sequence[int], side: int) -> Cameras:
-    """Cameras (V, 4, 4) of some frames, square images of `side` pixels, in GObjaverse's own scale."""
-    views = []
-    for n in numbers:
-        path = frame_files(folder, n)[0]
-        try:
-            views.append(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"{path} is not a readable camera ({error}); download the object again"
-            ) from error
-    return from_gobjaverse(views, side, side)
+def _camera(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is not a readable camera ({error}); download the object again") from error
 
 
 def ring(cameras: Cameras, count: int) -> list[int]:
-    """Indices of `count` evenly spaced views of one elevation, by azimuth, the lowest-numbered view first.
-
-    Several rings that fit are told apart by that first view. UserError if there is none.
-    """
-    azimuth, elevation, _ = (values.tolist() for values in spherical_deg(cameras))
+    """Indices of `count` evenly spaced views of one elevation, by azimuth, the lowest-numbered view first."""
+    azimuth, elevation, _ = (values.numpy().astype(np.float64) for values in spherical_deg(cameras))
+    steps = 360 * np.arange(count) / count
     for first in range(len(cameras)):
-        chosen = []
-        for i in range(count):
-            wanted = azimuth[first] + 360 * i / count
-            near = [j for j in range(len(cameras)) if abs(elevation[j] - elevation[first]) < 1.0
-                    and abs((azimuth[j] - wanted + 180) % 360 - 180) < 90 / count]  # fmt: skip
-            if not near:
-                break
-            chosen.append(near[0])
-        if len(set(chosen)) == count:
+        level = np.abs(elevation - elevation[first]) < 1.0
+        away = np.abs((azimuth - (azimuth[first] + steps)[:, None] + 180) % 360 - 180)
+        near = level & (away < 90 / count)
+        chosen = near.argmax(1).tolist()
+        if near.any(1).all() and len(set(chosen)) == count:
             return chosen
     raise UserError(
         f"none of the {len(cameras)} views starts a ring of {count} evenly spaced views at one elevation; "
-        "set "
-        "render.ring_views to what the dataset has (24 in GObjaverse)"
+        "set render.ring_views to what the dataset has (24 in GObjaverse)"
     )
 
 
 def read_views(folder: Path, ring_views: int, size_px: int) -> Views:
-    """One object's ring as posed views in our world: RGBA, depth, world normals.
+    """One object's ring as posed views in our world, with depth and normals; UserError for odd files.
 
     The world is scaled so that the cube of side 1 fits the unit sphere. Frames larger than size_px are
-    reduced by a whole number (colours by area under their alpha, depth and normals over the pixels that
-    have them). UserError for missing, odd or unreadable files.
+    reduced by a whole number: colours under their alpha, depth and normals over the pixels that have them.
     """
     numbers = frames(folder)
-    with_image = load_png(frame_files(folder, numbers[0])[1])
-    side = with_image.shape[-1]
-    if with_image.shape[-2] != side or side % size_px:
+    height, side = load_png(frame_files(folder, numbers[0])[1]).shape[-2:]
+    if height != side or side % size_px:
         raise UserError(
-            f"{folder} has frames of {side} x {with_image.shape[-2]} pixels, which do not reduce to "
-            "render.size_px "
+            f"{folder} has frames of {side} x {height} pixels, which do not reduce to render.size_px "
             f"{size_px} by a whole number; set it to a divisor of {side}"
         )
-    cameras = read_cameras(folder, numbers, side)
+    cameras = from_gobjaverse([_camera(frame_files(folder, n)[0]) for n in numbers], side, side)
     chosen = ring(cameras, ring_views)
     parts = [_read_frame(folder, numbers[i], side, side // size_px) for i in chosen]
     c2w = cameras.c2w[chosen].clone()
     c2w[:, :3, 3] *= TO_UNIT_SPHERE
-    distance = float(c2w[:, :3, 3].norm(dim=-1).mean())
-    posed = replace(
-        cameras, c2w=c2w, width=size_px, height=size_px, near=max(0.05, distance - 1.5), far=distance + 1.5
-    )
+    planes = depth_range(float(c2w[:, :3, 3].norm(dim=-1).mean()))
+    posed = Cameras(c2w, cameras.fov_y_deg, size_px, size_px, *planes)
     rgba, depth, normals = (torch.stack(part) for part in zip(*parts, strict=True))
     return Views(rgba, posed, depth * TO_UNIT_SPHERE, normals)
 
@@ -151,10 +128,8 @@ def _read_frame(folder: Path, frame: int, side: int, factor: int) -> tuple[Tenso
     _, image_path, exr_path = frame_files(folder, frame)
     image, (unity, depth) = load_png(image_path), read_exr(exr_path)
     for path, shape in ((image_path, image.shape[-2:]), (exr_path, depth.shape)):
-        if tuple(shape) != (side, side):
-            raise UserError(
-                f"{path} is {tuple(shape)}, other frames {side} x {side}; download the object again"
-            )
+        if (found := tuple(shape)) != (side, side):
+            raise UserError(f"{path} is {found}, other frames {side} x {side}; download the object again")
     seen = (depth > 0) & torch.isfinite(depth)
     if image.shape[0] == 3:  # without alpha the depth is the only mask
         image = torch.cat([image, seen[None].float()])
@@ -163,16 +138,13 @@ def _read_frame(folder: Path, frame: int, side: int, factor: int) -> tuple[Tenso
     weight = _mean(seen.float()[None], factor)
     colours, alpha = _mean(image[:3] * image[3:], factor), _mean(image[3:], factor)
     depth = _mean(torch.where(seen, depth, 0.0)[None], factor) / weight.clamp_min(1e-6)
-    return (
-        torch.cat([colours / alpha.clamp_min(1e-6), alpha]).clamp(0, 1),
-        depth[0],
-        F.normalize(_mean(normals, factor), dim=0),
-    )
+    rgba = torch.cat([colours / alpha.clamp_min(1e-6), alpha]).clamp(0, 1)
+    return rgba, depth[0], F.normalize(_mean(normals, factor), dim=0)
 
 
 def _mean(values: Tensor, factor: int) -> Tensor:
     """(C, H, W) -> (C, H / factor, W / factor) means of blocks."""
-    return values if factor == 1 else F.avg_pool2d(values[None], factor)[0]
+    return F.avg_pool2d(values[None], factor)[0]
 
 
 def _cv2() -> Any:
@@ -197,11 +169,7 @@ def read_exr(path: Path) -> tuple[Tensor, Tensor]:
 
 
 def write_views(folder: Path, views: Views) -> None:
-    """Write views as an instance in GObjaverse's layout and scale: camera, RGBA, normals and depth.
-
-    Such folders test the reader, and let tools made for the dataset read this project's renders. UserError
-    for views without depth or normals.
-    """
+    """Write views as an instance in GObjaverse's layout. UserError if they lack depth or normals."""
     if views.depth is None or views.normals is None:
         raise UserError(
             "views without depth and normals cannot become GObjaverse frames; render them with both"
@@ -209,16 +177,14 @@ def write_views(folder: Path, views: Views) -> None:
     cv2 = _cv2()
     c2w = views.cameras.c2w.clone()
     c2w[:, :3, 3] /= TO_UNIT_SPHERE
-    cameras = to_gobjaverse(replace(views.cameras, c2w=c2w))
-    for frame, camera in enumerate(cameras):
+    for frame, camera in enumerate(to_gobjaverse(replace(views.cameras, c2w=c2w))):
         json_path, image_path, exr_path = frame_files(folder, frame)
         json_path.parent.mkdir(parents=True, exist_ok=True)
         save_png(image_path, views.rgba[frame])
         x, y, z = views.normals[frame]
         depth = views.depth[frame] / TO_UNIT_SPHERE
-        pixels = (
-            torch.stack([-y, z, -x, depth], -1).contiguous().numpy()
-        )  # OpenCV's order: blue, green, red, alpha
+        # OpenCV's order: blue, green, red, alpha
+        pixels = torch.stack([-y, z, -x, depth], -1).contiguous().numpy()
         with atomic_path(exr_path) as temporary:
             half = [cv2.IMWRITE_EXR_TYPE, cv2.IMWRITE_EXR_TYPE_HALF]
             cv2.imwrite(str(temporary), pixels.astype(np.float32), half)

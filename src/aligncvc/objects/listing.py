@@ -20,9 +20,8 @@ EVAL_PERCENT = 10
 class ObjectRow:
     """One line of an object list. path: the bundled file or empty; sha256: of the GLB, empty if unknown.
 
-    For OBJ, PLY and STL files: up is the axis that points up, "y" (or empty) or "z"; front the azimuth in
-    degrees of the side that is to face the input view, 0 (or empty) at z-up's -y or y-up's +z, growing
-    counter-clockwise seen from above.
+    Of OBJ, PLY and STL files: up is the axis that points up, "y" (or empty) or "z"; front the azimuth of the
+    side that is to face the input view, degrees counter-clockwise from above, 0 at z-up's -y or y-up's +z.
     """
 
     id: str
@@ -52,14 +51,11 @@ class ManifestRow:
     reason: str
 
     @classmethod
-    def of(
-        cls, row: ObjectRow, status: Status, reason: str = "", sha256: str = "", suffix: str = ".glb"
-    ) -> ManifestRow:
-        """The manifest line of a listed object."""
-        path = f"{row.id}{suffix}" if status == "ok" else ""
-        found = sha256 if status == "ok" else ""
+    def of(cls, row: ObjectRow, path: str = "", sha256: str = "", reason: str = "") -> ManifestRow:
+        """The manifest line of a listed object: ok with a path, failed without one."""
+        status: Status = "ok" if path else "failed"
         text = " ".join(reason.split())
-        return cls(row.id, path, found, row.licence, row.creator, row.source, row.split, status, text)
+        return cls(row.id, path, sha256, row.licence, row.creator, row.source, row.split, status, text)
 
 
 LIST_COLUMNS = tuple(f.name for f in fields(ObjectRow))
@@ -68,22 +64,17 @@ REQUIRED = ("id", "source", "licence", "creator")
 
 
 def read_list(path: Path, required: Iterable[str] = REQUIRED) -> list[ObjectRow]:
-    """Rows of an object list in order. Lines that begin with # are comments; `name`, `path`, `sha256` and
-    `split` may be absent (name = id, split = train), and so may `up` and `front`. UserError on a missing
-    file or column, a double id, another axis or angle."""
+    """Rows of an object list; columns may be absent (name = id, split = train) unless they are required."""
     rows = []
     for row in read_tsv(path, required, "check `list` of the object set in the configuration"):
         known = {key: row.get(key, "") for key in LIST_COLUMNS}
         known["name"] = known["name"] or known["id"]
         known["split"] = known["split"] or "train"
-        if known["up"] not in ("", "y", "z"):
-            raise UserError(
-                f"{path}: {known['id']} has up axis {known['up']!r}; write y or z in the column `up`"
-            )
-        if not re.fullmatch(r"(-?\d+(\.\d+)?)?", known["front"]):
-            raise UserError(
-                f"{path}: {known['id']} has front {known['front']!r}; write an azimuth in degrees"
-            )
+        up, front, where = known["up"], known["front"], f"{path}: {known['id']}"
+        if up not in ("", "y", "z"):
+            raise UserError(f"{where} has up axis {up!r}; write y or z in the column `up`")
+        if not re.fullmatch(r"(-?\d+(\.\d+)?)?", front):
+            raise UserError(f"{where} has front {front!r}; write an azimuth in degrees")
         rows.append(ObjectRow(**known))
     check_ids((row.id for row in rows), path)
     return rows
@@ -117,6 +108,11 @@ def read_manifest(path: Path) -> list[ManifestRow]:
     rows = read_tsv(path, MANIFEST_COLUMNS, "make it with python -m aligncvc.objects")
     check_ids((row["id"] for row in rows), path)
     return [ManifestRow(**{key: row[key] for key in MANIFEST_COLUMNS}) for row in rows]  # type: ignore[arg-type]
+
+
+def slug(text: str) -> str:
+    """Lower-case ASCII letters, digits and single hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "object"
 
 
 def base_name(name: str) -> str:

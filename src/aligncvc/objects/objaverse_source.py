@@ -1,9 +1,8 @@
 """Objaverse 1.0 through the `objaverse` package, made dependable.
 
-The package (0.1.7) downloads with `urllib.request.urlretrieve`: no timeout, retry, resume or check; a
-truncated file is kept, unknown uids are skipped with a warning, and everything goes below HOME. Here the
-package still decides what lies where, but its transfers go through `download` and its cache lies where we
-want it.
+The package (0.1.7) downloads without timeout, retry, resume or check, keeps truncated files, skips unknown
+uids with a warning and writes below HOME. Here it still decides what lies where, but its transfers go
+through `download` and its cache lies where we want it.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ import gzip
 import importlib
 import io
 import json
-import threading
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -26,49 +24,28 @@ from typing import Any
 from aligncvc.config.objects import ObjectSet
 from aligncvc.errors import UserError
 from aligncvc.files import sha256_file, write_text
+from aligncvc.objects.convert import check_glb
 from aligncvc.objects.download import download
-from aligncvc.objects.glb import check_glb
 from aligncvc.objects.listing import ObjectRow, read_list
 from aligncvc.objects.sources import Context, Job, copy_file, listed
 
-LICENCES = {
-    "by": "CC-BY-4.0",
-    "by-sa": "CC-BY-SA-4.0",
-    "by-nc": "CC-BY-NC-4.0",
-    "by-nc-sa": "CC-BY-NC-SA-4.0",
-    "cc0": "CC0-1.0",
-}
+LICENCES = {kind: f"CC-{kind.upper()}-4.0" for kind in ("by", "by-sa", "by-nc", "by-nc-sa")}
+LICENCES["cc0"] = "CC0-1.0"
 """SPDX names of the licences in Objaverse's annotations."""
-_LOCK = threading.Lock()
-
-
-def load_package() -> ModuleType:
-    """The `objaverse` module. UserError if it is not installed."""
-    try:
-        return importlib.import_module("objaverse")
-    except ImportError:
-        raise UserError(
-            "the package objaverse is not installed; run `pip install objaverse==0.1.7`"
-        ) from None
-
-
-def _check_index(path: Path) -> None:
-    """Remove a broken index so that it is not kept for ever. UserError with the reason."""
-    try:
-        json.loads(gzip.decompress(path.read_bytes()))
-    except (OSError, EOFError, ValueError, zlib.error) as error:
-        path.unlink()
-        raise UserError(f"{path.name} is broken ({error}); try again later") from None
 
 
 @contextlib.contextmanager
 def dependable(context: Context, mirror: str | None = None) -> Iterator[ModuleType]:
-    """The module with our cache and our transfers, as it was afterwards.
+    """The module with our cache and our transfers, as it was afterwards; UserError if it is not installed.
 
     mirror: an address that replaces everything of the package's URLs before the path in the data set
     (`object-paths.json.gz`, `metadata/...`, `glbs/...`).
     """
-    package: Any = load_package()
+    try:
+        package: Any = importlib.import_module("objaverse")
+    except ImportError:
+        advice = "run `pip install objaverse==0.1.7`"
+        raise UserError(f"the package objaverse is not installed; {advice}") from None
     root = context.cache / "objaverse"
 
     def retrieve(url: str, target: str) -> None:
@@ -76,62 +53,51 @@ def dependable(context: Context, mirror: str | None = None) -> Iterator[ModuleTy
             url = mirror.rstrip("/") + "/" + url.split("/resolve/main/", 1)[-1]
         path = Path(target)
         download(url, path, policy=context.policy)
-        if url.endswith(".gz"):
-            _check_index(path)
-
-    with _LOCK:
-        before = package.BASE_PATH, package._VERSIONED_PATH, package.urllib
-        package.BASE_PATH = str(root)
-        package._VERSIONED_PATH = str(root / "hf-objaverse-v1")
-        package.urllib = SimpleNamespace(request=SimpleNamespace(urlretrieve=retrieve))
         try:
-            with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                yield package
-        finally:
-            package.BASE_PATH, package._VERSIONED_PATH, package.urllib = before
+            if url.endswith(".gz"):
+                json.loads(gzip.decompress(path.read_bytes()))
+        except (OSError, EOFError, ValueError, zlib.error) as error:
+            path.unlink()  # so that a broken index is not kept for ever
+            raise UserError(f"{path.name} is broken ({error}); try again later") from None
+
+    before = package.BASE_PATH, package._VERSIONED_PATH, package.urllib
+    package.BASE_PATH = str(root)
+    package._VERSIONED_PATH = str(root / "hf-objaverse-v1")
+    package.urllib = SimpleNamespace(request=SimpleNamespace(urlretrieve=retrieve))
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield package
+    finally:
+        package.BASE_PATH, package._VERSIONED_PATH, package.urllib = before
 
 
-def recorded_sha256(path: Path) -> str:
-    """The sha256 noted when a cached file was first verified; noted now if it never was."""
-    note = path.with_name(path.name + ".sha256")
-    if note.is_file():
-        return note.read_text(encoding="utf-8").strip()
-    found = sha256_file(path)
-    write_text(note, found + "\n")
-    return found
-
-
-def _forget(path: Path) -> None:
-    path.unlink(missing_ok=True)
-    path.with_name(path.name + ".sha256").unlink(missing_ok=True)
-
-
-def _verify(path: Path, expected: str) -> None:
-    """UserError if a cached GLB is broken, is not what was first recorded or not what the list expects."""
+def _verify(path: Path, note: Path, expected: str) -> None:
+    """UserError if a cached GLB is broken, is not what `note` first said or not what the list expects."""
     check_glb(path)
     found = sha256_file(path)
-    wanted = expected or recorded_sha256(path)
+    if not (expected or note.is_file()):
+        write_text(note, found + "\n")
+    wanted = expected or note.read_text(encoding="utf-8").strip()
     if found != wanted:
         raise UserError(f"sha256 {found} differs from the expected {wanted}")
 
 
 def fetch_object(uid: str, expected: str, context: Context, mirror: str | None, out: Path) -> None:
-    """Write one object's GLB to `out`; a broken cached file is fetched once more.
-
-    expected: sha256 from the list or "". UserError on an unknown uid, a failed download or wrong bytes.
-    """
+    """Write one object's GLB to `out`; a broken cached file is fetched once more. expected: sha256 or ""."""
     for attempt in ("cached", "fresh"):
         with dependable(context, mirror) as package:
             found = package.load_objects([uid])
         if uid not in found:
             raise UserError(f"Objaverse has no object with the uid {uid}")
         path = Path(found[uid])
+        note = path.with_name(path.name + ".sha256")
         try:
-            _verify(path, expected)
+            _verify(path, note, expected)
             break
         except UserError as error:
-            _forget(path)
+            path.unlink(missing_ok=True)
+            note.unlink(missing_ok=True)
             if attempt == "fresh":
                 raise UserError(f"Objaverse object {uid}: {error}") from None
     copy_file(path, out)
@@ -145,9 +111,8 @@ def annotated(row: ObjectRow, context: Context, mirror: str | None) -> ObjectRow
         try:
             facts = package.load_annotations([row.source])[row.source]
         except (KeyError, OSError, EOFError, json.JSONDecodeError) as error:
-            raise UserError(
-                f"Objaverse has no annotations for {row.source} ({type(error).__name__})"
-            ) from None
+            kind = type(error).__name__
+            raise UserError(f"Objaverse has no annotations for {row.source} ({kind})") from None
     licence = LICENCES.get(str(facts.get("license")), str(facts.get("license") or "unknown"))
     user = facts.get("user") or {}
     creator = str(user.get("displayName") or user.get("username") or "unknown")
@@ -174,11 +139,8 @@ def uid_rows(path: Path) -> list[ObjectRow]:
 
 def objaverse_jobs(objects: ObjectSet, context: Context) -> list[Job]:
     """Objects by uid (the list's `source`); `path` of the set may name a mirror."""
+    given = context, objects.path
     return [
-        Job(
-            row,
-            partial(fetch_object, row.source, row.sha256, context, objects.path),
-            partial(annotated, row, context, objects.path),
-        )
+        Job(row, partial(fetch_object, row.source, row.sha256, *given), partial(annotated, row, *given))
         for row in listed(objects, uid_rows, "uids")
     ]

@@ -1,38 +1,27 @@
-"""Where objects come from: each source turns a set's configuration into jobs (a row, how to make its GLB)."""
+"""What every source gives: jobs (a row, how to make its GLB); and the bundled and the users' own meshes."""
 
 from __future__ import annotations
 
 import math
 import shutil
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import trimesh
 from numpy.typing import NDArray
 
 from aligncvc.config.objects import ObjectSet
 from aligncvc.errors import UserError
-from aligncvc.files import PROJECT_ROOT, atomic_path, locked
+from aligncvc.files import PROJECT_ROOT, atomic_path
 from aligncvc.objects.convert import MemoryResolver, obj_parts
-from aligncvc.objects.download import Policy, cached, download
-from aligncvc.objects.listing import ObjectRow, read_list, select, split_of
-from aligncvc.objects.sweethome3d import (
-    PACKAGE,
-    PACKAGE_SHA256,
-    PACKAGE_VERSION,
-    CatalogueEntry,
-    Library,
-    libraries,
-    slug,
-    unpack_deb,
-)
+from aligncvc.objects.download import Policy
+from aligncvc.objects.listing import ObjectRow, read_list, select, slug, split_of
 from aligncvc.scene.glb import write_glb
 
 MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl")
-APT_SECONDS = 600
 OWN_TEXTURE_PX = 4096
 """Textures of users' own OBJ files stay as they are up to this side."""
 
@@ -41,15 +30,18 @@ OWN_TEXTURE_PX = 4096
 class Job:
     """One object to fetch. make(path) writes its GLB or raises UserError.
 
-    row: its sha256 may be empty (unknown); describe: completes the row after the object is there. suffix:
-    of the file, if it is another one than a GLB (an index of frames); a list's sha256 is then make's to
-    check.
+    row: its sha256 may be empty (unknown); describe: completes the row after the object is there. suffix: of
+    the file, if it is no GLB (an index of frames); a list's sha256 is then make's to check.
     """
 
     row: ObjectRow
     make: Callable[[Path], None]
     describe: Callable[[], ObjectRow] | None = None
     suffix: str = ".glb"
+
+    @property
+    def file(self) -> str:
+        return f"{self.row.id}{self.suffix}"
 
 
 @dataclass(frozen=True)
@@ -89,132 +81,11 @@ def copy_file(source: Path, target: Path) -> None:
 
 def bundled_jobs(objects: ObjectSet, context: Context) -> list[Job]:
     """Objects that ship with the repository; the list's `path` is relative to its root."""
-
     return [Job(row, partial(copy_file, PROJECT_ROOT / row.path)) for row in listed(objects)]
 
 
-def apt_download(cache: Path) -> Path:
-    """The furniture package through `apt-get download` (no root needed): path of the verified .deb."""
-    deb = cache / f"{PACKAGE}_{PACKAGE_VERSION}_all.deb"
-    if cached(deb, PACKAGE_SHA256):
-        return deb
-    advice = "set `path` of the object set to the .deb, its URL, or a folder with its .sh3f files"
-    apt = shutil.which("apt-get")
-    if apt is None:
-        raise UserError(f"{PACKAGE} cannot be fetched here, there is no apt-get; {advice}")
-    cache.mkdir(parents=True, exist_ok=True)
-    command = [apt, "download", f"{PACKAGE}={PACKAGE_VERSION}"]
-    try:
-        result = subprocess.run(command, cwd=cache, capture_output=True, text=True, timeout=APT_SECONDS)
-    except subprocess.TimeoutExpired:
-        raise UserError(f"apt-get took more than {APT_SECONDS} s to download {PACKAGE}; {advice}") from None
-    if result.returncode or not deb.is_file():
-        lines = (result.stderr or result.stdout).strip().splitlines() or ["no message"]
-        raise UserError(f"apt-get could not download {PACKAGE} {PACKAGE_VERSION} ({lines[-1]}); {advice}")
-    return deb
-
-
-def furniture_folder(path: str | None, context: Context) -> Path:
-    """A folder of .sh3f files: the user's, or unpacked (sha256 checked) from a .deb, a URL or apt."""
-    with locked(context.cache):  # the jobs of several sets fetch the same package
-        return _furniture_folder(path, context)
-
-
-def _furniture_folder(path: str | None, context: Context) -> Path:
-    if path is None:
-        deb = apt_download(context.cache)
-    elif path.startswith(("http://", "https://")):
-        deb = context.cache / f"{PACKAGE}_{PACKAGE_VERSION}_all.deb"
-        if not cached(deb, PACKAGE_SHA256):
-            download(path, deb, sha256=PACKAGE_SHA256, policy=context.policy)
-    else:
-        given = PROJECT_ROOT / Path(path).expanduser()
-        if given.is_dir():
-            return given
-        if not given.is_file():
-            raise UserError(
-                f"no furniture package at {given}; give a .deb, its URL or a folder of .sh3f files"
-            )
-        deb = given
-    folder = context.cache / f"{PACKAGE}-{PACKAGE_VERSION}"
-    unpack_deb(deb, folder, PACKAGE_SHA256)
-    return folder
-
-
-def sweethome3d_jobs(objects: ObjectSet, context: Context) -> list[Job]:
-    """Objects of the furniture package, by the list's `source` (<library>/<model path>).
-
-    Where several catalogue entries share a model, the one with the row's id is meant, else the first.
-    """
-    rows = listed(objects)
-    known: dict[str, tuple[Library, CatalogueEntry]] = {}
-    for path in libraries(furniture_folder(objects.path, context)):
-        library = Library(path)
-        for entry in library.entries:
-            known.setdefault(entry.source, (library, entry))
-            known[f"{entry.source}#{entry.id}"] = library, entry
-
-    def make(row: ObjectRow, out: Path) -> None:
-        found = known.get(f"{row.source}#{row.id}", known.get(row.source))
-        if found is None:
-            raise UserError(f"{row.source} is in none of the furniture libraries")
-        library, entry = found
-        library.convert(entry, out)
-
-    return [Job(row, partial(make, row)) for row in rows]
-
-
-def _turn(row: ObjectRow) -> NDArray[np.float64]:
-    """(3, 3) from the frame of a listed OBJ, PLY or STL file to glTF's (y up, the front at +z)."""
-    z_to_y = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
-    sine, cosine = (f(math.radians(float(row.front or 0))) for f in (math.sin, math.cos))
-    about_z = np.array([[cosine, sine, 0.0], [-sine, cosine, 0.0], [0.0, 0.0, 1.0]])
-    return z_to_y @ about_z @ (np.eye(3) if row.up == "z" else z_to_y.T)
-
-
-def convert_mesh(path: Path, out: Path, turn: NDArray[np.float64] | None = None) -> None:
-    """Copy a GLB or convert glTF, OBJ, PLY or STL to one. UserError if it cannot be read.
-
-    turn: (3, 3) from the frame of an OBJ, PLY or STL file to glTF's; None leaves it as it is.
-    """
-    suffix = path.suffix.lower()
-    if suffix == ".glb":
-        copy_file(path, out)
-    elif suffix == ".obj":
-        beside = [f for f in path.parent.rglob("*") if f.is_file() and f.suffix.lower() != ".obj"]
-        files = {f.relative_to(path.parent).as_posix(): f.read_bytes() for f in beside}
-        # Gazebo's layout (Google Scanned Objects): meshes/model.obj names what lies in materials/textures.
-        for texture in sorted(path.parent.parent.glob("materials/textures/*")):
-            files.setdefault(texture.name, texture.read_bytes())
-        write_glb(out, obj_parts(path.read_bytes(), MemoryResolver(files), turn, texture_px=OWN_TEXTURE_PX))
-    else:
-        _export_with_trimesh(path, out, None if suffix == ".gltf" else turn)
-
-
-def _export_with_trimesh(path: Path, out: Path, turn: NDArray[np.float64] | None) -> None:
-    import trimesh
-
-    try:
-        scene = trimesh.load_scene(path, process=False)
-        scene.metadata.clear()  # it holds this machine's paths
-        for geometry in scene.geometry.values():
-            geometry.metadata.clear()
-        if turn is not None:
-            homogeneous = np.eye(4)
-            homogeneous[:3, :3] = turn
-            scene.apply_transform(homogeneous)
-        data = scene.export(file_type="glb")
-    except Exception as error:  # the readers' errors are many; each means an unreadable mesh
-        raise UserError(f"{path.name} does not load: {type(error).__name__}: {error}") from None
-    with atomic_path(out) as temporary:
-        temporary.write_bytes(data)
-
-
 def folder_jobs(objects: ObjectSet, context: Context) -> list[Job]:
-    """The user's own meshes: every glb, gltf, obj, ply and stl file below `path`, or those that `list` names.
-
-    Without a list the licence is "user" and the split follows the name's hash.
-    """
+    """The user's own meshes: those that `list` names, or all below `path` (licence "user", split by name)."""
     folder = root_of(objects, "a folder of meshes")
     if objects.list is not None:
         rows = listed(objects)
@@ -231,16 +102,50 @@ def _folder_rows(folder: Path) -> list[ObjectRow]:
     meshes = sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix.lower() in MESH_SUFFIXES)
     if not meshes:
         raise UserError(f"no mesh ({', '.join(MESH_SUFFIXES)}) under {folder}")
-    rows: list[ObjectRow] = []
-    taken: set[str] = set()
+    rows: dict[str, ObjectRow] = {}
     for path in meshes:
         relative = path.relative_to(folder).as_posix()
-        base = slug(relative.removesuffix(path.suffix))
-        name, number = base, 2
-        while name in taken:
-            name, number = f"{base}-{number}", number + 1
-        taken.add(name)
-        rows.append(
-            ObjectRow(name, path.stem, relative, relative, "", "user", "user", split_of(path.stem, {}))
-        )
-    return rows
+        name = base = slug(relative.removesuffix(path.suffix))
+        number = 1
+        while name in rows:
+            number += 1
+            name = f"{base}-{number}"
+        split = split_of(path.stem, {})
+        rows[name] = ObjectRow(name, path.stem, relative, relative, "", "user", "user", split)
+    return list(rows.values())
+
+
+def _turn(row: ObjectRow) -> NDArray[np.float64]:
+    """(3, 3) from the frame of a listed OBJ, PLY or STL file to glTF's (y up, the front at +z)."""
+    z_to_y = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
+    sine, cosine = (f(math.radians(float(row.front or 0))) for f in (math.sin, math.cos))
+    about_z = np.array([[cosine, sine, 0.0], [-sine, cosine, 0.0], [0.0, 0.0, 1.0]])
+    return z_to_y @ about_z @ (np.eye(3) if row.up == "z" else z_to_y.T)
+
+
+def convert_mesh(path: Path, out: Path, turn: NDArray[np.float64] | None = None) -> None:
+    """Copy a GLB or convert glTF, or OBJ, PLY or STL by `turn` (3, 3), to one. UserError if unreadable."""
+    suffix = path.suffix.lower()
+    if suffix == ".glb":
+        copy_file(path, out)
+    elif suffix == ".obj":
+        beside = [f for f in path.parent.rglob("*") if f.is_file() and f.suffix.lower() != ".obj"]
+        files = {f.relative_to(path.parent).as_posix(): f.read_bytes() for f in beside}
+        # Gazebo's layout (Google Scanned Objects): meshes/model.obj names what lies in materials/textures.
+        for texture in sorted(path.parent.parent.glob("materials/textures/*")):
+            files.setdefault(texture.name, texture.read_bytes())
+        write_glb(out, obj_parts(path.read_bytes(), MemoryResolver(files), turn, texture_px=OWN_TEXTURE_PX))
+    else:
+        try:
+            scene = trimesh.load_scene(path, process=False)
+            for thing in (scene, *scene.geometry.values()):
+                thing.metadata.clear()  # it holds this machine's paths
+            if turn is not None and suffix != ".gltf":
+                homogeneous = np.eye(4)
+                homogeneous[:3, :3] = turn
+                scene.apply_transform(homogeneous)
+            data = scene.export(file_type="glb")
+        except Exception as error:  # the readers' errors are many; each means an unreadable mesh
+            raise UserError(f"{path.name} does not load: {type(error).__name__}: {error}") from None
+        with atomic_path(out) as temporary:
+            temporary.write_bytes(data)

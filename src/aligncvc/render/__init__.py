@@ -1,5 +1,1 @@
-"""Objects -> posed views, with BlenderProc.
-
-`run.render_set` drives; `blender_scene` is the only module that imports Blender and runs in a process of
-its own. Nothing is imported here: that process must stay free of torch.
-"""
+"""Objects -> posed views, with BlenderProc. Nothing is imported here: Blender's process is free of torch."""

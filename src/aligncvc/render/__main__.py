@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +13,7 @@ from aligncvc.config.jobs.render import RenderJob
 from aligncvc.config.plan import Plan
 from aligncvc.config.root import load_config
 from aligncvc.errors import cli
-from aligncvc.render.run import render_set, stop_on_terminate
+from aligncvc.render.run import render_set
 
 
 def render(
@@ -37,7 +39,7 @@ def render(
         threads: CPU threads in all; every one this process may use by default.
         force: write into `out` even if it holds files of another origin, and replace those of the same name.
     """
-    stop_on_terminate()
+    signal.signal(signal.SIGTERM, lambda signum, _: sys.exit(128 + signum))  # so that Blender is stopped too
     job = Plan(load_config(config)).render(name) if settings is None else RenderJob.read(settings)
     statuses = render_set(job, objects, out, workers, threads, force)
     print(f"{sum(s.ok for s in statuses)} of {len(statuses)} objects rendered: {out / 'manifest.tsv'}")

@@ -1,8 +1,4 @@
-"""Other looks of one object, so that networks learn shape and not a list: colours, proportions, heading.
-
-An appearance is drawn from a seed alone. Nothing here imports Blender or torch: `blender_scene` hands over
-its own data blocks.
-"""
+"""Other looks of one object, drawn from a seed: colours, proportions, heading. No Blender or torch here."""
 
 from __future__ import annotations
 

@@ -1,11 +1,9 @@
 """The scene: the only module that imports Blender. `python -m aligncvc.render.blender_scene JOB.json`.
 
-One process renders every object of a job, so that Blender's start-up is paid once. The job (see
-`jobs.blender_job`) holds plain numbers: settings, OpenCV camera-to-world matrices, a list of objects. Written
-are `<output>/<index>.npz` per object (rgba uint8 (V,H,W,4) straight alpha; depth float32 (V,H,W), z along
-the camera axis, 0 without object; normals float32 (V,H,W,3) in the world, 0 without object; scale,
-offset, stretch and heading_deg) and one JSON line per event in the progress file. Quality is judged
-elsewhere; torch is not loaded.
+One process renders every object of a job (`jobs.blender_job`), so that Blender's start-up is paid once; torch
+is not loaded. Written are `<output>/<index>.npz` per object (rgba uint8 (V,H,W,4) straight alpha; depth
+float32 (V,H,W), z along the camera axis, 0 without object; normals float32 (V,H,W,3) in the world, 0 without
+object; scale, offset, stretch and heading_deg) and one JSON line per event in the progress file.
 """
 
 from __future__ import annotations
@@ -26,8 +24,7 @@ from aligncvc.render import appearance, bproc_adapter
 SCENE_VERSION = 2
 """Part of every job's hash: raise it when the same job would give other pixels."""
 
-WORLD_COLOUR = (1.0, 1.0, 1.0)
-WORLD_STRENGTH = 0.45
+WORLD_COLOUR, WORLD_STRENGTH = (1.0, 1.0, 1.0), 0.45
 UNIFORM_COLOUR = (0.5, 0.5, 0.5)  # SyncDreamer's blender_script.py: a grey world of strength 1 and no lamp
 SUN_ENERGY = 1.6  # W/m^2; with the world a white surface facing the sun stays just below 1
 SUN_ANGLE_DEG = 25.0  # a wide sun: soft shadows
@@ -64,10 +61,8 @@ class Scene:
         self._set_renderer()
         self._set_light()
         self._set_cameras()
-        if job["depth"]:
-            bproc.renderer.enable_depth_output(activate_antialiasing=False)
-        if job["normals"]:  # bakes the camera poses in: after the cameras
-            bproc.renderer.enable_normals_output()
+        bproc.renderer.enable_depth_output(activate_antialiasing=False)
+        bproc.renderer.enable_normals_output()  # bakes the camera poses in: after the cameras
         for node in bpy.context.scene.node_tree.nodes:
             if node.type == "OUTPUT_FILE":
                 node.format.color_depth = "32"  # BlenderProc leaves half floats
@@ -85,9 +80,8 @@ class Scene:
         scene.render.dither_intensity = 0
         scene.cycles.use_animated_seed = False
         scene.cycles.caustics_reflective = scene.cycles.caustics_refractive = False
-        self.bpy.context.view_layer.pass_alpha_threshold = (
-            0.1  # depth and normals of translucent surfaces too
-        )
+        # depth and normals of translucent surfaces too
+        self.bpy.context.view_layer.pass_alpha_threshold = 0.1
 
     def _set_light(self) -> None:
         if self.job["light"] == "uniform":
@@ -108,10 +102,7 @@ class Scene:
             self.bproc.camera.add_camera_pose(pose)
 
     def render_object(self, path: str, seed: int, look: int | None = None) -> dict[str, np.ndarray]:
-        """Import, normalise, render, and remove the object again. Raises BadObjectError.
-
-        look: seed of another appearance (`appearance`); None keeps the object's own.
-        """
+        """Import, normalise, render, and remove the object again. look: seed of an `appearance`, or None."""
         before = self._data_blocks()
         scene = self.bpy.context.scene
         kept = scene.camera, scene.frame_start, scene.frame_end
@@ -136,8 +127,7 @@ class Scene:
     def _load(self, path: str, look: int | None) -> dict[str, np.ndarray]:
         """Import a GLB and fit it into the unit sphere or cube.
 
-        Returns scale, offset, stretch (3,) and heading_deg: new = scale * turn(heading_deg, z) * (stretch
-        * old) + offset. `old` is in the importer's z-up frame (glTF's (x, -z, y)).
+        new = scale * turn(heading_deg, z) * (stretch * old) + offset; old: z up, glTF's (x, -z, y).
         """
         known = set(self.bpy.data.objects)
         try:
@@ -176,12 +166,8 @@ class Scene:
         self._transform(imported, scale * stretch, turn, offset)
         for material in self.bpy.data.materials:
             material.use_backface_culling = False
-        return {
-            "scale": np.asarray(scale),
-            "offset": offset,
-            "stretch": stretch,
-            "heading_deg": np.asarray(heading),
-        }
+        normalisation = {"scale": scale, "offset": offset, "stretch": stretch, "heading_deg": heading}
+        return {name: np.asarray(value) for name, value in normalisation.items()}
 
     def _points(self, meshes: list[Any]) -> np.ndarray:
         """(N, 3) world positions of the vertices that faces use, as they will be rendered."""
@@ -218,24 +204,15 @@ class Scene:
         """BlenderProc's lists -> arrays in this project's conventions."""
         rgba = np.stack(data["colors"]).astype(np.uint8)
         seen = rgba[..., 3] > 0
-        arrays: dict[str, np.ndarray] = {"rgba": rgba}
-        if "depth" in data:
-            depth = np.stack(data["depth"]).astype(np.float32)
-            arrays["depth"] = np.where((depth > NO_SURFACE) | ~seen, 0, depth).astype(np.float32)
-        if "normals" in data:  # (n + 1) / 2 in Blender's camera axes
-            local = np.stack(data["normals"])[..., :3].astype(np.float64) * 2 - 1
-            world = np.einsum("vij,vhwj->vhwi", self.c2w[:, :3, :3], local)
-            length = np.linalg.norm(world, axis=-1, keepdims=True)
-            known = (length > 1e-2) & seen[..., None]
-            arrays["normals"] = np.where(known, world / np.maximum(length, 1e-2), 0).astype(np.float32)
-        return arrays
-
-
-def _write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as handle:
-        np.savez(handle, **arrays)
-    partial.replace(path)
+        depth = np.stack(data["depth"]).astype(np.float32)
+        depth = np.where((depth > NO_SURFACE) | ~seen, 0, depth).astype(np.float32)
+        # normals come as (n + 1) / 2 in Blender's camera axes
+        local = np.stack(data["normals"])[..., :3].astype(np.float64) * 2 - 1
+        world = np.einsum("vij,vhwj->vhwi", self.c2w[:, :3, :3], local)
+        length = np.linalg.norm(world, axis=-1, keepdims=True)
+        known = (length > 1e-2) & seen[..., None]
+        normals = np.where(known, world / np.maximum(length, 1e-2), 0).astype(np.float32)
+        return {"rgba": rgba, "depth": depth, "normals": normals}
 
 
 def run(job: dict[str, Any]) -> None:
@@ -249,46 +226,25 @@ def run(job: dict[str, Any]) -> None:
         began = time.perf_counter()
         bproc = bproc_adapter.load(Path(job["temporary"]))
         scene = Scene(job, bproc)
-        tell(
-            "ready",
-            seconds=time.perf_counter() - began,
-            blender=scene.bpy.app.version_string,
-            blenderproc=bproc.__version__,
-        )
+        versions = {"blender": scene.bpy.app.version_string, "blenderproc": bproc.__version__}
+        tell("ready", seconds=time.perf_counter() - began, **versions)
         for entry in job["objects"]:
             if os.getppid() != job["parent_pid"]:  # the driver is gone: nobody will read the rest
                 return
             tell("start", index=entry["index"])
-            began = time.perf_counter()
+            began, event, why = time.perf_counter(), "failed", {}
             try:
                 arrays = scene.render_object(entry["path"], entry["seed"], entry["look"])
-                _write_npz(Path(job["output"]) / f"{entry['index']}.npz", arrays)
+                np.savez(Path(job["output"]) / f"{entry['index']}.npz", **arrays)
+                event = "done"  # what is not done is not read
             except BadObjectError as error:
-                tell(
-                    "failed",
-                    index=entry["index"],
-                    stage=error.stage,
-                    reason=str(error),
-                    seconds=time.perf_counter() - began,
-                )
+                why = {"stage": error.stage, "reason": str(error)}
             except Exception as error:
                 traceback.print_exc()
-                tell(
-                    "failed",
-                    index=entry["index"],
-                    stage="render",
-                    reason=reason_of(error),
-                    seconds=time.perf_counter() - began,
-                )
-            else:
-                tell("done", index=entry["index"], seconds=time.perf_counter() - began)
+                why = {"stage": "render", "reason": reason_of(error)}
+            tell(event, index=entry["index"], seconds=time.perf_counter() - began, **why)
         tell("end")
 
 
-def main() -> None:
-    """Entry point."""
-    bproc_adapter.run_child(run)
-
-
 if __name__ == "__main__":
-    main()
+    bproc_adapter.run_child(run)

@@ -1,7 +1,7 @@
 """BlenderProc 2.8.0 on the `bpy` wheel, in this process, without its launcher.
 
-The release insists on `blenderproc run`, which downloads Blender and installs packages into it with pip.
-Support for an external bpy module came after 2.8.0; until it is released these steps stand in for it.
+The release insists on `blenderproc run`, which downloads Blender and installs packages into it with pip;
+support for an external bpy module came after it.
 """
 
 from __future__ import annotations
@@ -21,10 +21,7 @@ PACKAGE = "blenderproc"
 
 
 def run_child(work: Callable[[dict[str, Any]], None]) -> NoReturn:
-    """Do `work` with the job that the first argument names (JSON), and leave with 0, or 1 after a traceback.
-
-    Leaves by os._exit: Blender's module crashes when the interpreter shuts down.
-    """
+    """Do `work` with the job that the first argument names (JSON); exit status 1 after a traceback."""
     code = 1
     try:
         work(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
@@ -34,38 +31,17 @@ def run_child(work: Callable[[dict[str, Any]], None]) -> NoReturn:
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(code)
+        os._exit(code)  # Blender's module crashes when the interpreter shuts down
 
 
 def load(temporary: Path) -> Any:
-    """Import BlenderProc and initialise an empty Cycles scene on the CPU; returns the package.
-
-    temporary: an existing folder of this process alone, for BlenderProc's intermediate images.
-    """
+    """BlenderProc with an empty Cycles scene on the CPU. temporary: its folder for intermediate images."""
     os.environ["USE_EXTERNAL_BPY_MODULE"] = "1"
     os.environ["INSIDE_OF_THE_INTERNAL_BLENDER_PYTHON_ENVIRONMENT"] = "1"
     import bpy  # noqa: F401  (BlenderProc's modules expect it loaded, and mathutils comes with it)
 
-    _replace_setup(temporary)
-    search_path, python_path = list(sys.path), os.environ.get("PYTHONPATH")
     spec = importlib.util.find_spec(PACKAGE)
-    assert spec is not None and spec.origin is not None
-    # The package's first act is to remove its parent folder from sys.path, and it fails if it is not there.
-    sys.path.append(str(Path(spec.origin).resolve().parents[1]))
-    try:
-        bproc = importlib.import_module(PACKAGE)
-    finally:
-        sys.path[:] = search_path
-        if python_path is not None:
-            os.environ["PYTHONPATH"] = python_path
-    _initialise(bproc)
-    return bproc
-
-
-def _replace_setup(temporary: Path) -> None:
-    """Give SetupUtility a setup that installs nothing and only sets the temporary folder."""
-    spec = importlib.util.find_spec(PACKAGE)
-    if spec is None or spec.submodule_search_locations is None:
+    if spec is None or spec.submodule_search_locations is None or spec.origin is None:
         raise ImportError("blenderproc is not installed in this environment")
     # A bare package of that name lets SetupUtility be imported before the package's own __init__ runs.
     bare = types.ModuleType(PACKAGE)
@@ -77,19 +53,27 @@ def _replace_setup(temporary: Path) -> None:
         del sys.modules[PACKAGE]
 
     def setup(*_: Any, **__: Any) -> list[str]:
+        """Install nothing, only set the temporary folder."""
         utility.main_setup_called = True
         utility.setup_utility_paths(str(temporary))
         return sys.argv
 
     utility.setup = staticmethod(setup)
     utility.setup_pip = staticmethod(lambda *_, **__: str(temporary))
-
-
-def _initialise(bproc: Any) -> None:
-    """`bproc.init()` without its language line, which raises in the wheel (it has no translations)."""
+    search_path, python_path = list(sys.path), os.environ.get("PYTHONPATH")
+    # The package's first act is to remove its parent folder from sys.path, and it fails if it is not there.
+    sys.path.append(str(Path(spec.origin).resolve().parents[1]))
+    try:
+        bproc = importlib.import_module(PACKAGE)
+    finally:
+        sys.path[:] = search_path
+        if python_path is not None:
+            os.environ["PYTHONPATH"] = python_path
+    # `bproc.init()` without its language line, which raises in the wheel (it has no translations)
     initializer = importlib.import_module(f"{PACKAGE}.python.utility.Initializer")
     storage = importlib.import_module(f"{PACKAGE}.python.utility.GlobalStorage").GlobalStorage
     bproc.clean_up(clean_up_camera=True)
     bproc.renderer.set_render_devices(use_only_cpu=True)
     initializer._Initializer.set_default_parameters()
     storage.add("bproc_init_complete", True)
+    return bproc

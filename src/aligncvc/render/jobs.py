@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,10 +18,16 @@ from aligncvc.scene.cameras import Cameras, orbit, ring_azimuths_deg
 from aligncvc.scene.views import split_variant, variant_id
 from aligncvc.streams import stream_seed
 
+PIXELS = {"samples", "denoise", "normalisation", "light"}
+"""Settings that the scene needs beside the cameras."""
+
 
 @dataclass(frozen=True)
 class SourceObject:
-    """One row of the objects manifest."""
+    """One row of the objects manifest. failure: why the objects stage gave it up, or None.
+
+    variant: 0: its own look; n: the nth other one (`appearance`), rendered under the id `variant_id(id, n)`.
+    """
 
     id: str
     path: Path
@@ -28,34 +35,24 @@ class SourceObject:
     licence: str
     creator: str
     failure: str | None
-    """Why the objects stage gave it up, or None."""
     variant: int = 0
-    """0: its own look; n: the nth other one (`appearance`), rendered under the id `variant_id(id, n)`."""
 
 
 def read_objects(manifest: Path) -> list[SourceObject]:
-    """Read the objects stage's manifest.tsv. Raises UserError naming the file and what is wrong with it."""
+    """The rows of the objects stage's manifest.tsv. UserError says what is wrong with it."""
     rows = read_manifest(manifest)
     if not rows:
         raise UserError(f"{manifest} lists no objects; check objects.sets in the configuration")
+    unusable = "the objects stage gave no reason"
+    reasons = [None if row.status == "ok" else row.reason or unusable for row in rows]
     return [
-        SourceObject(
-            row.id,
-            manifest.parent / row.path,
-            row.sha256,
-            row.licence,
-            row.creator,
-            None if row.status == "ok" else row.reason or "the objects stage gave no reason",
-        )
-        for row in rows
+        SourceObject(row.id, manifest.parent / row.path, row.sha256, row.licence, row.creator, reason)
+        for row, reason in zip(rows, reasons, strict=True)
     ]
 
 
 def with_variants(sources: Sequence[SourceObject], count: int) -> list[SourceObject]:
-    """Every object in `count` looks: all the original ones first, then all first variants, and so on.
-
-    Raises UserError if an object's own id reads like a variant's.
-    """
+    """Every object in `count` looks: all the original ones first, then all first variants, and so on."""
     odd = [s.id for s in sources if split_variant(s.id)[1] > 0]
     if count > 1 and odd:
         raise UserError(
@@ -66,6 +63,11 @@ def with_variants(sources: Sequence[SourceObject], count: int) -> list[SourceObj
     ]
 
 
+def object_seed(job: RenderJob, source: SourceObject) -> int:
+    """Cycles' seed: 31 bits that depend on the root seed and the object, not on order or sharding."""
+    return stream_seed(job.seed, "render", source.id) & 0x7FFFFFFF
+
+
 def look_seed(job: RenderJob, source: SourceObject) -> int | None:
     """Seed of an object's other look; None for its own."""
     return stream_seed(job.seed, "look", source.id) & 0x7FFFFFFF if source.variant else None
@@ -73,13 +75,8 @@ def look_seed(job: RenderJob, source: SourceObject) -> int | None:
 
 def ring_cameras(render: Render) -> Cameras:
     """The evaluation ring: view 0 is the input view, view i stands at azimuth i * 360 / ring_views."""
-    return orbit(
-        ring_azimuths_deg(render.ring_views),
-        render.elevation_deg,
-        distance=render.distance,
-        fov_y_deg=render.fov_y_deg,
-        size_px=render.size_px,
-    )
+    azimuths, settings = ring_azimuths_deg(render.ring_views), {"distance", "fov_y_deg", "size_px"}
+    return orbit(azimuths, render.elevation_deg, **render.model_dump(include=settings))
 
 
 def rigs(render: Render) -> dict[str, list[int]]:
@@ -103,19 +100,10 @@ def renderer_facts(render: Render) -> dict[str, Any]:
         "engine": "CYCLES",
         "device": "CPU",
         "scene_version": SCENE_VERSION,
-        "samples": render.samples,
-        "denoise": render.denoise,
-        "normalisation": render.normalisation,
-        "light": render.light,
-        "crop": render.crop,
         "noise_threshold": 0.0,
         "view_transform": "Standard",
+        **render.model_dump(include=PIXELS | {"crop"}),
     }
-
-
-def object_seed(job: RenderJob, source: SourceObject) -> int:
-    """Cycles' seed: 31 bits that depend on the root seed and the object, not on order or sharding."""
-    return stream_seed(job.seed, "render", source.id) & 0x7FFFFFFF
 
 
 def job_hash(job: RenderJob, source: SourceObject) -> str:
@@ -137,37 +125,23 @@ def job_hash(job: RenderJob, source: SourceObject) -> str:
 
 
 def blender_job(
-    job: RenderJob,
-    sources: Sequence[tuple[int, SourceObject]],
-    *,
-    threads: int,
-    scratch: Path,
-    parent_pid: int,
+    job: RenderJob, sources: Sequence[tuple[int, SourceObject]], threads: int, scratch: Path
 ) -> dict[str, Any]:
     """The JSON that `blender_scene` reads: plain numbers and absolute paths."""
     cameras = ring_cameras(job.render)
+    objects = [
+        {"index": i, "path": str(s.path.resolve()), "seed": object_seed(job, s), "look": look_seed(job, s)}
+        for i, s in sources
+    ]
     return {
+        **vars(cameras),
         "c2w": cameras.c2w.double().tolist(),
-        "width": cameras.width,
-        "height": cameras.height,
         "focal_px": cameras.focal_px,
-        "near": cameras.near,
-        "far": cameras.far,
         "threads": threads,
-        **job.render.model_dump(include={"samples", "denoise", "normalisation", "light"}),
-        "depth": True,
-        "normals": True,
-        "objects": [
-            {
-                "index": i,
-                "path": str(s.path.resolve()),
-                "seed": object_seed(job, s),
-                "look": look_seed(job, s),
-            }
-            for i, s in sources
-        ],
+        **job.render.model_dump(include=PIXELS),
+        "objects": objects,
         "output": str(scratch / "output"),
         "progress": str(scratch / "progress.jsonl"),
         "temporary": str(scratch / "tmp"),
-        "parent_pid": parent_pid,
+        "parent_pid": os.getpid(),
     }

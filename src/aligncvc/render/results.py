@@ -1,12 +1,12 @@
-"""What the stage hands on: object folders, their status, the manifest and the contact sheet."""
+"""What the stage hands on: object folders that are fit for use, their status, manifest and contact sheet."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,16 @@ from PIL import Image, ImageDraw
 from aligncvc.config.jobs.render import RenderJob
 from aligncvc.files import atomic_path, write_json
 from aligncvc.ownership import place, remove, scratch
-from aligncvc.render import jobs, quality
+from aligncvc.render import jobs
 from aligncvc.scene.views import Views, save_views
 from aligncvc.tsv import write_tsv
 
 STATUS = "status.json"
 MAX_TILES = 1200
+MIN_COVERAGE, MAX_COVERAGE = 0.01, 0.95
+MIN_COVERAGE_EDGE_ON = 0.0005
+"""A single view may show a flat object from its edge; it may not be empty."""
+MIN_CONTRAST = 2 / 255
 
 
 @dataclass(frozen=True)
@@ -63,29 +67,83 @@ def views_from_npz(path: Path, job: RenderJob) -> tuple[Views, dict[str, Any]]:
     return Views(rgba, jobs.ring_cameras(job.render), depth, normals), normalisation
 
 
-def store(
-    out: Path,
-    status: Status,
-    views: Views | None = None,
-    facts: Mapping[str, Any] | None = None,
-    cropped: bool = False,
-) -> Status:
-    """Check and write an object's folder: built beside, then moved file by file, the status last.
+def check_views(views: Views, cropped: bool = False) -> str | None:
+    """The first reason why these views are unusable, or None. cropped: an object may reach the border.
 
-    File by file, because files of another origin may lie in it (the user's notes): they stay.
-    Without views (a failure) the folder holds only the status. Returns the status as stored: failed at
-    stage "quality" when the checks say so. cropped: an object may reach the border.
+    Coverage is the mean alpha of a view: the input view and the mean over the views must lie in [1 %, 95 %].
+    """
+    return next(_faults(views, cropped), None)
+
+
+def _faults(views: Views, cropped: bool) -> Iterator[str]:
+    for name, values in (("colours", views.rgba), ("depth", views.depth), ("normals", views.normals)):
+        if values is not None and not bool(values.isfinite().all()):
+            yield f"{name} hold values that are not finite"
+    coverage = views.alpha.mean((1, 2, 3))
+    for name, value in (("input view", float(coverage[0])), ("mean view", float(coverage.mean()))):
+        if value < MIN_COVERAGE:
+            yield f"the object covers {value:.2%} of the {name}, less than {MIN_COVERAGE:.0%}"
+    most, fullest = float(coverage.max()), int(coverage.argmax())
+    if most > MAX_COVERAGE:
+        yield f"the object covers {most:.1%} of view {fullest}, more than {MAX_COVERAGE:.0%}"
+    if float(coverage.min()) < MIN_COVERAGE_EDGE_ON:
+        yield f"view {int(coverage.argmin())} is empty"
+    # A half-covered pixel: the pixel filter lets a silhouette that just fits spill a little over the edge.
+    solid = views.alpha[:, 0] > 0.5
+    touching = (solid[:, [0, -1], :].flatten(1).any(1) | solid[:, :, [0, -1]].flatten(1).any(1)).nonzero()
+    if len(touching) and not cropped:
+        yield f"the object touches the border of view {int(touching[0])}"
+    colours = views.rgba[:, :3].transpose(0, 1)[:, solid]
+    if colours.shape[1] == 0:
+        yield "no pixel is mostly covered by the object"
+    if float((colours.max(1).values - colours.min(1).values).max()) < MIN_CONTRAST:
+        yield "the object has one constant colour in all views"
+    if views.depth is None:
+        return
+    if bool((views.depth < 0).any()):
+        yield "depth is negative somewhere"
+    seen, near, far = views.depth > 0, views.cameras.near, views.cameras.far
+    if bool((seen & ((views.depth < near) | (views.depth > far))).any()):
+        yield f"depth lies outside [{near:g}, {far:g}]"
+    share = float((seen & solid).sum() / solid.sum())
+    if share < 0.5:
+        yield f"only {share:.0%} of the object's pixels have a depth"
+
+
+def object_files(views: int) -> set[str]:
+    """Names in the folder of an object with so many views, its status apart."""
+    return {*(f"{i:03d}.png" for i in range(views)), "cameras.json", "depth.npy", "normals.npy"}
+
+
+def check_folder(folder: Path, views: int, size_px: int) -> str | None:
+    """The first reason why a written object folder is incomplete, or None."""
+    expected = object_files(views)
+    found = {p.name for p in folder.iterdir()}
+    if found != expected:
+        return f"files missing or left over: {', '.join(sorted(found ^ expected))}"
+    for name in sorted(n for n in expected if n.endswith(".png")):
+        with Image.open(folder / name) as image:
+            if image.size != (size_px, size_px) or image.mode != "RGBA":
+                return f"{name} is {image.mode} {image.size}, expected RGBA {(size_px, size_px)}"
+    return None
+
+
+def store(out: Path, status: Status, views: Views | None, facts: Mapping[str, Any], cropped: bool) -> Status:
+    """Check and write an object's folder; returns the status as stored: failed at "quality" if it is unfit.
+
+    Built beside, then moved file by file, the status last: files of another origin (the user's notes) stay.
+    Without views (a failure) the folder holds only the status. cropped: an object may reach the border.
     """
     final = out / status.id
     with scratch(out) as partial:
         if views is not None:
-            reason = quality.check_views(views, cropped)
+            reason = check_views(views, cropped)
             if reason is None:
-                save_views(partial, views, **(facts or {}))
-                reason = quality.check_folder(partial, len(views), views.cameras.height)
+                save_views(partial, views, **facts)
+                reason = check_folder(partial, len(views), views.cameras.height)
             if reason is not None:
-                failed = {**asdict(status), "status": "failed", "stage": "quality", "reason": reason}
-                return store(out, Status(**failed))
+                failed = replace(status, status="failed", stage="quality", reason=reason)
+                return store(out, failed, None, {}, cropped)
         write_json(partial / STATUS, asdict(status))
         made = sorted(partial.iterdir(), key=lambda path: path.name == STATUS)
         final.mkdir(exist_ok=True)
@@ -99,7 +157,7 @@ def store(
 
 def left_before(folder: Path) -> set[str]:
     """Names in an object's folder that this stage may have written."""
-    own = {STATUS, *quality.object_files(0)}
+    own = {STATUS, *object_files(0)}
     return {p.name for p in folder.glob("*") if p.name in own or re.fullmatch(r"\d{3,}\.png", p.name)}
 
 
@@ -111,12 +169,11 @@ def write_manifest(path: Path, statuses: Sequence[Status]) -> None:
 
 def write_contact_sheet(path: Path, out: Path, statuses: Sequence[Status], tile_px: int = 96) -> None:
     """A grid of input views on white with their ids; failed objects are grey tiles that say why."""
-    shown = statuses[:MAX_TILES]
+    shown, width = statuses[:MAX_TILES], tile_px // 6
     columns = min(16, max(1, math.ceil(math.sqrt(len(shown)))))
     rows = math.ceil(len(shown) / columns)
-    left_off = (
-        f"{len(statuses) - len(shown)} more objects are not shown" if len(shown) < len(statuses) else ""
-    )
+    hidden = len(statuses) - len(shown)
+    left_off = f"{hidden} more objects are not shown" if hidden else ""
     sheet = Image.new("RGB", (columns * tile_px, rows * (tile_px + 12) + (14 if left_off else 0)), "white")
     draw = ImageDraw.Draw(sheet)
     for i, status in enumerate(shown):
@@ -127,21 +184,13 @@ def write_contact_sheet(path: Path, out: Path, statuses: Sequence[Status], tile_
             sheet.paste(tile, (x, y), tile)
         else:
             draw.rectangle((x, y, x + tile_px - 2, y + tile_px - 2), fill=(190, 190, 190))
-            draw.multiline_text(
-                (x + 3, y + 3), _wrap(f"{status.stage}: {status.reason}", tile_px // 6, 7), fill=(120, 0, 0)
-            )
-        draw.text((x + 2, y + tile_px - 1), _shortened(status.id, tile_px // 6), fill="black")
+            said = f"{status.stage}: {status.reason}"
+            lines = [said[start : start + width] for start in range(0, len(said), width)][:7]
+            draw.multiline_text((x + 3, y + 3), "\n".join(lines), fill=(120, 0, 0))
+        # Names of one source start alike; their ends tell them apart.
+        name = status.id if len(status.id) <= width else ".." + status.id[2 - width :]
+        draw.text((x + 2, y + tile_px - 1), name, fill="black")
     if left_off:
         draw.text((2, sheet.height - 13), left_off, fill="black")
     with atomic_path(path) as temporary:
         sheet.save(temporary, format="PNG")
-
-
-def _shortened(text: str, width: int) -> str:
-    # Names of one source start alike; their ends tell them apart.
-    return text if len(text) <= width else ".." + text[2 - width :]
-
-
-def _wrap(text: str, width: int, lines: int) -> str:
-    pieces = [text[i : i + width] for i in range(0, len(text), width)]
-    return "\n".join(pieces[:lines])

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import os
-import signal
-import sys
-import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from aligncvc.config.jobs.render import RenderJob
@@ -18,18 +14,13 @@ from aligncvc.errors import UserError, reason_of
 from aligncvc.files import sha256_file
 from aligncvc.objects.gobjaverse import SUFFIX, read_index, read_views
 from aligncvc.ownership import claim_folder
-from aligncvc.render import jobs, quality, results
+from aligncvc.render import jobs, results
 from aligncvc.render.jobs import SourceObject
 from aligncvc.render.results import Status
 from aligncvc.render.workers import START_SECONDS, Worker, split
-from aligncvc.scene.views import split_variant
+from aligncvc.scene.views import Views, split_variant
 
 POLL_SECONDS = 0.05
-
-
-def available_threads() -> int:
-    """CPU threads this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 class Renderer:
@@ -46,7 +37,7 @@ class Renderer:
 
     def run(self) -> list[Status]:
         """Render what is not rendered yet; returns one status per object, in the manifest's order."""
-        pending = [(i, s) for i, s in enumerate(self.sources) if not self._settled(s) and not self._read(s)]
+        pending = [(i, s) for i, s in enumerate(self.sources) if not self._settled(s)]
         queue = deque(split(pending, self.workers))
         active: list[Worker] = []
         try:
@@ -66,32 +57,25 @@ class Renderer:
         return [self.statuses[s.id] for s in self.sources]
 
     def _settled(self, source: SourceObject) -> bool:
-        """Record objects that need no rendering: done before, given up earlier, or not what was fetched."""
+        """Record what Blender need not render: done before, unusable, or rendered frames already."""
         before = results.read_status(self.out, source.id)
-        known = before is not None and before.job_hash == self.hashes[source.id]
-        if before is not None and known and before.ok and source.failure is None:
+        if before is not None and before.job_hash != self.hashes[source.id]:
+            before = None
+        if before is not None and before.ok and source.failure is None:
             self.statuses[source.id] = before
             return True
-        self.attempts[source.id] = before.attempts if before is not None and known else 0
-        if source.failure is not None:
-            self._fail(source, "objects", source.failure, 0.0)
-        elif not source.path.is_file():
-            self._fail(source, "source", f"the file {source.path.name} is missing", 0.0)
+        self.attempts[source.id] = 0 if before is None else before.attempts
+        fault = _fault(source)
+        if fault is not None:
+            self._record(source, *fault, 0.0)
+        elif source.path.name.endswith(SUFFIX):
+            self._read(source)
         else:
-            try:
-                differs = sha256_file(source.path) != source.sha256
-            except OSError as error:
-                self._fail(source, "source", f"{source.path.name} cannot be read ({error.strerror})", 0.0)
-                return True
-            if differs:
-                reason = f"{source.path.name} differs from the sha256 in the manifest"
-                self._fail(source, "source", reason, 0.0)
-        return source.id in self.statuses
-
-    def _read(self, source: SourceObject) -> bool:
-        """Take over an object that comes as rendered frames; False for a mesh, which Blender renders."""
-        if not source.path.name.endswith(SUFFIX):
             return False
+        return True
+
+    def _read(self, source: SourceObject) -> None:
+        """Take over an object that comes as rendered frames."""
         began = time.monotonic()
         render = self.job.render
         try:
@@ -100,23 +84,10 @@ class Renderer:
             folder = read_index(source.path)
             views = read_views(folder, render.ring_views, render.size_px)
         except Exception as error:
-            self._fail(source, "source", reason_of(error), time.monotonic() - began)
-            return True
-        facts = self._facts(source) | {"frames": folder.name, "renderer": {"engine": "GObjaverse's frames"}}
-        status = self._status(source, "ok", "done", "", time.monotonic() - began)
-        self._record(results.store(self.out, status, views, facts, render.crop == "keep"))
-        return True
-
-    def _facts(self, source: SourceObject) -> dict[str, Any]:
-        """What cameras.json says of an object, wherever its pixels come from."""
-        return {
-            "object": split_variant(source.id)[0],
-            "variant": source.variant,
-            "rigs": jobs.rigs(self.job.render),
-            "source_sha256": source.sha256,
-            "licence": source.licence,
-            "creator": source.creator,
-        }
+            self._record(source, "source", reason_of(error), time.monotonic() - began)
+            return
+        facts = {"frames": folder.name, "renderer": {"engine": "GObjaverse's frames"}}
+        self._record(source, "done", "", time.monotonic() - began, views, facts)
 
     def _serve(self, worker: Worker) -> list[tuple[int, SourceObject]] | None:
         """Handle news of one process. None: it goes on; else it is over and these objects remain."""
@@ -124,78 +95,90 @@ class Renderer:
         for event in worker.events():
             if event["event"] in ("done", "failed"):
                 self._finish(worker, event)
+        if not (ended or worker.overdue):
+            return None
+        stage, limit = "crash" if ended else "timeout", self.job.render.timeout_seconds
+        reason = f"not finished after {limit:g} s and killed"
         if ended:
-            return self._buried(
-                worker, "crash", f"Blender ended with code {worker.process.returncode} ({worker.log_tail(2)})"
-            )
-        if worker.overdue:
-            limit = self.job.render.timeout_seconds
-            return self._buried(worker, "timeout", f"not finished after {limit:g} s and killed")
-        return None
-
-    def _buried(self, worker: Worker, stage: str, reason: str) -> list[tuple[int, SourceObject]]:
-        """Stop a process that ended or hangs, quarantine the object it was at; returns what remains."""
+            reason = f"Blender ended with code {worker.process.returncode} ({worker.log_tail(2)})"
         seconds = time.monotonic() - worker.since
-        tail, current, started = worker.log_tail(), worker.current, bool(worker.versions)
+        tail, current = worker.log_tail(), worker.current
         worker.stop()
         # Without progress the next start would end the same way.
-        if not started or (current is None and worker.shard and worker.finished == 0):
+        if not worker.versions or (current is None and worker.shard and worker.finished == 0):
             raise UserError(
                 f"Blender did not start within {START_SECONDS:g} s or ended at once; check the "
                 f"installation of bpy and blenderproc (last output: {tail})"
             )
         if current is not None:
-            self._fail(self.sources[current], stage, reason, seconds)
+            self._record(self.sources[current], stage, reason, seconds)
         return [(i, s) for i, s in worker.shard if i != current]
 
     def _finish(self, worker: Worker, event: dict[str, Any]) -> None:
-        source = self.sources[event["index"]]
+        source, seconds = self.sources[event["index"]], event["seconds"]
         if event["event"] == "failed":
-            self._fail(source, event["stage"], event["reason"], event["seconds"])
+            self._record(source, event["stage"], event["reason"], seconds)
             return
-        path = worker.result(event["index"])
+        path = worker.scratch / "output" / f"{event['index']}.npz"
         try:
             views, normalisation = results.views_from_npz(path, self.job)
             path.unlink()
         except Exception as error:  # a file that Blender could not finish, or too large for the memory
-            self._fail(source, "render", reason_of(error), event["seconds"])
+            self._record(source, "render", reason_of(error), seconds)
             return
-        facts = {
-            **self._facts(source),
-            "normalisation": normalisation,
-            "renderer": {
-                **jobs.renderer_facts(self.job.render),
-                **worker.versions,
-                "seed": jobs.object_seed(self.job, source),
-            },
-        }
-        status = self._status(source, "ok", "done", "", event["seconds"])
-        cropped = self.job.render.crop == "keep"
-        self._record(results.store(self.out, status, views, facts, cropped))
+        renderer = jobs.renderer_facts(self.job.render) | worker.versions
+        renderer["seed"] = jobs.object_seed(self.job, source)
+        facts = {"normalisation": normalisation, "renderer": renderer}
+        self._record(source, "done", "", seconds, views, facts)
 
-    def _fail(self, source: SourceObject, stage: str, reason: str, seconds: float) -> None:
-        self._record(results.store(self.out, self._status(source, "failed", stage, reason, seconds)))
-
-    def _status(self, source: SourceObject, status: str, stage: str, reason: str, seconds: float) -> Status:
-        attempts = self.attempts[source.id] + (stage not in ("objects", "source"))
-        return Status(
-            source.id,
-            status,
-            stage,
-            reason,
-            round(seconds, 3),
-            attempts,
-            self.hashes[source.id],
-            source.licence,
-            source.creator,
+    def _record(
+        self,
+        source: SourceObject,
+        stage: str,
+        reason: str,
+        seconds: float,
+        views: Views | None = None,
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Store an object's views, or why there are none, and report it. facts: of cameras.json."""
+        origin = {"licence": source.licence, "creator": source.creator}
+        status = Status(
+            id=source.id,
+            status="ok" if stage == "done" else "failed",
+            stage=stage,
+            reason=reason,
+            seconds=round(seconds, 3),
+            attempts=self.attempts[source.id] + (stage not in ("objects", "source")),
+            job_hash=self.hashes[source.id],
+            **origin,
         )
-
-    def _record(self, status: Status) -> None:
+        about = {
+            "object": split_variant(source.id)[0],
+            "variant": source.variant,
+            "rigs": jobs.rigs(self.job.render),
+            "source_sha256": source.sha256,
+            **origin,
+            **(facts or {}),
+        }
+        status = results.store(self.out, status, views, about, self.job.render.crop == "keep")
         self.statuses[status.id] = status
         note = "" if status.ok else f" FAILED at {status.stage}: {status.reason}"
-        print(
-            f"[{len(self.statuses)}/{len(self.sources)}] {status.id} {status.seconds:.1f} s{note}", flush=True
-        )
+        count = f"[{len(self.statuses)}/{len(self.sources)}]"
+        print(f"{count} {status.id} {status.seconds:.1f} s{note}", flush=True)
+
+
+def _fault(source: SourceObject) -> tuple[str, str] | None:
+    """(stage, reason) why an object cannot be rendered before that is tried, or None."""
+    name = source.path.name
+    if source.failure is not None:
+        return "objects", source.failure
+    if not source.path.is_file():
+        return "source", f"the file {name} is missing"
+    try:
+        differs = sha256_file(source.path) != source.sha256
+    except OSError as error:
+        return "source", f"{name} cannot be read ({error.strerror})"
+    return ("source", f"{name} differs from the sha256 in the manifest") if differs else None
 
 
 def render_set(
@@ -208,19 +191,16 @@ def render_set(
 ) -> list[Status]:
     """Render a manifest's objects into `out/<id>/`, with `out/manifest.tsv` and `out/contact_sheet.png`.
 
-    objects: the objects stage's manifest.tsv. workers: Blender processes side by side (default: one per
-    thread, so that imports and compositing, which use one thread, overlap with other objects' sampling).
-    threads: CPU threads in all (default: all of this machine's that may be used). The first of the job's
-    looks is an object's own, the others have random colours, proportions and headings.
+    workers: Blender processes side by side; default: one per thread, so that imports and compositing, which
+        use one thread, overlap with other objects' sampling.
     Raises UserError before work if the protocol asks for another scene or `out` holds files of another origin
-    (`aligncvc.ownership`), unless force, and after writing everything when more than render.max_failure_rate
-    of the objects failed.
+    (unless force), and after writing everything when more than render.max_failure_rate of the objects failed.
     """
     jobs.require_scene(job)
-    threads = threads or available_threads()
+    threads = threads or len(os.sched_getaffinity(0))
     workers = max(1, min(workers or threads, threads))
     sources = jobs.with_variants(jobs.read_objects(objects), job.looks)
-    names = [results.STATUS, *quality.object_files(job.render.ring_views)]
+    names = [results.STATUS, *results.object_files(job.render.ring_views)]
     planned = ["contact_sheet.png", "manifest.tsv", *(f"{s.id}/{name}" for s in sources for name in names)]
     claim_folder(out, planned, known=_left_before(sources, out), force=force)
     statuses = Renderer(job, sources, out, workers, threads).run()
@@ -242,13 +222,3 @@ def _left_before(sources: list[SourceObject], out: Path) -> Iterator[str]:
     found = [s.id for s in sources if results.read_status(out, s.id) is not None]
     yield from (f"{name}/{file}" for name in found for file in results.left_before(out / name))
     yield from ("contact_sheet.png", "manifest.tsv") if found else ()
-
-
-def stop_on_terminate() -> None:
-    """Turn SIGTERM (a workflow engine stopping the job) into SystemExit, so that Blender is stopped too."""
-
-    def leave(signum: int, frame: FrameType | None) -> None:
-        sys.exit(128 + signum)
-
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, leave)

@@ -25,11 +25,8 @@ START_SECONDS = 180.0
 
 
 def kept_in(temporary: Path) -> dict[str, str]:
-    """Variables that keep Blender's temporary files and its thumbnails' folders below `temporary`.
-
-    Blender prefers TMP to TMPDIR, and snakemake sets both.
-    """
-    names = ("TMPDIR", "TMP", "TEMP", "TEMPDIR", "XDG_CACHE_HOME")
+    """Variables that keep Blender's temporary files and its thumbnails' folders below `temporary`."""
+    names = ("TMPDIR", "TMP", "TEMP", "TEMPDIR", "XDG_CACHE_HOME")  # Blender prefers TMP, snakemake sets it
     return dict.fromkeys(names, str(temporary))
 
 
@@ -52,10 +49,9 @@ class Worker:
         self.scratch = Path(tempfile.mkdtemp(prefix="aligncvc-render-"))
         for name in ("output", "tmp", "blender"):
             (self.scratch / name).mkdir()
-        task = blender_job(
-            self.job, self.shard, threads=self.threads, scratch=self.scratch, parent_pid=os.getpid()
-        )
+        (self.scratch / "progress.jsonl").touch()
         path = self.scratch / "job.json"
+        task = blender_job(self.job, self.shard, self.threads, self.scratch)
         path.write_text(json.dumps(task), encoding="utf-8")
         with (self.scratch / "log").open("wb") as log:
             self.process = subprocess.Popen(
@@ -70,20 +66,13 @@ class Worker:
     def _environment(self) -> dict[str, str]:
         source = str(Path(aligncvc.__file__).resolve().parents[1])
         paths = [source, *filter(None, [os.environ.get("PYTHONPATH")])]
-        return {
-            **os.environ,
-            **kept_in(self.scratch / "tmp"),
-            "PYTHONPATH": os.pathsep.join(paths),
-            "BLENDER_USER_RESOURCES": str(self.scratch / "blender"),
-            "PYTHONHASHSEED": "0",
-        }
+        own = {"PYTHONPATH": os.pathsep.join(paths), "PYTHONHASHSEED": "0"}
+        own["BLENDER_USER_RESOURCES"] = str(self.scratch / "blender")
+        return {**os.environ, **kept_in(self.scratch / "tmp"), **own}
 
     def events(self) -> list[dict[str, Any]]:
         """New progress events; keeps `current` and the object's clock up to date."""
-        path = self.scratch / "progress.jsonl"
-        if not path.exists():
-            return []
-        with path.open("rb") as handle:
+        with (self.scratch / "progress.jsonl").open("rb") as handle:
             handle.seek(self._read)
             text = handle.read()
         complete = text[: text.rfind(b"\n") + 1]  # the last line may be half written
@@ -106,22 +95,15 @@ class Worker:
 
     @property
     def overdue(self) -> bool:
-        """Has the current object (or the start of Blender) taken longer than it may?"""
+        """Has the current object, or the start, taken longer than it may?"""
         limit = START_SECONDS if not self.versions else self.job.render.timeout_seconds
         return time.monotonic() - self.since > limit
-
-    def result(self, index: int) -> Path:
-        return self.scratch / "output" / f"{index}.npz"
 
     def log_tail(self, lines: int = 5) -> str:
         """The last lines of Blender's output that are not progress chatter, joined by " | "."""
         text = (self.scratch / "log").read_text(encoding="utf-8", errors="replace")
-        kept = [
-            x.strip()
-            for x in text.splitlines()
-            if x.strip() and not x.startswith(("Fra:", "Saved:", " Time"))
-        ]
-        return " | ".join(kept[-lines:])
+        said = [x.strip() for x in text.splitlines() if not x.startswith(("Fra:", "Saved:", " Time"))]
+        return " | ".join([x for x in said if x][-lines:])
 
     def stop(self) -> None:
         """Kill the whole process group and remove the scratch folder. Safe to call twice."""

@@ -1,17 +1,7 @@
 """Other projects' cameras, to and from this project's (OpenCV axes, camera-to-world, z up).
 
-Each converter is exact up to rounding and keeps dtype and device. `docs/cameras.md` has the drawings. A
-camera's pose has three free choices, and formats differ in each: the camera's axes, the world's axes, and the
-direction (camera-to-world or world-to-camera).
-
-| format     | camera axes                     | world | matrix                                     |
-|------------|---------------------------------|-------|--------------------------------------------|
-| opencv     | x right, y down, z forward      | z up  | (4, 4) camera-to-world (ours)              |
-| opengl     | x right, y up, z backward       | z up  | (4, 4) camera-to-world (Blender)           |
-| pytorch3d  | x left, y up, z forward         | z up  | R (3, 3), T (3,): x_view = x_world R + T   |
-| lgm        | x right, y up, z backward       | y up  | (4, 4) camera-to-world (kiui)              |
-| wonder3d   | x right, y up, z backward       | z up  | (3, 4) world-to-camera                     |
-| gobjaverse | x right, y down, z forward      | z up  | JSON: x, y, z, origin; x_fov, y_fov (rad)   |
+Formats differ in the camera's axes, the world's axes and the direction (camera-to-world or world-to-camera):
+`docs/cameras.md` has the table. Converters are exact up to rounding and keep dtype and device.
 """
 
 from __future__ import annotations
@@ -24,66 +14,45 @@ import torch
 from torch import Tensor
 
 from aligncvc.errors import UserError
-from aligncvc.scene.cameras import Cameras
-
-
-def _signs(like: Tensor, *signs: float) -> Tensor:
-    return torch.tensor(signs, dtype=like.dtype, device=like.device)
-
-
-def invert_rigid(matrix: Tensor) -> Tensor:
-    """(..., 4, 4) rotation and translation -> its inverse, without a general matrix inversion."""
-    rotation = matrix[..., :3, :3].transpose(-1, -2)
-    top = torch.cat([rotation, -(rotation @ matrix[..., :3, 3:])], -1)
-    return torch.cat([top, matrix[..., 3:, :]], -2)
+from aligncvc.scene.cameras import Cameras, depth_range, invert_rigid
 
 
 def to_opengl(c2w: Tensor) -> Tensor:
     """(..., 4, 4) ours -> OpenGL and Blender camera-to-world: the camera's y and z axes turn round."""
-    return c2w * _signs(c2w, 1, -1, -1, 1)
+    return c2w * c2w.new_tensor([1, -1, -1, 1])
 
 
-def from_opengl(c2w: Tensor) -> Tensor:
-    """(..., 4, 4) OpenGL or Blender camera-to-world -> ours (the change is its own inverse)."""
-    return to_opengl(c2w)
+from_opengl = to_opengl
+"""(..., 4, 4) OpenGL or Blender camera-to-world -> ours: the change is its own inverse."""
 
 
 def to_pytorch3d(c2w: Tensor) -> tuple[Tensor, Tensor]:
-    """(..., 4, 4) ours -> PyTorch3D's R (..., 3, 3) and T (..., 3).
-
-    PyTorch3D multiplies row vectors from the left, x_view = x_world R + T, and its view axes are x left,
-    y up, z forward (PyTorch3D's documentation, "Cameras"). The world's axes stay ours.
-    """
+    """(..., 4, 4) ours -> PyTorch3D's R (..., 3, 3) and T (..., 3): x_view = x_world R + T, x left, y up."""
     w2c = invert_rigid(c2w)
-    flip = _signs(c2w, -1, -1, 1)
+    flip = c2w.new_tensor([-1, -1, 1])
     return (w2c[..., :3, :3] * flip[:, None]).transpose(-1, -2), w2c[..., :3, 3] * flip
 
 
 def from_pytorch3d(rotation: Tensor, translation: Tensor) -> Tensor:
     """PyTorch3D's R (..., 3, 3) and T (..., 3) -> ours (..., 4, 4)."""
-    flip = _signs(rotation, -1, -1, 1)
+    flip = rotation.new_tensor([-1, -1, 1])
     top = torch.cat([rotation.transpose(-1, -2) * flip[:, None], (translation * flip)[..., None]], -1)
     return invert_rigid(_with_bottom_row(top))
 
 
 def _with_bottom_row(top: Tensor) -> Tensor:
     """(..., 3, 4) -> (..., 4, 4) with the row 0 0 0 1."""
-    bottom = _signs(top, 0, 0, 0, 1).expand(*top.shape[:-2], 1, 4)
+    bottom = top.new_tensor([0, 0, 0, 1]).expand(*top.shape[:-2], 1, 4)
     return torch.cat([top, bottom], -2)
 
 
 def z_up_to_y_up(like: Tensor) -> Tensor:
     """(4, 4): z up to y up. Our right stays right, our up becomes y, and our front (-y) becomes +z."""
-    rows = [[1, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]]
-    return torch.tensor(rows, dtype=like.dtype, device=like.device)
+    return like.new_tensor([[1, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
 
 
 def to_lgm(c2w: Tensor) -> Tensor:
-    """(..., 4, 4) ours -> LGM's (kiui's) camera-to-world: OpenGL axes in a y-up world.
-
-    kiui's `orbit_camera` stands at +z for azimuth 0, grows towards +x, and calls looking from above a
-    *negative* elevation. Our azimuth 0 becomes its azimuth 0.
-    """
+    """(..., 4, 4) ours -> LGM's (kiui's) camera-to-world: OpenGL axes, y-up world, azimuth 0 at +z."""
     return z_up_to_y_up(c2w) @ to_opengl(c2w)
 
 
@@ -102,19 +71,14 @@ def from_wonder3d(w2c: Tensor) -> Tensor:
     return from_opengl(invert_rigid(_with_bottom_row(w2c)))
 
 
-def to_gobjaverse(cameras: Cameras) -> list[dict[str, Any]]:
-    """V cameras (V, 4, 4) -> one mapping a view, as in GObjaverse's JSON files (fields of view in radians).
+_COLUMNS = ("x", "y", "z", "origin")
 
-    The columns are OpenCV axes: RichDreamer's depth-warping example undoes its own sign changes before it
-    multiplies by the intrinsics.
-    """
-    fovs = {
-        "x_fov": 2 * math.atan(0.5 * cameras.width / cameras.focal_px),
-        "y_fov": math.radians(cameras.fov_y_deg),
-    }
-    names = ("x", "y", "z", "origin")
+
+def to_gobjaverse(cameras: Cameras) -> list[dict[str, Any]]:
+    """V cameras (V, 4, 4) -> one mapping a view, as in GObjaverse's JSON files (OpenCV axes, radians)."""
+    x_fov, y_fov = 2 * math.atan(0.5 * cameras.width / cameras.focal_px), math.radians(cameras.fov_y_deg)
     columns = cameras.c2w[:, :3, :].double().permute(0, 2, 1).tolist()
-    return [{**dict(zip(names, view, strict=True)), **fovs} for view in columns]
+    return [{**dict(zip(_COLUMNS, view, strict=True)), "x_fov": x_fov, "y_fov": y_fov} for view in columns]
 
 
 def _fov_y(view: Mapping[str, Any], width: int, height: int) -> float:
@@ -125,13 +89,12 @@ def _fov_y(view: Mapping[str, Any], width: int, height: int) -> float:
 
 
 def from_gobjaverse(views: Sequence[Mapping[str, Any]], width: int, height: int) -> Cameras:
-    """GObjaverse JSON contents -> cameras (V, 4, 4), float32.
+    """GObjaverse JSON contents, with x_fov, y_fov or both -> cameras (V, 4, 4), float32.
 
-    Files may give x_fov, y_fov or both. Raises UserError if a key is missing or the views do not share one
-    field of view.
+    Raises UserError if a key is missing or the views do not share one field of view.
     """
     try:
-        columns = [[view[name] for name in ("x", "y", "z", "origin")] for view in views]
+        columns = [[view[name] for name in _COLUMNS] for view in views]
         top = torch.tensor(columns, dtype=torch.float64).reshape(-1, 4, 3).permute(0, 2, 1)
         fovs = [_fov_y(view, width, height) for view in views]
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
@@ -144,13 +107,5 @@ def from_gobjaverse(views: Sequence[Mapping[str, Any]], width: int, height: int)
             f"{len(fovs)} GObjaverse cameras with fields of view from {min(fovs, default=0):g} to "
             f"{max(fovs, default=0):g} rad were given; convert views of one field of view at a time"
         )
-    fov_y_deg = math.degrees(fovs[0])
-    distance = float(top[:, :, 3].norm(dim=-1).mean())
-    return Cameras(
-        _with_bottom_row(top).float(),
-        fov_y_deg,
-        width,
-        height,
-        near=max(0.05, distance - 1.5),
-        far=distance + 1.5,
-    )
+    planes = depth_range(float(top[:, :, 3].norm(dim=-1).mean()))
+    return Cameras(_with_bottom_row(top).float(), math.degrees(fovs[0]), width, height, *planes)

@@ -1,10 +1,9 @@
 """The one camera convention, its rigs and its rays.
 
-World: right-handed, z up, the object centred at the origin inside the unit sphere; azimuth 0 is the
-input view. Camera: OpenCV (x right, y down, z forward), given as camera-to-world matrices. Azimuth
-grows counter-clockwise seen from above; positive elevation looks down on the object. A field of view
-is vertical unless its name says otherwise, and images are square-pixelled with the principal point at
-the centre. `docs/cameras.md` has the drawings; `aligncvc.scene.camera_formats` converts to and from others.
+World: right-handed, z up, the object centred at the origin inside the unit sphere; azimuth 0 is the input
+view. Camera: OpenCV (x right, y down, z forward), camera-to-world. Azimuth grows counter-clockwise seen from
+above; positive elevation looks down. A field of view is vertical unless its name says otherwise; pixels are
+square, the principal point is the centre. `docs/cameras.md` has the drawings, `camera_formats` other formats.
 """
 
 from __future__ import annotations
@@ -40,26 +39,19 @@ class Cameras:
 
     @property
     def focal_px(self) -> float:
-        """Focal length in pixels (the same for x and y)."""
+        """Focal length in pixels, of x and y alike."""
         return 0.5 * self.height / math.tan(math.radians(self.fov_y_deg) / 2)
 
     @property
     def intrinsics(self) -> Tensor:
         """(3, 3) pixel intrinsics; pixel centres lie at half-integers."""
         f = self.focal_px
-        return torch.tensor(
-            [[f, 0.0, self.width / 2], [0.0, f, self.height / 2], [0.0, 0.0, 1.0]],
-            dtype=self.c2w.dtype,
-            device=self.c2w.device,
-        )
+        return self.c2w.new_tensor([[f, 0.0, self.width / 2], [0.0, f, self.height / 2], [0.0, 0.0, 1.0]])
 
     @property
     def w2c(self) -> Tensor:
         """(..., V, 4, 4) world-to-camera."""
-        rotation = self.c2w[..., :3, :3].transpose(-1, -2)
-        translation = -(rotation @ self.c2w[..., :3, 3:])
-        bottom = self.c2w[..., 3:, :]
-        return torch.cat([torch.cat([rotation, translation], -1), bottom], -2)
+        return invert_rigid(self.c2w)
 
     @property
     def positions(self) -> Tensor:
@@ -101,11 +93,20 @@ class Cameras:
         return torch.cat([torch.cross(origins, directions, dim=-3), directions], -3)
 
 
-def look_at_origin(position: Tensor) -> Tensor:
-    """(..., 3) camera centres -> (..., 4, 4) c2w looking at the origin with z up.
+def depth_range(distance: float) -> tuple[float, float]:
+    """Near and far planes with the object between them."""
+    return max(0.05, distance - 1.5), distance + 1.5
 
-    Raises UserError for a camera on the z axis, where "up" has no meaning.
-    """
+
+def invert_rigid(matrix: Tensor) -> Tensor:
+    """(..., 4, 4) rotation and translation -> its inverse, without a general matrix inversion."""
+    rotation = matrix[..., :3, :3].transpose(-1, -2)
+    top = torch.cat([rotation, -(rotation @ matrix[..., :3, 3:])], -1)
+    return torch.cat([top, matrix[..., 3:, :]], -2)
+
+
+def look_at_origin(position: Tensor) -> Tensor:
+    """(..., 3) camera centres -> (..., 4, 4) c2w looking at the origin with z up; UserError on the z axis."""
     forward = -position / position.norm(dim=-1, keepdim=True)
     up = torch.zeros_like(position)
     up[..., 2] = 1.0
@@ -131,10 +132,7 @@ def orbit(
     fov_y_deg: float,
     size_px: int,
 ) -> Cameras:
-    """Cameras on a sphere round the object, all looking at the origin, V = len(azimuths_deg).
-
-    Azimuth 0 stands on the -y axis (Blender's front) and grows towards +x.
-    """
+    """V cameras on a sphere round the origin that look at it; azimuth 0 is on -y and grows towards +x."""
     azimuth = torch.tensor(list(azimuths_deg), dtype=torch.float64).deg2rad()
     if not isinstance(elevations_deg, Sequence):
         elevations_deg = [elevations_deg] * len(azimuth)
@@ -142,14 +140,7 @@ def orbit(
     position = distance * torch.stack(
         [elevation.cos() * azimuth.sin(), -elevation.cos() * azimuth.cos(), elevation.sin()], -1
     )
-    return Cameras(
-        look_at_origin(position).float(),
-        fov_y_deg,
-        size_px,
-        size_px,
-        near=max(0.05, distance - 1.5),
-        far=distance + 1.5,
-    )
+    return Cameras(look_at_origin(position).float(), fov_y_deg, size_px, size_px, *depth_range(distance))
 
 
 def ring_azimuths_deg(count: int, start_deg: float = 0.0) -> list[float]:
@@ -158,22 +149,11 @@ def ring_azimuths_deg(count: int, start_deg: float = 0.0) -> list[float]:
 
 
 def relative_c2w(c2w: Tensor, reference: Tensor) -> Tensor:
-    """Turn the world about z so that the `reference` camera comes to azimuth 0.
-
-    c2w: (..., V, 4, 4); reference: (..., 4, 4). Models see poses in the input view's frame.
-    """
-    position = reference[..., :3, 3]
-    azimuth = torch.atan2(position[..., 0], -position[..., 1])
-    cos, sin, zero, one = azimuth.cos(), azimuth.sin(), torch.zeros_like(azimuth), torch.ones_like(azimuth)
-    turn = torch.stack(
-        [
-            torch.stack([cos, sin, zero, zero], -1),
-            torch.stack([-sin, cos, zero, zero], -1),
-            torch.stack([zero, zero, one, zero], -1),
-            torch.stack([zero, zero, zero, one], -1),
-        ],
-        -2,
-    )
+    """Turn the world of c2w (..., V, 4, 4) about z so that `reference` (..., 4, 4) comes to azimuth 0."""
+    azimuth = torch.atan2(reference[..., 0, 3], -reference[..., 1, 3])
+    turn = torch.eye(4, dtype=c2w.dtype, device=c2w.device).repeat(*azimuth.shape, 1, 1)
+    turn[..., 0, 0] = turn[..., 1, 1] = azimuth.cos()
+    turn[..., 0, 1], turn[..., 1, 0] = azimuth.sin(), -azimuth.sin()
     return turn.unsqueeze(-3) @ c2w
 
 
@@ -188,20 +168,8 @@ def spherical_deg(cameras: Cameras) -> tuple[Tensor, Tensor, Tensor]:
 
 def save_cameras(path: Path | str, cameras: Cameras, **facts: object) -> None:
     """Write cameras.json: convention, c2w (row-major), field of view, size, and free facts."""
-    write_json(
-        path,
-        {
-            "version": 1,
-            "convention": CONVENTION,
-            "fov_y_deg": cameras.fov_y_deg,
-            "width": cameras.width,
-            "height": cameras.height,
-            "near": cameras.near,
-            "far": cameras.far,
-            "c2w": cameras.c2w.double().tolist(),
-            **facts,
-        },
-    )
+    own = {"version": 1, "convention": CONVENTION, **vars(cameras), "c2w": cameras.c2w.double().tolist()}
+    write_json(path, own | facts)
 
 
 def load_cameras(path: Path | str) -> Cameras:

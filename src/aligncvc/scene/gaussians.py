@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -46,17 +45,13 @@ class Gaussians:
         return Gaussians(*(getattr(self, f.name).to(device) for f in fields(self)))
 
     def moved(self, rotation: Tensor, scale: Tensor, shift: Tensor) -> Gaussians:
-        """The same set in another world: x -> scale * (rotation @ x) + shift.
-
-        rotation (..., 3, 3), scale (...,) > 0, shift (..., 3), with the leading axes of the means without N.
-        """
+        """In another world: x -> scale (...,) * (rotation (..., 3, 3) @ x) + shift (..., 3)."""
         turned = torch.einsum("...ij,...nj->...ni", rotation, self.means)
-        return Gaussians(
+        return replace(
+            self,
             means=scale[..., None, None] * turned + shift[..., None, :],
             scales=scale[..., None, None] * self.scales,
             quats=multiply_quaternions(matrix_to_quaternion(rotation)[..., None, :], self.quats),
-            opacities=self.opacities,
-            colors=self.colors,
         )
 
 
@@ -85,61 +80,35 @@ def matrix_to_quaternion(rotation: Tensor) -> Tensor:
     return torch.nn.functional.normalize(outer.gather(-2, best)[..., 0, :], dim=-1)
 
 
-Layout = Literal["3dgs", "lgm"]
-_MIN_OPACITY: dict[Layout, float] = {"3dgs": 1 / 255, "lgm": 0.005}
 _PLY_REQUIRED = {
     *("x", "y", "z", "f_dc_0", "f_dc_1", "f_dc_2", "opacity"),
     *("scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3"),
 }
-
-
 VIEWER_MARK = "aligncvc: for viewers, y up"
 """How the header comment of a PLY for viewers begins."""
 
 
-def save_ply(
-    path: Path | str,
-    gaussians: Gaussians,
-    min_opacity: float | None = None,
-    layout: Layout = "3dgs",
-    comments: Sequence[str] = (),
-) -> None:
-    """Write an unbatched set as viewers read it: logit opacity, log scale, degree-0 SH.
+def save_ply(path: Path | str, gaussians: Gaussians, comments: Sequence[str] = ()) -> None:
+    """Write an unbatched set in the 3DGS paper's layout: logit opacity, log scale, degree-0 SH, no normals.
 
-    layout: `3dgs` has the columns of the 3DGS paper's code; `lgm` those of LGM's own files (github
-    3DTopia/LGM, core/gs.py), which leave the normals out. Coordinates are written as given: LGM's files are
-    in its own world (`recon.frames.in_lgm_world`). Gaussians fainter than `min_opacity` are dropped, by
-    default those that no viewer would show (1/255) or that LGM prunes (0.005). comments: lines for the
-    header, ASCII (`ply_comments` reads them).
+    Gaussians that no viewer would show (opacity < 1/255) are left out. comments: ASCII lines of the header.
     """
     g = gaussians.detach().to("cpu")
-    g = g[g.opacities >= (_MIN_OPACITY[layout] if min_opacity is None else min_opacity)]
-    opacity = g.opacities.clamp(1e-6, 1 - 1e-6)
-    log_scales = (g.scales + 1e-8).log() if layout == "lgm" else g.scales.clamp_min(1e-8).log()
+    g = g[g.opacities >= 1 / 255]
     columns = {
         ("x", "y", "z"): g.means,
         ("nx", "ny", "nz"): torch.zeros_like(g.means),
         ("f_dc_0", "f_dc_1", "f_dc_2"): (g.colors - 0.5) / SH_C0,
-        ("opacity",): torch.logit(opacity)[:, None],
-        ("scale_0", "scale_1", "scale_2"): log_scales,
+        ("opacity",): torch.logit(g.opacities.clamp(1e-6, 1 - 1e-6))[:, None],
+        ("scale_0", "scale_1", "scale_2"): g.scales.clamp_min(1e-8).log(),
         ("rot_0", "rot_1", "rot_2", "rot_3"): g.quats,
     }
-    if layout == "lgm":
-        del columns["nx", "ny", "nz"]
     table = torch.cat(list(columns.values()), dim=1).float().numpy().astype("<f4")
-    header = "\n".join(
-        [
-            "ply",
-            "format binary_little_endian 1.0",
-            *(f"comment {line}" for line in comments),
-            f"element vertex {len(table)}",
-            *(f"property float {name}" for names in columns for name in names),
-            "end_header",
-            "",
-        ]
-    )
+    header = ["ply", "format binary_little_endian 1.0", *(f"comment {line}" for line in comments)]
+    header += [f"element vertex {len(table)}"]
+    header += [f"property float {name}" for names in columns for name in names] + ["end_header", ""]
     with atomic_path(path) as temporary:
-        temporary.write_bytes(header.encode("ascii") + table.tobytes())
+        temporary.write_bytes("\n".join(header).encode("ascii") + table.tobytes())
 
 
 def _header_and_body(path: Path) -> tuple[list[str], bytes]:
@@ -153,15 +122,10 @@ def _header_and_body(path: Path) -> tuple[list[str], bytes]:
     return head.decode("ascii", "replace").splitlines(), body
 
 
-def ply_comments(path: Path | str) -> list[str]:
-    """The comments in a PLY's header, without the word. Raises UserError for a file that is no PLY."""
-    lines, _ = _header_and_body(Path(path))
-    return [line.removeprefix("comment ").strip() for line in lines if line.startswith("comment ")]
-
-
 def is_viewer_ply(path: Path | str) -> bool:
     """Whether a PLY was turned and widened for viewers (`viewer.ply`). Raises UserError if it is no PLY."""
-    return any(comment.startswith(VIEWER_MARK) for comment in ply_comments(path))
+    lines, _ = _header_and_body(Path(path))
+    return any(line.startswith(f"comment {VIEWER_MARK}") for line in lines)
 
 
 def require_raw(path: Path | str) -> None:
@@ -184,10 +148,11 @@ def _ply_table(path: Path) -> tuple[list[str], np.ndarray]:
         raise UserError(
             f"{path} is a PLY, but not of float vertices in binary little endian; export it again as one"
         )
-    if len(body) != int(rows[0]) * len(names) * 4:
+    announced = int(rows[0]) * len(names) * 4
+    if len(body) != announced:
         raise UserError(
-            f"{path} has {len(body)} bytes of data where its header announces "
-            f"{int(rows[0]) * len(names) * 4} (truncated?); copy or export it again"
+            f"{path} has {len(body)} bytes of data where its header announces {announced} (truncated?); "
+            "copy or export it again"
         )
     return names, np.frombuffer(body, "<f4").reshape(int(rows[0]), len(names))
 
@@ -195,8 +160,7 @@ def _ply_table(path: Path) -> tuple[list[str], np.ndarray]:
 def load_harmonics(path: Path | str) -> Tensor | None:
     """All coefficients (N, K, 3) of the colours of a 3DGS PLY, K = 4, 9 or 16; None if they are of degree 0.
 
-    `load_ply` reads the rows alike, with degree 0 alone. Raises UserError for a file that is not one, another
-    number of coefficients, and coefficients that are not finite.
+    Raises UserError for another file or number of coefficients, and for coefficients that are not finite.
     """
     names, body = _ply_table(Path(path))
     count = sum(name.startswith("f_rest_") for name in names)

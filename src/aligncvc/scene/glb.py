@@ -1,7 +1,7 @@
 """The one writer of glTF-binary files (Khronos glTF 2.0, section 4.4), y up; equal parts give equal bytes.
 
-Our own writer rather than a library's export: the bytes (hence the sha256 in the object lists) depend only
-on the mesh, colours stay float (linear, as glTF wants them) and no paths or dates of the machine get in.
+Not a library's export: the bytes (hence the sha256 in the object lists) depend on the mesh alone, without
+paths or dates of the machine, and colours stay float (linear, as glTF wants them).
 """
 
 from __future__ import annotations
@@ -24,13 +24,24 @@ ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER = 34962, 34963
 UNLIT = "KHR_materials_unlit"
 
 
+def to_linear(srgb: NDArray[Any]) -> NDArray[np.float64]:
+    """sRGB in [0, 1] -> linear in [0, 1] (IEC 61966-2-1)."""
+    values = np.asarray(srgb, np.float64)
+    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+
+
+def to_srgb(linear: NDArray[Any]) -> NDArray[np.float64]:
+    """Linear in [0, 1] -> sRGB in [0, 1]."""
+    values = np.clip(np.asarray(linear, np.float64), 0, 1)
+    return np.where(values <= 0.0031308, values * 12.92, 1.055 * values ** (1 / 2.4) - 0.055)
+
+
 @dataclass(frozen=True)
 class Material:
     """A diffuse, double-sided glTF material.
 
-    colour: linear RGBA in [0, 1]; texture: encoded image bytes multiplied with the colour, or None;
-    alpha_mode: "OPAQUE", "MASK" (cut-outs such as leaves) or "BLEND" (glass); unlit: the colours are those
-    of the object as seen, light included.
+    colour: linear RGBA in [0, 1]; texture: encoded image that multiplies it; alpha_mode: "OPAQUE", "MASK"
+    (cut-outs such as leaves) or "BLEND" (glass); unlit: the colours are those as seen, light included.
     """
 
     colour: tuple[float, float, float, float] = (0.5, 0.5, 0.5, 1.0)
@@ -45,8 +56,7 @@ class Material:
 class Part:
     """Triangles of one material, y up: positions (V,3), faces (F,3), optional unit normals (V,3), uv (V,2).
 
-    uv follows glTF: (0, 0) is the upper left corner of the texture. colours: optional linear RGBA (V,4) in
-    [0, 1], which multiply the material's.
+    uv: (0, 0) is the texture's upper left corner. colours: linear RGBA (V,4) that multiply the material's.
     """
 
     positions: NDArray[np.float32]
@@ -64,21 +74,15 @@ class _Builder:
         self.blob = bytearray()
         self.views: list[dict[str, Any]] = []
         self.accessors: list[dict[str, Any]] = []
-        self.images: dict[bytes, int] = {}
-        self.image_entries: list[dict[str, Any]] = []
-        self.materials: dict[Material, int] = {}
-        self.material_entries: list[dict[str, Any]] = []
+        self.images: dict[bytes, dict[str, Any]] = {}
+        self.materials: dict[Material, dict[str, Any]] = {}
 
     def view(self, data: bytes, target: int | None = None) -> int:
-        """Append bytes, aligned to four, and return the buffer view's index."""
-        self.pad()
+        """Append bytes, padded to a multiple of four, and return the buffer view's index."""
         entry: dict[str, Any] = {"buffer": 0, "byteOffset": len(self.blob), "byteLength": len(data)}
         self.views.append(entry if target is None else {**entry, "target": target})
-        self.blob += data
+        self.blob += data + b"\0" * (-len(data) % 4)
         return len(self.views) - 1
-
-    def pad(self) -> None:
-        self.blob += b"\0" * (-len(self.blob) % 4)
 
     def accessor(self, values: NDArray[Any], kind: int, target: int = ARRAY_BUFFER, **more: object) -> int:
         """Append an array (N,) or (N, 2 to 4) of a component type and return its accessor's index."""
@@ -92,30 +96,28 @@ class _Builder:
         self.accessors.append({**entry, **more})
         return len(self.accessors) - 1
 
-    def image(self, data: bytes, mime: str) -> int:
-        if data not in self.images:
-            self.images[data] = len(self.image_entries)
-            self.image_entries.append({"bufferView": self.view(data), "mimeType": mime})
-        return self.images[data]
-
     def material(self, material: Material) -> int:
-        if material in self.materials:
-            return self.materials[material]
+        if material not in self.materials:
+            self.materials[material] = self._described(material)
+        return list(self.materials).index(material)
+
+    def _described(self, material: Material) -> dict[str, Any]:
         surface: dict[str, Any] = {
             "baseColorFactor": [round(float(c), 6) for c in material.colour],
             "metallicFactor": 0.0,
             "roughnessFactor": round(float(material.roughness), 4),
         }
-        if material.texture is not None:
-            surface["baseColorTexture"] = {"index": self.image(material.texture, material.texture_mime)}
+        image = material.texture
+        if image is not None:
+            if image not in self.images:
+                self.images[image] = {"bufferView": self.view(image), "mimeType": material.texture_mime}
+            surface["baseColorTexture"] = {"index": list(self.images).index(image)}
         entry: dict[str, Any] = {"doubleSided": True, "pbrMetallicRoughness": surface}
         if material.alpha_mode != "OPAQUE":
             entry["alphaMode"] = material.alpha_mode
         if material.unlit:
             entry["extensions"] = {UNLIT: {}}
-        self.material_entries.append(entry)
-        self.materials[material] = len(self.material_entries) - 1
-        return self.materials[material]
+        return entry
 
     def primitive(self, part: Part) -> dict[str, Any]:
         positions = np.ascontiguousarray(part.positions, "<f4")
@@ -134,28 +136,27 @@ class _Builder:
         }
 
 
-def glb_bytes(parts: Sequence[Part], generator: str = "aligncvc") -> bytes:
+def glb_bytes(parts: Sequence[Part]) -> bytes:
     """Encode parts as one mesh in one node. ValueError if there is none."""
     if not parts:
         raise ValueError("no geometry")
     builder = _Builder()
     primitives = [builder.primitive(part) for part in parts]
-    builder.pad()
     tree: dict[str, Any] = {
-        "asset": {"version": "2.0", "generator": generator},
+        "asset": {"version": "2.0", "generator": "aligncvc"},
         "scene": 0,
         "scenes": [{"nodes": [0]}],
         "nodes": [{"mesh": 0, "name": "object"}],
         "meshes": [{"primitives": primitives}],
-        "materials": builder.material_entries,
+        "materials": list(builder.materials.values()),
         "accessors": builder.accessors,
         "bufferViews": builder.views,
         "buffers": [{"byteLength": len(builder.blob)}],
     }
-    if builder.image_entries:
-        tree["images"] = builder.image_entries
+    if builder.images:
+        tree["images"] = list(builder.images.values())
         tree["samplers"] = [{"wrapS": 10497, "wrapT": 10497}]  # repeat, as OBJ's viewers do
-        tree["textures"] = [{"source": i, "sampler": 0} for i in range(len(builder.image_entries))]
+        tree["textures"] = [{"source": i, "sampler": 0} for i in range(len(builder.images))]
     if any(part.material.unlit for part in parts):
         tree["extensionsUsed"] = [UNLIT]
     return container(tree, struct.pack("<I4s", len(builder.blob), b"BIN\0") + bytes(builder.blob))
@@ -171,6 +172,5 @@ def container(document: dict[str, Any], rest: bytes) -> bytes:
 
 def write_glb(path: Path | str, parts: Sequence[Part]) -> None:
     """Write parts to `path` atomically."""
-    data = glb_bytes(parts)
     with atomic_path(path) as temporary:
-        temporary.write_bytes(data)
+        temporary.write_bytes(glb_bytes(parts))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -29,10 +29,7 @@ class PosedObject:
     rig: list[int]
 
     def rig_from(self, start: int = 0) -> tuple[Tensor, Cameras]:
-        """The rig turned by `start` ring steps, its first member being the input view.
-
-        Returns images (V, 3, H, W) on white and cameras (V, 4, 4) with the input view at azimuth 0.
-        """
+        """The rig turned by `start` ring steps: images (V, 3, H, W) on white, cameras from azimuth 0."""
         rgba, cameras = self.ring_from(start, self.rig)
         return composite(rgba, 1.0), cameras
 
@@ -52,7 +49,7 @@ class RenderSet:
     """The objects of a render manifest whose status is ok, in the manifest's order."""
 
     def __init__(self, manifest: Path | str, size_px: int | None = None, rig: Rig | None = None) -> None:
-        """size_px: what the models expect; None takes any size. rig: None: as cameras.json names it.
+        """size_px: None takes any size. rig: None takes the one that cameras.json names.
 
         Raises UserError for an unusable manifest.
         """
@@ -67,16 +64,13 @@ class RenderSet:
                 "look at its reason column and render again"
             )
         self.key = sha256_json([[row["id"], row.get("job_hash")] for row in ready])
-        self._cache: OrderedDict[str, PosedObject] = OrderedDict()
+        self.load = lru_cache(CACHED_OBJECTS)(self._read)
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def load(self, object_id: str) -> PosedObject:
-        """Read one object (recent ones are kept). Raises UserError if its files are missing or odd."""
-        if object_id in self._cache:
-            self._cache.move_to_end(object_id)
-            return self._cache[object_id]
+    def _read(self, object_id: str) -> PosedObject:
+        """One object; `load` keeps recent ones. Raises UserError if its files are missing or odd."""
         folder = self.manifest.parent / object_id
         views = load_views(folder)
         if self.size_px is not None and views.rgba.shape[-2:] != (self.size_px, self.size_px):
@@ -86,10 +80,7 @@ class RenderSet:
                 "render the set with this configuration"
             )
         rig = _named_rig(folder, len(views)) if self.rig is None else self.rig.indices(len(views))
-        self._cache[object_id] = PosedObject(object_id, views, rig)
-        if len(self._cache) > CACHED_OBJECTS:
-            self._cache.popitem(last=False)
-        return self._cache[object_id]
+        return PosedObject(object_id, views, rig)
 
 
 def _named_rig(folder: Path, count: int) -> list[int]:

@@ -17,10 +17,7 @@ class Rig(Section):
     elevation_deg: float | None = Field(None, gt=-90, lt=90, description="null: as the views are rendered")
 
     def indices(self, ring_views: int) -> list[int]:
-        """Members of a ring of evenly spaced views, of which view 0 is the input view.
-
-        Raises UserError if a view of the rig stands between two of the ring.
-        """
+        """Members of a ring of evenly spaced views, of which view 0 is the input view; UserError if none."""
         steps = [azimuth * ring_views / 360 for azimuth in self.azimuths_deg]
         if any(abs(step - round(step)) > 1e-6 for step in steps):
             raise UserError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -39,13 +39,8 @@ class Views:
     def __getitem__(self, index: int | slice | Sequence[int]) -> Views:
         if isinstance(index, int):
             index = [index]
-        return replace(
-            self,
-            rgba=self.rgba[index],
-            cameras=self.cameras[index],
-            depth=None if self.depth is None else self.depth[index],
-            normals=None if self.normals is None else self.normals[index],
-        )
+        depth, normals = (None if x is None else x[index] for x in (self.depth, self.normals))
+        return Views(self.rgba[index], self.cameras[index], depth, normals)
 
     @property
     def alpha(self) -> Tensor:
@@ -64,20 +59,15 @@ def composite(rgba: Tensor, background: float) -> Tensor:
 
 
 def at_common_size(*images: Tensor) -> tuple[Tensor, ...]:
-    """Stacks of images (..., C, H, W) at one size: the smallest height and width among them.
-
-    The one rule by which generated views, renderings and ground truth of different sizes are compared: the
-    larger are reduced, nothing is enlarged. What has that size already comes back as it is.
-    """
+    """Images (..., C, H, W) at their smallest height and width: the one rule by which sizes are compared."""
     size = min(i.shape[-2] for i in images), min(i.shape[-1] for i in images)
     return tuple(reduced(i, size) for i in images)
 
 
 def reduced(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """Images (..., C, H, W) at a height and width that are not larger; differentiable.
+    """Images (..., C, H, W) at a height and width that are not larger (else ValueError); differentiable.
 
-    Means over whole blocks of pixels where both sides divide, else bilinear with antialiasing. Raises
-    ValueError if an image would grow.
+    Means over whole blocks of pixels where both sides divide, else bilinear with antialiasing.
     """
     height, width = images.shape[-2:]
     if (height, width) == size:
@@ -134,12 +124,9 @@ def load_views(folder: Path | str) -> Views:
     rgba = torch.stack([load_png(p) for p in paths])
     if rgba.shape[1] != 4:
         raise UserError(f"{folder} holds images without alpha; this project's views are RGBA")
-
-    def optional(name: str) -> Tensor | None:
-        path = folder / f"{name}.npy"
-        return torch.from_numpy(np.load(path).astype(np.float32)) if path.exists() else None
-
-    return Views(rgba, cameras, optional("depth"), optional("normals"))
+    arrays = [folder / f"{name}.npy" for name in ("depth", "normals")]
+    stored = [torch.from_numpy(np.load(p).astype(np.float32)) if p.exists() else None for p in arrays]
+    return Views(rgba, cameras, *stored)
 
 
 def view_facts(folder: Path | str) -> dict[str, object]:
