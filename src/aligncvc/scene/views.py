@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from aligncvc.errors import UserError
 from aligncvc.files import atomic_path
 from aligncvc.scene.cameras import Cameras, load_cameras, save_cameras
+from aligncvc.scene.pictures import eight_bit
 
 
 @dataclass(frozen=True)
@@ -90,12 +91,11 @@ def save_png(path: Path | str, image: Tensor) -> None:
 
 
 def load_png(path: Path | str) -> Tensor:
-    """Read an image file as (C, H, W) float32 in [0, 1], C = 3 or 4 as stored."""
+    """Read an image file as (C, H, W) float32 in [0, 1], C = 3, or 4 if it has transparency."""
     try:
         with Image.open(path) as image:
-            mode = "RGBA" if "A" in image.getbands() else "RGB"
-            array = np.asarray(image.convert(mode), dtype=np.float32) / 255
-    except OSError as error:
+            array = np.asarray(eight_bit(image), dtype=np.float32) / 255
+    except (OSError, ValueError) as error:
         raise UserError(f"{path} is not a readable image ({error}); make or fetch it again") from error
     return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1)))
 
