@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from aligncvc.paper.report import lead_steps, write_report
 from aligncvc.paper.report_models import read_models
 from aligncvc.paper.report_parts import read_figures, read_render_set, read_table, stage_seconds
 from aligncvc.paper.reported import write_reported
-from aligncvc.paper.table_formats import Block, Cell, Column, Table, as_data, as_json
+from aligncvc.paper.table_formats import Block, Cell, Column, Table, as_json
 from aligncvc.scene.gaussians import Gaussians, save_ply
 
 OBJECTS = ("chair", "lamp", "mug")
@@ -110,7 +111,7 @@ def results(tmp_path: Path) -> Path:
             (Cell("control:gt"), Cell("9.00", "9.00", "9.00"), Cell("0.1")),
         )
         block = Block("Quality & more", columns, rows, controls=1)
-        (root / f"{table}.json").write_text(as_json(as_data(Table((block,), ("† tells <nothing> apart.",)))))
+        (root / f"{table}.json").write_text(as_json(asdict(Table((block,), ("† tells <nothing> apart.",)))))
     (root / "figures").mkdir()
     index = []
     for name in ("teaser", "agreement", "comparison", "controls", "training", "odd_one"):

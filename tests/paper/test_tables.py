@@ -22,12 +22,11 @@ from aligncvc.evaluate.records import COLUMNS, Record, protocol_file, write_reco
 from aligncvc.evaluate.scores import Key, Scores
 from aligncvc.evaluate.stats import paired_interval
 from aligncvc.paper.__main__ import main
-from aligncvc.paper.costs import write_costs
-from aligncvc.paper.protocol_facts import ProtocolFacts, read_facts
 from aligncvc.paper.reported import Reported
 from aligncvc.paper.table_formats import Block, Cell, Column, Table, as_latex, as_markdown, latex
+from aligncvc.paper.table_layout import ProtocolFacts, lay_out, read_facts
 from aligncvc.paper.table_rows import TableRow, TableRows, build_rows, describe, number, reference_row
-from aligncvc.paper.tables import lay_out, write_table
+from aligncvc.paper.tables import write_costs, write_table
 
 FIRST = ["method", "pair", "steps", "objects", "psnr", "ssim", "lpips", "residual_psnr", "seconds", "peak_mb"]
 OBJECTS = "abcdefgh"

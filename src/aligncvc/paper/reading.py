@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -33,3 +34,15 @@ def table_rows(text: str, columns: Collection[str] = (), separator: str = ",") -
     if any(None in row or None in row.values() for row in rows):
         raise ValueError("its lines are of unequal length")
     return rows
+
+
+def read_rankings(discrimination: Path | None) -> dict[str, str]:
+    """Whether each metric ranks the controls (yes, no, n/a), from discrimination.csv; {} without the file.
+
+    Raises UserError for a file that does not say.
+    """
+    if discrimination is None:
+        return {}
+    parse = partial(table_rows, columns=("metric", "discriminates"))
+    rows = read(discrimination, parse, "does not say which metrics discriminate", "check the controls again")
+    return {row["metric"]: row["discriminates"] for row in rows}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -23,6 +22,7 @@ from aligncvc.paper.style import (
     Drawn,
     label_ends,
     legend,
+    looks,
     method_colours,
 )  # fmt: skip
 
@@ -89,7 +89,7 @@ def line_panel(
     bound = [] if against_truth else pair.scores.curve(UPPER_BOUND, metric, ("figure", metric))
     if bound:
         axes.axhline(bound[-1].mean, color=INK, linewidth=0.9, linestyle=DASHES, zorder=2, alpha=strength)
-        levels |= {BOUND: (steps, bound[-1].mean)} if ends else {}
+        levels[BOUND] = (steps, bound[-1].mean)
     if metric.startswith("delta_"):
         axes.axhline(0.0, color=QUIET, linewidth=0.6, zorder=1)
     axes.set_xlim(0.85, steps + 0.15)
@@ -100,28 +100,16 @@ def line_panel(
         label_ends(axes, levels, {**colours, BOUND: INK})
 
 
-def method_entries(methods: Sequence[str], colours: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Entries of a legend in the looks of `line_panel`."""
-    looks = zip(methods, cycle(MARKERS), strict=False)
-    return {name: {"color": colours[name], "marker": marker, "markersize": 4} for name, marker in looks}
-
-
 def step_metrics(pair: PairResults, methods: Sequence[str]) -> dict[str, list[Metric]]:
     """The consistency metrics that were measured at some step for one of these methods, by row."""
-    scores, keys = pair.scores, pair.keys(methods)
     rows: dict[str, list[Metric]] = {start: [] for start in ROWS}
     for metric in CATALOGUE.values():
-        if metric.name == "matches" or metric.name.startswith("frechet_") or metric.family not in FAMILIES:
+        name = metric.name
+        if name == "matches" or name.startswith("frechet_") or metric.family not in FAMILIES:
             continue
-        if metric.per_step and any(scores.last_step(key, metric.name) >= 1 for key in keys):
-            rows[next(start for start in ROWS if metric.name.startswith(start))].append(metric)
+        if metric.per_step and any(pair.scores.last_step(pair.key(m), name) >= 1 for m in methods):
+            rows[next(start for start in ROWS if name.startswith(start))].append(metric)
     return {start: metrics for start, metrics in rows.items() if metrics}
-
-
-def panel_title(metric: Metric, start: str) -> str:
-    """What the row's heading leaves to say, with the metric's arrow."""
-    words = SHORT.get(metric.name, metric.heading.removeprefix(ROWS[start][0]).strip())
-    return words + metric.arrow.removeprefix(metric.heading)
 
 
 def consistency_curves(pair: PairResults) -> Drawn | None:
@@ -146,28 +134,30 @@ def consistency_curves(pair: PairResults) -> Drawn | None:
             axes = figure.add_axes(((column + 0.25) / across, bottom, 0.68 / across, 0.8 / height))
             weak = pair.rankings.get(metric.name) == "no"
             line_panel(axes, pair, metric.name, methods, colours, faint=weak)
-            axes.set_title(panel_title(metric, start), color=QUIET if weak else INK, size=7, pad=3)
+            # what the row's heading leaves to say, with the metric's arrow
+            words = SHORT.get(metric.name, metric.heading.removeprefix(heading).strip())
+            title = words + metric.arrow.removeprefix(metric.heading)
+            axes.set_title(title, color=QUIET if weak else INK, size=7, pad=3)
             axes.tick_params(labelsize=6.5, pad=2)
             if row == len(rows) - 1:
                 axes.set_xlabel("kept sampling step", size=7)
             if weak:
                 muted.append(metric.heading)
-                grey_out(axes)
+                _grey_out(axes)
     measured = set(pair.scores.keys)
-    entries = method_entries(methods, colours)
-    entries = {name: look for name, look in entries.items() if pair.key(name) in measured}
+    entries = {n: look for n, look in looks(methods, colours).items() if pair.key(n) in measured}
     bounded = UPPER_BOUND in measured
-    entries |= {BOUND: {"color": INK, "linewidth": 0.9, "linestyle": DASHES}} if bounded else {}
+    if bounded:
+        entries[BOUND] = {"color": INK, "linewidth": 0.9, "linestyle": DASHES}
     legend(figure, entries)
     dashed = (
         f" Dashed: the true views through the same reconstructor ({BOUND}); a method may lie beyond it "
         "because smooth views are easier to agree with than true ones."
     )
     grey = f" Grey: does not rank the controls GT > jittered > shuffled on this rig ({', '.join(muted)})."
-    counted = pair.scores.counted(pair.keys(methods))
     caption = (
-        "Every consistency metric after each kept sampling step: means over "
-        f"{counted}, bands: 95 % bootstrap over objects and seeds. Arrows say which way is better."
+        f"Every consistency metric after each kept sampling step: means over {pair.counted(methods)}, "
+        "bands: 95 % bootstrap over objects and seeds. Arrows say which way is better."
         f"{dashed if bounded else ''}{grey if muted else ''} Two-stage sampling is "
         "observed at up to four of its steps."
     )
@@ -175,7 +165,7 @@ def consistency_curves(pair: PairResults) -> Drawn | None:
     return Drawn(figure, caption, f"Line charts over sampling steps of {', '.join(names)}.")
 
 
-def grey_out(axes: Axes) -> None:
+def _grey_out(axes: Axes) -> None:
     """Say on the panel itself that its metric tells nothing apart on this rig."""
     axes.set_facecolor(EMPTY)
     low, high = axes.get_ylim()
@@ -189,7 +179,7 @@ def grey_out(axes: Axes) -> None:
 def few_curves(pair: PairResults) -> Drawn | None:
     """Residual, held-out consistency and the views' quality after each kept step; None without records."""
     methods = [name for name in pair.job.curves if name in pair.samples]
-    shown = [m for m in FEW if any(pair.scores.last_step(key, m) > 0 for key in pair.keys(methods))]
+    shown = [m for m in FEW if any(pair.scores.last_step(pair.key(name), m) > 0 for name in methods)]
     if not shown:
         return None
     colours = method_colours(methods, pair.lead)
@@ -199,12 +189,11 @@ def few_curves(pair: PairResults) -> Drawn | None:
         line_panel(axes, pair, metric, methods, colours)
         axes.set_title(f"{CATALOGUE[metric].arrow}, dB", color=QUIET, size=7.5)
         axes.set_xlabel("kept sampling step")
-    legend(figure, method_entries(methods, colours))
-    counted = pair.scores.counted(pair.keys(methods))
+    legend(figure, looks(methods, colours))
     caption = (
         "After each kept sampling step: do generated views agree with the renderings of their model "
         "(residual), do halves of the views agree with each other (held-out), and are the views right? "
-        f"Means over {counted}, bands: 95 % bootstrap. Dashed: the true views through the "
+        f"Means over {pair.counted(methods)}, bands: 95 % bootstrap. Dashed: the true views through the "
         "same reconstructor. Two-stage sampling is observed at four of its steps."
     )
     return Drawn(figure, caption, f"Line charts of {', '.join(shown)} over sampling steps.")

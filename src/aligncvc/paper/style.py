@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,14 @@ def method_colours(methods: Sequence[str], lead: str) -> dict[str, str]:
     """A colour a method; the lead's is the strong one."""
     others = [name for name in methods if name != lead]
     return {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(others)} | {lead: LEAD_COLOUR}
+
+
+def looks(
+    names: Iterable[str], colours: Mapping[str, str], size: float = 4, markers: Sequence[str] = MARKERS
+) -> dict[str, dict[str, Any]]:
+    """Entries of a legend: colour and marker by name, the markers in turn."""
+    marked = zip(names, cycle(markers), strict=False)
+    return {name: {"color": colours[name], "marker": marker, "markersize": size} for name, marker in marked}
 
 
 def legend(figure: Figure, entries: Mapping[str, Mapping[str, Any]], **style: Any) -> None:

@@ -1,10 +1,8 @@
-"""Alignment over its training steps: the logs of a pair's runs, and their curves."""
+"""Alignment over its training steps: curves of the logs of a pair's runs."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,15 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from aligncvc.errors import UserError
-from aligncvc.paper.reading import read
-from aligncvc.paper.style import COLOURS, QUIET, WIDTH_IN, Drawn, label_ends, method_colours
+from aligncvc.paper.pair_results import Log, PairResults
+from aligncvc.paper.style import QUIET, WIDTH_IN, Drawn, label_ends, method_colours
 
 SMOOTHING = 0.1
 """Moving-average window as a share of the longest run's training steps."""
-
-Log = Mapping[str, np.ndarray]
-"""A training log by column: `step` and every number logged, NaN where a step has none."""
 
 Panels = Mapping[str, Sequence[str]]
 """Columns by title; a second one is drawn dashed."""
@@ -44,53 +38,18 @@ EFFECTS: Panels = {
 """What tells whether post-training works: the verdict's panels."""
 
 
-def read_log(path: Path) -> dict[str, np.ndarray]:
-    """A metrics.jsonl as columns. Raises UserError for a file that holds no such lines."""
-
-    def parse(text: str) -> dict[str, np.ndarray]:
-        rows = pd.DataFrame([json.loads(line) for line in text.splitlines() if line.strip()])
-        if rows.empty or "step" not in rows or rows["step"].isna().any():
-            raise ValueError("no object with a step on some line")
-        return {key: rows[key].to_numpy(np.float64) for key in sorted(rows)}
-
-    return read(path, parse, "is no training log", "run the alignment again")
-
-
-def read_logs(paths: Sequence[Path], pairs: Sequence[str]) -> dict[str, dict[str, Log]]:
-    """Training logs by pair and run, whose names the folders bear: <pair>/<run>/metrics.jsonl.
-
-    Raises UserError for a folder of no pair of the configuration, and for a run given twice.
-    """
-    logs: dict[str, dict[str, Log]] = {}
-    for path in paths:
-        run, pair = (folder.name for folder in path.resolve().parents[:2])
-        if pair not in pairs:
-            raise UserError(
-                f"{path} lies in no folder of a pair ({', '.join(pairs)}); training logs are "
-                "align/<pair>/<run>/metrics.jsonl"
-            )
-        if run in logs.setdefault(pair, {}):
-            raise UserError(f"two training logs are of the run {run} of {pair}; give one")
-        logs[pair][run] = read_log(path)
-    return logs
-
-
 def smooth(values: np.ndarray, window: int) -> np.ndarray:
     """Centred moving average over `window` values (fewer at the ends), ignoring NaN."""
     return pd.Series(values).rolling(window, center=True, min_periods=1).mean().to_numpy()
 
 
-def training(logs: Mapping[str, Log], panels: Panels = LOSSES) -> Drawn | None:
-    """Columns of the logs over the steps of each run (name -> log); None where no log has one."""
-    shown = {
-        title: keys
-        for title, keys in panels.items()
-        if any(_has(log, k) for log in logs.values() for k in keys)
-    }
+def training(pair: PairResults, panels: Panels = LOSSES) -> Drawn | None:
+    """Columns of the logs over the steps of each run; None where no log has one."""
+    logs = pair.logs
+    shown = {title: keys for title, keys in panels.items() if any(_has(log, *keys) for log in logs.values())}
     if not shown:
         return None
-    names = list(logs)
-    colours = method_colours(names, "both") if "both" in names else dict(zip(names, COLOURS, strict=False))
+    colours = method_colours(list(logs), "both")
     across = min(3, len(shown))
     down = -(-len(shown) // across)
     height = 0.35 + 1.75 * down
@@ -102,11 +61,12 @@ def training(logs: Mapping[str, Log], panels: Panels = LOSSES) -> Drawn | None:
     # one window for all runs, so that a short one is no noisier than the others
     window = max(1, round(SMOOTHING * max(len(log["step"]) for log in logs.values())))
     for axes, (title, keys) in zip(grid.flat, shown.items(), strict=False):
-        _panel(axes, title, keys, logs, colours, window)
-    for axes in list(grid.flat)[len(shown) :]:
-        axes.set_visible(False)
-    for axes in grid.flat[max(0, len(shown) - across) : len(shown)]:
-        axes.set_xlabel("training step")
+        axes.set_title(title, color=QUIET, size=7.5)
+        _panel(axes, keys, logs, colours, window)
+    for i, axes in enumerate(grid.flat):
+        axes.set_visible(i < len(shown))
+        if len(shown) - across <= i < len(shown):
+            axes.set_xlabel("training step")
     facts = "; ".join(f"{name}: {_change(log)}" for name, log in logs.items())
     dashed = (
         "Of the discriminator's logits the dashed line is that of renderings: where the two meet, it cannot "
@@ -122,12 +82,7 @@ def training(logs: Mapping[str, Log], panels: Panels = LOSSES) -> Drawn | None:
 
 
 def _panel(
-    axes: Axes,
-    title: str,
-    keys: Sequence[str],
-    logs: Mapping[str, Log],
-    colours: Mapping[str, str],
-    window: int,
+    axes: Axes, keys: Sequence[str], logs: Mapping[str, Log], colours: Mapping[str, str], window: int
 ) -> None:
     ends: dict[str, tuple[float, float]] = {}
     for name, log in logs.items():
@@ -145,15 +100,14 @@ def _panel(
             axes.plot(steps[drawn], average[drawn], color=colours[name], linewidth=1.8, linestyle=dashes)
             last = average[~np.isnan(average)][-1]
             ends.setdefault(name, (float(steps[-1]), float(last)))
-    axes.set_title(title, color=QUIET, size=7.5)
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(4))
     axes.margins(x=0.01)
     label_ends(axes, ends, colours)
 
 
-def _has(log: Log, key: str) -> bool:
-    return key in log and not bool(np.isnan(log[key]).all())
+def _has(log: Log, *keys: str) -> bool:
+    return any(key in log and not np.isnan(log[key]).all() for key in keys)
 
 
 def _change(log: Log) -> str:

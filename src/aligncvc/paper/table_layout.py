@@ -1,0 +1,279 @@
+"""How a table is laid out for people: blocks of columns by family, comparisons, published numbers, notes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aligncvc.config.jobs.paper import PaperJob
+from aligncvc.errors import UserError
+from aligncvc.evaluate.catalogue import CATALOGUE, Family
+from aligncvc.evaluate.records import protocol_file
+from aligncvc.evaluate.scores import Key
+from aligncvc.evaluate.stats import DRAWS, NONE, Interval
+from aligncvc.paper.reading import read_rankings
+from aligncvc.paper.reported import Reported, read_reported
+from aligncvc.paper.table_formats import DASH, Block, Cell, Column, Table
+from aligncvc.paper.table_rows import NOT_AVAILABLE, TableRow, TableRows, describe, number
+
+DAGGER = "†"
+
+BLOCKS: dict[str, tuple[Family, ...]] = {
+    "Image quality": ("image",),
+    "Geometry": ("geometry",),
+    "Cross-view consistency": ("views", "consistency", "distribution"),
+    "Cost": ("cost",),
+}
+
+CONTROL_NOTE = (
+    "Controls are views of known consistency through the pretrained reconstructor: gt the true views, jitter "
+    "the true views disturbed in colour and pose, shuffled views of different objects, copy the input at "
+    "every pose."
+)
+
+
+# --- what stands beside the records ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ProtocolFacts:
+    """protocol: as written beside the records, empty if it is not there. reasons: "n/a (...)" by metric.
+
+    muted: metrics that do not rank the controls. reported: every published number that is known.
+    """
+
+    protocol: Mapping[str, Any]
+    reasons: Mapping[str, str]
+    muted: frozenset[str] = frozenset()
+    reported: tuple[Reported, ...] = ()
+
+    @property
+    def protocol_class(self) -> str:
+        """Class of the protocol; published numbers of the same class may stand beside ours."""
+        return str(self.protocol.get("protocol_class", ""))
+
+
+def read_facts(
+    metrics: Sequence[Path], discrimination: Path | None = None, reported: Sequence[Path] = ()
+) -> ProtocolFacts:
+    """Read the protocols beside the CSVs of records, discrimination.csv and the published numbers.
+
+    A protocol that is not there is left out (records can be aggregated without); the other files must be
+    readable, or UserError is raised.
+    """
+    protocols = [p for p in map(_protocol, metrics) if p]
+    reasons = {name: text for protocol in protocols for name, text in _not_available(protocol)}
+    for protocol in protocols:
+        missing = protocol.get("unavailable")
+        for name, why in missing.items() if isinstance(missing, dict) else ():
+            reasons.setdefault(str(name), f"n/a ({why})")
+    muted = frozenset(name for name, verdict in read_rankings(discrimination).items() if verdict == "no")
+    return ProtocolFacts(protocols[0] if protocols else {}, reasons, muted, tuple(read_reported(reported)))
+
+
+def _protocol(records: Path) -> dict[str, Any]:
+    try:
+        protocol = json.loads(protocol_file(records).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return protocol if isinstance(protocol, dict) else {}
+
+
+def _not_available(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Every "n/a (reason)" in a protocol with the key that it stands under, which is a metric's name."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _not_available(inner, str(key))
+    elif isinstance(value, str) and value.startswith("n/a"):
+        yield name, value
+
+
+# --- blocks ----------------------------------------------------------------------------------------------
+
+
+def lay_out(job: PaperJob, table: TableRows, facts: ProtocolFacts) -> Table:
+    """The whole table. Raises UserError for a column that neither catalogue nor records know."""
+    shown = list(job.paper.columns)
+    known = {*CATALOGUE, *table.metrics}
+    if unknown := [name for name in shown if name not in known and "@" not in name]:
+        raise UserError(
+            f"paper.columns names {unknown[0]!r}, which is no metric; choose from {', '.join(CATALOGUE)}"
+        )
+    published = reported_block(shown, facts)
+    blocks = (*metric_blocks(table, shown, facts), comparison_block(table), published)
+    return Table(tuple(filter(None, blocks)), tuple(notes(table, shown, facts, published is not None)))
+
+
+def cell(metric: str, value: Interval, best: bool = False) -> Cell:
+    """A number with its interval; n/a without a number."""
+    mean, lo, hi = (number(metric, part) for part in value)
+    return Cell(mean, best=best) if NOT_AVAILABLE in (lo, hi) else Cell(mean, lo, hi, best)
+
+
+def key_columns(table: TableRows) -> tuple[Column, ...]:
+    """Method, and the pair where there are several."""
+    return (Column("Method", words=True), *[Column("Pair", words=True)] * (len(table.pairs) > 1))
+
+
+def key_cells(table: TableRows, key: Key) -> tuple[Cell, ...]:
+    """The cells below `key_columns`; controls belong to no pair."""
+    return (Cell(key.method), *[Cell(DASH if key.control else key.pair)] * (len(table.pairs) > 1))
+
+
+def steps_cell(row: TableRow) -> Cell:
+    return Cell(DASH if row.steps is None else str(row.steps))
+
+
+def metric_blocks(table: TableRows, shown: Sequence[str], facts: ProtocolFacts) -> list[Block]:
+    """The chosen metrics in blocks by family, controls last; the first block says what each row is."""
+    ablation = table.table == "table2"
+    blocks: list[Block] = []
+    for title, families in BLOCKS.items():
+        names = [name for name in shown if describe(name).family in families]
+        if not names:
+            continue
+        # controls were not sampled, so most have no cost
+        rows = [r for r in table.rows if title != "Cost" or not r.key.control or r.values.keys() & set(names)]
+        about: list[Column] = []
+        if not blocks:
+            about = [*[Column("Alignment", words=True)] * ablation, Column("Steps"), Column("Objects")]
+        columns = [Column(describe(n).arrow, mark=DAGGER if n in facts.muted else "") for n in names]
+        lines = []
+        for row in rows:
+            counted = Cell(f"{row.objects} of {row.total}")  # which shows failures
+            said = [*[Cell(row.alignment or DASH)] * ablation, steps_cell(row), counted]
+            numbers = (cell(n, row.values.get(n, NONE), n in row.best) for n in names)
+            lines.append((*key_cells(table, row.key), *(said if about else ()), *numbers))
+        controls = sum(row.key.control for row in rows)
+        blocks.append(Block(title, (*key_columns(table), *about, *columns), tuple(lines), controls))
+    return blocks
+
+
+def comparison_block(table: TableRows) -> Block | None:
+    """Each row against its reference: paired difference with its interval, and objects it is better on."""
+    references = dict.fromkeys(row.reference for row in table.rows if row.reference is not None)
+    if not references:
+        return None
+    columns = list(key_columns(table))
+    for metric in map(describe, table.compared):
+        columns += [Column(f"{metric.arrow}, difference"), Column(f"{metric.heading}, better on")]
+    rows = [row for row in table.rows if row.key not in references]
+    if len(references) > 1:  # what belongs to no pair has nothing to stand against
+        rows = [row for row in rows if row.reference is not None]
+    lines = []
+    for row in rows:
+        cells = list(key_cells(table, row.key))
+        for name in table.compared:
+            other = row.compared.get(name)
+            if other is None or not other.wins.n:
+                cells += [Cell(NOT_AVAILABLE)] * 2
+                continue
+            wins, ties, n = other.wins
+            tied = f" ({ties} tied)" if ties else ""
+            cells += [cell(name, other.difference), Cell(f"{wins} of {n}{tied}")]
+        lines.append(tuple(cells))
+    methods = dict.fromkeys(key.method for key in references)
+    title = f"Against {' or '.join(methods)}{' of the same pair' * (len(references) > 1)}, paired"
+    return Block(title, tuple(columns), tuple(lines), sum(row.key.control for row in rows))
+
+
+def reported_block(shown: Sequence[str], facts: ProtocolFacts) -> Block | None:
+    """Published numbers of the same protocol class in the chosen metrics; None if there is none."""
+    kind, rows = facts.protocol_class, dict[tuple[str, str, str], dict[str, str]]()
+    for r in facts.reported:
+        if kind and r.protocol_class == kind and r.value is not None and r.metric in shown:
+            rows.setdefault((r.method, r.paper, r.table), {})[r.metric] = r.text
+    if not rows:
+        return None
+    metrics = [name for name in shown if any(name in texts for texts in rows.values())]
+    lines = [
+        tuple(map(Cell, (f"reported: {method}", f"{paper}, {table}", *(texts.get(n, DASH) for n in metrics))))
+        for (method, paper, table), texts in rows.items()
+    ]
+    columns = (Column("Method", words=True), Column("Source", words=True))
+    headings = (Column(describe(name).arrow) for name in metrics)
+    return Block("Reported in papers", (*columns, *headings), tuple(lines))
+
+
+# --- notes -----------------------------------------------------------------------------------------------
+
+
+def notes(table: TableRows, shown: Sequence[str], facts: ProtocolFacts, published: bool) -> list[str]:
+    """What a reader has to know, one sentence or two each: what the numbers are, what is missing and why.
+
+    published: whether published numbers stand in the table.
+    """
+    name, sha = facts.protocol.get("name"), facts.protocol.get("hash")
+    protocol = f" Protocol: {name}-{sha}." if name and sha else ""
+    kind, muted = facts.protocol_class, [n for n in shown if n in facts.muted]
+    lines = [
+        f"Pair{'s' * (len(table.pairs) > 1)}: {'; '.join(table.pairs)}.{protocol}",
+        "Numbers are means over objects of means over seeds, brackets their 95 % interval (bootstrap over "
+        f"objects and seeds, {DRAWS} resamples). Objects: with a result, of all in the set.",
+        _bold_note(table, shown),
+        *[CONTROL_NOTE] * bool(table.controls),
+        *_floor_notes(table, shown),
+    ]
+    if muted:
+        words = f"{DAGGER} does not discriminate GT > jittered > shuffled on this rig"
+        lines.append(f"{words}: {_headings(muted)}.")
+    lines += _missing_notes(table, facts, shown)
+    if published:
+        return [*lines, f"Published numbers were measured by protocols of the same class ({kind})."]
+    if not facts.reported:
+        return [*lines, "No published number stands beside these: none was given."]
+    return [
+        *lines,
+        "No published number stands beside these: none was measured by a protocol of this class "
+        f"({kind or 'unknown'}); objects, framing and resolution move PSNR by more than methods differ. "
+        "reported.md lists them all.",
+    ]
+
+
+def _headings(names: Sequence[str]) -> str:
+    return ", ".join(describe(name).heading for name in names)
+
+
+def _bold_note(table: TableRows, shown: Sequence[str]) -> str:
+    judged = [n for n in shown if describe(n).better and not describe(n).set_level]
+    best = [n for n in judged if any(n in row.best for row in table.rows)]
+    rest = [n for n in judged if n not in best and any(n in row.values for row in table.rows)]
+    text = (
+        "Bold: better than every other method (controls aside), the 95 % interval of each paired difference "
+        "excluding zero, not corrected for their number."
+    )
+    if not best:
+        return f"{text} The intervals support no method as best in any column."
+    return text + (f" The intervals support no method as best in: {_headings(rest)}." if rest else "")
+
+
+def _floor_notes(table: TableRows, shown: Sequence[str]) -> Iterator[str]:
+    """What distances between distributions come to without any method, where that was measured."""
+    for kind in ("frechet_lite0_", "kernel_lite0_"):
+        name = f"{kind}floor"
+        floor = next((v for row in table.rows if (v := row.values.get(name))), None)
+        if floor is not None and any(other.startswith(kind) for other in shown):
+            value, heading = number(name, floor.mean), describe(name).heading
+            yield f"{heading}, true views to true views at other poses: {value}; less says nothing."
+
+
+def _missing_notes(table: TableRows, facts: ProtocolFacts, shown: Sequence[str]) -> Iterator[str]:
+    """Why cells say n/a: the protocol's reason where no row has the metric, else which rows lack one."""
+    absent = [n for n in shown if not any(n in row.values for row in table.rows)]
+    reasons: dict[str, list[str]] = {}
+    for name in absent:
+        reasons.setdefault(facts.reasons.get(name, "n/a (not measured by this protocol)"), []).append(name)
+    yield from (f"{_headings(names)}: {reason}." for reason, names in reasons.items())
+    several = len(table.pairs) > 1
+    empty = [
+        row.key.method + (f" of {row.key.pair}" if several and not row.key.control else "")
+        for row in table.rows
+        if not row.values
+    ]
+    if empty:
+        yield f"No records: {', '.join(empty)}."
+    if any(n not in row.values for row in table.rows for n in shown if row.values and n not in absent):
+        yield "Other cells that say n/a have no value for that row (a control was not sampled, say)."
