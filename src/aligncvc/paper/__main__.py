@@ -14,7 +14,7 @@ import tyro
 from aligncvc.config.jobs.paper import PaperJob
 from aligncvc.errors import cli
 from aligncvc.ownership import claim_files, claim_folder
-from aligncvc.paper.inputs import FigureInputs, VerdictInputs
+from aligncvc.paper.inputs import FigureInputs, ReportInputs, TableInputs, VerdictInputs
 
 TWINS = (".md", ".tex", ".json")
 """Of a table's CSV."""
@@ -52,23 +52,14 @@ class Command(ABC):
 
 
 @dataclass(kw_only=True)
-class Table(Command):
+class Table(Command, TableInputs):
     """Aggregate records into one table: CSV, with Markdown, LaTeX and JSON beside it."""
-
-    table: str
-    """table1 (methods) or table2 (ablation of the alignment losses)."""
-    metrics: list[Path]
-    """CSVs of records; methods that the configuration lacks become rows of their own."""
-    discrimination: Path | None = None
-    """discrimination.csv of the controls; metrics that tell nothing apart are marked."""
-    reported: tuple[Path, ...] = ()
-    """CSVs of published numbers, shown where their protocol class is the records'."""
 
     def run(self) -> None:
         from aligncvc.paper.tables import write_table
 
         self.claim(*TWINS, inputs=self.metrics)
-        table = write_table(self.job, self.table, self.metrics, self.out, self.discrimination, self.reported)
+        table = write_table(self.job, self, self.out)
         print(self.out.with_suffix(".md").read_text(encoding="utf-8"), end="")
         for row in table.rows:
             if not row.objects:
@@ -119,26 +110,14 @@ class Figures(Command, FigureInputs):
 
 
 @dataclass(kw_only=True)
-class Report(Command):
+class Report(Command, ReportInputs):
     """Put tables, figures and models to turn into one self-contained HTML page."""
-
-    tables: list[Path]
-    """CSVs that the table and costs commands wrote, with their .json beside them."""
-    figures: Path
-    """index.json that the figures command wrote."""
-    samples: list[Path]
-    """manifest.json of each pair and method."""
-    renders: list[Path]
-    """manifest.tsv of each render set."""
-    reported: Path | None = None
-    """.json that the reported command wrote beside its page."""
 
     def run(self) -> None:
         from aligncvc.paper.report import write_report
 
         self.claim(inputs=[*self.tables, self.figures, *self.samples, *self.renders])
-        files = self.tables, self.figures, self.samples, self.renders, self.out, self.reported
-        write_report(self.job, *files)
+        write_report(self.job, self, self.out)
 
 
 @dataclass(kw_only=True)

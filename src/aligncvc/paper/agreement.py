@@ -13,7 +13,7 @@ from aligncvc.evaluate.catalogue import CATALOGUE
 from aligncvc.paper.image_figures import Sheet
 from aligncvc.paper.pair_results import PairResults, Steps
 from aligncvc.paper.step_curves import line_panel
-from aligncvc.paper.style import INK, LEAD_COLOUR, MARK, QUIET, WIDTH_IN, Drawn, method_colours, show
+from aligncvc.paper.style import INK, LEAD_COLOUR, QUIET, WIDTH_IN, Drawn, method_colours, show
 from aligncvc.scene.renderset import PosedObject
 from aligncvc.scene.views import at_common_size
 
@@ -23,6 +23,8 @@ SMALLEST = 0.005
 """... and the share of the image that a region of them must cover to be marked."""
 WINDOW = 3 / 64
 """Side of the box that differences are averaged over first, as a share of the image's: single pixels pass."""
+
+BOX_COLOUR = "#d62728"
 
 CURVES = ("residual_psnr", "heldout_psnr")
 
@@ -133,7 +135,7 @@ def _method(
                     x, y, width, height = box
                     frame = Rectangle(
                         (x, 1 - y - height), width, height, transform=axes.transAxes, fill=False,
-                        edgecolor=MARK, linewidth=1.1, clip_on=False, zorder=5,
+                        edgecolor=BOX_COLOUR, linewidth=1.1, clip_on=False, zorder=5,
                     )  # fmt: skip
                     axes.add_patch(frame)
     return f"{name} {' to '.join(residuals)}"

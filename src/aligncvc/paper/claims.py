@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from aligncvc.errors import UserError
 from aligncvc.evaluate.catalogue import CONTROL_PREFIX, Metric
@@ -37,14 +38,17 @@ def described(metric: str) -> Metric:
     return DERIVED.get(metric) or describe(metric)
 
 
+Names = Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
+
+
 class LineSpec(Section):
     """Lines of one claim; lists of methods, others and metrics stand for a line each."""
 
     statement: str
     rule: Rule
-    method: str | list[str]
-    against: str | list[str] = ""
-    metric: str | list[str]
+    method: Names
+    against: Names = Field([""])
+    metric: Names
     at_least: float | None = None
     ranking: bool = Field(False, description="say whether the metric ranks the controls")
     context: bool = Field(False, description="the claim does not hang on it")
@@ -80,7 +84,7 @@ class Claims(Section):
     @model_validator(mode="after")
     def _margins_are_set(self) -> Claims:
         for key, claim in self.claims.items():
-            metrics = {m for line in claim.lines if line.rule == "no_worse" for m in _listed(line.metric)}
+            metrics = {m for line in claim.lines if line.rule == "no_worse" for m in line.metric}
             if lacking := sorted(metrics - set(self.margins)):
                 raise ValueError(f"claims.{key} may be worse in {lacking[0]}, which has no margin: set one")
         return self
@@ -132,15 +136,9 @@ def lines(claims: Claims, columns: Sequence[str], rankings: Mapping[str, str]) -
     names["columns"] = [m for m in columns if described(m).better and described(m).family != "cost"]
     for key, claim in claims.claims.items():
         for spec in claim.lines:
-            for one in _listed(spec.method):
-                for other in _listed(spec.against):
-                    for name in _listed(spec.metric):
-                        for metric in names.get(name, [name]):
-                            yield _line(claims, key, spec, (one, other, metric), rankings)
-
-
-def _listed(value: str | list[str]) -> list[str]:
-    return [value] if isinstance(value, str) else value
+            for one, other, name in product(spec.method, spec.against, spec.metric):
+                for metric in names.get(name, [name]):
+                    yield _line(claims, key, spec, (one, other, metric), rankings)
 
 
 def _line(

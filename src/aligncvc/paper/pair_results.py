@@ -79,7 +79,7 @@ class PairResults:
     @property
     def lead(self) -> str:
         """The method that the figures are about."""
-        return lead_method(list(self.rows.values()))
+        return lead_row(list(self.rows.values())).method
 
     @property
     def baseline(self) -> str | None:
@@ -148,10 +148,10 @@ def pixels_last(images: Tensor) -> np.ndarray:
     return images.movedim(-3, -1).numpy()
 
 
-def lead_method(rows: Sequence[Row]) -> str:
+def lead_row(rows: Sequence[Row]) -> Row:
     """Of these methods the one aligned by both losses, in table1 if several are; else the last."""
     both = [row for row in rows if row.alignment == "both"]
-    return next((row for row in both if "table1" in row.tables), [*rows, *both][-1]).method
+    return next((row for row in both if "table1" in row.tables), [*rows, *both][-1])
 
 
 def drawn_by_seed(job: PaperJob, ids: Sequence[str]) -> list[str]:

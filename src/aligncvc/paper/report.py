@@ -2,103 +2,204 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
+
+import yaml
+from PIL import Image
 
 from aligncvc import __version__
 from aligncvc.config.jobs.paper import PaperJob
+from aligncvc.errors import UserError
 from aligncvc.files import write_text
 from aligncvc.hardware import hardware
-from aligncvc.paper.pair_results import lead_method, object_names
-from aligncvc.paper.report_models import read_models
-from aligncvc.paper.report_parts import (
-    read_figures,
-    read_published,
-    read_render_set,
-    read_table,
-    sort_figures,
-    stage_seconds,
-)  # fmt: skip
+from aligncvc.paper.inputs import ReportInputs
+from aligncvc.paper.pair_results import lead_row, object_names
+from aligncvc.paper.reading import read, table_rows
+from aligncvc.paper.report_models import read_models, webp
+from aligncvc.paper.table_formats import DASH
+from aligncvc.paper.table_rows import NOT_AVAILABLE
 from aligncvc.viewer.templating import render_template, template_text
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 
-WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+MAX_WIDTH_PX = 1600
+MAX_CREDITS = 3000
+"""Objects credited one by one; a larger set is credited in its manifest."""
+
+NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
+WORDS = yaml.safe_load(template_text("report.yaml", TEMPLATES))
+"""tables, licences, sections: see the file."""
 
 
-def in_words(count: int) -> str:
-    """0..10 as words, others as digits."""
-    return WORDS[count] if 0 <= count < len(WORDS) else str(count)
+@dataclass(frozen=True)
+class Figure:
+    """A picture of the page. kind: its name without the pair; src: a data: address; width, height: pixels."""
+
+    kind: str
+    src: str
+    width: int
+    height: int
+    alt: str
+    caption: str
 
 
-def lead_steps(job: PaperJob) -> int:
-    """Denoising steps of the method that the report is about."""
-    lead = lead_method(job.rows)
-    return next(row.steps for row in job.rows if row.method == lead)
+def embed(path: Path, kind: str, alt: str, caption: str) -> Figure:
+    """An image file as a WebP of at most MAX_WIDTH_PX. Raises UserError if it is not an image."""
+    try:
+        with Image.open(path) as opened:
+            image = opened.convert("RGB")
+    except OSError as error:
+        raise UserError(f"{path} is not a readable image ({error}); make it again") from error
+    if image.width > MAX_WIDTH_PX:
+        size = (MAX_WIDTH_PX, round(image.height * MAX_WIDTH_PX / image.width))
+        image = image.resize(size, Image.Resampling.LANCZOS)
+    return Figure(kind, webp(image), image.width, image.height, alt, caption)
 
 
-def protocol_card(job: PaperJob, objects: int) -> list[tuple[str, str]]:
-    """What the numbers were measured by, as (name, value)."""
+def read_figures(index: Path) -> list[Figure]:
+    """The figures of an index.json that have a PNG beside it. Raises UserError for a bad index."""
+
+    def parse(text: str) -> list[tuple[list[str], str, str, str]]:
+        return [
+            (list(e["files"]), str(e["name"]).removesuffix(f"_{e['pair']}"), str(e["alt"]), str(e["caption"]))
+            for e in json.loads(text)
+        ]
+
+    rows = read(index, parse, "is no index of figures", "draw the figures again")
+    pictures = [(index.parent / f, words) for files, *words in rows for f in files if f.endswith(".png")]
+    return [embed(picture, *words) for picture, words in pictures if picture.exists()]
+
+
+def sort_figures(figures: Sequence[Figure]) -> tuple[Figure | None, list[dict[str, Any]]]:
+    """The opening figure, if there is one, and the sections of all others; none is left out."""
+    teaser = next((f for f in figures if f.kind == "teaser"), None)
+    rest = [f for f in figures if f is not teaser]
+    named = {kind for section in WORDS["sections"] for kind in section["kinds"]}
+    more = {"anchor": "figures", "heading": "More figures", "kinds": {f.kind for f in rest} - named}
+    sections = [
+        {"intro": "", **section, "figures": [f for f in rest if f.kind in section["kinds"]]}
+        for section in (*WORDS["sections"], more)
+    ]
+    return teaser, [s for s in sections if s["figures"]]
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """The JSON twin of a table (`path` may name the CSV beside it) with its title; n/a becomes a dash.
+
+    Raises UserError if it is no table.
+    """
+
+    def parse(text: str) -> dict[str, Any]:
+        table = json.loads(text)
+        for block in table["blocks"]:
+            for row in block["rows"]:
+                if len(row) != len(block["columns"]):
+                    raise ValueError("rows of unequal length")
+                for cell in row:
+                    cell["text"] = DASH if cell["text"] in ("", NOT_AVAILABLE) else cell["text"]
+        return {"blocks": table["blocks"], "notes": [str(note) for note in table["notes"]]}
+
+    table = read(path.with_suffix(".json"), parse, "is not a readable table", "make it again")
+    title, note = WORDS["tables"].get(path.stem, (path.stem, ""))
+    return {"title": title, "note": note, **table}
+
+
+def read_published(path: Path) -> list[dict[str, Any]]:
+    """The JSON twin of the published numbers: {paper, title, blocks, notes} a table. Raises UserError."""
+
+    def parse(text: str) -> list[dict[str, Any]]:
+        return [{k: entry[k] for k in ("paper", "title", "blocks", "notes")} for entry in json.loads(text)]
+
+    return read(path, parse, "holds no published numbers", "make it again")
+
+
+def read_render_set(manifest: Path, names: Mapping[str, str]) -> dict[str, Any]:
+    """One render set: counts, quarantined objects with reasons, contact sheet, and credits by creator.
+
+    Raises UserError for a manifest that lacks a column.
+    """
+    parse = partial(table_rows, columns=("id", "status", "reason", "licence", "creator"), separator="\t")
+    rows = read(manifest, parse, "is not a readable table", "render the set again")
+    shown = [{**row, "name": names.get(row["id"], row["id"])} for row in rows]
+    good, name = [row for row in shown if row["status"] == "ok"], manifest.parent.name
+    thanks: dict[tuple[str, str], list[str]] = {}
+    for row in good[:MAX_CREDITS]:
+        key = (row["creator"] or "unknown creator", row["licence"] or "unknown licence")
+        thanks.setdefault(key, []).append(row["name"])
+    sheet, alt = manifest.parent / "contact_sheet.png", f"Input views of the {len(good)} rendered objects"
+    links = WORDS["licences"]
+    return {
+        "name": name,
+        "title": {"train": "For alignment", "eval": "Held out"}.get(name, name),
+        "ok": len(good),
+        "total": len(rows),
+        "failed": [row for row in shown if row["status"] != "ok"],
+        "sheet": embed(sheet, name, f"{alt} of the {name} set", "") if sheet.exists() else None,
+        "credits": [
+            {"creator": creator, "licence": licence, "link": links.get(licence), "objects": sorted(objects)}
+            for (creator, licence), objects in sorted(thanks.items(), key=lambda item: item[0][0].lower())
+        ],
+        "not_credited": max(0, len(good) - MAX_CREDITS),
+    }
+
+
+def stage_seconds(folder: Path) -> list[tuple[str, float]]:
+    """Seconds by stage from the workflow's benchmarks (`<stage>/**.jsonl`); unreadable lines are skipped."""
+    totals: dict[str, float] = {}
+    for path in sorted(folder.rglob("*.jsonl")):
+        stage = path.relative_to(folder).parts[0]
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                totals[stage] = totals.get(stage, 0.0) + float(json.loads(line)["s"])
+            except (ValueError, KeyError, TypeError):
+                continue
+    return list(totals.items())
+
+
+def protocol_card(job: PaperJob, objects: int) -> dict[str, str]:
+    """What the numbers were measured by, by name."""
     protocol, render = job.protocol, job.protocol.render
     views = {"ring": "all"}.get(protocol.views.scored, protocol.views.scored.replace("_", " "))
     seeds = ", ".join(map(str, protocol.seeds))
-    return [
-        ("Protocol", f"{protocol.slug}: {protocol.about}"),
-        ("Class", f"{protocol.protocol_class}; only numbers of one class may be compared"),
-        ("Objects", f"{objects} held out; sampling seed{'s' * (len(protocol.seeds) != 1)} {seeds}"),
-        (
-            "Views",
-            f"{render.ring_views} a ring at {render.size_px} px, field of view {render.fov_y_deg:g}°, "
-            f"elevation {render.elevation_deg:g}°; scored: {views}, over grey {protocol.background:g}",
-        ),
-    ]
+    return {
+        "Protocol": f"{protocol.slug}: {protocol.about}",
+        "Class": f"{protocol.protocol_class}; only numbers of one class may be compared",
+        "Objects": f"{objects} held out; sampling seed{'s' * (len(protocol.seeds) != 1)} {seeds}",
+        "Views": f"{render.ring_views} a ring at {render.size_px} px, field of view {render.fov_y_deg:g}°, "
+        f"elevation {render.elevation_deg:g}°; scored: {views}, over grey {protocol.background:g}",
+    }
 
 
-def made_by(job: PaperJob) -> list[tuple[str, str]]:
-    """How the page was made, as (name, value)."""
+def made_by(job: PaperJob) -> dict[str, str]:
+    """How the page was made, by name."""
     render = job.protocol.render
-    renders = (
-        f"{render.size_px} px, {render.ring_views} views an object, {render.samples} Cycles samples a pixel"
-    )
     pairs = [f"{p.name} ({p.generator}, {p.reconstructor}, {p.views} views)" for p in job.pairs]
-    return [
-        (f"Pair{'s' * (len(pairs) > 1)} of networks", "; ".join(pairs)),
-        ("Settings of this page", f"sha256 {job.hash}"),
-        ("Code", f"aligncvc {__version__}"),
-        ("Seed", f"{job.seed}; sampling {', '.join(map(str, job.seeds))}"),
-        ("Protocol", job.protocol.slug),
-        ("Renders of held-out objects", renders),
-        ("This page was written on", hardware()),
-    ]
+    return {
+        f"Pair{'s' * (len(pairs) > 1)} of networks": "; ".join(pairs),
+        "Settings of this page": f"sha256 {job.hash}",
+        "Code": f"aligncvc {__version__}",
+        "Seed": f"{job.seed}; sampling {', '.join(map(str, job.seeds))}",
+        "Protocol": job.protocol.slug,
+        "Renders of held-out objects": f"{render.size_px} px, {render.ring_views} views an object, "
+        f"{render.samples} Cycles samples a pixel",
+        "This page was written on": hardware(),
+    }
 
 
-def write_report(
-    job: PaperJob,
-    tables: Sequence[Path],
-    figures: Path,
-    samples: Sequence[Path],
-    renders: Sequence[Path],
-    out: Path,
-    reported: Path | None = None,
-) -> None:
-    """Write `out` from files alone; what a run did not make (a figure, a contact sheet, timings) is left out.
-
-    Args:
-        job: Rows, pairs, protocol.
-        tables: CSVs with a JSON twin.
-        figures: index.json of the figures.
-        samples: manifest.json of each pair and method.
-        renders: manifest.tsv of each render set.
-        out: HTML file to write.
-        reported: JSON of the published numbers.
-
-    Raises UserError for a file given here that cannot be read.
-    """
+def write_report(job: PaperJob, inputs: ReportInputs, out: Path) -> None:
+    """Write `out` from files alone. Raises UserError for a file given here that cannot be read."""
     names = object_names(job)
-    sets = [read_render_set(path, names) for path in renders]
+    sets = [read_render_set(path, names) for path in inputs.renders]
     held_out = next((s for s in sets if s["name"] == "eval"), sets[-1] if sets else {"ok": 0})["ok"]
-    groups = read_models(job, samples, [path.parent for path in renders], names)
-    teaser, sections = sort_figures(read_figures(figures))
+    groups = read_models(job, inputs.samples, [path.parent for path in inputs.renders], names)
+    steps = groups[0].steps if groups else lead_row(job.rows).steps
+    teaser, sections = sort_figures(read_figures(inputs.figures))
     page = render_template(
         "report.html",
         folder=TEMPLATES,
@@ -106,10 +207,10 @@ def write_report(
         js=template_text("viewer.js"),
         teaser=teaser,
         groups=groups,
-        steps=in_words(groups[0].steps if groups else lead_steps(job)),
-        tables=[read_table(path) for path in tables],
+        steps=NUMBERS[steps] if steps < len(NUMBERS) else str(steps),
+        tables=[read_table(path) for path in inputs.tables],
         protocol=protocol_card(job, held_out),
-        published=read_published(reported) if reported else [],
+        published=read_published(inputs.reported) if inputs.reported else [],
         sections=sections,
         sets=sets,
         held_out=held_out,

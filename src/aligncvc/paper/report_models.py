@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
@@ -13,34 +13,32 @@ from torch import Tensor
 
 from aligncvc.config.jobs.paper import PaperJob
 from aligncvc.errors import UserError
-from aligncvc.paper.pair_results import lead_method, read_manifests
-from aligncvc.paper.report_parts import webp
+from aligncvc.paper.pair_results import lead_row, pixels_last, read_manifests
 from aligncvc.scene.cameras import orbit
 from aligncvc.scene.gaussians import Gaussians, load_ply
 from aligncvc.scene.views import composite, load_png
 from aligncvc.splat import rasterise
 from aligncvc.viewer.pack import widen_to_pixels
 from aligncvc.viewer.page import ViewSettings, viewer_html
+from aligncvc.viewer.templating import data_uri
 
 POSTER_PX = 320
 MODEL_BYTES = 8_000_000
 """Base64 of all models of one page; those beyond it are shown as pictures."""
 
 
-@dataclass(frozen=True)
-class Model:
+class Model(NamedTuple):
     """One object of the report. html: the viewer, or a picture; input: a data: address, or None."""
 
     name: str
     html: str
     input: str | None
-    count: int
+    gaussians: int
     live: bool
 
 
-@dataclass(frozen=True)
-class PairModels:
-    """The models of one pair. method: what made them, as in the figures (`lead_method`)."""
+class PairModels(NamedTuple):
+    """The models of one pair. method: what made them, as in the figures (`lead_row`)."""
 
     pair: str
     method: str
@@ -48,10 +46,16 @@ class PairModels:
     models: list[Model]
 
 
+def webp(image: Image.Image, quality: int = 90) -> str:
+    """A picture as the data: address of a WebP."""
+    buffer = io.BytesIO()
+    image.save(buffer, format="WEBP", quality=quality)
+    return data_uri(buffer.getvalue(), ".webp")
+
+
 def picture(image: Tensor) -> str:
     """A (3, H, W) image in [0, 1] as a data: address."""
-    array = (image.detach().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
-    return webp(Image.fromarray(array), quality=88)
+    return webp(Image.fromarray(pixels_last((image.clamp(0, 1) * 255).round().byte())), quality=88)
 
 
 @torch.no_grad()
@@ -80,49 +84,33 @@ def read_models(
     UserError for an unreadable manifest or model.
     """
     known, room = read_manifests(job, manifests), MODEL_BYTES
+    view = ViewSettings.of(job.protocol.render)
     shown: list[PairModels] = []
     for pair in job.pairs:
-        own = [row for row in job.rows if row.pair == pair.name]
-        rows = {row.method: row for row in own if (row.pair, row.method) in known}
+        rows = [row for row in job.rows if row.pair == pair.name and (row.pair, row.method) in known]
         if not rows:
             continue
-        method = lead_method(list(rows.values()))
-        models: list[Model] = []
-        manifest = next(m for key, m in known.items() if key == (pair.name, method))
-        for object_id, ply in _first_seeds(manifest.folder, manifest.entries):
-            if len(models) == job.paper.viewer_models:
-                break
-            source = input_picture(folders, object_id)
-            name = names.get(object_id, object_id)
+        lead, models = lead_row(rows), list[Model]()
+        manifest = next(m for key, m in known.items() if key == (pair.name, lead.method))
+        seeds = {name: min(s for n, s in manifest.entries if n == name) for name, _ in manifest.entries}
+        plys = {name: manifest.path(name, seed) / "model.ply" for name, seed in seeds.items()}
+        have = [name for name, ply in plys.items() if ply.exists()]
+        for object_id in have[: job.paper.viewer_models]:
+            gaussians = load_ply(plys[object_id])
+            if len(gaussians) == 0:
+                raise UserError(f"{plys[object_id]} holds no Gaussian; sample the object again")
+            # seen at the size of a web page, the model must look as it did at its own resolution
+            wide = widen_to_pixels(
+                gaussians, pair.renderings_px, distance=view.distance, fov_y_deg=view.fov_y_deg
+            )
             anchor = f"model-{object_id}" if not shown else f"model-{len(shown)}-{object_id}"
-            models.append(_model(job, pair.renderings_px, anchor, name, ply, source, room))
-            room -= len(models[-1].html) if models[-1].live else 0
-        shown.append(PairModels(pair.name, method, rows[method].steps, models))
+            name = names.get(object_id, object_id)
+            label = f"{name}, a 3D model made from one picture"
+            words: dict[str, Any] = {"label": label, "view": view, "poster": poster(wide, view)}
+            page = viewer_html(anchor, wide, **words)
+            live = len(page) <= room
+            room -= len(page) if live else 0
+            page = page if live else viewer_html(anchor, None, **words)
+            models.append(Model(name, page, input_picture(folders, object_id), len(gaussians), live))
+        shown.append(PairModels(pair.name, lead.method, lead.steps, models))
     return shown
-
-
-def _first_seeds(folder: Path, entries: Mapping[tuple[str, int], str]) -> Iterator[tuple[str, Path]]:
-    """Each object that has a model, in order, with that of its first seed."""
-    for name in dict.fromkeys(name for name, _ in entries):
-        seed = min(seed for other, seed in entries if other == name)
-        ply = folder / entries[name, seed] / "model.ply"
-        if ply.exists():
-            yield name, ply
-
-
-def _model(
-    job: PaperJob, size_px: int, anchor: str, name: str, ply: Path, source: str | None, room: int
-) -> Model:
-    """room: bytes that a live model may take."""
-    gaussians = load_ply(ply)
-    if len(gaussians) == 0:
-        raise UserError(f"{ply} holds no Gaussian; sample the object again")
-    view = ViewSettings.of(job.protocol.render)
-    # seen at the size of a web page, the model must look as it did at its own resolution
-    shown = widen_to_pixels(gaussians, size_px, distance=view.distance, fov_y_deg=view.fov_y_deg)
-    label = f"{name}, a 3D model made from one picture"
-    words: dict[str, Any] = {"label": label, "view": view, "poster": poster(shown, view)}
-    page = viewer_html(anchor, shown, **words)
-    live = len(page) <= room
-    page = page if live else viewer_html(anchor, None, **words)
-    return Model(name, page, source, len(gaussians), live)

@@ -18,6 +18,7 @@ from aligncvc.paper.style import (
     INK,
     MARKERS,
     QUIET,
+    SETTINGS,
     WIDTH_IN,
     Drawn,
     label_ends,
@@ -28,21 +29,8 @@ from aligncvc.paper.style import (
 
 BOUND = UPPER_BOUND.method
 
-ROWS = {
-    "residual_": ("Residual", "generated views against renderings of the model, at the same poses"),
-    "delta_": ("Delta", "the views' score minus the renderings' score, against ground truth; 0 is agreement"),
-    "heldout_": (
-        "Held-out",
-        "one half of the views is reconstructed; its renderings against the other half, both ways",
-    ),
-    "split_": ("Split-half", "the two halves' reconstructions against each other, at poses of neither"),
-    "kernel_lite0_": ("Kernel distance", "between sets, on EfficientNet-Lite0 features"),
-    "": ("Epipolar", "matches between neighbouring views against the known cameras"),
-}
-"""Rows of the consistency curves by beginning of the metrics' names, with what they compare.
-
-Frechet distances are left out: biased upward for few images; the kernel distance is not.
-"""
+ROWS: Mapping[str, tuple[str, str]] = SETTINGS["consistency"]
+"""Rows of the consistency curves by beginning of the metrics' names: heading, and what they compare."""
 
 SHORT = {
     "kernel_lite0_views": "views / truth", "kernel_lite0_renders": "renderings / truth",

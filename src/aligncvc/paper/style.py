@@ -11,12 +11,14 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import yaml
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image
 
 from aligncvc.files import atomic_path
+from aligncvc.viewer.templating import template_text
 
 INK = "#1b1f24"
 QUIET = "#6a737d"
@@ -27,49 +29,15 @@ LEAD_COLOUR = "#d55e00"
 COLOURS = ("#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#555555")
 """Okabe and Ito's colours, told apart by people with any common colour blindness."""
 
-MARK = "#d62728"
-"""Boxes on images."""
-
 MARKERS = ("o", "s", "^", "D", "v", "P")
 
 WIDTH_IN = 7.2
 """Text width of a two-column paper, inches."""
 
-DPI = 220
+SETTINGS: dict[str, Any] = yaml.safe_load(template_text("figures.yaml", Path(__file__).parent / "templates"))
+"""style, consistency, losses, effects: see the file."""
 
-RC: dict[str, Any] = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same glyphs on every machine
-    "font.size": 8.0,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.titlesize": 8.5,
-    "axes.titlelocation": "left",
-    "axes.edgecolor": QUIET,
-    "axes.linewidth": 0.7,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "grid.color": FAINT,
-    "grid.linewidth": 0.5,
-    "xtick.color": QUIET,
-    "ytick.color": QUIET,
-    "xtick.labelsize": 7.5,
-    "ytick.labelsize": 7.5,
-    "ytick.major.size": 0.0,
-    "xtick.major.size": 2.5,
-    "lines.linewidth": 1.8,
-    "lines.markersize": 4.5,
-    "lines.solid_capstyle": "round",
-    "figure.facecolor": "white",
-    "figure.dpi": DPI,
-    "savefig.dpi": DPI,
-    "savefig.facecolor": "white",
-    "svg.hashsalt": "aligncvc",  # element ids from content, not from chance
-    "svg.fonttype": "path",
-    "pdf.fonttype": 42,
-}
+RC: Any = SETTINGS["style"]
 
 DASHES = (0, (4, 2))
 """Of the lines that others are read against."""
@@ -95,8 +63,7 @@ def styled() -> Iterator[None]:
     """Draw with this style, whatever the user's matplotlibrc says."""
     with mpl.rc_context():
         mpl.rcdefaults()
-        for name, value in RC.items():
-            mpl.rcParams[name] = value  # type: ignore[index,literal-required]
+        mpl.rcParams.update(RC)
         yield
 
 

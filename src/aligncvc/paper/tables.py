@@ -15,6 +15,7 @@ from aligncvc.errors import UserError
 from aligncvc.evaluate.catalogue import CATALOGUE
 from aligncvc.evaluate.scores import Key, Scores
 from aligncvc.evaluate.stats import NONE, Interval
+from aligncvc.paper.inputs import TableInputs
 from aligncvc.paper.reading import read
 from aligncvc.paper.table_formats import Block, Cell, Column, Table, write_table_files
 from aligncvc.paper.table_layout import cell, key_cells, key_columns, lay_out, read_facts, steps_cell
@@ -73,28 +74,13 @@ def csv_line(table: TableRows, row: TableRow) -> dict[str, str]:
     return line | {"reference": row.reference.method if row.reference else ""}
 
 
-def write_table(
-    job: PaperJob,
-    table: str,
-    metrics: Sequence[Path],
-    out: Path,
-    discrimination: Path | None = None,
-    reported: Sequence[Path] = (),
-) -> TableRows:
+def write_table(job: PaperJob, inputs: TableInputs, out: Path) -> TableRows:
     """Write `out` (CSV) and its .md, .tex and .json twins; the CSV comes last.
-
-    Args:
-        job: Rows, pairs, columns.
-        table: table1 or table2.
-        metrics: CSVs of records.
-        out: CSV to write.
-        discrimination: Which metrics tell controls apart.
-        reported: CSVs of published numbers.
 
     Raises UserError for files that are unreadable or measured by different protocols, and as build_rows.
     """
-    rows = build_rows(job, table, Scores.read(metrics, job.seed))
-    facts = read_facts(metrics, discrimination, reported)
+    rows = build_rows(job, inputs.table, Scores.read(inputs.metrics, job.seed))
+    facts = read_facts(inputs.metrics, inputs.discrimination, inputs.reported)
     write_table_files(out, lay_out(job, rows, facts), [csv_line(rows, row) for row in rows.rows])
     return rows
 

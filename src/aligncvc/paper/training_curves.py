@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from aligncvc.paper.pair_results import Log, PairResults
-from aligncvc.paper.style import QUIET, WIDTH_IN, Drawn, label_ends, method_colours
+from aligncvc.paper.style import QUIET, SETTINGS, WIDTH_IN, Drawn, label_ends, method_colours
 
 SMOOTHING = 0.1
 """Moving-average window as a share of the longest run's training steps."""
@@ -19,22 +19,8 @@ SMOOTHING = 0.1
 Panels = Mapping[str, Sequence[str]]
 """Columns by title; a second one is drawn dashed."""
 
-LOSSES: Panels = {
-    "soft alignment (ASD) loss": ("loss_soft",),
-    "hard alignment (generator) loss": ("loss_g",),
-    "discriminator loss": ("loss_d",),
-    "reconstruction loss": ("loss_recon",),
-    "residual PSNR, dB ↑": ("residual_psnr",),
-    "PSNR to ground truth, dB ↑": ("gt_psnr",),
-}
-EFFECTS: Panels = {
-    "discriminator logits, true and rendered": ("d_real", "d_fake"),
-    "residual PSNR, dB ↑": ("residual_psnr",),
-    "PSNR to ground truth, dB ↑": ("gt_psnr",),
-    "ASD: student's distance from teacher's x0": ("asd_distance",),
-    "Fréchet distance, student to teacher": ("fd_student_teacher",),
-    "Fréchet distance, student to truth": ("fd_student_gt",),
-}
+LOSSES: Panels = SETTINGS["losses"]
+EFFECTS: Panels = SETTINGS["effects"]
 """What tells whether post-training works: the verdict's panels."""
 
 
