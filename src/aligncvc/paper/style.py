@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image
+from scipy.optimize import isotonic_regression
 
 from aligncvc.files import atomic_path
 from aligncvc.viewer.templating import template_text
@@ -119,18 +120,11 @@ def enlarge(image: np.ndarray, size_px: int) -> np.ndarray:
     return np.asarray(pixels)
 
 
-def bare(axes: Axes) -> None:
-    """No ticks, spines or grid: an axes that only holds an image or words."""
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.grid(False)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-
-
 def show(axes: Axes, image: np.ndarray | None, size_px: int = 224) -> None:
     """An image filling the axes, or a quiet "failed" where there is none."""
-    bare(axes)
+    axes.set(xticks=[], yticks=[])
+    axes.grid(False)
+    axes.spines[:].set_visible(False)
     if image is None:
         axes.set_facecolor(EMPTY)
         axes.text(0.5, 0.5, "failed", ha="center", va="center", color=QUIET, transform=axes.transAxes)
@@ -139,23 +133,8 @@ def show(axes: Axes, image: np.ndarray | None, size_px: int = 224) -> None:
 
 
 def spread(positions: Sequence[float], gap: float) -> list[float]:
-    """Label positions at least `gap` apart, close to the wanted ones and in their order."""
-    order = sorted(range(len(positions)), key=lambda i: positions[i])
-    groups: list[list[int]] = []
-    centres: list[float] = []
-    for index in order:
-        groups.append([index])
-        centres.append(positions[index])
-        # groups that overlap become one, centred on the mean of what its members want
-        while len(groups) > 1 and (
-            centres[-1] - centres[-2] < gap * (len(groups[-1]) + len(groups[-2])) / 2 - 1e-12
-        ):
-            last = groups.pop()
-            centres.pop()
-            groups[-1] += last
-            centres[-1] = sum(positions[i] for i in groups[-1]) / len(groups[-1])
-    placed = list(positions)
-    for group, centre in zip(groups, centres, strict=True):
-        for rank, index in enumerate(group):
-            placed[index] = centre + gap * (rank - (len(group) - 1) / 2)
-    return placed
+    """Label positions at least `gap` apart, as close to the wanted ones as can be, and in their order."""
+    wanted, gaps = np.asarray(positions), gap * np.arange(len(positions))
+    order, placed = np.argsort(wanted, kind="stable"), np.empty(len(positions))
+    placed[order] = isotonic_regression(wanted[order] - gaps).x + gaps
+    return placed.tolist()

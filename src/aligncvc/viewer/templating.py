@@ -19,10 +19,10 @@ IMAGE_SUFFIXES = frozenset(_MIME)
 
 
 def render_template(name: str, *, folder: Path = TEMPLATES, **values: object) -> str:
-    """Fill the template `name` of `folder`; text is escaped, an unknown variable is an error."""
+    """Fill the template `name` of `folder`; HTML is escaped, an unknown variable is an error."""
     environment = Environment(
         loader=FileSystemLoader(folder),
-        autoescape=True,
+        autoescape=name.endswith(".html"),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
