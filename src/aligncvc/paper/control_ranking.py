@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from aligncvc.evaluate.catalogue import CATALOGUE, CONTROL_PREFIX, CONTROLS
 from aligncvc.evaluate.scores import Scores, control
 from aligncvc.evaluate.stats import Interval, object_means, paired_interval
-from aligncvc.paper.style import COLOURS, FAINT, INK, LEAD_COLOUR, QUIET, WIDTH_IN, Drawn, legend
+from aligncvc.paper.style import COLOURS, FAINT, INK, LEAD_COLOUR, QUIET, Drawn, chart, legend
 
 LOOKS = {
     "gt": ("D", INK), "jitter": ("o", COLOURS[0]), "shuffled": ("s", LEAD_COLOUR), "copy": ("^", COLOURS[2]),
@@ -34,7 +33,7 @@ def control_ranking(scores: Scores, rankings: Mapping[str, str]) -> Drawn | None
         return None
     pitch, head, foot = 0.215, 0.34, 0.48
     height = head + len(gaps) * pitch + foot
-    figure = Figure(figsize=(WIDTH_IN, height))
+    figure = chart(height)
     axes = figure.add_axes((0.27, foot / height, 0.58, len(gaps) * pitch / height))
     for i, (metric, of_controls) in enumerate(gaps.items()):
         _row(axes, i, rankings.get(metric.name, "n/a"), of_controls)

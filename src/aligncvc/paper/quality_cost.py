@@ -7,25 +7,14 @@ from collections.abc import Mapping
 from itertools import cycle
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from aligncvc.evaluate.catalogue import CATALOGUE
 from aligncvc.evaluate.records import FINAL_STEP
 from aligncvc.evaluate.stats import NONE, Interval
+from aligncvc.paper import style
 from aligncvc.paper.pair_results import PairResults
-from aligncvc.paper.style import (
-    DASHES,
-    INK,
-    LEAD_COLOUR,
-    MARKERS,
-    QUIET,
-    WIDTH_IN,
-    Drawn,
-    legend,
-    looks,
-    method_colours,
-)  # fmt: skip
+from aligncvc.paper.style import Drawn, chart, legend, looks, method_colours
 
 QUALITY = ("psnr", "lpips")
 COST = {"network_calls": "network calls", "seconds": "seconds an object"}
@@ -67,7 +56,7 @@ def quality_vs_cost(pair: PairResults) -> Drawn | None:
         return None
     tall, foot = 1.85, 0.72
     height = tall * len(shown) + foot
-    figure = Figure(figsize=(WIDTH_IN, height))
+    figure = chart(height)
     for row, quality in enumerate(shown):
         for column, cost in enumerate(COST):
             bottom = (foot + 0.08 + (len(shown) - 1 - row) * tall) / height
@@ -78,8 +67,10 @@ def quality_vs_cost(pair: PairResults) -> Drawn | None:
                 _frontier(axes, dots, index % len(DOTS), colours[label])
             if pair.baseline in points:
                 level = points[pair.baseline][quality].mean
-                axes.axhline(level, color=QUIET, linewidth=0.7, linestyle=DASHES)
-            axes.set_title(f"{CATALOGUE[quality].arrow}{', dB' * (quality == 'psnr')}", size=7.5, color=QUIET)
+                axes.axhline(level, color=style.QUIET, linewidth=0.7, linestyle=style.DASHES)
+            axes.set_title(
+                f"{CATALOGUE[quality].arrow}{', dB' * (quality == 'psnr')}", size=7.5, color=style.QUIET
+            )
             known = [p[cost].mean for p in points.values() if p[cost].mean > 0]
             if known:
                 axes.set_xlim(min(known) / 1.4, max(known) * 1.5)
@@ -136,26 +127,26 @@ def quality_over_k(pair: PairResults) -> Drawn | None:
     if not groups:
         return None
     colours, names = method_colours(list(groups), family(pair, pair.lead)), list(groups)
-    figure = Figure(figsize=(WIDTH_IN, 2.5))
+    figure = chart(2.5)
     for i, metric in enumerate(OVER_K):
         axes = figure.add_axes((0.05 + i / 3, 0.36, 0.8 / 3, 0.52))
         axes.set_xscale("log", base=2)
         means = {n: pair.scores.mean(pair.key(n), metric, stream=("figure", metric)) for n in pair.rows}
         ks: set[int] = set()
-        for j, (label, marker) in enumerate(zip(names, cycle(MARKERS), strict=False)):
+        for j, (label, marker) in enumerate(zip(names, cycle(style.MARKERS), strict=False)):
             points = [(pair.rows[n].steps, means[n]) for n in groups[label] if not math.isnan(means[n].mean)]
             ks |= {k for k, _ in points}
             # side by side, so that intervals can be told apart
             xs = [k * 2 ** (0.06 * (j - len(names) / 2)) for k, _ in points]
-            ys, width = [mean.mean for _, mean in points], 1.9 if colours[label] == LEAD_COLOUR else 1.1
+            ys, width = [mean.mean for _, mean in points], 1.9 if colours[label] == style.LEAD_COLOUR else 1.1
             axes.plot(xs, ys, color=colours[label], marker=marker, markersize=3.5, linewidth=width)
             for x, (_, mean) in zip(xs, points, strict=True):
                 axes.plot((x, x), mean[1:], color=colours[label], linewidth=0.8, alpha=0.7)
         if pair.baseline is not None:
-            axes.axhline(means[pair.baseline].mean, color=INK, linewidth=0.8, linestyle=DASHES)
+            axes.axhline(means[pair.baseline].mean, color=style.INK, linewidth=0.8, linestyle=style.DASHES)
         axes.set_xticks(sorted(ks), [str(k) for k in sorted(ks)])
         axes.minorticks_off()
-        axes.set_title(CATALOGUE[metric].arrow, color=QUIET, size=7.5)
+        axes.set_title(CATALOGUE[metric].arrow, color=style.QUIET, size=7.5)
         axes.set_xlabel("steps K")
     legend(figure, looks(names, colours), ncols=3, fontsize=7)
     caption = (

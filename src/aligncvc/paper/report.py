@@ -162,41 +162,10 @@ def stage_seconds(folder: Path) -> list[tuple[str, float]]:
     return list(totals.items())
 
 
-def protocol_card(job: PaperJob, objects: int) -> dict[str, str]:
-    """What the numbers were measured by, by name."""
-    protocol, render = job.protocol, job.protocol.render
-    views = {"ring": "all"}.get(protocol.views.scored, protocol.views.scored.replace("_", " "))
-    seeds = ", ".join(map(str, protocol.seeds))
-    return {
-        "Protocol": f"{protocol.slug}: {protocol.about}",
-        "Class": f"{protocol.protocol_class}; only numbers of one class may be compared",
-        "Objects": f"{objects} held out; sampling seed{'s' * (len(protocol.seeds) != 1)} {seeds}",
-        "Views": f"{render.ring_views} a ring at {render.size_px} px, field of view {render.fov_y_deg:g}°, "
-        f"elevation {render.elevation_deg:g}°; scored: {views}, over grey {protocol.background:g}",
-    }
-
-
-def made_by(job: PaperJob) -> dict[str, str]:
-    """How the page was made, by name."""
-    render = job.protocol.render
-    pairs = [f"{p.name} ({p.generator}, {p.reconstructor}, {p.views} views)" for p in job.pairs]
-    return {
-        f"Pair{'s' * (len(pairs) > 1)} of networks": "; ".join(pairs),
-        "Settings of this page": f"sha256 {job.hash}",
-        "Code": f"aligncvc {__version__}",
-        "Seed": f"{job.seed}; sampling {', '.join(map(str, job.seeds))}",
-        "Protocol": job.protocol.slug,
-        "Renders of held-out objects": f"{render.size_px} px, {render.ring_views} views an object, "
-        f"{render.samples} Cycles samples a pixel",
-        "This page was written on": hardware(),
-    }
-
-
 def write_report(job: PaperJob, inputs: ReportInputs, out: Path) -> None:
     """Write `out` from files alone. Raises UserError for a file given here that cannot be read."""
     names = object_names(job)
     sets = [read_render_set(path, names) for path in inputs.renders]
-    held_out = next((s for s in sets if s["name"] == "eval"), sets[-1] if sets else {"ok": 0})["ok"]
     groups = read_models(job, inputs.samples, [path.parent for path in inputs.renders], names)
     steps = groups[0].steps if groups else lead_row(job.rows).steps
     teaser, sections = sort_figures(read_figures(inputs.figures))
@@ -205,19 +174,18 @@ def write_report(job: PaperJob, inputs: ReportInputs, out: Path) -> None:
         folder=TEMPLATES,
         css=template_text("viewer.css") + template_text("report.css", TEMPLATES),
         js=template_text("viewer.js"),
+        job=job,
         teaser=teaser,
         groups=groups,
         steps=NUMBERS[steps] if steps < len(NUMBERS) else str(steps),
         tables=[read_table(path) for path in inputs.tables],
-        protocol=protocol_card(job, held_out),
         published=read_published(inputs.reported) if inputs.reported else [],
         sections=sections,
         sets=sets,
-        held_out=held_out,
-        size_px=job.protocol.render.size_px,
+        held_out=next((s for s in sets if s["name"] == "eval"), sets[-1] if sets else {"ok": 0})["ok"],
         demo_weights=all(pair.demo for pair in job.pairs),
-        pair=", ".join(pair.name for pair in job.pairs),
-        facts=made_by(job),
+        version=__version__,
+        machine=hardware(),
         stages=stage_seconds(out.parent / "benchmarks"),
     )
     write_text(out, page)

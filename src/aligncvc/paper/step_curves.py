@@ -7,29 +7,16 @@ from itertools import cycle
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from aligncvc.evaluate.catalogue import CATALOGUE, Metric
+from aligncvc.paper import style
 from aligncvc.paper.pair_results import UPPER_BOUND, PairResults
-from aligncvc.paper.style import (
-    DASHES,
-    EMPTY,
-    INK,
-    MARKERS,
-    QUIET,
-    SETTINGS,
-    WIDTH_IN,
-    Drawn,
-    label_ends,
-    legend,
-    looks,
-    method_colours,
-)  # fmt: skip
+from aligncvc.paper.style import Drawn, chart, label_ends, legend, looks, method_colours
 
 BOUND = UPPER_BOUND.method
 
-ROWS: Mapping[str, tuple[str, str]] = SETTINGS["consistency"]
+ROWS: Mapping[str, tuple[str, str]] = style.SETTINGS["consistency"]
 """Rows of the consistency curves by beginning of the metrics' names: heading, and what they compare."""
 
 SHORT = {
@@ -59,7 +46,7 @@ def line_panel(
     """
     levels: dict[str, tuple[float, float]] = {}
     steps, strength = 1, 0.35 if faint else 1.0
-    for name, marker in zip(methods, cycle(MARKERS), strict=False):
+    for name, marker in zip(methods, cycle(style.MARKERS), strict=False):
         points = pair.scores.curve(pair.key(name), metric, ("figure", metric))
         if not points:
             continue
@@ -76,16 +63,18 @@ def line_panel(
     against_truth = metric.startswith(("delta_", "views_"))
     bound = [] if against_truth else pair.scores.curve(UPPER_BOUND, metric, ("figure", metric))
     if bound:
-        axes.axhline(bound[-1].mean, color=INK, linewidth=0.9, linestyle=DASHES, zorder=2, alpha=strength)
+        axes.axhline(
+            bound[-1].mean, color=style.INK, linewidth=0.9, linestyle=style.DASHES, zorder=2, alpha=strength
+        )
         levels[BOUND] = (steps, bound[-1].mean)
     if metric.startswith("delta_"):
-        axes.axhline(0.0, color=QUIET, linewidth=0.6, zorder=1)
+        axes.axhline(0.0, color=style.QUIET, linewidth=0.6, zorder=1)
     axes.set_xlim(0.85, steps + 0.15)
     axes.set_xticks(range(1, steps + 1))
     axes.yaxis.set_major_locator(MaxNLocator(4))
     axes.margins(y=0.12)
     if ends and levels:
-        label_ends(axes, levels, {**colours, BOUND: INK})
+        label_ends(axes, levels, {**colours, BOUND: style.INK})
 
 
 def step_metrics(pair: PairResults, methods: Sequence[str]) -> dict[str, list[Metric]]:
@@ -110,13 +99,13 @@ def consistency_curves(pair: PairResults) -> Drawn | None:
     across = max(4, *map(len, rows.values()))
     tall, foot = 1.5, 0.52
     height = len(rows) * tall + foot
-    figure = Figure(figsize=(WIDTH_IN, height))
+    figure = chart(height)
     muted = []
     for row, (start, metrics) in enumerate(rows.items()):
         heading, meaning = ROWS[start]
         level = 1 - (row * tall + 0.1) / height
         figure.text(0.004, level, heading, size=8, weight="bold", va="center")
-        figure.text(0.16, level, meaning, size=7.5, color=QUIET, va="center")
+        figure.text(0.16, level, meaning, size=7.5, color=style.QUIET, va="center")
         for column, metric in enumerate(metrics):
             bottom = 1 - (row * tall + 1.22) / height
             axes = figure.add_axes(((column + 0.25) / across, bottom, 0.68 / across, 0.8 / height))
@@ -125,7 +114,7 @@ def consistency_curves(pair: PairResults) -> Drawn | None:
             # what the row's heading leaves to say, with the metric's arrow
             words = SHORT.get(metric.name, metric.heading.removeprefix(heading).strip())
             title = words + metric.arrow.removeprefix(metric.heading)
-            axes.set_title(title, color=QUIET if weak else INK, size=7, pad=3)
+            axes.set_title(title, color=style.QUIET if weak else style.INK, size=7, pad=3)
             axes.tick_params(labelsize=6.5, pad=2)
             if row == len(rows) - 1:
                 axes.set_xlabel("kept sampling step", size=7)
@@ -136,7 +125,7 @@ def consistency_curves(pair: PairResults) -> Drawn | None:
     entries = {n: look for n, look in looks(methods, colours).items() if pair.key(n) in measured}
     bounded = UPPER_BOUND in measured
     if bounded:
-        entries[BOUND] = {"color": INK, "linewidth": 0.9, "linestyle": DASHES}
+        entries[BOUND] = {"color": style.INK, "linewidth": 0.9, "linestyle": style.DASHES}
     legend(figure, entries)
     dashed = (
         f" Dashed: the true views through the same reconstructor ({BOUND}); a method may lie beyond it "
@@ -155,12 +144,12 @@ def consistency_curves(pair: PairResults) -> Drawn | None:
 
 def _grey_out(axes: Axes) -> None:
     """Say on the panel itself that its metric tells nothing apart on this rig."""
-    axes.set_facecolor(EMPTY)
+    axes.set_facecolor(style.EMPTY)
     low, high = axes.get_ylim()
     axes.set_ylim(low, high + 0.2 * (high - low))  # room for the words
     axes.text(
         0.5, 0.96, "does not discriminate", transform=axes.transAxes, ha="center", va="top", size=6.5,
-        color=QUIET, style="italic", zorder=6,
+        color=style.QUIET, style="italic", zorder=6,
     )  # fmt: skip
 
 
@@ -171,11 +160,11 @@ def few_curves(pair: PairResults) -> Drawn | None:
     if not shown:
         return None
     colours = method_colours(methods, pair.lead)
-    figure = Figure(figsize=(WIDTH_IN, 2.3))
+    figure = chart(2.3)
     for i, metric in enumerate(shown):
         axes = figure.add_axes((0.05 + i / len(shown), 0.3, 0.8 / len(shown), 0.56))
         line_panel(axes, pair, metric, methods, colours)
-        axes.set_title(f"{CATALOGUE[metric].arrow}, dB", color=QUIET, size=7.5)
+        axes.set_title(f"{CATALOGUE[metric].arrow}, dB", color=style.QUIET, size=7.5)
         axes.set_xlabel("kept sampling step")
     legend(figure, looks(methods, colours))
     caption = (

@@ -68,6 +68,11 @@ def styled() -> Iterator[None]:
         yield
 
 
+def chart(height: float) -> Figure:
+    """An empty figure of the page's width; height in inches."""
+    return Figure(figsize=(WIDTH_IN, height))
+
+
 def save_figure(folder: Path, name: str, figure: Figure) -> list[str]:
     """Write `<folder>/<name>.{png,svg,pdf}` without dates; returns the file names."""
     files = []

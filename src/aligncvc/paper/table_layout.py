@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,11 @@ from aligncvc.config.jobs.paper import PaperJob
 from aligncvc.errors import UserError
 from aligncvc.evaluate.catalogue import CATALOGUE, Family
 from aligncvc.evaluate.records import protocol_file
-from aligncvc.evaluate.scores import Key
 from aligncvc.evaluate.stats import DRAWS, NONE, Interval
 from aligncvc.paper.reading import read_rankings
 from aligncvc.paper.reported import Reported, read_reported
 from aligncvc.paper.table_formats import DASH, Block, Cell, Column, Table
-from aligncvc.paper.table_rows import NOT_AVAILABLE, TableRow, TableRows, describe, number
+from aligncvc.paper.table_rows import NOT_AVAILABLE, Comparison, TableRow, TableRows, describe, number
 
 DAGGER = "†"
 
@@ -94,6 +93,14 @@ def _not_available(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
 # --- blocks ----------------------------------------------------------------------------------------------
 
 
+Made = tuple[Column, Callable[[TableRow], Cell]]
+"""A column, and what makes its cell of a row."""
+
+STEPS: Made = Column("Steps"), lambda row: Cell(DASH if row.steps is None else str(row.steps))
+OBJECTS: Made = Column("Objects"), lambda row: Cell(f"{row.objects} of {row.total}")  # which shows failures
+ALIGNMENT: Made = Column("Alignment", words=True), lambda row: Cell(row.alignment or DASH)
+
+
 def lay_out(job: PaperJob, table: TableRows, facts: ProtocolFacts) -> Table:
     """The whole table. Raises UserError for a column that neither catalogue nor records know."""
     shown = list(job.paper.columns)
@@ -107,29 +114,29 @@ def lay_out(job: PaperJob, table: TableRows, facts: ProtocolFacts) -> Table:
     return Table(tuple(filter(None, blocks)), tuple(notes(table, shown, facts, published is not None)))
 
 
+def block_of(table: TableRows, title: str, rows: Sequence[TableRow], columns: Iterable[Made]) -> Block:
+    """These rows under method, pair (where there are several; controls belong to none) and these columns."""
+    pair = Column("Pair", words=True), lambda row: Cell(DASH if row.key.control else row.key.pair)
+    method = Column("Method", words=True), lambda row: Cell(row.key.method)
+    made: list[Made] = [method, *[pair] * (len(table.pairs) > 1), *columns]
+    lines = tuple(tuple(make(row) for _, make in made) for row in rows)
+    return Block(title, tuple(column for column, _ in made), lines, sum(row.key.control for row in rows))
+
+
 def cell(metric: str, value: Interval, best: bool = False) -> Cell:
     """A number with its interval; n/a without a number."""
     mean, lo, hi = (number(metric, part) for part in value)
     return Cell(mean, best=best) if NOT_AVAILABLE in (lo, hi) else Cell(mean, lo, hi, best)
 
 
-def key_columns(table: TableRows) -> tuple[Column, ...]:
-    """Method, and the pair where there are several."""
-    return (Column("Method", words=True), *[Column("Pair", words=True)] * (len(table.pairs) > 1))
-
-
-def key_cells(table: TableRows, key: Key) -> tuple[Cell, ...]:
-    """The cells below `key_columns`; controls belong to no pair."""
-    return (Cell(key.method), *[Cell(DASH if key.control else key.pair)] * (len(table.pairs) > 1))
-
-
-def steps_cell(row: TableRow) -> Cell:
-    return Cell(DASH if row.steps is None else str(row.steps))
+def metric_column(name: str, mark: str = "") -> Made:
+    """A metric's means, the best of them bold."""
+    column = Column(describe(name).arrow, mark=mark)
+    return column, lambda row: cell(name, row.values.get(name, NONE), name in row.best)
 
 
 def metric_blocks(table: TableRows, shown: Sequence[str], facts: ProtocolFacts) -> list[Block]:
     """The chosen metrics in blocks by family, controls last; the first block says what each row is."""
-    ablation = table.table == "table2"
     blocks: list[Block] = []
     for title, families in BLOCKS.items():
         names = [name for name in shown if describe(name).family in families]
@@ -137,47 +144,43 @@ def metric_blocks(table: TableRows, shown: Sequence[str], facts: ProtocolFacts) 
             continue
         # controls were not sampled, so most have no cost
         rows = [r for r in table.rows if title != "Cost" or not r.key.control or r.values.keys() & set(names)]
-        about: list[Column] = []
-        if not blocks:
-            about = [*[Column("Alignment", words=True)] * ablation, Column("Steps"), Column("Objects")]
-        columns = [Column(describe(n).arrow, mark=DAGGER if n in facts.muted else "") for n in names]
-        lines = []
-        for row in rows:
-            counted = Cell(f"{row.objects} of {row.total}")  # which shows failures
-            said = [*[Cell(row.alignment or DASH)] * ablation, steps_cell(row), counted]
-            numbers = (cell(n, row.values.get(n, NONE), n in row.best) for n in names)
-            lines.append((*key_cells(table, row.key), *(said if about else ()), *numbers))
-        controls = sum(row.key.control for row in rows)
-        blocks.append(Block(title, (*key_columns(table), *about, *columns), tuple(lines), controls))
+        about = [] if blocks else [*[ALIGNMENT] * (table.table == "table2"), STEPS, OBJECTS]
+        numbers = [metric_column(name, DAGGER * (name in facts.muted)) for name in names]
+        blocks.append(block_of(table, title, rows, [*about, *numbers]))
     return blocks
 
 
+def comparison_columns(name: str) -> tuple[Made, Made]:
+    """Paired difference with its interval, and objects that a row is better on."""
+
+    def difference(row: TableRow) -> Cell:
+        other = row.compared.get(name, Comparison())
+        return cell(name, other.difference) if other.wins.n else Cell(NOT_AVAILABLE)
+
+    def wins(row: TableRow) -> Cell:
+        wins, ties, n = row.compared.get(name, Comparison()).wins
+        tied = f" ({ties} tied)" if ties else ""
+        return Cell(f"{wins} of {n}{tied}" if n else NOT_AVAILABLE)
+
+    metric = describe(name)
+    return (
+        (Column(f"{metric.arrow}, difference"), difference),
+        (Column(f"{metric.heading}, better on"), wins),
+    )
+
+
 def comparison_block(table: TableRows) -> Block | None:
-    """Each row against its reference: paired difference with its interval, and objects it is better on."""
+    """Each row against its reference; None if there is no reference."""
     references = dict.fromkeys(row.reference for row in table.rows if row.reference is not None)
     if not references:
         return None
-    columns = list(key_columns(table))
-    for metric in map(describe, table.compared):
-        columns += [Column(f"{metric.arrow}, difference"), Column(f"{metric.heading}, better on")]
     rows = [row for row in table.rows if row.key not in references]
     if len(references) > 1:  # what belongs to no pair has nothing to stand against
         rows = [row for row in rows if row.reference is not None]
-    lines = []
-    for row in rows:
-        cells = list(key_cells(table, row.key))
-        for name in table.compared:
-            other = row.compared.get(name)
-            if other is None or not other.wins.n:
-                cells += [Cell(NOT_AVAILABLE)] * 2
-                continue
-            wins, ties, n = other.wins
-            tied = f" ({ties} tied)" if ties else ""
-            cells += [cell(name, other.difference), Cell(f"{wins} of {n}{tied}")]
-        lines.append(tuple(cells))
     methods = dict.fromkeys(key.method for key in references)
     title = f"Against {' or '.join(methods)}{' of the same pair' * (len(references) > 1)}, paired"
-    return Block(title, tuple(columns), tuple(lines), sum(row.key.control for row in rows))
+    columns = [column for name in table.compared for column in comparison_columns(name)]
+    return block_of(table, title, rows, columns)
 
 
 def reported_block(shown: Sequence[str], facts: ProtocolFacts) -> Block | None:
@@ -214,7 +217,7 @@ def notes(table: TableRows, shown: Sequence[str], facts: ProtocolFacts, publishe
         "Numbers are means over objects of means over seeds, brackets their 95 % interval (bootstrap over "
         f"objects and seeds, {DRAWS} resamples). Objects: with a result, of all in the set.",
         _bold_note(table, shown),
-        *[CONTROL_NOTE] * bool(table.controls),
+        *[CONTROL_NOTE] * any(row.key.control for row in table.rows),
         *_floor_notes(table, shown),
     ]
     if muted:

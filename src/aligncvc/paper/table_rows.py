@@ -76,10 +76,6 @@ class TableRows:
         """Names of the pairs, controls aside."""
         return list(dict.fromkeys(row.key.pair for row in self.rows if not row.key.control))
 
-    @property
-    def controls(self) -> int:
-        return sum(row.key.control for row in self.rows)
-
 
 def describe(metric: str) -> Metric:
     """The catalogue's entry; for geometry (`<measure>@<rung of the alignment ladder>`) made from the name.

@@ -17,14 +17,13 @@ from aligncvc.evaluate.scores import Key, Scores
 from aligncvc.evaluate.stats import NONE, Interval
 from aligncvc.paper.inputs import TableInputs
 from aligncvc.paper.reading import read
-from aligncvc.paper.table_formats import Block, Cell, Column, Table, write_table_files
-from aligncvc.paper.table_layout import cell, key_cells, key_columns, lay_out, read_facts, steps_cell
+from aligncvc.paper.table_formats import Cell, Column, Table, write_table_files
+from aligncvc.paper.table_layout import STEPS, block_of, lay_out, metric_column, read_facts
 from aligncvc.paper.table_rows import (
     Comparison,
     TableRow,
     TableRows,
     build_rows,
-    describe,
     known_rows,
     number,
     table_row,
@@ -102,24 +101,18 @@ def read_hardware(manifests: Sequence[Path]) -> dict[Key, str]:
 
 def lay_out_costs(table: TableRows, machines: Mapping[Key, str]) -> Table:
     """What was measured, in the catalogue's order; the machine below, or in a column if there are several."""
-    shown = [name for name in COSTS if name in table.metrics]
     used = list(dict.fromkeys(machines.get(row.key, UNKNOWN) for row in table.rows if row.values))
-    several = len(used) > 1
-    columns = [*key_columns(table), Column("Steps"), *(Column(describe(n).arrow) for n in shown)]
-    lines = []
-    for row in table.rows:
-        numbers = (cell(name, row.values.get(name, NONE)) for name in shown)
-        machine = [Cell(machines.get(row.key, UNKNOWN))] * several
-        lines.append((*key_cells(table, row.key), steps_cell(row), *numbers, *machine))
-    notes = [
+    machine = Column("Hardware", words=True), lambda row: Cell(machines.get(row.key, UNKNOWN))
+    shown = [metric_column(name) for name in COSTS if name in table.metrics]
+    block = block_of(table, "Cost", table.rows, [STEPS, *shown, *[machine] * (len(used) > 1)])
+    notes = (
         "One object at a time, after one that is thrown away; means over objects, brackets hold their 95 % "
         "interval. Seconds is the sum of the parts; files and what only figures need do not count.",
         "Network calls count a guided evaluation of the generator as two. Peak MB is the device's on a GPU, "
         "else the process's.",
-        *[f"Hardware: {machine}." for machine in used if not several],
-    ]
-    columns += [Column("Hardware", words=True)] * several
-    return Table((Block("Cost", tuple(columns), tuple(lines), table.controls),), tuple(notes))
+        *[f"Hardware: {name}." for name in used if len(used) == 1],
+    )
+    return Table((block,), notes)
 
 
 def write_costs(job: PaperJob, metrics: Sequence[Path], samples: Sequence[Path], out: Path) -> None:

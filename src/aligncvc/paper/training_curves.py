@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from aligncvc.paper.pair_results import Log, PairResults
-from aligncvc.paper.style import QUIET, SETTINGS, WIDTH_IN, Drawn, label_ends, method_colours
+from aligncvc.paper.style import QUIET, SETTINGS, Drawn, chart, label_ends, method_colours
 
 SMOOTHING = 0.1
 """Moving-average window as a share of the longest run's training steps."""
@@ -39,7 +38,7 @@ def training(pair: PairResults, panels: Panels = LOSSES) -> Drawn | None:
     across = min(3, len(shown))
     down = -(-len(shown) // across)
     height = 0.35 + 1.75 * down
-    figure = Figure(figsize=(WIDTH_IN, height))
+    figure = chart(height)
     grid = figure.subplots(down, across, squeeze=False)
     figure.subplots_adjust(
         left=0.06, right=0.93, top=1 - 0.28 / height, bottom=0.4 / height, wspace=0.42, hspace=0.5
