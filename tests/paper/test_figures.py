@@ -24,6 +24,7 @@ from aligncvc.files import write_json
 from aligncvc.ownership import MARK
 from aligncvc.paper.__main__ import main
 from aligncvc.paper.agreement import APART, agreement, disagreement
+from aligncvc.paper.curves import smooth
 from aligncvc.paper.figures import draw_figures, write_figures
 from aligncvc.paper.inputs import FigureInputs
 from aligncvc.paper.pair_results import (
@@ -37,7 +38,6 @@ from aligncvc.paper.pair_results import (
 )  # fmt: skip
 from aligncvc.paper.reading import read_rankings
 from aligncvc.paper.style import RC, Drawn, enlarge, spread, styled
-from aligncvc.paper.training_curves import smooth
 from aligncvc.scene.cameras import orbit, ring_azimuths_deg
 from aligncvc.scene.gaussians import Gaussians, save_ply
 from aligncvc.scene.renderset import RenderSet

@@ -20,8 +20,14 @@ from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT
 from aligncvc.paper.inputs import ReportInputs
 from aligncvc.paper.pair_results import lead_row
-from aligncvc.paper.report import read_figures, read_render_set, read_table, stage_seconds, write_report
-from aligncvc.paper.report_models import read_models
+from aligncvc.paper.report import (
+    read_figures,
+    read_models,
+    read_render_set,
+    read_table,
+    stage_seconds,
+    write_report,
+)
 from aligncvc.paper.reported import write_reported
 from aligncvc.paper.table_formats import Block, Cell, Column, Table, as_json
 from aligncvc.scene.gaussians import Gaussians, save_ply
@@ -236,7 +242,7 @@ def test_models_beyond_the_limit_are_pictures(
 ) -> None:
     manifest = [results / f"sample/{PAIR}/aligncvc_4/manifest.json"]
     size = len(read_models(job, manifest, [], {})[0].models[0].html)
-    monkeypatch.setattr("aligncvc.paper.report_models.MODEL_BYTES", int(size * 1.5))
+    monkeypatch.setattr("aligncvc.paper.report.MODEL_BYTES", int(size * 1.5))
     models = read_models(job, manifest, [], {})[0].models
     assert [m.live for m in models] == [True, False] and "<script" not in models[1].html
     assert "a picture, because the page would grow too large" in report(job, results).words

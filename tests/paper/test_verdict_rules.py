@@ -19,7 +19,7 @@ from aligncvc.evaluate.scores import Key, Scores
 from aligncvc.evaluate.stats import NONE
 from aligncvc.files import PROJECT_ROOT
 from aligncvc.paper.claims import Claims, Line, lines, load_claims
-from aligncvc.paper.verdict_page import effect, page
+from aligncvc.paper.verdict import effect, page
 from aligncvc.paper.verdict_rules import RULES, UNSEEN, Evidence, Judged, judge, outcome
 from aligncvc.streams import numpy_stream
 

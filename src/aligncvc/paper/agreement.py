@@ -10,10 +10,10 @@ from matplotlib.patches import Rectangle
 from scipy.ndimage import find_objects, label, uniform_filter
 
 from aligncvc.evaluate.catalogue import CATALOGUE
+from aligncvc.paper.curves import line_panel
 from aligncvc.paper.image_figures import Sheet
 from aligncvc.paper.pair_results import PairResults, Steps
-from aligncvc.paper.step_curves import line_panel
-from aligncvc.paper.style import INK, LEAD_COLOUR, QUIET, WIDTH_IN, Drawn, method_colours, show
+from aligncvc.paper.style import INK, LEAD_COLOUR, QUIET, WIDTH_IN, Drawn, captioned, method_colours, show
 from aligncvc.scene.renderset import PosedObject
 from aligncvc.scene.views import at_common_size
 
@@ -71,7 +71,6 @@ def agreement(pair: PairResults) -> Drawn | None:
     top = len(names) * block
     sheet = Sheet(width, top + (2.0 if curves else 0.0))
     changes = [_method(sheet, pair, posed, name, i * block, (cell, between)) for i, name in enumerate(names)]
-    words = f"{'; '.join(changes)}."
     span = (width - LABELS_IN) / max(1, len(curves))
     colours = method_colours(list(pair.samples), pair.lead)
     for i, metric in enumerate(curves):
@@ -79,22 +78,11 @@ def agreement(pair: PairResults) -> Drawn | None:
         line_panel(axes, pair, metric, names, colours, ends=True)
         axes.set_xlabel("kept sampling step")
         axes.set_title(f"{CATALOGUE[metric].arrow}, dB", color=QUIET, size=7.5)
-    headings = " and ".join(CATALOGUE[metric].heading for metric in curves)
-    below = f"Below: {headings} over the steps, means over all objects with 95 % bootstrap bands. "
-    caption = (
-        f"Do the generated views agree with the 3D model made from them? {pair.label(posed)}, sampling "
-        f"seed {pair.seed}: the {count} generated views of a step over the renderings of the model that "
-        "was reconstructed from them, at the same poses, after the first and the last kept step. Boxes, by "
-        f"rule: the largest connected region whose mean absolute difference exceeds {APART:g} (window "
-        f"of {WINDOW:.0%} of the side), where it covers {SMALLEST:.1%} of the image or more. "
-        f"Residual PSNR, first to last: {words} {below if curves else ''}"
-        "The first of the drawn objects, not chosen by result."
-    )
-    alt = (
-        f"Generated views over renderings of {pair.label(posed)}; residual PSNR from the first to the "
-        f"last step: {words}"
-    )
-    return Drawn(sheet.figure, caption, alt)
+    facts = {
+        "name": pair.label(posed), "count": count, "apart": f"{APART:g}", "window": f"{WINDOW:.0%}",
+        "smallest": f"{SMALLEST:.1%}", "changes": changes, "headings": [CATALOGUE[m].heading for m in curves],
+    }  # fmt: skip
+    return captioned(sheet.figure, "agreement", pair=pair, **facts)
 
 
 def _method(

@@ -134,35 +134,27 @@ def lines(claims: Claims, columns: Sequence[str], rankings: Mapping[str, str]) -
     ranked = sorted(claims.consistency, key=lambda name: rankings.get(name) != "yes")
     names = {f"consistency {i}": [name] for i, name in enumerate(ranked, start=1)}
     names["columns"] = [m for m in columns if described(m).better and described(m).family != "cost"]
-    for key, claim in claims.claims.items():
-        for spec in claim.lines:
-            for one, other, name in product(spec.method, spec.against, spec.metric):
-                for metric in names.get(name, [name]):
-                    yield _line(claims, key, spec, (one, other, metric), rankings)
-
-
-def _line(
-    claims: Claims, claim: str, spec: LineSpec, what: tuple[str, str, str], rankings: Mapping[str, str]
-) -> Line:
-    """what: method, other and metric of this line."""
-    one, other, metric = what
-    pair, known = spec.pair or claims.pair, described(metric)
     words = {"yes": "the metric ranks the controls", "no": "the metric does not rank the controls"}
-    note = words.get(rankings.get(metric, ""), "whether the metric ranks the controls is not known")
-    sets = spec.rule == "better" and known.set_level  # which have no pairs
-    return Line(
-        claim=claim,
-        statement=spec.statement.format(heading=known.heading, method=one, against=other, pair=pair),
-        rule="apart" if sets else spec.rule,
-        one=_key(pair, one),
-        other=_key(spec.against_pair or pair, other),
-        metric=metric,
-        at_least=spec.at_least,
-        margin=claims.margins.get(metric, 0.0),
-        skipped=tuple(claims.skipped),
-        note=note if spec.ranking else "",
-        main=not (spec.context or sets),
-    )
+    for key, spec in ((key, spec) for key, claim in claims.claims.items() for spec in claim.lines):
+        pair = spec.pair or claims.pair
+        metrics = [metric for name in spec.metric for metric in names.get(name, [name])]
+        for one, other, metric in product(spec.method, spec.against, metrics):
+            known = described(metric)
+            note = words.get(rankings.get(metric, ""), "whether the metric ranks the controls is not known")
+            sets = spec.rule == "better" and known.set_level  # which have no pairs
+            yield Line(
+                claim=key,
+                statement=spec.statement.format(heading=known.heading, method=one, against=other, pair=pair),
+                rule="apart" if sets else spec.rule,
+                one=_key(pair, one),
+                other=_key(spec.against_pair or pair, other),
+                metric=metric,
+                at_least=spec.at_least,
+                margin=claims.margins.get(metric, 0.0),
+                skipped=tuple(claims.skipped),
+                note=note if spec.ranking else "",
+                main=not (spec.context or sets),
+            )
 
 
 def _key(pair: str, method: str) -> Key:

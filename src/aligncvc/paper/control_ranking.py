@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from aligncvc.evaluate.catalogue import CATALOGUE, CONTROL_PREFIX, CONTROLS
 from aligncvc.evaluate.scores import Scores, control
 from aligncvc.evaluate.stats import Interval, object_means, paired_interval
-from aligncvc.paper.style import COLOURS, FAINT, INK, LEAD_COLOUR, QUIET, Drawn, chart, legend
+from aligncvc.paper.style import COLOURS, FAINT, INK, LEAD_COLOUR, QUIET, Drawn, captioned, chart, legend
 
 LOOKS = {
     "gt": ("D", INK), "jitter": ("o", COLOURS[0]), "shuffled": ("s", LEAD_COLOUR), "copy": ("^", COLOURS[2]),
@@ -55,14 +55,8 @@ def control_ranking(scores: Scores, rankings: Mapping[str, str]) -> Drawn | None
         f"{', '.join(good) or 'none'}. Metrics that do not: {', '.join(bad) or 'none'}. "
     )
     judged = judged if good or bad else ""
-    caption = (
-        "How each consistency metric ranks views of known consistency: the paired difference from the "
-        f"true views over {scores.counted(map(control, present))}, in standard deviations of the "
-        "metric over objects, with its 95 % bootstrap interval; right is better. An arrowhead stands at the "
-        f"border for what lies beyond it. {judged}control:copy repeats the input at every pose: it agrees "
-        "with itself, and only ground truth says that it is wrong."
-    )
-    return Drawn(figure, caption, f"Dot plot of {len(gaps)} metrics by {len(present)} controls. {judged}")
+    facts = {"counted": scores.counted(map(control, present)), "judged": judged}
+    return captioned(figure, "controls", metrics=len(gaps), controls=len(present), **facts)
 
 
 def _gaps(scores: Scores, metric: str, present: list[str]) -> dict[str, Interval]:

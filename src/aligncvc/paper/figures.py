@@ -10,13 +10,12 @@ from aligncvc.evaluate.scores import Scores
 from aligncvc.files import write_json
 from aligncvc.paper.agreement import agreement
 from aligncvc.paper.control_ranking import control_ranking
+from aligncvc.paper.curves import consistency_curves, training
 from aligncvc.paper.image_figures import comparison, teaser
 from aligncvc.paper.inputs import FigureInputs
 from aligncvc.paper.pair_results import PairResults, read_pairs
 from aligncvc.paper.quality_cost import quality_vs_cost
-from aligncvc.paper.step_curves import consistency_curves
 from aligncvc.paper.style import Drawn, save_figure, styled
-from aligncvc.paper.training_curves import training
 
 INDEX = "index.json"
 

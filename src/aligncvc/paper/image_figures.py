@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from aligncvc.paper.pair_results import UPPER_BOUND, PairResults, between_rig, degrees, held_out_view, truth
-from aligncvc.paper.style import FAINT, INK, LEAD_COLOUR, QUIET, WIDTH_IN, Drawn, show
+from aligncvc.paper.style import FAINT, INK, LEAD_COLOUR, QUIET, WIDTH_IN, Drawn, captioned, show
 from aligncvc.scene.renderset import PosedObject
 
 LABEL_IN = 0.8
@@ -153,18 +153,10 @@ def teaser(pair: PairResults) -> Drawn:
         images = [image[min(1, len(posed.rig) - 1)] for image in steps[1]] if steps else [None] * kept
         titles = [f"step {k + 1}" for k in range(kept)]
         rows[-1].append(Strip(pair.label(posed), truth(posed, posed.rig[0]), titles, images))
-    poses = ", ".join(degrees(turns[0], view) for view in turned_views(turns[0]))
     pose = degrees(unrolls[0], unrolls[0].rig[min(1, len(unrolls[0].rig) - 1)])
-    caption = (
-        f"One image to a 3D model in {pair.rows[lead].steps} denoising steps ({lead}). "
-        f"Above: the input and the final model at azimuths {poses}, halfway between the generator's poses. "
-        f"Last row: the input and the renderings at azimuth {pose} after each kept step. {pair.shown}"
-    )
-    alt = (
-        f"Inputs and renderings of the final model: {', '.join(map(pair.label, turns))}. "
-        f"Step by step: {', '.join(map(pair.label, unrolls))}."
-    )
-    return Drawn(strips(rows), caption, alt)
+    poses = [degrees(turns[0], view) for view in turned_views(turns[0])]
+    names = {"turned": list(map(pair.label, turns)), "unrolled": list(map(pair.label, unrolls))}
+    return captioned(strips(rows), "teaser", pair=pair, poses=poses, pose=pose, **names)
 
 
 def comparison(pair: PairResults) -> Drawn:
@@ -176,18 +168,11 @@ def comparison(pair: PairResults) -> Drawn:
         view = held_out_view(posed)
         drawn = [pair.drawn(name, posed, view) for name in (*methods, *bound)]
         rows.append((pair.label(posed), [truth(posed, posed.rig[0]), *drawn, truth(posed, view)]))
-    pose = degrees(first, held_out_view(first))
-    free = held_out_view(first) not in first.rig
-    role = "a pose the generator never draws" if free else "one of the generator's poses"
+    pose, free = degrees(first, held_out_view(first)), held_out_view(first) not in first.rig
     above = [("upper bound", bound)] if bound else []
     groups = [("", ["input"]), (f"final models at {pose}", methods), *above, ("", ["target view"])]
-    limit = f" {bound[0]}: the reconstruction of the true views, the upper bound." if bound else ""
-    caption = (
-        f"The final models of {len(methods)} methods at azimuth {pose}, {role}, "
-        f"beside the target view.{limit} {pair.shown}"
-    )
-    alt = f"{len(rows)} rows of objects; columns: input, {', '.join((*methods, *bound))}, target view."
-    return Drawn(image_grid(groups, rows, pair.lead), caption, alt)
+    facts = {"methods": methods, "bound": bound, "pose": pose, "free": free}
+    return captioned(image_grid(groups, rows, pair.lead), "comparison", pair=pair, **facts)
 
 
 def objects(pair: PairResults) -> Drawn:
@@ -198,12 +183,7 @@ def objects(pair: PairResults) -> Drawn:
     titles = [*(f"v {a}" for a in angles), *(f"r {a}" for a in angles)]
     groups = [("", ["input"]), ("truth", angles), *((name, titles) for name in methods)]
     rows = [(pair.label(posed), list(_sheet_cells(pair, posed, methods))) for posed in pair.showcase]
-    caption = (
-        f"Held-out objects: the input, true views at {' and '.join(angles)}, and after the last step of each "
-        "method its generated views (v) and the renderings of the model made from them (r) at the same "
-        f"poses. {pair.shown}"
-    )
-    return Drawn(image_grid(groups, rows), caption, f"{len(rows)} objects with {', '.join(methods)}.")
+    return captioned(image_grid(groups, rows), "objects", pair=pair, methods=methods, angles=angles)
 
 
 def _sheet_cells(

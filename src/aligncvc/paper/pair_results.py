@@ -24,9 +24,6 @@ from aligncvc.paper.reading import read, read_rankings
 from aligncvc.scene.renderset import PosedObject, RenderSet
 from aligncvc.streams import numpy_stream
 
-Image = np.ndarray
-"""(H, W, 3) float32 in [0, 1]."""
-
 Steps = tuple[np.ndarray, np.ndarray]
 """Generated views and renderings of the kept steps, each (K, V, H, W, 3) float32 in [0, 1]."""
 
@@ -111,24 +108,20 @@ class PairResults:
 
     def folder(self, method: str, posed: PosedObject) -> Path | None:
         """Where the shown seed's sample of a method or control lies, None if that sample failed."""
-        manifest = self.samples.get(method) or self.controls.get(method)
-        known = manifest is not None and (posed.id, self.seed) in manifest.entries
-        return manifest.path(posed.id, self.seed) if manifest and known else None
+        manifest, sample = {**self.controls, **self.samples}[method], (posed.id, self.seed)
+        return manifest.path(*sample) if sample in manifest.entries else None
 
     def steps(self, method: str, posed: PosedObject) -> Steps | None:
         """The kept steps of the shown seed, None if that sample failed."""
-        folder = self.folder(method, posed)
-        if folder is None:
+        if not (folder := self.folder(method, posed)):
             return None
         views, renders = read_steps(folder / "steps.npz", posed)
         return pixels_last(views), pixels_last(renders)
 
-    def drawn(self, method: str, posed: PosedObject, view: int) -> Image | None:
-        """model.ply of the shown seed on white at a ring pose, None if that sample failed."""
+    def drawn(self, method: str, posed: PosedObject, view: int) -> np.ndarray | None:
+        """model.ply of the shown seed on white at a ring pose, (H, W, 3); None if that sample failed."""
         folder = self.folder(method, posed)
-        if folder is None:
-            return None
-        return pixels_last(render_model(folder / "model.ply", posed, [view], 1.0))[0]
+        return pixels_last(render_model(folder / "model.ply", posed, [view], 1.0))[0] if folder else None
 
     def residual(self, method: str, posed: PosedObject, step: int) -> float:
         """Recorded residual_psnr in dB of the shown seed at step 1..K; NaN without a record."""
@@ -257,8 +250,8 @@ def held_out_view(posed: PosedObject) -> int:
     return between_rig(posed)[max(0, len(posed.rig) // 2 - 1)]
 
 
-def truth(posed: PosedObject, view: int) -> Image:
-    """The ground-truth render of a ring view on white."""
+def truth(posed: PosedObject, view: int) -> np.ndarray:
+    """The ground-truth render of a ring view on white, (H, W, 3) in [0, 1]."""
     return pixels_last(posed.views[view].on_white())[0]
 
 

@@ -14,7 +14,7 @@ from aligncvc.evaluate.records import FINAL_STEP
 from aligncvc.evaluate.stats import NONE, Interval
 from aligncvc.paper import style
 from aligncvc.paper.pair_results import PairResults
-from aligncvc.paper.style import Drawn, chart, legend, looks, method_colours
+from aligncvc.paper.style import Drawn, captioned, chart, legend, looks, method_colours
 
 QUALITY = ("psnr", "lpips")
 COST = {"network_calls": "network calls", "seconds": "seconds an object"}
@@ -80,18 +80,7 @@ def quality_vs_cost(pair: PairResults) -> Drawn | None:
             if row == len(shown) - 1:
                 axes.set_xlabel(f"{COST[cost]} (log scale; left is cheaper)")
     legend(figure, looks(groups, colours, 4.5, DOTS))
-    lines = "; ".join(f"{label}: {', '.join(names)}" for label, names in groups.items())
-    bars = (
-        f" Bars: 95 % bootstrap interval of the paired difference from {pair.baseline}, whose quality is "
-        "the dashed line; one that crosses the line shows no difference."
-    )
-    caption = (
-        "Quality of the final model against its cost; the number beside each dot is the number of denoising "
-        f"steps K. Means over {pair.counted(points)}.{bars if pair.baseline in points else ''} {lines}. "
-        "Seconds were taken on the machine that the cost table names."
-    )
-    alt = f"Scatter plots of {', '.join(shown)} against network calls and seconds for {len(points)} methods."
-    return Drawn(figure, caption, alt)
+    return captioned(figure, "quality_vs_cost", pair=pair, points=points, groups=groups, shown=shown)
 
 
 def _costs_and_quality(pair: PairResults, name: str) -> dict[str, Interval]:
@@ -149,9 +138,4 @@ def quality_over_k(pair: PairResults) -> Drawn | None:
         axes.set_title(CATALOGUE[metric].arrow, color=style.QUIET, size=7.5)
         axes.set_xlabel("steps K")
     legend(figure, looks(names, colours), ncols=3, fontsize=7)
-    caption = (
-        "Table 2 as curves: quality of the final model and agreement after the last step for K = "
-        f"{', '.join(map(str, sorted(ks)))}; bars: 95 % bootstrap intervals of each mean (paired differences "
-        f"are narrower and stand in the tables). Dashed: {pair.baseline}."
-    )
-    return Drawn(figure, caption, f"Line charts of {', '.join(OVER_K)} over K for {', '.join(names)}.")
+    return captioned(figure, "quality_over_k", pair=pair, groups=groups, metrics=OVER_K, ks=ks)

@@ -14,26 +14,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+import yaml
+
 from aligncvc.errors import UserError
 from aligncvc.evaluate.catalogue import CATALOGUE
 from aligncvc.files import write_text
 from aligncvc.paper.reading import read
 from aligncvc.paper.table_formats import DASH, Block, Cell, Column, Table, as_json, as_markdown
+from aligncvc.viewer.templating import template_text
 
-MEASURES = {
-    "chamfer": "Chamfer ↓",
-    "volume_iou": "Volume IoU ↑",
-    "f_0.05": "F-score at 0.05 ↑",
-    "f_0.1": "F-score at 0.1 ↑",
-    "f_0.2": "F-score at 0.2 ↑",
-    "f_0.5": "F-score at 0.5 ↑",
-    "views_mse": "Views MSE ↓",
-    "views_clip_s": "Views CLIP-S ↑",
-    "gpu_gb": "GPU GB ↓",
-    "user_consistency": "Users' consistency ↑",
-    "user_quality": "Users' quality ↑",
-}
-"""Measures that papers report in a convention of their own, which the catalogue's metrics are not."""
+MEASURES: dict[str, str] = yaml.safe_load(template_text("measures.yaml", Path(__file__).parent / "templates"))
+"""Headings of measures that papers report in a convention of their own, which the catalogue lacks."""
 
 
 @dataclass(frozen=True)

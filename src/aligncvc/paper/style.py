@@ -19,7 +19,7 @@ from PIL import Image
 from scipy.optimize import isotonic_regression
 
 from aligncvc.files import atomic_path
-from aligncvc.viewer.templating import template_text
+from aligncvc.viewer.templating import render_text, template_text
 
 INK = "#1b1f24"
 QUIET = "#6a737d"
@@ -39,6 +39,9 @@ SETTINGS: dict[str, Any] = yaml.safe_load(template_text("figures.yaml", Path(__f
 """style, consistency, losses, effects: see the file."""
 
 RC: Any = SETTINGS["style"]
+
+CAPTIONS = yaml.safe_load(template_text("captions.yaml", Path(__file__).parent / "templates"))
+"""caption and alt of each figure."""
 
 DASHES = (0, (4, 2))
 """Of the lines that others are read against."""
@@ -71,6 +74,12 @@ def styled() -> Iterator[None]:
 def chart(height: float) -> Figure:
     """An empty figure of the page's width; height in inches."""
     return Figure(figsize=(WIDTH_IN, height))
+
+
+def captioned(figure: Figure, name: str, /, **facts: Any) -> Drawn:
+    """The figure with its words from captions.yaml, made from these facts; a missing one is an error."""
+    caption, alt = (render_text(CAPTIONS[name][kind], **facts) for kind in ("caption", "alt"))
+    return Drawn(figure, caption, alt)
 
 
 def save_figure(folder: Path, name: str, figure: Figure) -> list[str]:

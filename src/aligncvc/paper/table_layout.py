@@ -17,6 +17,7 @@ from aligncvc.paper.reading import read_rankings
 from aligncvc.paper.reported import Reported, read_reported
 from aligncvc.paper.table_formats import DASH, Block, Cell, Column, Table
 from aligncvc.paper.table_rows import NOT_AVAILABLE, Comparison, TableRow, TableRows, describe, number
+from aligncvc.viewer.templating import render_template
 
 DAGGER = "†"
 
@@ -26,12 +27,6 @@ BLOCKS: dict[str, tuple[Family, ...]] = {
     "Cross-view consistency": ("views", "consistency", "distribution"),
     "Cost": ("cost",),
 }
-
-CONTROL_NOTE = (
-    "Controls are views of known consistency through the pretrained reconstructor: gt the true views, jitter "
-    "the true views disturbed in colour and pose, shuffled views of different objects, copy the input at "
-    "every pose."
-)
 
 
 # --- what stands beside the records ----------------------------------------------------------------------
@@ -209,74 +204,36 @@ def notes(table: TableRows, shown: Sequence[str], facts: ProtocolFacts, publishe
 
     published: whether published numbers stand in the table.
     """
-    name, sha = facts.protocol.get("name"), facts.protocol.get("hash")
-    protocol = f" Protocol: {name}-{sha}." if name and sha else ""
-    kind, muted = facts.protocol_class, [n for n in shown if n in facts.muted]
-    lines = [
-        f"Pair{'s' * (len(table.pairs) > 1)}: {'; '.join(table.pairs)}.{protocol}",
-        "Numbers are means over objects of means over seeds, brackets their 95 % interval (bootstrap over "
-        f"objects and seeds, {DRAWS} resamples). Objects: with a result, of all in the set.",
-        _bold_note(table, shown),
-        *[CONTROL_NOTE] * any(row.key.control for row in table.rows),
-        *_floor_notes(table, shown),
-    ]
-    if muted:
-        words = f"{DAGGER} does not discriminate GT > jittered > shuffled on this rig"
-        lines.append(f"{words}: {_headings(muted)}.")
-    lines += _missing_notes(table, facts, shown)
-    if published:
-        return [*lines, f"Published numbers were measured by protocols of the same class ({kind})."]
-    if not facts.reported:
-        return [*lines, "No published number stands beside these: none was given."]
-    return [
-        *lines,
-        "No published number stands beside these: none was measured by a protocol of this class "
-        f"({kind or 'unknown'}); objects, framing and resolution move PSNR by more than methods differ. "
-        "reported.md lists them all.",
-    ]
-
-
-def _headings(names: Sequence[str]) -> str:
-    return ", ".join(describe(name).heading for name in names)
-
-
-def _bold_note(table: TableRows, shown: Sequence[str]) -> str:
+    best = {name for row in table.rows for name in row.best}
+    measured = {name for row in table.rows for name in row.values}
     judged = [n for n in shown if describe(n).better and not describe(n).set_level]
-    best = [n for n in judged if any(n in row.best for row in table.rows)]
-    rest = [n for n in judged if n not in best and any(n in row.values for row in table.rows)]
-    text = (
-        "Bold: better than every other method (controls aside), the 95 % interval of each paired difference "
-        "excluding zero, not corrected for their number."
-    )
-    if not best:
-        return f"{text} The intervals support no method as best in any column."
-    return text + (f" The intervals support no method as best in: {_headings(rest)}." if rest else "")
-
-
-def _floor_notes(table: TableRows, shown: Sequence[str]) -> Iterator[str]:
-    """What distances between distributions come to without any method, where that was measured."""
+    floors: dict[str, str] = {}  # what distances between distributions come to without any method
     for kind in ("frechet_lite0_", "kernel_lite0_"):
         name = f"{kind}floor"
-        floor = next((v for row in table.rows if (v := row.values.get(name))), None)
-        if floor is not None and any(other.startswith(kind) for other in shown):
-            value, heading = number(name, floor.mean), describe(name).heading
-            yield f"{heading}, true views to true views at other poses: {value}; less says nothing."
-
-
-def _missing_notes(table: TableRows, facts: ProtocolFacts, shown: Sequence[str]) -> Iterator[str]:
-    """Why cells say n/a: the protocol's reason where no row has the metric, else which rows lack one."""
-    absent = [n for n in shown if not any(n in row.values for row in table.rows)]
+        if name in measured and any(other.startswith(kind) for other in shown):
+            floor = next(row.values[name] for row in table.rows if name in row.values)
+            floors[name] = number(name, floor.mean)
     reasons: dict[str, list[str]] = {}
-    for name in absent:
-        reasons.setdefault(facts.reasons.get(name, "n/a (not measured by this protocol)"), []).append(name)
-    yield from (f"{_headings(names)}: {reason}." for reason, names in reasons.items())
-    several = len(table.pairs) > 1
-    empty = [
-        row.key.method + (f" of {row.key.pair}" if several and not row.key.control else "")
-        for row in table.rows
-        if not row.values
-    ]
-    if empty:
-        yield f"No records: {', '.join(empty)}."
-    if any(n not in row.values for row in table.rows for n in shown if row.values and n not in absent):
-        yield "Other cells that say n/a have no value for that row (a control was not sampled, say)."
+    for name in shown:
+        if name not in measured:
+            reason = facts.reasons.get(name, "n/a (not measured by this protocol)")
+            reasons.setdefault(reason, []).append(name)
+    text = render_template(
+        "table_notes.txt",
+        folder=Path(__file__).parent / "templates",
+        table=table,
+        facts=facts,
+        protocol=facts.protocol,
+        published=published,
+        draws=DRAWS,
+        dagger=DAGGER,
+        best=best & set(judged),
+        rest=[n for n in judged if n in measured - best],
+        floors=floors,
+        muted=[n for n in shown if n in facts.muted],
+        reasons=reasons,
+        empty=[row.key for row in table.rows if not row.values],
+        gaps=any(set(shown) & measured - row.values.keys() for row in table.rows if row.values),
+        headings=lambda names: ", ".join(describe(name).heading for name in names),
+    )
+    return text.removesuffix("\n").split("\n")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import math
 import subprocess
-from collections.abc import Collection, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -20,22 +22,21 @@ from aligncvc.errors import UserError
 from aligncvc.evaluate.catalogue import SET_OBJECT
 from aligncvc.evaluate.scores import Scores
 from aligncvc.files import PROJECT_ROOT, atomic_path, write_json, write_text
-from aligncvc.paper.claims import lines, load_claims
+from aligncvc.paper.claims import Claims, described, lines, load_claims
+from aligncvc.paper.curves import EFFECTS, few_curves, training
 from aligncvc.paper.figures import Drawings, draw_each
 from aligncvc.paper.image_figures import objects
 from aligncvc.paper.inputs import VerdictInputs
 from aligncvc.paper.pair_results import read_logs, read_pairs
 from aligncvc.paper.quality_cost import quality_over_k
 from aligncvc.paper.reading import read, read_rankings, table_rows
-from aligncvc.paper.step_curves import few_curves
 from aligncvc.paper.style import styled
-from aligncvc.paper.table_formats import as_csv, as_markdown
+from aligncvc.paper.table_formats import as_csv, as_markdown, markdown
 from aligncvc.paper.table_layout import lay_out, read_facts
 from aligncvc.paper.table_rows import build_rows, known_rows
 from aligncvc.paper.tables import csv_line, read_hardware
-from aligncvc.paper.training_curves import EFFECTS, training
-from aligncvc.paper.verdict_page import page
-from aligncvc.paper.verdict_rules import Evidence, judge, outcome
+from aligncvc.paper.verdict_rules import Evidence, Judged, judge, outcome
+from aligncvc.viewer.templating import render_template
 
 TABLES = ("table1", "table2")
 
@@ -45,6 +46,11 @@ PICTURES: Drawings = {
     "k": quality_over_k,
     "training": partial(training, panels=EFFECTS),
 }
+WORDS = {True: "holds", False: "**does not hold**", None: "n/a"}
+HEADINGS = {"claims": "Claims", "goals": "Goals", "controls": "Controls"}
+SHORT = {"goals": "goal", "controls": "control"}
+"""What the summary calls a line; a claim has its letter."""
+
 DPI = 150
 COLOURS_KEPT = 256
 """Palette of the pictures: a third of the bytes, and no difference that the eye sees."""
@@ -168,3 +174,43 @@ def save_png(folder: Path, name: str, figure: Figure) -> str:
     with atomic_path(folder / f"{name}.png") as temporary:
         image.save(temporary, format="PNG", optimize=True)
     return f"{name}.png"
+
+
+def page(
+    claims: Claims,
+    about: Mapping[str, Any],
+    judged: Sequence[Judged],
+    tables: Mapping[str, str],
+    pictures: Sequence[tuple[str, str, str]],
+    notes: Mapping[str, str],
+) -> str:
+    """The page. tables: Markdown by name; pictures: (file, caption, alt); notes: explanations by claim."""
+    return render_template(
+        "verdict_page.txt",
+        folder=Path(__file__).parent / "templates",
+        claims=claims,
+        about=about,
+        groups={key: [one for one in judged if one.line.claim == key] for key in claims.claims},
+        tables=tables,
+        pictures=pictures,
+        notes=defaultdict(str, notes),
+        words=WORDS,
+        headings=HEADINGS,
+        short=SHORT,
+        effect=effect,
+        markdown=markdown,
+        outcome=outcome,
+    )
+
+
+def effect(one: Judged) -> str:
+    """The effect with its interval and unit, with the metric's digits."""
+    if math.isnan(one.effect.mean):
+        return "n/a"
+    if one.line.metric == "all":
+        return f"{one.effect.mean:g}"
+    digits = {"MB": 1, "dB": 2, "times": 2}.get(one.unit, described(one.line.metric).decimals)
+    sign = "" if one.unit == "times" else "+"
+    mean, lo, hi = (f"{value:{sign}.{digits}f}" for value in one.effect)
+    bracket = "" if math.isnan(one.effect.lo) else f" [{lo}, {hi}]"
+    return f"{mean}{bracket} {one.unit}".strip()

@@ -98,6 +98,11 @@ class Evidence:
         return {sample: value for sample, value in values.items() if sample[0] != SET_OBJECT}
 
 
+def only(value: float) -> Interval:
+    """A number without an interval."""
+    return Interval(value, math.nan, math.nan)
+
+
 def absent(line: Line, *keys: Key, what: str = "") -> Judged:
     """A line that cannot be judged, with what is missing."""
     missing = ", ".join(f"{what or line.metric} of {key.method}" for key in keys or (line.one,))
@@ -173,9 +178,9 @@ def equal(line: Line, evidence: Evidence) -> Judged:
     if not gaps:
         lacking = [key for key, metrics in ((line.one, one), (line.other, other)) if not metrics]
         return absent(line, *lacking, what="any metric")
-    most = Interval(max(gaps.values()), math.nan, math.nan)
+    most = max(gaps.values())
     note = f"largest absolute difference of {len(gaps)} numbers in {len(shared)} metrics"
-    return Judged(line, most, len({name for _, name, _ in gaps}), most.mean <= ROUNDING, note)
+    return Judged(line, only(most), len({name for _, name, _ in gaps}), most <= ROUNDING, note)
 
 
 def apart(line: Line, evidence: Evidence) -> Judged:
@@ -186,7 +191,7 @@ def apart(line: Line, evidence: Evidence) -> Judged:
     note = f"{a.mean:.3f} [{a.lo:.3f}, {a.hi:.3f}] against {b.mean:.3f} [{b.lo:.3f}, {b.hi:.3f}]"
     n = len(set(evidence.scores.part(line.one)["object"]) - {SET_OBJECT})
     holds = a.hi < b.lo if described(line.metric).better < 0 else a.lo > b.hi
-    return Judged(line, Interval(a.mean - b.mean, math.nan, math.nan), n, holds, note)
+    return Judged(line, only(a.mean - b.mean), n, holds, note)
 
 
 def more_memory(line: Line, evidence: Evidence) -> Judged:
@@ -196,7 +201,7 @@ def more_memory(line: Line, evidence: Evidence) -> Judged:
         return Judged(line, NONE, 0, None, f"n/a: memory.csv has no {', '.join(lacking)}")
     a, b = (float(evidence.memory[name]["peak_mb"]) for name in (more, less))
     note = f"{more} {a:.0f} MB, {less} {b:.0f} MB" + (f", {a / b:.2f} times" if b > 0 else "")
-    return Judged(line, Interval(a - b, math.nan, math.nan), 0, a > b, note)
+    return Judged(line, only(a - b), 0, a > b, note)
 
 
 RULES: dict[Rule, Callable[[Line, Evidence], Judged]] = {

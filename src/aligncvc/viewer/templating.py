@@ -31,6 +31,11 @@ def render_template(name: str, *, folder: Path = TEMPLATES, **values: object) ->
     return environment.get_template(name).render(**values)
 
 
+def render_text(text: str, /, **values: object) -> str:
+    """Fill a template given as text, plain words; an unknown variable is an error."""
+    return Environment(undefined=StrictUndefined).from_string(text).render(**values)
+
+
 def template_text(name: str, folder: Path = TEMPLATES) -> str:
     """The file `name` of a templates folder, as it is."""
     return (folder / name).read_text(encoding="utf-8")

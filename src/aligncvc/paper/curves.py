@@ -1,33 +1,41 @@
-"""Metrics after each kept sampling step: one panel, every consistency metric, and the verdict's choice."""
+"""Curves over sampling steps (consistency and quality after each kept one) and over training steps."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from aligncvc.evaluate.catalogue import CATALOGUE, Metric
 from aligncvc.paper import style
-from aligncvc.paper.pair_results import UPPER_BOUND, PairResults
-from aligncvc.paper.style import Drawn, chart, label_ends, legend, looks, method_colours
+from aligncvc.paper.pair_results import UPPER_BOUND, Log, PairResults
+from aligncvc.paper.style import Drawn, captioned, chart, label_ends, legend, looks, method_colours
 
 BOUND = UPPER_BOUND.method
+BOUND_LOOK: dict[str, Any] = {"color": style.INK, "linewidth": 0.9, "linestyle": style.DASHES}
 
 ROWS: Mapping[str, tuple[str, str]] = style.SETTINGS["consistency"]
 """Rows of the consistency curves by beginning of the metrics' names: heading, and what they compare."""
-
-SHORT = {
-    "kernel_lite0_views": "views / truth", "kernel_lite0_renders": "renderings / truth",
-    "kernel_lite0_views_renders": "views / renderings", "split_chamfer_half_sum": "Chamfer, half sum",
-}  # fmt: skip
 
 FAMILIES = ("consistency", "distribution")
 
 FEW = ("residual_psnr", "heldout_psnr", "views_psnr")
 """Metrics of the verdict's panels."""
+
+SMOOTHING = 0.1
+"""Moving-average window as a share of the longest run's training steps."""
+
+Panels = Mapping[str, Sequence[str]]
+"""Columns by title; a second one is drawn dashed."""
+
+LOSSES: Panels = style.SETTINGS["losses"]
+EFFECTS: Panels = style.SETTINGS["effects"]
+"""What tells whether post-training works: the verdict's panels."""
 
 
 def line_panel(
@@ -63,9 +71,7 @@ def line_panel(
     against_truth = metric.startswith(("delta_", "views_"))
     bound = [] if against_truth else pair.scores.curve(UPPER_BOUND, metric, ("figure", metric))
     if bound:
-        axes.axhline(
-            bound[-1].mean, color=style.INK, linewidth=0.9, linestyle=style.DASHES, zorder=2, alpha=strength
-        )
+        axes.axhline(bound[-1].mean, zorder=2, alpha=strength, **BOUND_LOOK)
         levels[BOUND] = (steps, bound[-1].mean)
     if metric.startswith("delta_"):
         axes.axhline(0.0, color=style.QUIET, linewidth=0.6, zorder=1)
@@ -112,7 +118,7 @@ def consistency_curves(pair: PairResults) -> Drawn | None:
             weak = pair.rankings.get(metric.name) == "no"
             line_panel(axes, pair, metric.name, methods, colours, faint=weak)
             # what the row's heading leaves to say, with the metric's arrow
-            words = SHORT.get(metric.name, metric.heading.removeprefix(heading).strip())
+            words = style.SETTINGS["short"].get(metric.name, metric.heading.removeprefix(heading).strip())
             title = words + metric.arrow.removeprefix(metric.heading)
             axes.set_title(title, color=style.QUIET if weak else style.INK, size=7, pad=3)
             axes.tick_params(labelsize=6.5, pad=2)
@@ -125,21 +131,11 @@ def consistency_curves(pair: PairResults) -> Drawn | None:
     entries = {n: look for n, look in looks(methods, colours).items() if pair.key(n) in measured}
     bounded = UPPER_BOUND in measured
     if bounded:
-        entries[BOUND] = {"color": style.INK, "linewidth": 0.9, "linestyle": style.DASHES}
+        entries[BOUND] = BOUND_LOOK
     legend(figure, entries)
-    dashed = (
-        f" Dashed: the true views through the same reconstructor ({BOUND}); a method may lie beyond it "
-        "because smooth views are easier to agree with than true ones."
-    )
-    grey = f" Grey: does not rank the controls GT > jittered > shuffled on this rig ({', '.join(muted)})."
-    caption = (
-        f"Every consistency metric after each kept sampling step: means over {pair.counted(methods)}, "
-        "bands: 95 % bootstrap over objects and seeds. Arrows say which way is better."
-        f"{dashed if bounded else ''}{grey if muted else ''} Two-stage sampling is "
-        "observed at up to four of its steps."
-    )
-    names = [metric.heading for metrics in rows.values() for metric in metrics]
-    return Drawn(figure, caption, f"Line charts over sampling steps of {', '.join(names)}.")
+    headings = [metric.heading for metrics in rows.values() for metric in metrics]
+    facts = {"methods": methods, "bounded": bounded, "bound": BOUND, "muted": muted, "headings": headings}
+    return captioned(figure, "consistency_curves", pair=pair, **facts)
 
 
 def _grey_out(axes: Axes) -> None:
@@ -167,10 +163,78 @@ def few_curves(pair: PairResults) -> Drawn | None:
         axes.set_title(f"{CATALOGUE[metric].arrow}, dB", color=style.QUIET, size=7.5)
         axes.set_xlabel("kept sampling step")
     legend(figure, looks(methods, colours))
-    caption = (
-        "After each kept sampling step: do generated views agree with the renderings of their model "
-        "(residual), do halves of the views agree with each other (held-out), and are the views right? "
-        f"Means over {pair.counted(methods)}, bands: 95 % bootstrap. Dashed: the true views through the "
-        "same reconstructor. Two-stage sampling is observed at four of its steps."
+    return captioned(figure, "few_curves", pair=pair, methods=methods, shown=shown)
+
+
+def smooth(values: np.ndarray, window: int) -> np.ndarray:
+    """Centred moving average over `window` values (fewer at the ends), ignoring NaN."""
+    return pd.Series(values).rolling(window, center=True, min_periods=1).mean().to_numpy()
+
+
+def training(pair: PairResults, panels: Panels = LOSSES) -> Drawn | None:
+    """Columns of the logs over the steps of each run; None where no log has one."""
+    logs = pair.logs
+    shown = {title: keys for title, keys in panels.items() if any(_has(log, *keys) for log in logs.values())}
+    if not shown:
+        return None
+    colours = method_colours(list(logs), "both")
+    across = min(3, len(shown))
+    down = -(-len(shown) // across)
+    height = 0.35 + 1.75 * down
+    figure = chart(height)
+    grid = figure.subplots(down, across, squeeze=False)
+    figure.subplots_adjust(
+        left=0.06, right=0.93, top=1 - 0.28 / height, bottom=0.4 / height, wspace=0.42, hspace=0.5
     )
-    return Drawn(figure, caption, f"Line charts of {', '.join(shown)} over sampling steps.")
+    # one window for all runs, so that a short one is no noisier than the others
+    window = max(1, round(SMOOTHING * max(len(log["step"]) for log in logs.values())))
+    for axes, (title, keys) in zip(grid.flat, shown.items(), strict=False):
+        axes.set_title(title, color=style.QUIET, size=7.5)
+        _panel(axes, keys, logs, colours, window)
+    for i, axes in enumerate(grid.flat):
+        axes.set_visible(i < len(shown))
+        if len(shown) - across <= i < len(shown):
+            axes.set_xlabel("training step")
+    facts = {
+        "smoothing": f"{SMOOTHING:.0%}",
+        "dashed": any(len(keys) > 1 for keys in shown.values()),
+        "changes": [f"{name}: {_change(log)}" for name, log in logs.items()],
+    }
+    return captioned(figure, "training", logs=logs, shown=shown, **facts)
+
+
+def _panel(
+    axes: Axes, keys: Sequence[str], logs: Mapping[str, Log], colours: Mapping[str, str], window: int
+) -> None:
+    ends: dict[str, tuple[float, float]] = {}
+    for name, log in logs.items():
+        for key, dashes in zip(keys, ("-", (0, (3, 2))), strict=False):
+            if not _has(log, key):
+                continue
+            steps, values = log["step"] + 1, log[key]
+            known = ~np.isnan(values)
+            # what is logged at few steps is drawn as it is
+            sparse = known.sum() <= len(values) / 4
+            average = values if sparse else smooth(values, min(window, len(values)))
+            drawn = known if sparse else np.ones_like(known)
+            if len(keys) == 1 and not sparse:
+                axes.plot(steps, values, color=colours[name], linewidth=0.6, alpha=0.25)
+            axes.plot(steps[drawn], average[drawn], color=colours[name], linewidth=1.8, linestyle=dashes)
+            last = average[~np.isnan(average)][-1]
+            ends.setdefault(name, (float(steps[-1]), float(last)))
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+    axes.margins(x=0.01)
+    label_ends(axes, ends, colours)
+
+
+def _has(log: Log, *keys: str) -> bool:
+    return any(key in log and not np.isnan(log[key]).all() for key in keys)
+
+
+def _change(log: Log) -> str:
+    if not _has(log, "residual_psnr"):
+        return "not logged"
+    values = log["residual_psnr"]
+    tenth = max(1, round(0.1 * len(values)))
+    return f"{np.nanmean(values[:tenth]):.2f} to {np.nanmean(values[-tenth:]):.2f} dB"
