@@ -1,4 +1,4 @@
-"""Reading small text files, with one sentence for what is wrong with them."""
+"""Reading small text files: the package's own, and others with one sentence for what is wrong with them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,21 @@ import io
 from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import yaml
 
 from aligncvc.errors import UserError
 
 T = TypeVar("T")
+
+TEMPLATES = Path(__file__).parent / "templates"
+"""Pages and words of the paper stage."""
+
+
+def shipped(name: str) -> Any:
+    """What a YAML file among the templates holds."""
+    return yaml.safe_load((TEMPLATES / name).read_text(encoding="utf-8"))
 
 
 def read(path: Path, parse: Callable[[str], T], fault: str, mend: str) -> T:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-import yaml
 from PIL import Image
 from torch import Tensor
 
@@ -22,7 +21,7 @@ from aligncvc.files import write_text
 from aligncvc.hardware import hardware
 from aligncvc.paper.inputs import ReportInputs
 from aligncvc.paper.pair_results import lead_row, object_names, pixels_last, read_manifests
-from aligncvc.paper.reading import read, table_rows
+from aligncvc.paper.reading import TEMPLATES, read, shipped, table_rows
 from aligncvc.paper.table_formats import DASH
 from aligncvc.paper.table_rows import NOT_AVAILABLE
 from aligncvc.scene.cameras import orbit
@@ -32,8 +31,6 @@ from aligncvc.splat import rasterise
 from aligncvc.viewer.pack import widen_to_pixels
 from aligncvc.viewer.page import ViewSettings, viewer_html
 from aligncvc.viewer.templating import data_uri, render_template, template_text
-
-TEMPLATES = Path(__file__).resolve().parent / "templates"
 
 MAX_WIDTH_PX = 1600
 MAX_CREDITS = 3000
@@ -45,7 +42,7 @@ MODEL_BYTES = 8_000_000
 
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
-WORDS = yaml.safe_load(template_text("report.yaml", TEMPLATES))
+WORDS = shipped("report.yaml")
 """tables, licences, sections: see the file."""
 
 

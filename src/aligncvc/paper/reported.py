@@ -14,16 +14,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-import yaml
-
 from aligncvc.errors import UserError
 from aligncvc.evaluate.catalogue import CATALOGUE
 from aligncvc.files import write_text
-from aligncvc.paper.reading import read
+from aligncvc.paper.reading import read, shipped
 from aligncvc.paper.table_formats import DASH, Block, Cell, Column, Table, as_json, as_markdown
-from aligncvc.viewer.templating import template_text
 
-MEASURES: dict[str, str] = yaml.safe_load(template_text("measures.yaml", Path(__file__).parent / "templates"))
+MEASURES: dict[str, str] = shipped("measures.yaml")
 """Headings of measures that papers report in a convention of their own, which the catalogue lacks."""
 
 

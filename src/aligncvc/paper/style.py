@@ -11,7 +11,6 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-import yaml
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -19,7 +18,8 @@ from PIL import Image
 from scipy.optimize import isotonic_regression
 
 from aligncvc.files import atomic_path
-from aligncvc.viewer.templating import render_text, template_text
+from aligncvc.paper.reading import shipped
+from aligncvc.viewer.templating import render_text
 
 INK = "#1b1f24"
 QUIET = "#6a737d"
@@ -35,12 +35,12 @@ MARKERS = ("o", "s", "^", "D", "v", "P")
 WIDTH_IN = 7.2
 """Text width of a two-column paper, inches."""
 
-SETTINGS: dict[str, Any] = yaml.safe_load(template_text("figures.yaml", Path(__file__).parent / "templates"))
+SETTINGS: dict[str, Any] = shipped("figures.yaml")
 """style, consistency, losses, effects: see the file."""
 
 RC: Any = SETTINGS["style"]
 
-CAPTIONS = yaml.safe_load(template_text("captions.yaml", Path(__file__).parent / "templates"))
+CAPTIONS = shipped("captions.yaml")
 """caption and alt of each figure."""
 
 DASHES = (0, (4, 2))

@@ -13,7 +13,7 @@ from aligncvc.errors import UserError
 from aligncvc.evaluate.catalogue import CATALOGUE, Family
 from aligncvc.evaluate.records import protocol_file
 from aligncvc.evaluate.stats import DRAWS, NONE, Interval
-from aligncvc.paper.reading import read_rankings
+from aligncvc.paper.reading import TEMPLATES, read_rankings
 from aligncvc.paper.reported import Reported, read_reported
 from aligncvc.paper.table_formats import DASH, Block, Cell, Column, Table
 from aligncvc.paper.table_rows import NOT_AVAILABLE, Comparison, TableRow, TableRows, describe, number
@@ -220,7 +220,7 @@ def notes(table: TableRows, shown: Sequence[str], facts: ProtocolFacts, publishe
             reasons.setdefault(reason, []).append(name)
     text = render_template(
         "table_notes.txt",
-        folder=Path(__file__).parent / "templates",
+        folder=TEMPLATES,
         table=table,
         facts=facts,
         protocol=facts.protocol,

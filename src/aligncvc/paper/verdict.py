@@ -29,7 +29,7 @@ from aligncvc.paper.image_figures import objects
 from aligncvc.paper.inputs import VerdictInputs
 from aligncvc.paper.pair_results import read_logs, read_pairs
 from aligncvc.paper.quality_cost import quality_over_k
-from aligncvc.paper.reading import read, read_rankings, table_rows
+from aligncvc.paper.reading import TEMPLATES, read, read_rankings, table_rows
 from aligncvc.paper.style import styled
 from aligncvc.paper.table_formats import as_csv, as_markdown, markdown
 from aligncvc.paper.table_layout import lay_out, read_facts
@@ -187,7 +187,7 @@ def page(
     """The page. tables: Markdown by name; pictures: (file, caption, alt); notes: explanations by claim."""
     return render_template(
         "verdict_page.txt",
-        folder=Path(__file__).parent / "templates",
+        folder=TEMPLATES,
         claims=claims,
         about=about,
         groups={key: [one for one in judged if one.line.claim == key] for key in claims.claims},
