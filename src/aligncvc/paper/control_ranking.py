@@ -50,12 +50,7 @@ def control_ranking(scores: Scores, rankings: Mapping[str, str]) -> Drawn | None
     entries = {n: {"marker": m, "color": c, "linestyle": "", "markersize": 4.5} for n, (m, c) in dots.items()}
     legend(figure, entries, loc="upper center", bbox_to_anchor=(0.56, 1.0), borderaxespad=0.1)
     good, bad = ([m.heading for m in gaps if rankings.get(m.name) == answer] for answer in ("yes", "no"))
-    judged = (
-        f"Metrics that rank GT above jittered above shuffled, both 95 % intervals excluding zero: "
-        f"{', '.join(good) or 'none'}. Metrics that do not: {', '.join(bad) or 'none'}. "
-    )
-    judged = judged if good or bad else ""
-    facts = {"counted": scores.counted(map(control, present)), "judged": judged}
+    facts = {"good": good, "bad": bad, "counted": scores.counted(map(control, present))}
     return captioned(figure, "controls", metrics=len(gaps), controls=len(present), **facts)
 
 

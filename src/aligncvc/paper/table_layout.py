@@ -16,7 +16,7 @@ from aligncvc.evaluate.stats import DRAWS, NONE, Interval
 from aligncvc.paper.reading import TEMPLATES, read_rankings
 from aligncvc.paper.reported import Reported, read_reported
 from aligncvc.paper.table_formats import DASH, Block, Cell, Column, Table
-from aligncvc.paper.table_rows import NOT_AVAILABLE, Comparison, TableRow, TableRows, describe, number
+from aligncvc.paper.table_rows import NOT_AVAILABLE, TableRow, TableRows, describe, number
 from aligncvc.viewer.templating import render_template
 
 DAGGER = "†"
@@ -149,11 +149,11 @@ def comparison_columns(name: str) -> tuple[Made, Made]:
     """Paired difference with its interval, and objects that a row is better on."""
 
     def difference(row: TableRow) -> Cell:
-        other = row.compared.get(name, Comparison())
+        other = row.against(name)
         return cell(name, other.difference) if other.wins.n else Cell(NOT_AVAILABLE)
 
     def wins(row: TableRow) -> Cell:
-        wins, ties, n = row.compared.get(name, Comparison()).wins
+        wins, ties, n = row.against(name).wins
         tied = f" ({ties} tied)" if ties else ""
         return Cell(f"{wins} of {n}{tied}" if n else NOT_AVAILABLE)
 

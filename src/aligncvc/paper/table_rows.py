@@ -56,6 +56,10 @@ class TableRow:
     compared: dict[str, Comparison] = field(default_factory=dict)
     best: set[str] = field(default_factory=set)
 
+    def against(self, metric: str) -> Comparison:
+        """The comparison with the reference; without numbers where there is none."""
+        return self.compared.get(metric, Comparison())
+
 
 @dataclass(frozen=True)
 class TableRows:

@@ -19,15 +19,7 @@ from aligncvc.paper.inputs import TableInputs
 from aligncvc.paper.reading import read
 from aligncvc.paper.table_formats import Cell, Column, Table, write_table_files
 from aligncvc.paper.table_layout import STEPS, block_of, lay_out, metric_column, read_facts
-from aligncvc.paper.table_rows import (
-    Comparison,
-    TableRow,
-    TableRows,
-    build_rows,
-    known_rows,
-    number,
-    table_row,
-)  # fmt: skip
+from aligncvc.paper.table_rows import TableRow, TableRows, build_rows, known_rows, number, table_row
 
 LEADING = ("psnr", "ssim", "lpips", "residual_psnr", "seconds", "peak_mb")
 """Metrics whose means come first in a CSV, for scripts that count columns."""
@@ -66,7 +58,7 @@ def csv_line(table: TableRows, row: TableRow) -> dict[str, str]:
     }
     line |= interval_texts(row.values, metrics)
     for name in table.compared:
-        other = row.compared.get(name, Comparison())
+        other = row.against(name)
         line |= interval_texts({name: other.difference}, [name], "_vs_reference")
         counts = zip(("wins", "ties", "pairs"), other.wins, strict=True)
         line |= {f"{name}_{what}": str(count) if name in row.compared else "" for what, count in counts}

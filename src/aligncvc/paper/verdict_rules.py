@@ -14,15 +14,7 @@ from typing import Any
 
 from aligncvc.evaluate.catalogue import SET_OBJECT
 from aligncvc.evaluate.scores import Key, Scores
-from aligncvc.evaluate.stats import (
-    NONE,
-    Interval,
-    Samples,
-    differences,
-    interval,
-    object_means,
-    paired_interval,
-)  # fmt: skip
+from aligncvc.evaluate.stats import NONE, Interval, differences, interval, object_means, paired_interval
 from aligncvc.paper.claims import Line, Rule, described
 
 ROUNDING = 1e-6
@@ -88,7 +80,7 @@ class Evidence:
     scores: Scores
     memory: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
-    def values(self, key: Key, metric: str) -> Samples:
+    def values(self, key: Key, metric: str) -> Mapping[tuple[str, int], float]:
         """A method's numbers by (object, seed) after the last step; also metrics that only a verdict has."""
         if metric == "gap_psnr":
             return {sample: abs(value) for sample, value in self.values(key, "delta_psnr").items()}
