@@ -161,7 +161,7 @@ def read_render_set(manifest: Path, names: Mapping[str, str]) -> dict[str, Any]:
     """
     parse = partial(table_rows, columns=("id", "status", "reason", "licence", "creator"), separator="\t")
     rows = read(manifest, parse, "is not a readable table", "render the set again")
-    shown = [{**row, "name": names.get(row["id"], row["id"])} for row in rows]
+    shown = [{"stage": "", **row, "name": names.get(row["id"], row["id"])} for row in rows]
     good, name = [row for row in shown if row["status"] == "ok"], manifest.parent.name
     thanks: dict[tuple[str, str], list[str]] = {}
     for row in good[:MAX_CREDITS]:
