@@ -205,8 +205,7 @@ def picture(image: Tensor) -> str:
 @torch.no_grad()
 def poster(gaussians: Gaussians, view: ViewSettings) -> str:
     """The model from the viewer's first pose, as the data: address of a picture."""
-    lens = {"distance": view.distance, "fov_y_deg": view.fov_y_deg}
-    camera = orbit([view.azimuth_deg], view.elevation_deg, **lens, size_px=POSTER_PX)
+    camera = orbit([view.azimuth_deg], view.elevation_deg, **view.lens, size_px=POSTER_PX)
     return picture(rasterise(gaussians, camera, background=1.0).rgb[0])
 
 
@@ -244,9 +243,7 @@ def read_models(
             if len(gaussians) == 0:
                 raise UserError(f"{plys[object_id]} holds no Gaussian; sample the object again")
             # seen at the size of a web page, the model must look as it did at its own resolution
-            wide = widen_to_pixels(
-                gaussians, pair.renderings_px, distance=view.distance, fov_y_deg=view.fov_y_deg
-            )
+            wide = widen_to_pixels(gaussians, pair.renderings_px, **view.lens)
             anchor = f"model-{object_id}" if not shown else f"model-{len(shown)}-{object_id}"
             name = names.get(object_id, object_id)
             label = f"{name}, a 3D model made from one picture"

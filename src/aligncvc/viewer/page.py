@@ -46,6 +46,11 @@ class ViewSettings:
         """The pose of the input view by these settings."""
         return cls(elevation_deg=posed.elevation_deg, distance=posed.distance, fov_y_deg=posed.fov_y_deg)
 
+    @property
+    def lens(self) -> dict[str, float]:
+        """What `orbit` and `widen_to_pixels` take."""
+        return {"distance": self.distance, "fov_y_deg": self.fov_y_deg}
+
 
 def viewer_html(
     name: str, gaussians: Gaussians | None, *, label: str, view: ViewSettings, poster: str | None = None
@@ -88,7 +93,7 @@ def write_viewer(
     """
     view = view or ViewSettings()
     if native_px is not None:
-        gaussians = widen_to_pixels(gaussians, native_px, distance=view.distance, fov_y_deg=view.fov_y_deg)
+        gaussians = widen_to_pixels(gaussians, native_px, **view.lens)
     body = viewer_html("model", gaussians, label=title, view=view, poster=poster)
     page = render_template(
         "viewer.html",

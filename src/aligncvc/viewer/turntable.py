@@ -30,9 +30,8 @@ def turntable(
     (`widen_to_pixels`).
     """
     if size_px > native_px:
-        gaussians = widen_to_pixels(gaussians, native_px, distance=view.distance, fov_y_deg=view.fov_y_deg)
-    lens = {"distance": view.distance, "fov_y_deg": view.fov_y_deg}
-    cameras = orbit(ring_azimuths_deg(frames), view.elevation_deg, **lens, size_px=size_px)
+        gaussians = widen_to_pixels(gaussians, native_px, **view.lens)
+    cameras = orbit(ring_azimuths_deg(frames), view.elevation_deg, **view.lens, size_px=size_px)
     return rasterise(gaussians, cameras.to(gaussians.means.device), background=1.0).rgb.clamp(0, 1)
 
 
