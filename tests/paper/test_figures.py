@@ -24,11 +24,20 @@ from aligncvc.files import write_json
 from aligncvc.ownership import MARK
 from aligncvc.paper.__main__ import main
 from aligncvc.paper.agreement import APART, agreement, disagreement
+from aligncvc.paper.curves import smooth
 from aligncvc.paper.figures import draw_figures, write_figures
-from aligncvc.paper.pair_results import PairResults, degrees, drawn_by_seed, held_out_view, read_pairs
-from aligncvc.paper.protocol_facts import read_rankings
+from aligncvc.paper.inputs import FigureInputs
+from aligncvc.paper.pair_results import (
+    PairResults,
+    degrees,
+    drawn_by_seed,
+    held_out_view,
+    read_log,
+    read_logs,
+    read_pairs,
+)  # fmt: skip
+from aligncvc.paper.reading import read_rankings
 from aligncvc.paper.style import RC, Drawn, enlarge, spread, styled
-from aligncvc.paper.training_curves import read_log, read_logs, smooth
 from aligncvc.scene.cameras import orbit, ring_azimuths_deg
 from aligncvc.scene.gaussians import Gaussians, save_ply
 from aligncvc.scene.renderset import RenderSet
@@ -172,17 +181,20 @@ class World:
         files = ("--renders", str(self.renders), "--discrimination", str(self.verdicts), "--out", str(out))
         return ["figures", "--settings", str(self.root / "paper.json"), *text, *files]
 
-    def write(self, out: Path, **changes: object) -> list[dict]:
-        inputs = {
+    def inputs(self, **changes: object) -> FigureInputs:
+        files = {
             "metrics": self.metrics, "samples": self.samples, "renders": self.renders, "align": self.logs,
             "discrimination": self.verdicts,
-        } | changes  # fmt: skip
-        return write_figures(self.job, **inputs, out=out)
+        }  # fmt: skip
+        return FigureInputs(**(files | changes))
+
+    def write(self, out: Path, **changes: object) -> list[dict]:
+        return write_figures(self.job, self.inputs(**changes), out)
 
     def pairs(self, records: list[Record] | None = None, **changes: object) -> list[PairResults]:
         """What the figures read, with all records or these."""
-        inputs = {"manifests": self.samples, "renders": self.renders} | changes
-        return read_pairs(self.job, Scores(concat(self.metrics) if records is None else records, 0), **inputs)
+        scores = Scores(concat(self.metrics) if records is None else records, 0)
+        return read_pairs(self.job, scores, self.inputs(**({"align": (), "discrimination": None} | changes)))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -256,7 +268,7 @@ def test_a_second_run_writes_the_same_bytes(world: World, figures: Path, tmp_pat
 
 def drawn_from(pair: PairResults) -> dict[str, Drawn]:
     with styled():
-        return {name: drawn for name, _, drawn in draw_figures([pair], {})}
+        return {name: drawn for name, _, drawn in draw_figures([pair])}
 
 
 def words(drawn: Drawn) -> list[str]:
@@ -330,11 +342,11 @@ def test_controls_are_read_beside_the_methods(world: World) -> None:
     assert set(pair.samples) == {"plain", "ours"}
     assert set(pair.controls) == {f"control:{name}" for name in CONTROL_LEVEL}
     with pytest.raises(UserError, match="samples of a method"):
-        world.pairs([], manifests=world.samples[2:])
+        world.pairs([], samples=world.samples[2:])
 
 
 def test_a_metric_that_does_not_discriminate_is_greyed_and_says_so(world: World) -> None:
-    (pair,) = world.pairs(rankings=read_rankings(world.verdicts))
+    (pair,) = world.pairs(discrimination=world.verdicts)
     curves = drawn_from(pair)["consistency_curves"].figure.axes
     titles = [axes.get_title(loc="left") for axes in curves]
     assert titles == ["PSNR ↑", "SSIM ↑", "views / truth ↓"]
@@ -361,8 +373,8 @@ def test_samples_of_an_unknown_or_repeated_method_are_refused(world: World, tmp_
 
 
 def test_the_lead_is_the_method_with_both_losses_else_the_last(world: World) -> None:
-    assert world.pairs([], manifests=world.samples[::-1])[0].lead == "ours"
-    assert world.pairs([], manifests=world.samples[:1])[0].lead == "plain"
+    assert world.pairs([], samples=world.samples[::-1])[0].lead == "ours"
+    assert world.pairs([], samples=world.samples[:1])[0].lead == "plain"
 
 
 def test_drawn_model_matches_the_truth_it_was_made_from(world: World) -> None:
@@ -433,10 +445,10 @@ def test_each_pair_has_its_own_figures_and_controls_appear_once(two: World, tmp_
 
 
 def test_training_logs_belong_to_pairs(two: World, tmp_path: Path) -> None:
-    assert {pair: list(logs) for pair, logs in read_logs(two.logs, [FIRST, SECOND]).items()} == {
+    assert {pair: list(logs) for pair, logs in read_logs(two.logs, two.job).items()} == {
         FIRST: ["both"], SECOND: ["both"],
     }  # fmt: skip
     with pytest.raises(UserError, match="no folder of a pair"):
-        read_logs(two.logs, [FIRST])
+        read_logs([two.logs[0].parents[3] / "stranger/both/metrics.jsonl"], two.job)
     with pytest.raises(UserError, match="two training logs are of the run both"):
-        read_logs(two.logs[:1] * 2, [FIRST])
+        read_logs(two.logs[:1] * 2, two.job)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,11 +18,18 @@ from aligncvc.config.plan import Plan
 from aligncvc.config.root import Config
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT
-from aligncvc.paper.report import lead_steps, write_report
-from aligncvc.paper.report_models import read_models
-from aligncvc.paper.report_parts import read_figures, read_render_set, read_table, stage_seconds
+from aligncvc.paper.inputs import ReportInputs
+from aligncvc.paper.pair_results import lead_row
+from aligncvc.paper.report import (
+    read_figures,
+    read_models,
+    read_render_set,
+    read_table,
+    stage_seconds,
+    write_report,
+)
 from aligncvc.paper.reported import write_reported
-from aligncvc.paper.table_formats import Block, Cell, Column, Table, as_data, as_json
+from aligncvc.paper.table_formats import Block, Cell, Column, Table, as_json
 from aligncvc.scene.gaussians import Gaussians, save_ply
 
 OBJECTS = ("chair", "lamp", "mug")
@@ -110,7 +118,7 @@ def results(tmp_path: Path) -> Path:
             (Cell("control:gt"), Cell("9.00", "9.00", "9.00"), Cell("0.1")),
         )
         block = Block("Quality & more", columns, rows, controls=1)
-        (root / f"{table}.json").write_text(as_json(as_data(Table((block,), ("† tells <nothing> apart.",)))))
+        (root / f"{table}.json").write_text(as_json(asdict(Table((block,), ("† tells <nothing> apart.",)))))
     (root / "figures").mkdir()
     index = []
     for name in ("teaser", "agreement", "comparison", "controls", "training", "odd_one"):
@@ -131,16 +139,18 @@ def results(tmp_path: Path) -> Path:
     return root
 
 
-def report(job: PaperJob, root: Path) -> Page:
-    write_report(
-        job,
-        [root / "table1.csv", root / "table2.csv"],
-        root / "figures/index.json",
-        sorted(root.glob("sample/*/*/manifest.json")),
-        [root / "renders/train/manifest.tsv", root / "renders/eval/manifest.tsv"],
-        root / "report.html",
-    )
+def report(job: PaperJob, root: Path, **changes: object) -> Page:
+    found = {
+        "tables": [root / "table1.csv", root / "table2.csv"],
+        "samples": sorted(root.glob("sample/*/*/manifest.json")),
+        "renders": [root / "renders/train/manifest.tsv", root / "renders/eval/manifest.tsv"],
+    }
+    inputs = ReportInputs(figures=root / "figures/index.json", **(found | changes))
+    write_report(job, inputs, root / "report.html")
     return Page((root / "report.html").read_text(encoding="utf-8"))
+
+
+NOTHING = {"tables": [], "samples": [], "renders": []}
 
 
 def test_nothing_is_loaded_and_everything_is_described(job: PaperJob, results: Path) -> None:
@@ -189,14 +199,12 @@ def test_missing_optional_inputs_leave_gaps_not_errors(job: PaperJob, results: P
 
 
 def test_no_samples_and_no_tables(job: PaperJob, results: Path) -> None:
-    index = results / "figures/index.json"
-    write_report(job, [], index, [], [], results / "report.html")
-    page = Page((results / "report.html").read_text(encoding="utf-8"))
+    page = report(job, results, **NOTHING)
     assert not page.open and "How it was made" in page.words and "Turn them" not in page.words
 
 
 def test_the_method_shown(job: PaperJob, results: Path) -> None:
-    assert lead_steps(job) == 4
+    assert lead_row(job.rows).steps == 4
     (group,) = read_models(job, [results / f"sample/{PAIR}/aware_4/manifest.json"], [], {"chair": "A chair"})
     assert group.method == "aware_4" and [m.name for m in group.models] == ["A chair", "lamp"]
     assert group.models[0].input is None and all(m.live for m in group.models)
@@ -234,7 +242,7 @@ def test_models_beyond_the_limit_are_pictures(
 ) -> None:
     manifest = [results / f"sample/{PAIR}/aligncvc_4/manifest.json"]
     size = len(read_models(job, manifest, [], {})[0].models[0].html)
-    monkeypatch.setattr("aligncvc.paper.report_models.MODEL_BYTES", int(size * 1.5))
+    monkeypatch.setattr("aligncvc.paper.report.MODEL_BYTES", int(size * 1.5))
     models = read_models(job, manifest, [], {})[0].models
     assert [m.live for m in models] == [True, False] and "<script" not in models[1].html
     assert "a picture, because the page would grow too large" in report(job, results).words
@@ -263,9 +271,7 @@ def test_tables_on_the_page(job: PaperJob, results: Path) -> None:
 
 def test_published_numbers_on_the_page(job: PaperJob, results: Path) -> None:
     write_reported([PROJECT_ROOT / "config/reported/wonder3d.csv"], results / "reported.md")
-    index = results / "figures/index.json"
-    write_report(job, [], index, [], [], results / "report.html", results / "reported.json")
-    words = Page((results / "report.html").read_text(encoding="utf-8")).words
+    words = report(job, results, **NOTHING, reported=results / "reported.json").words
     assert "Numbers that papers report" in words and "26.07" in words and "gso30-wonder3d" in words
 
 

@@ -22,12 +22,12 @@ from aligncvc.evaluate.records import COLUMNS, Record, protocol_file, write_reco
 from aligncvc.evaluate.scores import Key, Scores
 from aligncvc.evaluate.stats import paired_interval
 from aligncvc.paper.__main__ import main
-from aligncvc.paper.costs import write_costs
-from aligncvc.paper.protocol_facts import ProtocolFacts, read_facts
+from aligncvc.paper.inputs import TableInputs
 from aligncvc.paper.reported import Reported
 from aligncvc.paper.table_formats import Block, Cell, Column, Table, as_latex, as_markdown, latex
+from aligncvc.paper.table_layout import ProtocolFacts, lay_out, read_facts
 from aligncvc.paper.table_rows import TableRow, TableRows, build_rows, describe, number, reference_row
-from aligncvc.paper.tables import lay_out, write_table
+from aligncvc.paper.tables import write_costs, write_table
 
 FIRST = ["method", "pair", "steps", "objects", "psnr", "ssim", "lpips", "residual_psnr", "seconds", "peak_mb"]
 OBJECTS = "abcdefgh"
@@ -80,6 +80,10 @@ def built(job: PaperJob, table: str, records: list[Record]) -> TableRows:
     return build_rows(job, table, Scores(records, job.seed))
 
 
+def write(job: PaperJob, table: str, metrics: list[Path], out: Path) -> TableRows:
+    return write_table(job, TableInputs(table=table, metrics=metrics), out)
+
+
 def keyed(table: TableRows) -> dict[str, TableRow]:
     return {row.key.method: row for row in table.rows}
 
@@ -119,7 +123,7 @@ NOISE = np.random.default_rng(3).normal(size=(4, len(OBJECTS)))
 
 
 def test_golden_row(job: PaperJob, records: Path, tmp_path: Path) -> None:
-    write_table(job, "table1", [records], tmp_path / "table1.csv")
+    write(job, "table1", [records], tmp_path / "table1.csv")
     lines = read_table(tmp_path / "table1.csv")
     assert list(lines[0])[: len(FIRST)] == FIRST
     row = next(line for line in lines if line["method"] == "aware_4")
@@ -138,7 +142,7 @@ def test_golden_row(job: PaperJob, records: Path, tmp_path: Path) -> None:
 
 
 def test_failures_show_as_n_of_n(job: PaperJob, records: Path, tmp_path: Path) -> None:
-    write_table(job, "table1", [records], tmp_path / "t.csv")
+    write(job, "table1", [records], tmp_path / "t.csv")
     text = (tmp_path / "t.md").read_text()
     assert re.search(r"\| aware_4 +\| +4 \| +2 of 3 \|", text)
     assert re.search(r"\| two_stage_50 +\| +50 \| +0 of 3 \|", text)
@@ -211,7 +215,7 @@ def of_two_pairs() -> list[Record]:
 
 def test_two_pairs_under_one_method_are_two_rows(two_pairs: PaperJob, job: PaperJob, tmp_path: Path) -> None:
     write_records(tmp_path / "m.csv", of_two_pairs())
-    table = write_table(two_pairs, "table1", [tmp_path / "m.csv"], tmp_path / "t.csv")
+    table = write(two_pairs, "table1", [tmp_path / "m.csv"], tmp_path / "t.csv")
     means = {row.key: row.values["psnr"].mean for row in table.rows if row.values}
     assert means[Key(PAIR, "aware_4")] == pytest.approx(68 / 3) and means[Key(SECOND, "aware_4")] == 40 / 3
     order = [Key(pair, row.method) for pair in (PAIR, SECOND) for row in job.rows if "table1" in row.tables]
@@ -252,7 +256,7 @@ def test_one_pair_has_no_column_for_it(job: PaperJob) -> None:
 def test_records_given_twice_are_refused(job: PaperJob, tmp_path: Path) -> None:
     write_records(tmp_path / "m.csv", of_two_pairs())
     with pytest.raises(UserError, match=f"both hold psnr of a by .*{re.escape(PAIR)}"):
-        write_table(job, "table1", [tmp_path / "m.csv"] * 2, tmp_path / "t.csv")
+        write(job, "table1", [tmp_path / "m.csv"] * 2, tmp_path / "t.csv")
 
 
 # --- bold ------------------------------------------------------------------------------------------------
@@ -354,7 +358,7 @@ def test_differences_and_win_rates(job: PaperJob, tmp_path: Path) -> None:
     lpips = rows_of("two_stage_50", "lpips", [0.5] * 8)
     lpips += rows_of("aligncvc_4", "lpips", [0.5 - 0.1 * b for b in better])
     write_records(tmp_path / "m.csv", lpips)
-    found = write_table(job, "table1", [tmp_path / "m.csv"], tmp_path / "t.csv")
+    found = write(job, "table1", [tmp_path / "m.csv"], tmp_path / "t.csv")
     lines = {line["method"]: line for line in read_table(tmp_path / "t.csv")}
     row = lines["aligncvc_4"]
     assert (row["lpips_wins"], row["lpips_ties"], row["lpips_pairs"]) == ("6", "1", "8")
@@ -514,7 +518,7 @@ def test_latex_is_escaped_once() -> None:
 
 
 def test_twins_of_a_real_table_are_well_formed(job: PaperJob, records: Path, tmp_path: Path) -> None:
-    write_table(job, "table2", [records], tmp_path / "t.csv")
+    write(job, "table2", [records], tmp_path / "t.csv")
     for part in (tmp_path / "t.md").read_text().split("\n\n"):
         lines = [line for line in part.splitlines() if line.startswith("|")]
         assert len({len(line) for line in lines}) <= 1  # the pipes stand below each other
@@ -540,7 +544,7 @@ def test_a_second_run_writes_the_same_bytes(job: PaperJob, tmp_path: Path) -> No
     write_records(tmp_path / "one.csv", records)
     write_records(tmp_path / "two.csv", records[::-1])  # the order of records says nothing
     for name in ("one", "two"):
-        write_table(job, "table1", [tmp_path / f"{name}.csv"], tmp_path / name / "t.csv")
+        write(job, "table1", [tmp_path / f"{name}.csv"], tmp_path / name / "t.csv")
     for suffix in ("csv", "md", "tex", "json"):
         first, second = (tmp_path / name / f"t.{suffix}" for name in ("one", "two"))
         assert first.read_bytes() == second.read_bytes()
@@ -603,7 +607,7 @@ def test_costs_refuse_what_they_are_not(job: PaperJob, tmp_path: Path) -> None:
 def test_records_of_two_protocols_are_refused(job: PaperJob, records: Path, tmp_path: Path) -> None:
     other = write_csv(tmp_path / "soft_4.csv", RECORDS.replace(",P,", ",Q,"))
     with pytest.raises(UserError, match=r"protocol P.*protocol Q"):
-        write_table(job, "table2", [records, other], tmp_path / "t.csv")
+        write(job, "table2", [records, other], tmp_path / "t.csv")
     assert not (tmp_path / "t.csv").exists()
 
 

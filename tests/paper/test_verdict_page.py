@@ -16,9 +16,9 @@ from aligncvc.errors import UserError, cli
 from aligncvc.files import PROJECT_ROOT
 from aligncvc.paper.__main__ import main
 from aligncvc.paper.claims import load_claims
+from aligncvc.paper.inputs import VerdictInputs
 from aligncvc.paper.style import RC
 from aligncvc.paper.verdict import read_memory, read_notes, write_verdict
-from aligncvc.paper.verdict_inputs import VerdictInputs
 
 CLAIMS = PROJECT_ROOT / "config/claims/verdict.yaml"
 

@@ -19,7 +19,7 @@ from aligncvc.evaluate.scores import Key, Scores
 from aligncvc.evaluate.stats import NONE
 from aligncvc.files import PROJECT_ROOT
 from aligncvc.paper.claims import Claims, Line, lines, load_claims
-from aligncvc.paper.verdict_page import effect, page
+from aligncvc.paper.verdict import effect, page
 from aligncvc.paper.verdict_rules import RULES, UNSEEN, Evidence, Judged, judge, outcome
 from aligncvc.streams import numpy_stream
 
@@ -163,7 +163,7 @@ def test_sets_are_compared_by_their_own_intervals() -> None:
 
 def line(holds: bool | None, main: bool = True) -> Judged:
     asked = Line("a", "", "better", Key(PAIR, "x"), Key(PAIR, "y"), "psnr", main=main)
-    return Judged(asked, NONE, 1, "dB", "", holds)
+    return Judged(asked, NONE, 1, holds)
 
 
 def test_a_claim_hangs_on_its_main_lines() -> None:
@@ -311,5 +311,5 @@ def test_the_page_says_each_line_and_its_explanation() -> None:
     assert all(effect(one) in text and one.rule in text for one in found)
     assert "### (d) Four aligned steps reach or beat fifty unaligned ones: **does not hold**" in text
     assert "It was too short." in text and "![alt](k.png)" in text and "| both | 5 | 9 |" in text
-    peak = replace(found[0], line=replace(found[0].line, metric="peak_mb"), unit="MB")
+    peak = replace(found[0], line=replace(found[0].line, metric="peak_mb", rule="more_memory"))
     assert effect(replace(peak, effect=peak.effect._replace(mean=12.34, lo=math.nan))) == "+12.3 MB"

@@ -63,7 +63,7 @@ rule costs:
     params:
         settings=JOBS.settings("paper"),
         reads=JOBS.reads("paper"),
-        code=JOBS.code("aligncvc.paper.costs"),
+        code=JOBS.code("aligncvc.paper.tables"),
     shell:
         "python -m aligncvc.paper costs --settings {params.settings:q} --metrics {input.metrics:q}"
         " --samples {input.samples:q} --out {output.csv:q} > {log:q} 2>&1"

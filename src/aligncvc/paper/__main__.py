@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,14 @@ import tyro
 from aligncvc.config.jobs.paper import PaperJob
 from aligncvc.errors import cli
 from aligncvc.ownership import claim_files, claim_folder
-from aligncvc.paper.verdict_inputs import VerdictInputs
+from aligncvc.paper.inputs import FigureInputs, ReportInputs, TableInputs, VerdictInputs
+
+TWINS = (".md", ".tex", ".json")
+"""Of a table's CSV."""
 
 
 @dataclass(kw_only=True)
-class Command:
+class Command(ABC):
     """What every command can be given."""
 
     out: Path
@@ -43,29 +47,19 @@ class Command:
 
         return Plan(load_config(self.config)).paper()
 
-    def run(self) -> None:
-        """Do it."""
-        raise NotImplementedError
+    @abstractmethod
+    def run(self) -> None: ...
 
 
 @dataclass(kw_only=True)
-class Table(Command):
+class Table(Command, TableInputs):
     """Aggregate records into one table: CSV, with Markdown, LaTeX and JSON beside it."""
-
-    table: str
-    """table1 (methods) or table2 (ablation of the alignment losses)."""
-    metrics: list[Path]
-    """CSVs of records; methods that the configuration lacks become rows of their own."""
-    discrimination: Path | None = None
-    """discrimination.csv of the controls; metrics that tell nothing apart are marked."""
-    reported: tuple[Path, ...] = ()
-    """CSVs of published numbers, shown where their protocol class is the records'."""
 
     def run(self) -> None:
         from aligncvc.paper.tables import write_table
 
-        self.claim(".md", ".tex", ".json", inputs=self.metrics)
-        table = write_table(self.job, self.table, self.metrics, self.out, self.discrimination, self.reported)
+        self.claim(*TWINS, inputs=self.metrics)
+        table = write_table(self.job, self, self.out)
         print(self.out.with_suffix(".md").read_text(encoding="utf-8"), end="")
         for row in table.rows:
             if not row.objects:
@@ -82,9 +76,9 @@ class Costs(Command):
     """manifest.json of each pair and method."""
 
     def run(self) -> None:
-        from aligncvc.paper.costs import write_costs
+        from aligncvc.paper.tables import write_costs
 
-        self.claim(".md", ".tex", ".json", inputs=self.metrics)
+        self.claim(*TWINS, inputs=self.metrics)
         write_costs(self.job, self.metrics, self.samples, self.out)
         print(self.out.with_suffix(".md").read_text(encoding="utf-8"), end="")
 
@@ -104,50 +98,26 @@ class Reported(Command):
 
 
 @dataclass(kw_only=True)
-class Figures(Command):
+class Figures(Command, FigureInputs):
     """Draw the figures of each pair as PNG, SVG and PDF, and list them in index.json."""
-
-    metrics: list[Path]
-    """CSVs of records that python -m aligncvc.evaluate wrote."""
-    samples: list[Path]
-    """manifest.json of each pair and method, and of each control."""
-    renders: Path
-    """manifest.tsv of the ground-truth renders."""
-    align: tuple[Path, ...] = ()
-    """<pair>/<run>/metrics.jsonl of each alignment run; without one there is no training figure."""
-    discrimination: Path | None = None
-    """discrimination.csv of the controls; metrics that tell nothing apart are shown grey."""
 
     def run(self) -> None:
         from aligncvc.paper.figures import INDEX, write_figures
 
         claim_folder(self.out, [INDEX], force=self.force)
-        files = self.metrics, self.samples, self.renders, self.align, self.out, self.discrimination
-        for entry in write_figures(self.job, *files):
+        for entry in write_figures(self.job, self, self.out):
             print(f"{entry['name']}: {entry['caption']}")
 
 
 @dataclass(kw_only=True)
-class Report(Command):
+class Report(Command, ReportInputs):
     """Put tables, figures and models to turn into one self-contained HTML page."""
-
-    tables: list[Path]
-    """CSVs that the table and costs commands wrote, with their .json beside them."""
-    figures: Path
-    """index.json that the figures command wrote."""
-    samples: list[Path]
-    """manifest.json of each pair and method."""
-    renders: list[Path]
-    """manifest.tsv of each render set."""
-    reported: Path | None = None
-    """.json that the reported command wrote beside its page."""
 
     def run(self) -> None:
         from aligncvc.paper.report import write_report
 
         self.claim(inputs=[*self.tables, self.figures, *self.samples, *self.renders])
-        files = self.tables, self.figures, self.samples, self.renders, self.out, self.reported
-        write_report(self.job, *files)
+        write_report(self.job, self, self.out)
 
 
 @dataclass(kw_only=True)

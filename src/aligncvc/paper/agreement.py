@@ -6,15 +6,14 @@ import math
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from scipy.ndimage import find_objects, label, uniform_filter
 
 from aligncvc.evaluate.catalogue import CATALOGUE
-from aligncvc.paper.pair_results import PairResults, Steps, loop_words
-from aligncvc.paper.sheets import Sheet
-from aligncvc.paper.step_curves import line_panel
-from aligncvc.paper.style import INK, LEAD_COLOUR, MARK, QUIET, WIDTH_IN, Drawn, method_colours, show
+from aligncvc.paper.curves import line_panel
+from aligncvc.paper.image_figures import Sheet
+from aligncvc.paper.pair_results import PairResults, Steps
+from aligncvc.paper.style import INK, LEAD_COLOUR, QUIET, WIDTH_IN, Drawn, captioned, method_colours, show
 from aligncvc.scene.renderset import PosedObject
 from aligncvc.scene.views import at_common_size
 
@@ -24,6 +23,8 @@ SMALLEST = 0.005
 """... and the share of the image that a region of them must cover to be marked."""
 WINDOW = 3 / 64
 """Side of the box that differences are averaged over first, as a share of the image's: single pixels pass."""
+
+BOX_COLOUR = "#d62728"
 
 CURVES = ("residual_psnr", "heldout_psnr")
 
@@ -56,22 +57,6 @@ def alike(views: np.ndarray, renders: np.ndarray) -> Steps:
     return small[0], small[1]
 
 
-def mark(axes: Axes, box: Box | None) -> None:
-    """Draw a box over an image."""
-    if box is not None:
-        left, top, width, height = box
-        frame = Rectangle(
-            (left, 1 - top - height), width, height, transform=axes.transAxes, fill=False, edgecolor=MARK,
-            linewidth=1.1, clip_on=False, zorder=5,
-        )  # fmt: skip
-        axes.add_patch(frame)
-
-
-def decibels(value: float) -> str:
-    """A residual for print."""
-    return "n/a" if math.isnan(value) else f"{value:.1f} dB"
-
-
 def agreement(pair: PairResults) -> Drawn | None:
     """Two rows for the two-stage baseline and two for the lead; None if no object shown has both."""
     names = list(dict.fromkeys(name for name in (pair.baseline, pair.lead) if name is not None))
@@ -82,10 +67,10 @@ def agreement(pair: PairResults) -> Drawn | None:
     cell = min((WIDTH_IN - LABELS_IN - between) / (2 * count), 0.95)
     width = LABELS_IN + 2 * count * cell + between
     block = 0.42 + 2 * cell + 0.1
-    curves = [m for m in CURVES if any(m in pair.scores.metrics(key) for key in pair.keys(names))]
+    curves = [m for m in CURVES if any(m in pair.scores.metrics(pair.key(name)) for name in names)]
     top = len(names) * block
     sheet = Sheet(width, top + (2.0 if curves else 0.0))
-    words = [_method(sheet, pair, posed, name, i * block, (cell, between)) for i, name in enumerate(names)]
+    changes = [_method(sheet, pair, posed, name, i * block, (cell, between)) for i, name in enumerate(names)]
     span = (width - LABELS_IN) / max(1, len(curves))
     colours = method_colours(list(pair.samples), pair.lead)
     for i, metric in enumerate(curves):
@@ -93,22 +78,11 @@ def agreement(pair: PairResults) -> Drawn | None:
         line_panel(axes, pair, metric, names, colours, ends=True)
         axes.set_xlabel("kept sampling step")
         axes.set_title(f"{CATALOGUE[metric].arrow}, dB", color=QUIET, size=7.5)
-    headings = " and ".join(CATALOGUE[metric].heading for metric in curves)
-    below = f"Below: {headings} over the steps, means over all objects with 95 % bootstrap bands. "
-    caption = (
-        f"Do the generated views agree with the 3D model made from them? {pair.label(posed)}, sampling "
-        f"seed {pair.seed}: the {count} generated views of a step over the renderings of the model that "
-        "was reconstructed from them, at the same poses, after the first and the last kept step. Boxes, by "
-        f"rule: the largest connected region whose mean absolute difference exceeds {APART:g} (window "
-        f"of {WINDOW:.0%} of the side), where it covers {SMALLEST:.1%} of the image or more. "
-        f"Residual PSNR, first to last: {'; '.join(words)}. {below if curves else ''}"
-        "The first of the drawn objects, not chosen by result."
-    )
-    alt = (
-        f"Generated views over renderings of {pair.label(posed)}; residual PSNR from the first to the "
-        f"last step: {'; '.join(words)}."
-    )
-    return Drawn(sheet.figure, caption, alt)
+    facts = {
+        "name": pair.label(posed), "count": count, "apart": f"{APART:g}", "window": f"{WINDOW:.0%}",
+        "smallest": f"{SMALLEST:.1%}", "changes": changes, "headings": [CATALOGUE[m].heading for m in curves],
+    }  # fmt: skip
+    return captioned(sheet.figure, "agreement", pair=pair, **facts)
 
 
 def _method(
@@ -123,26 +97,33 @@ def _method(
     views, renders = alike(*steps)
     count, last = views.shape[1], len(views) - 1
     row = pair.rows[name]
-    kind = loop_words(row) + (" sampling" if row.feedback != "two_stage" else "")
+    kind = pair.loop(name) + (" sampling" if row.feedback != "two_stage" else "")
     kind += f", {row.steps} denoising steps" + (f", aligned ({row.run})" if row.run else "")
     colour = LEAD_COLOUR if name == pair.lead else INK
-    sheet.text(0, top + 0.09, name, va="center", size=8, weight="bold", color=colour)
-    sheet.text(LABELS_IN, top + 0.09, kind, va="center", size=7.5, color=colour)
+    sheet.text(0, top + 0.09, name, size=8, weight="bold", color=colour)
+    sheet.text(LABELS_IN, top + 0.09, kind, size=7.5, color=colour)
     for i, text in enumerate(("generated\nviews", "renderings of\nthe model")):
-        sheet.text(0, top + 0.42 + (i + 0.5) * cell, text, va="center", color=INK, size=7)
+        sheet.text(0, top + 0.42 + (i + 0.5) * cell, text, color=INK, size=7)
     residuals = []
     for half, k in enumerate(dict.fromkeys((0, last))):
         left = LABELS_IN + half * (count * cell + between)
         right, level = left + count * cell, top + 0.27
-        residuals.append(decibels(pair.residual(name, posed, k + 1)))
+        value = pair.residual(name, posed, k + 1)
+        residuals.append("n/a" if math.isnan(value) else f"{value:.1f} dB")
         title = f"{'first' if k == 0 else 'last'} step ({k + 1} of {last + 1} kept)"
-        sheet.text(left, level, title, va="center", color=QUIET, size=7.5)
-        sheet.text(right, level, f"residual {residuals[-1]}", va="center", ha="right", size=7.5, color=INK)
+        sheet.text(left, level, title, color=QUIET, size=7.5)
+        sheet.text(right, level, f"residual {residuals[-1]}", ha="right", size=7.5, color=INK)
         sheet.rule(left, right, top + 0.36)
         for v in range(count):
             box = disagreement(views[k, v], renders[k, v])
             for i, stack in enumerate((views, renders)):
                 axes = sheet.axes(left + v * cell, top + 0.42 + i * cell, cell - 0.02, cell - 0.02)
                 show(axes, stack[k, v])
-                mark(axes, box)
+                if box is not None:
+                    x, y, width, height = box
+                    frame = Rectangle(
+                        (x, 1 - y - height), width, height, transform=axes.transAxes, fill=False,
+                        edgecolor=BOX_COLOUR, linewidth=1.1, clip_on=False, zorder=5,
+                    )  # fmt: skip
+                    axes.add_patch(frame)
     return f"{name} {' to '.join(residuals)}"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from aligncvc.errors import UserError
 from aligncvc.evaluate.catalogue import CONTROL_PREFIX, Metric
@@ -37,14 +38,17 @@ def described(metric: str) -> Metric:
     return DERIVED.get(metric) or describe(metric)
 
 
+Names = Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
+
+
 class LineSpec(Section):
     """Lines of one claim; lists of methods, others and metrics stand for a line each."""
 
     statement: str
     rule: Rule
-    method: str | list[str]
-    against: str | list[str] = ""
-    metric: str | list[str]
+    method: Names
+    against: Names = Field([""])
+    metric: Names
     at_least: float | None = None
     ranking: bool = Field(False, description="say whether the metric ranks the controls")
     context: bool = Field(False, description="the claim does not hang on it")
@@ -80,7 +84,7 @@ class Claims(Section):
     @model_validator(mode="after")
     def _margins_are_set(self) -> Claims:
         for key, claim in self.claims.items():
-            metrics = {m for line in claim.lines if line.rule == "no_worse" for m in _listed(line.metric)}
+            metrics = {m for line in claim.lines if line.rule == "no_worse" for m in line.metric}
             if lacking := sorted(metrics - set(self.margins)):
                 raise ValueError(f"claims.{key} may be worse in {lacking[0]}, which has no margin: set one")
         return self
@@ -130,41 +134,27 @@ def lines(claims: Claims, columns: Sequence[str], rankings: Mapping[str, str]) -
     ranked = sorted(claims.consistency, key=lambda name: rankings.get(name) != "yes")
     names = {f"consistency {i}": [name] for i, name in enumerate(ranked, start=1)}
     names["columns"] = [m for m in columns if described(m).better and described(m).family != "cost"]
-    for key, claim in claims.claims.items():
-        for spec in claim.lines:
-            for one in _listed(spec.method):
-                for other in _listed(spec.against):
-                    for name in _listed(spec.metric):
-                        for metric in names.get(name, [name]):
-                            yield _line(claims, key, spec, (one, other, metric), rankings)
-
-
-def _listed(value: str | list[str]) -> list[str]:
-    return [value] if isinstance(value, str) else value
-
-
-def _line(
-    claims: Claims, claim: str, spec: LineSpec, what: tuple[str, str, str], rankings: Mapping[str, str]
-) -> Line:
-    """what: method, other and metric of this line."""
-    one, other, metric = what
-    pair, known = spec.pair or claims.pair, described(metric)
     words = {"yes": "the metric ranks the controls", "no": "the metric does not rank the controls"}
-    note = words.get(rankings.get(metric, ""), "whether the metric ranks the controls is not known")
-    sets = spec.rule == "better" and known.set_level  # which have no pairs
-    return Line(
-        claim=claim,
-        statement=spec.statement.format(heading=known.heading, method=one, against=other, pair=pair),
-        rule="apart" if sets else spec.rule,
-        one=_key(pair, one),
-        other=_key(spec.against_pair or pair, other),
-        metric=metric,
-        at_least=spec.at_least,
-        margin=claims.margins.get(metric, 0.0),
-        skipped=tuple(claims.skipped),
-        note=note if spec.ranking else "",
-        main=not (spec.context or sets),
-    )
+    for key, spec in ((key, spec) for key, claim in claims.claims.items() for spec in claim.lines):
+        pair = spec.pair or claims.pair
+        metrics = [metric for name in spec.metric for metric in names.get(name, [name])]
+        for one, other, metric in product(spec.method, spec.against, metrics):
+            known = described(metric)
+            note = words.get(rankings.get(metric, ""), "whether the metric ranks the controls is not known")
+            sets = spec.rule == "better" and known.set_level  # which have no pairs
+            yield Line(
+                claim=key,
+                statement=spec.statement.format(heading=known.heading, method=one, against=other, pair=pair),
+                rule="apart" if sets else spec.rule,
+                one=_key(pair, one),
+                other=_key(spec.against_pair or pair, other),
+                metric=metric,
+                at_least=spec.at_least,
+                margin=claims.margins.get(metric, 0.0),
+                skipped=tuple(claims.skipped),
+                note=note if spec.ranking else "",
+                main=not (spec.context or sets),
+            )
 
 
 def _key(pair: str, method: str) -> Key:

@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from aligncvc.evaluate.catalogue import CATALOGUE, CONTROL_PREFIX, CONTROLS, Metric
+from aligncvc.evaluate.catalogue import CATALOGUE, CONTROL_PREFIX, CONTROLS
 from aligncvc.evaluate.scores import Scores, control
 from aligncvc.evaluate.stats import Interval, object_means, paired_interval
-from aligncvc.paper.style import COLOURS, FAINT, INK, LEAD_COLOUR, QUIET, WIDTH_IN, Drawn, legend
+from aligncvc.paper.style import COLOURS, FAINT, INK, LEAD_COLOUR, QUIET, Drawn, captioned, chart, legend
 
 LOOKS = {
     "gt": ("D", INK), "jitter": ("o", COLOURS[0]), "shuffled": ("s", LEAD_COLOUR), "copy": ("^", COLOURS[2]),
@@ -34,7 +33,7 @@ def control_ranking(scores: Scores, rankings: Mapping[str, str]) -> Drawn | None
         return None
     pitch, head, foot = 0.215, 0.34, 0.48
     height = head + len(gaps) * pitch + foot
-    figure = Figure(figsize=(WIDTH_IN, height))
+    figure = chart(height)
     axes = figure.add_axes((0.27, foot / height, 0.58, len(gaps) * pitch / height))
     for i, (metric, of_controls) in enumerate(gaps.items()):
         _row(axes, i, rankings.get(metric.name, "n/a"), of_controls)
@@ -47,29 +46,12 @@ def control_ranking(scores: Scores, rankings: Mapping[str, str]) -> Drawn | None
     axes.set_xlabel(
         "difference from control:gt, in standard deviations of the metric over objects (better →)"
     )
-    looks = {CONTROL_PREFIX + name: LOOKS[name] for name in LOOKS if name in present}
-    dot = {"linestyle": "", "markersize": 4.5}
-    entries = {name: {"marker": marker, "color": colour, **dot} for name, (marker, colour) in looks.items()}
+    dots = {CONTROL_PREFIX + name: look for name, look in LOOKS.items() if name in present}
+    entries = {n: {"marker": m, "color": c, "linestyle": "", "markersize": 4.5} for n, (m, c) in dots.items()}
     legend(figure, entries, loc="upper center", bbox_to_anchor=(0.56, 1.0), borderaxespad=0.1)
-    judged = _judged_words(list(gaps), rankings)
-    caption = (
-        "How each consistency metric ranks views of known consistency: the paired difference from the "
-        f"true views over {scores.counted(map(control, present))}, in standard deviations of the "
-        "metric over objects, with its 95 % bootstrap interval; right is better. An arrowhead stands at the "
-        f"border for what lies beyond it. {judged}control:copy repeats the input at every pose: it agrees "
-        "with itself, and only ground truth says that it is wrong."
-    )
-    return Drawn(figure, caption, f"Dot plot of {len(gaps)} metrics by {len(present)} controls. {judged}")
-
-
-def _judged_words(metrics: list[Metric], rankings: Mapping[str, str]) -> str:
-    good, bad = ([m.heading for m in metrics if rankings.get(m.name) == answer] for answer in ("yes", "no"))
-    if not good and not bad:
-        return ""
-    return (
-        f"Metrics that rank GT above jittered above shuffled, both 95 % intervals excluding zero: "
-        f"{', '.join(good) or 'none'}. Metrics that do not: {', '.join(bad) or 'none'}. "
-    )
+    good, bad = ([m.heading for m in gaps if rankings.get(m.name) == answer] for answer in ("yes", "no"))
+    facts = {"good": good, "bad": bad, "counted": scores.counted(map(control, present))}
+    return captioned(figure, "controls", metrics=len(gaps), controls=len(present), **facts)
 
 
 def _gaps(scores: Scores, metric: str, present: list[str]) -> dict[str, Interval]:
@@ -91,24 +73,22 @@ def _gaps(scores: Scores, metric: str, present: list[str]) -> dict[str, Interval
 def _row(axes: Axes, level: int, ranking: str, gaps: Mapping[str, Interval]) -> None:
     """One metric: its controls, the true views at zero, and whether it ranks them."""
     weak = ranking == "no"
+    strength = 0.4 if weak else 1.0
     if level % 2:
         axes.axhspan(level - 0.5, level + 0.5, color=FAINT, alpha=0.35, linewidth=0)
     for name, gap in gaps.items():
-        _dot(axes, level, gap, *LOOKS[name], strength=0.4 if weak else 1.0)
-    axes.plot(0, level, marker="D", color=INK, markersize=4, linestyle="", zorder=4, alpha=0.4 if weak else 1)
+        marker, colour = LOOKS[name]
+        style: dict[str, Any] = {"color": colour, "linestyle": "", "alpha": strength}
+        if not WORST <= gap.mean <= BEST:
+            edge, head = (WORST, "<") if gap.mean < WORST else (BEST, ">")
+            axes.plot(edge, level, marker=head, markersize=5, **style)
+            continue
+        if not math.isnan(gap.lo):
+            ends = max(gap.lo, WORST), min(gap.hi, BEST)
+            axes.plot(ends, (level, level), color=colour, linewidth=1.1, alpha=strength, zorder=2)
+        axes.plot(gap.mean, level, marker=marker, markersize=4.5, zorder=3, **style)
+    axes.plot(0, level, marker="D", color=INK, markersize=4, linestyle="", zorder=4, alpha=strength)
     axes.text(
         1.02, level, RANKING_WORDS[ranking], transform=axes.get_yaxis_transform(), va="center", size=7.5,
         color=QUIET if ranking != "yes" else INK, style="italic" if weak else "normal",
     )  # fmt: skip
-
-
-def _dot(axes: Axes, level: float, gap: Interval, marker: str, colour: str, *, strength: float) -> None:
-    style: dict[str, Any] = {"color": colour, "linestyle": "", "alpha": strength}
-    if not WORST <= gap.mean <= BEST:
-        edge, head = (WORST, "<") if gap.mean < WORST else (BEST, ">")
-        axes.plot(edge, level, marker=head, markersize=5, **style)
-        return
-    if not math.isnan(gap.lo):
-        low, high = max(gap.lo, WORST), min(gap.hi, BEST)
-        axes.plot((low, high), (level, level), color=colour, linewidth=1.1, alpha=strength, zorder=2)
-    axes.plot(gap.mean, level, marker=marker, markersize=4.5, zorder=3, **style)

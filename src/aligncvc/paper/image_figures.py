@@ -1,21 +1,132 @@
-"""The teaser (the paper's Figure 1), the comparison (its Figure 5), and the verdict's sheet of objects."""
+"""Figures made of images: the paper's Figures 1 (teaser) and 5 (comparison), the verdict's sheet of objects.
+
+They are laid out in inches: rows under headed columns, and strips of one object.
+"""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from aligncvc.paper.pair_results import UPPER_BOUND, PairResults, between_rig, degrees, held_out_view, truth
-from aligncvc.paper.sheets import Strip, image_grid, strips
-from aligncvc.paper.style import Drawn
+from aligncvc.paper.style import FAINT, INK, LEAD_COLOUR, QUIET, WIDTH_IN, Drawn, captioned, show
 from aligncvc.scene.renderset import PosedObject
+
+LABEL_IN = 0.8
+"""Width of the column of object names, inches."""
+HEAD_IN = 0.42
+GAP_IN = 0.03
 
 TURNS, UNROLLED, POSES = 4, 2, 4
 """Objects of the teaser that are turned, objects that are shown step by step, poses of the turned ones."""
 
 SHEET_METHODS = ("two_stage_50", "aware_4", "aligncvc_4")
 """Methods of the verdict's sheet."""
+
+Images = Sequence[np.ndarray | None]
+"""Each (H, W, 3) in [0, 1]; None where the sample failed."""
+
+
+class Sheet:
+    """A figure laid out in inches from its top left corner."""
+
+    def __init__(self, width: float, height: float) -> None:
+        self.width, self.height = width, height
+        self.figure = Figure(figsize=(width, height))
+
+    def axes(self, x: float, y: float, width: float, height: float) -> Axes:
+        """An axes whose top left corner is at (x, y)."""
+        left, bottom = x / self.width, 1 - (y + height) / self.height
+        return self.figure.add_axes((left, bottom, width / self.width, height / self.height))
+
+    def text(self, x: float, y: float, text: str, **style: Any) -> None:
+        """Words at (x, y), which is the middle of their height."""
+        self.figure.text(x / self.width, 1 - y / self.height, text, **({"va": "center"} | style))
+
+    def rule(self, x0: float, x1: float, y: float, colour: str = QUIET) -> None:
+        """A thin horizontal line."""
+        xs, level = (x0 / self.width, x1 / self.width), 1 - y / self.height
+        self.figure.add_artist(Line2D(xs, (level, level), color=colour, linewidth=0.7))
+
+
+def object_label(name: str) -> str:
+    """An object's name or id in short lines."""
+    return "\n".join(textwrap.wrap(name.replace("_", "_ "), 13, break_long_words=True)).replace("_ ", "_")
+
+
+def image_grid(
+    groups: Sequence[tuple[str, Sequence[str]]], rows: Sequence[tuple[str, Images]], lead: str = ""
+) -> Figure:
+    """Rows of images under headed groups of columns.
+
+    groups: (heading, column titles); rows: (object id, its images in column order). `lead`: the title that
+    is set in the strong colour.
+    """
+    titles = [title for _, columns in groups for title in columns]
+    breaks = 0.09 * (len(groups) - 1)
+    cell = min((WIDTH_IN - LABEL_IN - breaks) / len(titles) - GAP_IN, 1.15)
+    width = LABEL_IN + breaks + len(titles) * (cell + GAP_IN)
+    sheet = Sheet(width, HEAD_IN + len(rows) * (cell + GAP_IN) + 0.02)
+    lefts, x = [], LABEL_IN
+    for heading, columns in groups:
+        start = x
+        for _ in columns:
+            lefts.append(x)
+            x += cell + GAP_IN
+        if heading:
+            sheet.text((start + x - GAP_IN) / 2, 0.13, heading, ha="center", color=QUIET, size=7.5)
+            sheet.rule(start, x - GAP_IN, 0.225)
+        x += 0.09
+    for left, title in zip(lefts, titles, strict=True):
+        look = {"color": LEAD_COLOUR, "weight": "bold"} if title == lead else {"color": INK}
+        sheet.text(left + cell / 2, 0.32, title, ha="center", size=7.5, **look)
+    for i, (name, images) in enumerate(rows):
+        top = HEAD_IN + i * (cell + GAP_IN)
+        if i:
+            sheet.rule(0.04, width - GAP_IN, top - GAP_IN / 2, FAINT)
+        sheet.text(0.04, top + cell / 2, object_label(name), color=QUIET, size=7)
+        for left, image in zip(lefts, images, strict=True):
+            show(sheet.axes(left, top, cell, cell), image)
+    return sheet.figure
+
+
+class Strip(NamedTuple):
+    """One block of the teaser: an input and what became of it. titles: of the images after the input."""
+
+    name: str
+    input: np.ndarray
+    titles: Sequence[str]
+    images: Images
+
+
+def strips(rows: Sequence[Sequence[Strip]]) -> Figure:
+    """Blocks of images side by side, row by row; the input of each stands apart from what was made of it."""
+    across = max(map(len, rows))
+    cells = max(len(strip.images) for row in rows for strip in row)
+    apart, between, head = 0.1, 0.24, 0.36
+    cell = min((WIDTH_IN - (across - 1) * between) / across / (cells + 1) - apart / (cells + 1), 0.95)
+    block = (cells + 1) * cell + apart
+    pitch = cell + head + 0.08
+    sheet = Sheet(across * block + (across - 1) * between, len(rows) * pitch)
+    quiet: dict[str, Any] = {"ha": "center", "color": QUIET, "size": 7}
+    for i, row in enumerate(rows):
+        for j, strip in enumerate(row):
+            left, top = j * (block + between), i * pitch
+            sheet.text(left, top + 0.1, strip.name, color=INK, size=7.5, weight="bold")
+            sheet.rule(left, left + block, top + 0.19)
+            sheet.text(left + cell / 2, top + 0.28, "input", **quiet)
+            show(sheet.axes(left, top + head, cell, cell), strip.input)
+            for k, (title, image) in enumerate(zip(strip.titles, strip.images, strict=True)):
+                x = left + apart + (k + 1) * cell
+                sheet.text(x + cell / 2, top + 0.28, title, **quiet)
+                show(sheet.axes(x, top + head, cell - 0.03, cell), image)
+    return sheet.figure
 
 
 def turned_views(posed: PosedObject) -> list[int]:
@@ -24,66 +135,44 @@ def turned_views(posed: PosedObject) -> list[int]:
     return views[:: -(-len(views) // POSES)]
 
 
-def turned(pair: PairResults, posed: PosedObject) -> Strip:
-    """The final model of the lead between the poses of the rig."""
-    views = turned_views(posed)
-    images = [pair.drawn(pair.lead, posed, view) for view in views]
-    return Strip(pair.label(posed), [degrees(posed, v) for v in views], truth(posed, posed.rig[0]), images)
-
-
-def unrolled(pair: PairResults, posed: PosedObject, kept: int) -> Strip:
-    """The renderings after each kept step at the rig's second pose."""
-    steps, column = pair.steps(pair.lead, posed), min(1, len(posed.rig) - 1)
-    images = [None] * kept if steps is None else [image[column] for image in steps[1]]
-    titles = [f"step {k + 1}" for k in range(kept)]
-    return Strip(pair.label(posed), titles, truth(posed, posed.rig[0]), images)
-
-
 def teaser(pair: PairResults) -> Drawn:
     """The paper's Figure 1: objects turned, and objects step by step."""
     lead, shown = pair.lead, pair.showcase
     turns, unrolls = shown[: max(1, len(shown) - UNROLLED)][:TURNS], shown[-UNROLLED:]
-    known = [steps for posed in unrolls if (steps := pair.steps(lead, posed))]
-    kept = max((len(renders) for _, renders in known), default=1)
-    blocks = [turned(pair, posed) for posed in turns]
+    blocks = []
+    for posed in turns:
+        views = turned_views(posed)
+        images: Images = [pair.drawn(lead, posed, view) for view in views]
+        titles = [degrees(posed, view) for view in views]
+        blocks.append(Strip(pair.label(posed), truth(posed, posed.rig[0]), titles, images))
     rows = [blocks[i : i + 2] for i in range(0, len(blocks), 2)]
-    rows.append([unrolled(pair, posed, kept) for posed in unrolls])
-    poses = ", ".join(degrees(turns[0], view) for view in turned_views(turns[0]))
+    stacks = [pair.steps(lead, posed) for posed in unrolls]
+    kept = max((len(steps[1]) for steps in stacks if steps), default=1)
+    rows.append([])
+    for posed, steps in zip(unrolls, stacks, strict=True):  # at the rig's second pose
+        images = [image[min(1, len(posed.rig) - 1)] for image in steps[1]] if steps else [None] * kept
+        titles = [f"step {k + 1}" for k in range(kept)]
+        rows[-1].append(Strip(pair.label(posed), truth(posed, posed.rig[0]), titles, images))
     pose = degrees(unrolls[0], unrolls[0].rig[min(1, len(unrolls[0].rig) - 1)])
-    caption = (
-        f"One image to a 3D model in {pair.rows[lead].steps} denoising steps ({lead}). "
-        f"Above: the input and the final model at azimuths {poses}, halfway between the generator's poses. "
-        f"Last row: the input and the renderings at azimuth {pose} after each kept step. "
-        f"{pair.chosen_objects}; sampling seed {pair.seed}."
-    )
-    alt = (
-        f"Inputs and renderings of the final model: {', '.join(map(pair.label, turns))}. "
-        f"Step by step: {', '.join(map(pair.label, unrolls))}."
-    )
-    return Drawn(strips(rows), caption, alt)
+    poses = [degrees(turns[0], view) for view in turned_views(turns[0])]
+    names = {"turned": list(map(pair.label, turns)), "unrolled": list(map(pair.label, unrolls))}
+    return captioned(strips(rows), "teaser", pair=pair, poses=poses, pose=pose, **names)
 
 
 def comparison(pair: PairResults) -> Drawn:
     """The paper's Figure 5: input, every method of table1, the upper bound, the target view."""
     methods, first = pair.compared, pair.showcase[0]
     bound = [UPPER_BOUND.method] if UPPER_BOUND.method in pair.controls else []
-    rows = []
+    rows: list[tuple[str, Images]] = []
     for posed in pair.showcase:
         view = held_out_view(posed)
         drawn = [pair.drawn(name, posed, view) for name in (*methods, *bound)]
         rows.append((pair.label(posed), [truth(posed, posed.rig[0]), *drawn, truth(posed, view)]))
-    pose = degrees(first, held_out_view(first))
-    free = held_out_view(first) not in first.rig
-    role = "a pose the generator never draws" if free else "one of the generator's poses"
+    pose, free = degrees(first, held_out_view(first)), held_out_view(first) not in first.rig
     above = [("upper bound", bound)] if bound else []
     groups = [("", ["input"]), (f"final models at {pose}", methods), *above, ("", ["target view"])]
-    limit = f" {bound[0]}: the reconstruction of the true views, the upper bound." if bound else ""
-    caption = (
-        f"The final models of {len(methods)} methods at azimuth {pose}, {role}, "
-        f"beside the target view.{limit} {pair.chosen_objects}; sampling seed {pair.seed}."
-    )
-    alt = f"{len(rows)} rows of objects; columns: input, {', '.join((*methods, *bound))}, target view."
-    return Drawn(image_grid(groups, rows, pair.lead), caption, alt)
+    facts = {"methods": methods, "bound": bound, "pose": pose, "free": free}
+    return captioned(image_grid(groups, rows, pair.lead), "comparison", pair=pair, **facts)
 
 
 def objects(pair: PairResults) -> Drawn:
@@ -94,12 +183,7 @@ def objects(pair: PairResults) -> Drawn:
     titles = [*(f"v {a}" for a in angles), *(f"r {a}" for a in angles)]
     groups = [("", ["input"]), ("truth", angles), *((name, titles) for name in methods)]
     rows = [(pair.label(posed), list(_sheet_cells(pair, posed, methods))) for posed in pair.showcase]
-    caption = (
-        f"Held-out objects: the input, true views at {' and '.join(angles)}, and after the last step of each "
-        "method its generated views (v) and the renderings of the model made from them (r) at the same "
-        f"poses. {pair.chosen_objects}; sampling seed {pair.seed}."
-    )
-    return Drawn(image_grid(groups, rows), caption, f"{len(rows)} objects with {', '.join(methods)}.")
+    return captioned(image_grid(groups, rows), "objects", pair=pair, methods=methods, angles=angles)
 
 
 def _sheet_cells(

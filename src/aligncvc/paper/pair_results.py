@@ -1,14 +1,16 @@
-"""What the figures of one pair read: its scores, its samples on disk, ground truth at its poses."""
+"""What the figures of one pair read: its scores, samples, training logs, ground truth at its poses."""
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from torch import Tensor
 
 from aligncvc.config.jobs.paper import PaperJob, Row
@@ -17,14 +19,16 @@ from aligncvc.evaluate.samples import SampleManifest, read_manifest, read_steps,
 from aligncvc.evaluate.scores import Key, Scores, control
 from aligncvc.files import PROJECT_ROOT
 from aligncvc.objects.listing import read_list
+from aligncvc.paper.inputs import FigureInputs
+from aligncvc.paper.reading import read, read_rankings
 from aligncvc.scene.renderset import PosedObject, RenderSet
 from aligncvc.streams import numpy_stream
 
-Image = np.ndarray
-"""(H, W, 3) float32 in [0, 1]."""
-
 Steps = tuple[np.ndarray, np.ndarray]
 """Generated views and renderings of the kept steps, each (K, V, H, W, 3) float32 in [0, 1]."""
+
+Log = Mapping[str, np.ndarray]
+"""A training log by column: `step` and every number logged, NaN where a step has none."""
 
 UPPER_BOUND = control("gt")
 """The control made of the true views: what the reconstructor allows at best."""
@@ -33,17 +37,12 @@ LOOPS = {"two_stage": "two-stage", "aligncvc": "3D-aware"}
 """What people call sampling by its feedback; others go by their own name."""
 
 
-def loop_words(row: Row) -> str:
-    """What people call the sampling loop of a row."""
-    return LOOPS.get(row.feedback, row.feedback)
-
-
 @dataclass(frozen=True)
 class PairResults:
     """Everything behind the figures of one pair.
 
     samples: by method, in the configuration's order; controls: by control:<name>. rankings: whether a metric
-    ranks the controls, by metric: yes, no or n/a. names: of objects, by id.
+    ranks the controls, by metric: yes, no or n/a. names: of objects, by id. logs: of training, by run.
     """
 
     pair: str
@@ -54,6 +53,7 @@ class PairResults:
     controls: Mapping[str, SampleManifest] = field(default_factory=dict)
     rankings: Mapping[str, str] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
+    logs: Mapping[str, Log] = field(default_factory=dict)
 
     @property
     def rows(self) -> dict[str, Row]:
@@ -76,7 +76,7 @@ class PairResults:
     @property
     def lead(self) -> str:
         """The method that the figures are about."""
-        return lead_method(list(self.rows.values()))
+        return lead_row(list(self.rows.values())).method
 
     @property
     def baseline(self) -> str | None:
@@ -89,38 +89,39 @@ class PairResults:
         """The methods of table1, or all where it shows none of them."""
         return [name for name, row in self.rows.items() if "table1" in row.tables] or list(self.rows)
 
-    def key(self, method: str) -> Key:
-        """A method's or a control's key among the scores."""
-        return control(method) if method in self.controls else Key(self.pair, method)
+    def loop(self, method: str) -> str:
+        """What people call the sampling loop of a method."""
+        feedback = self.rows[method].feedback
+        return LOOPS.get(feedback, feedback)
 
-    def keys(self, methods: Sequence[str]) -> list[Key]:
-        """As `key`, of several."""
-        return [self.key(method) for method in methods]
+    def key(self, method: str) -> Key:
+        """A method's key among the scores."""
+        return Key(self.pair, method)
+
+    def counted(self, methods: Iterable[str]) -> str:
+        """How many objects and seeds stand behind the numbers of these methods, in words."""
+        return self.scores.counted(map(self.key, methods))
 
     def label(self, posed: PosedObject) -> str:
-        """An object's name for people, else its id."""
+        """The object's name for people, else its id."""
         return self.names.get(posed.id, posed.id)
 
     def folder(self, method: str, posed: PosedObject) -> Path | None:
         """Where the shown seed's sample of a method or control lies, None if that sample failed."""
-        manifest = self.samples.get(method) or self.controls.get(method)
-        known = manifest is not None and (posed.id, self.seed) in manifest.entries
-        return manifest.path(posed.id, self.seed) if manifest and known else None
+        manifest, sample = {**self.controls, **self.samples}[method], (posed.id, self.seed)
+        return manifest.path(*sample) if sample in manifest.entries else None
 
     def steps(self, method: str, posed: PosedObject) -> Steps | None:
         """The kept steps of the shown seed, None if that sample failed."""
-        folder = self.folder(method, posed)
-        if folder is None:
+        if not (folder := self.folder(method, posed)):
             return None
         views, renders = read_steps(folder / "steps.npz", posed)
         return pixels_last(views), pixels_last(renders)
 
-    def drawn(self, method: str, posed: PosedObject, view: int) -> Image | None:
-        """model.ply of the shown seed on white at a ring pose, None if that sample failed."""
+    def drawn(self, method: str, posed: PosedObject, view: int) -> np.ndarray | None:
+        """model.ply of the shown seed on white at a ring pose, (H, W, 3); None if that sample failed."""
         folder = self.folder(method, posed)
-        if folder is None:
-            return None
-        return pixels_last(render_model(folder / "model.ply", posed, [view], 1.0))[0]
+        return pixels_last(render_model(folder / "model.ply", posed, [view], 1.0))[0] if folder else None
 
     def residual(self, method: str, posed: PosedObject, step: int) -> float:
         """Recorded residual_psnr in dB of the shown seed at step 1..K; NaN without a record."""
@@ -128,12 +129,11 @@ class PairResults:
         return values.get((posed.id, self.seed), math.nan)
 
     @property
-    def chosen_objects(self) -> str:
-        """How the shown objects were picked."""
+    def shown(self) -> str:
+        """The sentence that says which objects and samples are shown, and how they were picked."""
         count, total = len(self.showcase), len(self.renders)
-        if count == total:
-            return f"All {total} objects of the set"
-        return f"{count} of {total} objects, drawn by the configuration's seed, not by eye"
+        drawn = f"{count} of {total} objects, drawn by the configuration's seed, not by eye"
+        return f"{f'All {total} objects of the set' if count == total else drawn}; sampling seed {self.seed}."
 
 
 def pixels_last(images: Tensor) -> np.ndarray:
@@ -141,10 +141,10 @@ def pixels_last(images: Tensor) -> np.ndarray:
     return images.movedim(-3, -1).numpy()
 
 
-def lead_method(rows: Sequence[Row]) -> str:
+def lead_row(rows: Sequence[Row]) -> Row:
     """Of these methods the one aligned by both losses, in table1 if several are; else the last."""
     both = [row for row in rows if row.alignment == "both"]
-    return next((row for row in both if "table1" in row.tables), [*rows, *both][-1]).method
+    return next((row for row in both if "table1" in row.tables), [*rows, *both][-1])
 
 
 def drawn_by_seed(job: PaperJob, ids: Sequence[str]) -> list[str]:
@@ -183,42 +183,56 @@ def read_manifests(job: PaperJob, manifests: Sequence[Path]) -> dict[Key, Sample
     return {key: known[key] for key in [*order, *known] if key in known}
 
 
-def read_pairs(
-    job: PaperJob,
-    scores: Scores,
-    manifests: Sequence[Path],
-    renders: Path,
-    rankings: Mapping[str, str] | None = None,
-) -> list[PairResults]:
+def read_log(path: Path) -> Log:
+    """A metrics.jsonl as columns. Raises UserError for a file that holds no such lines."""
+
+    def parse(text: str) -> Log:
+        rows = pd.DataFrame([json.loads(line) for line in text.splitlines() if line.strip()])
+        if rows.empty or "step" not in rows or rows["step"].isna().any():
+            raise ValueError("no object with a step on some line")
+        return {key: rows[key].to_numpy(np.float64) for key in sorted(rows)}
+
+    return read(path, parse, "is no training log", "run the alignment again")
+
+
+def read_logs(paths: Sequence[Path], job: PaperJob) -> dict[str, dict[str, Log]]:
+    """Training logs by pair and run, whose names the folders bear: <pair>/<run>/metrics.jsonl.
+
+    Raises UserError for a folder of no pair of the configuration, and for a run given twice.
+    """
+    logs: dict[str, dict[str, Log]] = {pair.name: {} for pair in job.pairs}
+    for path in paths:
+        run, pair = (folder.name for folder in path.resolve().parents[:2])
+        if pair not in logs:
+            raise UserError(
+                f"{path} lies in no folder of a pair ({', '.join(logs)}); training logs are "
+                "align/<pair>/<run>/metrics.jsonl"
+            )
+        if run in logs[pair]:
+            raise UserError(f"two training logs are of the run {run} of {pair}; give one")
+        logs[pair][run] = read_log(path)
+    return logs
+
+
+def read_pairs(job: PaperJob, scores: Scores, inputs: FigureInputs) -> list[PairResults]:
     """The results of each pair that has samples, in the configuration's order.
 
-    Args:
-        job: Rows, pairs, seed.
-        scores: Of all pairs and controls.
-        manifests: manifest.json of each pair and method, and of each control.
-        renders: manifest.tsv of the ground truth.
-        rankings: Whether a metric ranks the controls.
-
-    Raises UserError as read_manifests, and if no method has samples.
+    scores: of all pairs and controls. Raises UserError as read_manifests, read_rankings and read_logs, and if
+    no method has samples.
     """
-    known = read_manifests(job, manifests)
+    known = read_manifests(job, inputs.samples)
     controls = {key.method: manifest for key, manifest in known.items() if key.control}
     if len(controls) == len(known):
         raise UserError("figures need samples of a method; give --samples with at least one manifest.json")
-    pairs = dict.fromkeys(key.pair for key in known if not key.control)
-    truth, names = RenderSet(renders), object_names(job)
+    samples: dict[str, dict[str, SampleManifest]] = {}
+    for key, manifest in known.items():
+        if not key.control:
+            samples.setdefault(key.pair, {})[key.method] = manifest
+    truth, rankings = RenderSet(inputs.renders), read_rankings(inputs.discrimination)
+    logs, names = read_logs(inputs.align, job), object_names(job)
     return [
-        PairResults(
-            pair,
-            job,
-            scores,
-            {key.method: manifest for key, manifest in known.items() if key.pair == pair},
-            truth,
-            controls,
-            rankings or {},
-            names,
-        )
-        for pair in pairs
+        PairResults(pair, job, scores, own, truth, controls, rankings, names, logs[pair])
+        for pair, own in samples.items()
     ]
 
 
@@ -236,8 +250,8 @@ def held_out_view(posed: PosedObject) -> int:
     return between_rig(posed)[max(0, len(posed.rig) // 2 - 1)]
 
 
-def truth(posed: PosedObject, view: int) -> Image:
-    """The ground-truth render of a ring view on white."""
+def truth(posed: PosedObject, view: int) -> np.ndarray:
+    """The ground-truth render of a ring view on white, (H, W, 3) in [0, 1]."""
     return pixels_last(posed.views[view].on_white())[0]
 
 

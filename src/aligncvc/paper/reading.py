@@ -1,18 +1,27 @@
-"""Reading small text files, with one sentence for what is wrong with them."""
+"""Reading small text files: the package's own, and others with one sentence for what is wrong with them."""
 
 from __future__ import annotations
 
 import csv
 import io
 from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import yaml
 
 from aligncvc.errors import UserError
 
 T = TypeVar("T")
+
+TEMPLATES = Path(__file__).parent / "templates"
+"""Pages and words of the paper stage."""
+
+
+def shipped(name: str) -> Any:
+    """What a YAML file among the templates holds."""
+    return yaml.safe_load((TEMPLATES / name).read_text(encoding="utf-8"))
 
 
 def read(path: Path, parse: Callable[[str], T], fault: str, mend: str) -> T:
@@ -33,3 +42,15 @@ def table_rows(text: str, columns: Collection[str] = (), separator: str = ",") -
     if any(None in row or None in row.values() for row in rows):
         raise ValueError("its lines are of unequal length")
     return rows
+
+
+def read_rankings(discrimination: Path | None) -> dict[str, str]:
+    """Whether each metric ranks the controls (yes, no, n/a), from discrimination.csv; {} without the file.
+
+    Raises UserError for a file that does not say.
+    """
+    if discrimination is None:
+        return {}
+    parse = partial(table_rows, columns=("metric", "discriminates"))
+    rows = read(discrimination, parse, "does not say which metrics discriminate", "check the controls again")
+    return {row["metric"]: row["discriminates"] for row in rows}

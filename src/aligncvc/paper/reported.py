@@ -8,30 +8,20 @@ without a value and with the reason; a user who knows the number writes it there
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from aligncvc.errors import UserError
 from aligncvc.evaluate.catalogue import CATALOGUE
 from aligncvc.files import write_text
-from aligncvc.paper.table_formats import DASH, Block, Cell, Column, Table, as_data, as_json, as_markdown
+from aligncvc.paper.reading import read, shipped
+from aligncvc.paper.table_formats import DASH, Block, Cell, Column, Table, as_json, as_markdown
 
-MEASURES = {
-    "chamfer": "Chamfer ↓",
-    "volume_iou": "Volume IoU ↑",
-    "f_0.05": "F-score at 0.05 ↑",
-    "f_0.1": "F-score at 0.1 ↑",
-    "f_0.2": "F-score at 0.2 ↑",
-    "f_0.5": "F-score at 0.5 ↑",
-    "views_mse": "Views MSE ↓",
-    "views_clip_s": "Views CLIP-S ↑",
-    "gpu_gb": "GPU GB ↓",
-    "user_consistency": "Users' consistency ↑",
-    "user_quality": "Users' quality ↑",
-}
-"""Measures that papers report in a convention of their own, which the catalogue's metrics are not."""
+MEASURES: dict[str, str] = shipped("measures.yaml")
+"""Headings of measures that papers report in a convention of their own, which the catalogue lacks."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +59,23 @@ def read_reported(paths: Iterable[Path]) -> list[Reported]:
     Raises UserError, naming file and line, for a number that is none, a metric nobody knows, a missing paper,
     table, data set, protocol class or address, a missing value without a reason, or a number given twice.
     """
-    found: list[Reported] = []
+
+    def parse(text: str) -> list[list[str]]:
+        return list(csv.reader(io.StringIO(text, newline=""), strict=True))
+
     seen: dict[tuple[str, ...], str] = {}
+    found: list[Reported] = []
     for path in paths:
-        for number, row in enumerate(_rows(path), start=2):
+        head, *rows = read(path, parse, "is not a readable CSV of published numbers", "correct it") or [[]]
+        if tuple(head) != COLUMNS:
+            raise UserError(
+                f"{path} has not the columns of published numbers ({','.join(COLUMNS)}); correct it"
+            )
+        for number, row in enumerate(rows, start=2):
             where = f"{path}, line {number}"
-            entry = _parse(where, row)
+            if fault := _fault(row):
+                raise UserError(f"{where} {fault}")
+            entry = _entry(row)
             key = (entry.method, entry.metric, entry.dataset, entry.protocol_class, entry.paper, entry.table)
             if key in seen:
                 raise UserError(f"{where} repeats {seen[key]} ({', '.join(key)}); keep one of them")
@@ -83,40 +84,29 @@ def read_reported(paths: Iterable[Path]) -> list[Reported]:
     return found
 
 
-def _rows(path: Path) -> list[list[str]]:
-    try:
-        with path.open(encoding="utf-8", newline="") as handle:
-            rows = list(csv.reader(handle, strict=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} is not a readable CSV of published numbers ({error}); correct it") from error
-    if not rows or tuple(rows[0]) != COLUMNS:
-        raise UserError(f"{path} has not the columns of published numbers ({','.join(COLUMNS)}); correct it")
-    return rows[1:]
+def _entry(row: Sequence[str]) -> Reported:
+    return Reported(*(cell.strip() for cell in row))
 
 
-def _parse(where: str, row: Sequence[str]) -> Reported:
+def _fault(row: Sequence[str]) -> str | None:
+    """What is wrong with a line, and how to mend it."""
     if len(row) != len(COLUMNS):
-        raise UserError(
-            f"{where} has {len(row)} cells instead of {len(COLUMNS)}; quote cells that hold commas"
-        )
-    entry = Reported(*(cell.strip() for cell in row))
-    for name in _NEEDED:
-        if not getattr(entry, name):
-            raise UserError(f"{where} has no {name}; say where the number comes from")
+        return f"has {len(row)} cells instead of {len(COLUMNS)}; quote cells that hold commas"
+    entry = _entry(row)
+    if lacking := [name for name in _NEEDED if not getattr(entry, name)]:
+        return f"has no {lacking[0]}; say where the number comes from"
     if entry.metric not in CATALOGUE and entry.metric not in MEASURES:
         known = ", ".join([*MEASURES, "a metric of python -m aligncvc.evaluate such as psnr or views_psnr"])
-        raise UserError(f"{where} has the unknown metric {entry.metric!r}; use one of {known}")
+        return f"has the unknown metric {entry.metric!r}; use one of {known}"
     try:
         finite = entry.value is None or math.isfinite(entry.value)
     except ValueError:
         finite = False
     if not finite:
-        raise UserError(
-            f"{where} has the value {entry.text!r}, which is no number; leave it empty if unknown"
-        )
+        return f"has the value {entry.text!r}, which is no number; leave it empty if unknown"
     if entry.value is None and not entry.note:
-        raise UserError(f"{where} has no value and no note; write the reason into the note")
-    return entry
+        return "has no value and no note; write the reason into the note"
+    return None
 
 
 def heading(metric: str) -> str:
@@ -131,14 +121,8 @@ def write_reported(paths: Sequence[Path], out: Path) -> int:
     """
     found = read_reported(paths)
     sections = list(tables_by_paper(found))
-    twin = [{"paper": p, "url": url, "title": title, **as_data(table)} for p, url, title, table in sections]
+    twin = [{"paper": p, "url": url, "title": title, **asdict(table)} for p, url, title, table in sections]
     write_text(out.with_suffix(".json"), as_json(twin))
-    write_text(out, as_page(sections))
-    return sum(entry.value is not None for entry in found)
-
-
-def as_page(sections: Iterable[tuple[str, str, str, Table]]) -> str:
-    """A section a paper, a table a table of that paper and protocol class, its notes below."""
     parts = [
         "# Numbers that papers report\n\n"
         "As printed, from config/reported/*.csv. The protocol decides such numbers more than the method, so "
@@ -150,14 +134,15 @@ def as_page(sections: Iterable[tuple[str, str, str, Table]]) -> str:
             parts.append(f"## {paper}\n" + (f"\n<{url}>\n" if url else ""))
             shown = paper
         parts.append((f"### {title}\n\n" if title else "") + as_markdown(table))
-    return "\n".join(parts)
+    write_text(out, "\n".join(parts))
+    return sum(entry.value is not None for entry in found)
 
 
 def tables_by_paper(found: Sequence[Reported]) -> Iterator[tuple[str, str, str, Table]]:
     """(paper, address, title, table) of each table of a paper and protocol class; last the spread of PSNR."""
-    order = {paper: i for i, paper in enumerate(dict.fromkeys(entry.paper for entry in found))}
+    papers = list(dict.fromkeys(entry.paper for entry in found))
     groups: dict[tuple[str, str, str], list[Reported]] = {}
-    for entry in sorted(found, key=lambda entry: order[entry.paper]):
+    for entry in sorted(found, key=lambda entry: papers.index(entry.paper)):
         groups.setdefault((entry.paper, entry.table, entry.protocol_class), []).append(entry)
     for (paper, table, kind), group in groups.items():
         yield paper, group[0].url, f"{table}: {group[0].dataset} (class {kind})", _table(group)
@@ -168,42 +153,40 @@ def tables_by_paper(found: Sequence[Reported]) -> Iterator[tuple[str, str, str, 
 
 def _table(group: Sequence[Reported]) -> Table:
     """Methods by metrics, with each note once: first those of all cells, then those of single methods."""
-    metrics = list(dict.fromkeys(entry.metric for entry in group))
     units = {entry.metric: entry.unit for entry in group}
     columns = [Column("Method", words=True)]
-    columns += [Column(heading(m) + (f" ({units[m]})" if units[m] else "")) for m in metrics]
-    rows = []
-    for method in dict.fromkeys(entry.method for entry in group):
-        cells = {entry.metric: entry.text or "not available" for entry in group if entry.method == method}
-        rows.append((Cell(method), *(Cell(cells.get(m, DASH)) for m in metrics)))
+    columns += [Column(heading(metric) + (f" ({unit})" if unit else "")) for metric, unit in units.items()]
+    cells: dict[str, dict[str, str]] = {}
     owners: dict[str, list[str]] = {}
     for entry in group:
+        cells.setdefault(entry.method, {})[entry.metric] = entry.text or "not available"
         for note in filter(None, entry.note.split("; ")):
             owners.setdefault(note, []).append(entry.method)
-    everyone = {entry.method for entry in group}
+    rows = [
+        tuple(map(Cell, (method, *(own.get(metric, DASH) for metric in units))))
+        for method, own in cells.items()
+    ]
     notes = [
-        note if set(names) == everyone else f"{', '.join(dict.fromkeys(names))}: {note}"
+        f"{note}." if set(names) == cells.keys() else f"{', '.join(dict.fromkeys(names))}: {note}."
         for note, names in owners.items()
     ]
-    return Table((Block("", tuple(columns), tuple(rows)),), tuple(f"{note}." for note in notes))
+    return Table((Block("", tuple(columns), tuple(rows)),), tuple(notes))
 
 
 def _same_method(found: Sequence[Reported]) -> Table:
     """PSNR of each method that several protocol classes report: the spread that a protocol alone makes."""
     lines = []
     for metric in ("views_psnr", "psnr"):
-        entries = [e for e in found if e.metric == metric and e.value is not None and "GSO" in e.dataset]
-        for method in sorted({_base(e) for e in entries}):
-            own = [e for e in entries if _base(e) == method]
-            # the first number of a class: tables put the main result before variants
-            by_class = {e.protocol_class: f"{e.text} ({e.paper}, {e.table})" for e in reversed(own)}
-            if len(by_class) > 1:
-                values = " · ".join(reversed(by_class.values()))
-                lines.append((Cell(method), Cell(heading(metric)), Cell(values)))
+        by_method: dict[str, dict[str, str]] = {}
+        for e in found:
+            if e.metric == metric and e.value is not None and "GSO" in e.dataset:
+                own = by_method.setdefault(e.method.split(" (")[0], {})  # without its variant
+                # the first number of a class: tables put the main result before variants
+                own.setdefault(e.protocol_class, f"{e.text} ({e.paper}, {e.table})")
+        lines += [
+            tuple(map(Cell, (method, heading(metric), " · ".join(own.values()))))
+            for method, own in sorted(by_method.items())
+            if len(own) > 1
+        ]
     columns = (Column("Method", words=True), Column("Of", words=True), Column("dB", words=True))
     return Table((Block("", columns, tuple(lines)),))
-
-
-def _base(entry: Reported) -> str:
-    """The method's name without its variant in parentheses."""
-    return entry.method.split(" (")[0]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image
+from scipy.optimize import isotonic_regression
 
 from aligncvc.files import atomic_path
+from aligncvc.paper.reading import shipped
+from aligncvc.viewer.templating import render_text
 
 INK = "#1b1f24"
 QUIET = "#6a737d"
@@ -26,49 +30,18 @@ LEAD_COLOUR = "#d55e00"
 COLOURS = ("#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#555555")
 """Okabe and Ito's colours, told apart by people with any common colour blindness."""
 
-MARK = "#d62728"
-"""Boxes on images."""
-
 MARKERS = ("o", "s", "^", "D", "v", "P")
 
 WIDTH_IN = 7.2
 """Text width of a two-column paper, inches."""
 
-DPI = 220
+SETTINGS: dict[str, Any] = shipped("figures.yaml")
+"""style, consistency, losses, effects: see the file."""
 
-RC: dict[str, Any] = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same glyphs on every machine
-    "font.size": 8.0,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.titlesize": 8.5,
-    "axes.titlelocation": "left",
-    "axes.edgecolor": QUIET,
-    "axes.linewidth": 0.7,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "grid.color": FAINT,
-    "grid.linewidth": 0.5,
-    "xtick.color": QUIET,
-    "ytick.color": QUIET,
-    "xtick.labelsize": 7.5,
-    "ytick.labelsize": 7.5,
-    "ytick.major.size": 0.0,
-    "xtick.major.size": 2.5,
-    "lines.linewidth": 1.8,
-    "lines.markersize": 4.5,
-    "lines.solid_capstyle": "round",
-    "figure.facecolor": "white",
-    "figure.dpi": DPI,
-    "savefig.dpi": DPI,
-    "savefig.facecolor": "white",
-    "svg.hashsalt": "aligncvc",  # element ids from content, not from chance
-    "svg.fonttype": "path",
-    "pdf.fonttype": 42,
-}
+RC: Any = SETTINGS["style"]
+
+CAPTIONS = shipped("captions.yaml")
+"""caption and alt of each figure."""
 
 DASHES = (0, (4, 2))
 """Of the lines that others are read against."""
@@ -94,9 +67,19 @@ def styled() -> Iterator[None]:
     """Draw with this style, whatever the user's matplotlibrc says."""
     with mpl.rc_context():
         mpl.rcdefaults()
-        for name, value in RC.items():
-            mpl.rcParams[name] = value  # type: ignore[index,literal-required]
+        mpl.rcParams.update(RC)
         yield
+
+
+def chart(height: float) -> Figure:
+    """An empty figure of the page's width; height in inches."""
+    return Figure(figsize=(WIDTH_IN, height))
+
+
+def captioned(figure: Figure, name: str, /, **facts: Any) -> Drawn:
+    """The figure with its words from captions.yaml, made from these facts; a missing one is an error."""
+    caption, alt = (render_text(CAPTIONS[name][kind], **facts) for kind in ("caption", "alt"))
+    return Drawn(figure, caption, alt)
 
 
 def save_figure(folder: Path, name: str, figure: Figure) -> list[str]:
@@ -113,6 +96,14 @@ def method_colours(methods: Sequence[str], lead: str) -> dict[str, str]:
     """A colour a method; the lead's is the strong one."""
     others = [name for name in methods if name != lead]
     return {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(others)} | {lead: LEAD_COLOUR}
+
+
+def looks(
+    names: Iterable[str], colours: Mapping[str, str], size: float = 4, markers: Sequence[str] = MARKERS
+) -> dict[str, dict[str, Any]]:
+    """Entries of a legend: colour and marker by name, the markers in turn."""
+    marked = zip(names, cycle(markers), strict=False)
+    return {name: {"color": colours[name], "marker": marker, "markersize": size} for name, marker in marked}
 
 
 def legend(figure: Figure, entries: Mapping[str, Mapping[str, Any]], **style: Any) -> None:
@@ -143,18 +134,11 @@ def enlarge(image: np.ndarray, size_px: int) -> np.ndarray:
     return np.asarray(pixels)
 
 
-def bare(axes: Axes) -> None:
-    """No ticks, spines or grid: an axes that only holds an image or words."""
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.grid(False)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-
-
 def show(axes: Axes, image: np.ndarray | None, size_px: int = 224) -> None:
     """An image filling the axes, or a quiet "failed" where there is none."""
-    bare(axes)
+    axes.set(xticks=[], yticks=[])
+    axes.grid(False)
+    axes.spines[:].set_visible(False)
     if image is None:
         axes.set_facecolor(EMPTY)
         axes.text(0.5, 0.5, "failed", ha="center", va="center", color=QUIET, transform=axes.transAxes)
@@ -163,23 +147,8 @@ def show(axes: Axes, image: np.ndarray | None, size_px: int = 224) -> None:
 
 
 def spread(positions: Sequence[float], gap: float) -> list[float]:
-    """Label positions at least `gap` apart, close to the wanted ones and in their order."""
-    order = sorted(range(len(positions)), key=lambda i: positions[i])
-    groups: list[list[int]] = []
-    centres: list[float] = []
-    for index in order:
-        groups.append([index])
-        centres.append(positions[index])
-        # groups that overlap become one, centred on the mean of what its members want
-        while len(groups) > 1 and (
-            centres[-1] - centres[-2] < gap * (len(groups[-1]) + len(groups[-2])) / 2 - 1e-12
-        ):
-            last = groups.pop()
-            centres.pop()
-            groups[-1] += last
-            centres[-1] = sum(positions[i] for i in groups[-1]) / len(groups[-1])
-    placed = list(positions)
-    for group, centre in zip(groups, centres, strict=True):
-        for rank, index in enumerate(group):
-            placed[index] = centre + gap * (rank - (len(group) - 1) / 2)
-    return placed
+    """Label positions at least `gap` apart, as close to the wanted ones as can be, and in their order."""
+    wanted, gaps = np.asarray(positions), gap * np.arange(len(positions))
+    order, placed = np.argsort(wanted, kind="stable"), np.empty(len(positions))
+    placed[order] = isotonic_regression(wanted[order] - gaps).x + gaps
+    return placed.tolist()

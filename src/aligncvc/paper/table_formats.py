@@ -1,12 +1,12 @@
 """A table as CSV, Markdown, LaTeX and JSON: blocks of columns over the same rows, and notes below.
 
-What the cells mean is decided in `table_blocks.py`; here is only how they look.
+What the cells mean is decided in `table_layout.py`; here is only how they look.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,11 @@ class Cell:
     hi: str = ""
     best: bool = False
 
-    @property
-    def bracket(self) -> str:
-        """ " [lo, hi]", or nothing where there is no interval or it has no width."""
-        return f" [{self.lo}, {self.hi}]" if self.lo and {self.lo, self.hi} != {self.text} else ""
+    def written(self, escape: Callable[[str], str], bold: str, bracket: str) -> str:
+        """The text, and the interval where it has a width; `bold` and `bracket` are patterns for `%`."""
+        text = bold % escape(self.text) if self.best else escape(self.text)
+        width = self.lo and {self.lo, self.hi} != {self.text}
+        return text + (bracket % f" [{self.lo}, {self.hi}]" if width else "")
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,10 @@ class Column:
     heading: str
     words: bool = False
     mark: str = ""
+
+    @property
+    def marked(self) -> str:
+        return f"{self.heading} {self.mark}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,12 @@ class Block:
     rows: tuple[tuple[Cell, ...], ...]
     controls: int = 0
 
+    def written(self, escape: Callable[[str], str], bold: str, bracket: str) -> list[list[list[str]]]:
+        """Lines of texts: the head, rows of methods, rows of controls."""
+        lines = [[cell.written(escape, bold, bracket) for cell in row] for row in self.rows]
+        cut = len(lines) - self.controls
+        return [[[escape(column.marked) for column in self.columns]], lines[:cut], lines[cut:]]
+
 
 @dataclass(frozen=True)
 class Table:
@@ -57,8 +68,6 @@ class Table:
     blocks: tuple[Block, ...]
     notes: tuple[str, ...] = ()
 
-
-CONTROLS = "controls"
 
 DASH = "\u2013"
 """Where a cell has no meaning."""
@@ -78,50 +87,30 @@ def latex(text: str) -> str:
 
 def markdown(text: str) -> str:
     """Escape what Markdown would read as a column, emphasis at a word's edge, or an escape."""
-    for character in "\\|*<":
-        text = text.replace(character, "\\" + character)
-    return text
+    return text.translate({ord(character): "\\" + character for character in "\\|*<"})
 
 
 def as_markdown(table: Table) -> str:
     """Pipe tables with padded columns, a title above each where there are several; notes as a list."""
-    parts = []
-    for block in table.blocks:
-        title = f"**{markdown(block.title)}**\n\n" if len(table.blocks) > 1 else ""
-        parts.append(title + _pipes(block))
+    titles = [f"**{markdown(block.title)}**\n\n" * (len(table.blocks) > 1) for block in table.blocks]
+    parts = [title + _pipes(block) for title, block in zip(titles, table.blocks, strict=True)]
     if table.notes:
         parts.append("".join(f"- {markdown(note)}\n" for note in table.notes))
     return "\n".join(parts)
 
 
 def _pipes(block: Block) -> str:
-    lines = [[markdown(_headed(column)) for column in block.columns]]
-    for index, row in enumerate(block.rows):
-        if block.controls and index == len(block.rows) - block.controls:
-            lines.append([f"*{CONTROLS}*", *[""] * (len(row) - 1)])
-        lines.append([_markdown_cell(cell) for cell in row])
-    widths = [max(3, *(len(line[i]) for line in lines)) for i in range(len(block.columns))]
-    padded = [
-        [
-            text.ljust(width) if column.words else text.rjust(width)
-            for text, width, column in zip(line, widths, block.columns, strict=True)
-        ]
-        for line in lines
-    ]
-    rule = [
-        "-" * width if column.words else "-" * (width - 1) + ":"
-        for width, column in zip(widths, block.columns, strict=True)
-    ]
-    return "".join(f"| {' | '.join(line)} |\n" for line in [padded[0], rule, *padded[1:]])
-
-
-def _markdown_cell(cell: Cell) -> str:
-    text = markdown(cell.text)
-    return (f"**{text}**" if cell.best else text) + cell.bracket
-
-
-def _headed(column: Column) -> str:
-    return column.heading + (f" {column.mark}" if column.mark else "")
+    head, rows, controls = block.written(markdown, "**%s**", "%s")
+    if controls:
+        controls.insert(0, ["*controls*", *[""] * (len(block.columns) - 1)])
+    lines = [*head, *rows, *controls]
+    columns = []
+    for column, texts in zip(block.columns, zip(*lines, strict=True), strict=True):
+        width = max(3, *map(len, texts))
+        rule = "-" * width if column.words else "-" * (width - 1) + ":"
+        pad = str.ljust if column.words else str.rjust
+        columns.append([pad(text, width) for text in (texts[0], rule, *texts[1:])])
+    return "".join(f"| {' | '.join(line)} |\n" for line in zip(*columns, strict=True))
 
 
 def as_latex(table: Table) -> str:
@@ -140,35 +129,15 @@ def as_latex(table: Table) -> str:
 
 def _tabular(block: Block) -> str:
     align = "".join("l" if column.words else "r" for column in block.columns)
-    head = [latex(_headed(column)) for column in block.columns]
-    body = []
-    for index, row in enumerate(block.rows):
-        if block.controls and 0 < index == len(block.rows) - block.controls:
-            body.append("\\midrule\n")
-        body.append(_latex_line([_latex_cell(cell) for cell in row]))
-    return (
-        f"\\begin{{tabular}}{{@{{}}{align}@{{}}}}\n\\toprule\n{_latex_line(head)}\\midrule\n"
-        f"{''.join(body)}\\bottomrule\n\\end{{tabular}}\n"
-    )
-
-
-def _latex_line(cells: Sequence[str]) -> str:
-    return " & ".join(cells) + " \\\\\n"
-
-
-def _latex_cell(cell: Cell) -> str:
-    text = latex(cell.text)
-    bracket = f"\\,{{\\scriptsize{cell.bracket}}}" if cell.bracket else ""
-    return (f"\\textbf{{{text}}}" if cell.best else text) + bracket
-
-
-def as_data(table: Table) -> dict[str, Any]:
-    """The table for programs and the report: {blocks: [{title, controls, columns, rows}], notes}."""
-    return asdict(table)
+    written = block.written(latex, "\\textbf{%s}", "\\,{\\scriptsize%s}")
+    head, rows, controls = ("".join(" & ".join(line) + " \\\\\n" for line in part) for part in written)
+    rule = "\\midrule\n" if rows and controls else ""
+    body = f"\\toprule\n{head}\\midrule\n{rows}{rule}{controls}\\bottomrule\n"
+    return f"\\begin{{tabular}}{{@{{}}{align}@{{}}}}\n{body}\\end{{tabular}}\n"
 
 
 def as_json(value: Any) -> str:
-    """Indented JSON of what `as_data` makes."""
+    """Indented JSON of a table as a dictionary, or of several."""
     return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
 
 
@@ -181,5 +150,5 @@ def write_table_files(out: Path, table: Table, lines: Sequence[Mapping[str, str]
     """Write the .md, .tex and .json beside `out`, and last `out`, the CSV of `lines`."""
     write_text(out.with_suffix(".md"), as_markdown(table))
     write_text(out.with_suffix(".tex"), as_latex(table))
-    write_text(out.with_suffix(".json"), as_json(as_data(table)))
+    write_text(out.with_suffix(".json"), as_json(asdict(table)))
     write_text(out, as_csv(lines))

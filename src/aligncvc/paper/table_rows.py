@@ -56,6 +56,10 @@ class TableRow:
     compared: dict[str, Comparison] = field(default_factory=dict)
     best: set[str] = field(default_factory=set)
 
+    def against(self, metric: str) -> Comparison:
+        """The comparison with the reference; without numbers where there is none."""
+        return self.compared.get(metric, Comparison())
+
 
 @dataclass(frozen=True)
 class TableRows:
@@ -75,10 +79,6 @@ class TableRows:
     def pairs(self) -> list[str]:
         """Names of the pairs, controls aside."""
         return list(dict.fromkeys(row.key.pair for row in self.rows if not row.key.control))
-
-    @property
-    def controls(self) -> int:
-        return sum(row.key.control for row in self.rows)
 
 
 def describe(metric: str) -> Metric:
@@ -114,22 +114,12 @@ def known_rows(job: PaperJob, table: str | None = None) -> dict[Key, Row]:
     return {Key(row.pair, row.method): row for row in rows}
 
 
-def all_keys(job: PaperJob, rows: Sequence[Key], measured: Sequence[Key]) -> list[Key]:
-    """These rows, then other people's among the records, then the controls."""
-    strangers = [key for key in measured if key not in known_rows(job)]
-    controls = [*map(control, job.controls), *(key for key in strangers if key.control)]
-    return [*rows, *(key for key in strangers if not key.control), *dict.fromkeys(controls)]
-
-
 def table_row(job: PaperJob, scores: Scores, key: Key, total: int) -> TableRow:
     """One row, not yet compared with others."""
     row, part = known_rows(job).get(key), scores.part(key)
     of_objects = part[part["object"] != SET_OBJECT]
-    means = {
-        name: scores.mean(key, name, stream=("table", name))
-        for name in scores.metrics(key)
-        if not name.endswith(BOUNDS)
-    }
+    names = [name for name in scores.metrics(key) if not name.endswith(BOUNDS)]
+    means = {name: scores.mean(key, name, stream=("table", name)) for name in names}
     return TableRow(
         key=key,
         alignment=row.alignment if row else "",
@@ -147,13 +137,14 @@ def reference_row(job: PaperJob, table: str, pair: str) -> Key | None:
 
     None if none fits. Raises UserError if paper.reference names a method that the table does not show.
     """
-    shown = {key.method: row for key, row in known_rows(job, table).items() if key.pair == pair}
+    everywhere = known_rows(job, table)
+    shown = {key.method: row for key, row in everywhere.items() if key.pair == pair}
     named = {str(key): name for key, name in job.paper.reference.items()}.get(table)
-    everywhere = {key.method for key in known_rows(job, table)}
-    if named is not None and named not in everywhere:
+    methods = sorted({key.method for key in everywhere})
+    if named is not None and named not in methods:
         raise UserError(
             f"paper.reference.{table} names {named!r}, which {table} does not show; "
-            f"choose one of {', '.join(sorted(everywhere))}"
+            f"choose one of {', '.join(methods)}"
         )
     if named is None and table == "table1":
         two_stage = [name for name, row in shown.items() if row.feedback == "two_stage"]
@@ -184,16 +175,13 @@ def best_row(scores: Scores, rows: Sequence[TableRow], metric: str) -> TableRow 
     if not better or len(runners) < 2:
         return None
     first = max(runners, key=lambda row: better * row.values[metric].mean)
-    for other in runners:
-        if other is not first:
-            gap = scores.paired(first.key, other.key, metric, stream=("paired", metric))
-            if not (gap.excludes_zero and gap.mean * better > 0):
-                return None
-    return first
+    others = (row.key for row in runners if row is not first)
+    gaps = (scores.paired(first.key, other, metric, stream=("paired", metric)) for other in others)
+    return first if all(gap.excludes_zero and gap.mean * better > 0 for gap in gaps) else None
 
 
 def build_rows(job: PaperJob, table: str, scores: Scores) -> TableRows:
-    """All rows of a table with comparisons and what is best.
+    """All rows of a table with comparisons and what is best: the configuration's, others', the controls.
 
     A row is compared with the reference of its own pair; controls and other people's rows where there is one
     reference only. A method without records has no values and 0 objects. Raises UserError if the
@@ -202,7 +190,9 @@ def build_rows(job: PaperJob, table: str, scores: Scores) -> TableRows:
     shown, measured = list(known_rows(job, table)), scores.keys
     if not shown:
         raise UserError(f"no method of sample.methods is in {table!r}; name the table in its `tables` list")
-    keys = all_keys(job, shown, measured)
+    strangers = [key for key in measured if key not in known_rows(job)]
+    controls = [*map(control, job.controls), *(key for key in strangers if key.control)]
+    keys = [*shown, *(key for key in strangers if not key.control), *dict.fromkeys(controls)]
     if not set(measured) & set(keys):
         raise UserError(
             f"no record is of a method that {table} shows ({', '.join(key.method for key in keys)}); "
@@ -215,17 +205,14 @@ def build_rows(job: PaperJob, table: str, scores: Scores) -> TableRows:
     references = {pair: key for pair, key in references.items() if key in valued}
     single = len({key.pair for key in shown}) == len(references) == 1
     only = next(iter(references.values())) if single else None
-    rows = [_against(scores, row, references.get(row.key.pair, only), job.paper.compared) for row in rows]
+    for i, row in enumerate(rows):
+        reference = references.get(row.key.pair, only)
+        other = None if reference == row.key else reference  # which is compared with nothing
+        names = [name for name in job.paper.compared if other and name in row.values]
+        compared = {name: compare(scores, row.key, other, name) for name in names if other}
+        rows[i] = replace(row, reference=reference, compared=compared)
     table_rows = TableRows(table, rows, tuple(job.paper.compared))
     for metric in table_rows.metrics:
-        first = best_row(scores, rows, metric)
-        if first is not None:
+        if first := best_row(scores, rows, metric):
             first.best.add(metric)
     return table_rows
-
-
-def _against(scores: Scores, row: TableRow, reference: Key | None, metrics: Sequence[str]) -> TableRow:
-    """The row with its reference and the comparison to it; the reference is compared with nothing."""
-    measured = [] if reference in (None, row.key) else [name for name in metrics if name in row.values]
-    compared = {name: compare(scores, row.key, reference, name) for name in measured if reference}
-    return replace(row, reference=reference, compared=compared)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import math
 import subprocess
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +22,34 @@ from aligncvc.errors import UserError
 from aligncvc.evaluate.catalogue import SET_OBJECT
 from aligncvc.evaluate.scores import Scores
 from aligncvc.files import PROJECT_ROOT, atomic_path, write_json, write_text
-from aligncvc.paper.claims import Claims, lines, load_claims
-from aligncvc.paper.costs import read_hardware
+from aligncvc.paper.claims import Claims, described, lines, load_claims
+from aligncvc.paper.curves import EFFECTS, few_curves, training
+from aligncvc.paper.figures import Drawings, draw_each
 from aligncvc.paper.image_figures import objects
-from aligncvc.paper.pair_results import read_pairs
-from aligncvc.paper.protocol_facts import read_facts, read_rankings
+from aligncvc.paper.inputs import VerdictInputs
+from aligncvc.paper.pair_results import read_logs, read_pairs
 from aligncvc.paper.quality_cost import quality_over_k
-from aligncvc.paper.reading import read, table_rows
-from aligncvc.paper.step_curves import few_curves
-from aligncvc.paper.style import Drawn, styled
-from aligncvc.paper.table_formats import as_csv, as_markdown
+from aligncvc.paper.reading import TEMPLATES, read, read_rankings, table_rows
+from aligncvc.paper.style import styled
+from aligncvc.paper.table_formats import as_csv, as_markdown, markdown
+from aligncvc.paper.table_layout import lay_out, read_facts
 from aligncvc.paper.table_rows import build_rows, known_rows
-from aligncvc.paper.tables import csv_line, lay_out
-from aligncvc.paper.training_curves import EFFECTS, Log, read_logs, training
-from aligncvc.paper.verdict_inputs import VerdictInputs
-from aligncvc.paper.verdict_page import page
-from aligncvc.paper.verdict_rules import Evidence, judge, outcome
+from aligncvc.paper.tables import csv_line, read_hardware
+from aligncvc.paper.verdict_rules import Evidence, Judged, judge, outcome
+from aligncvc.viewer.templating import render_template
 
 TABLES = ("table1", "table2")
+
+PICTURES: Drawings = {
+    "objects": objects,
+    "steps": few_curves,
+    "k": quality_over_k,
+    "training": partial(training, panels=EFFECTS),
+}
+WORDS = {True: "holds", False: "**does not hold**", None: "n/a"}
+HEADINGS = {"claims": "Claims", "goals": "Goals", "controls": "Controls"}
+SHORT = {"goals": "goal", "controls": "control"}
+"""What the summary calls a line; a claim has its letter."""
 
 DPI = 150
 COLOURS_KEPT = 256
@@ -62,15 +75,20 @@ def write_verdict(job: PaperJob, inputs: VerdictInputs, out: Path) -> dict[str, 
     notes = read_notes(inputs.notes, claims.claims)
     evidence = Evidence(more, {row["variant"]: row for row in memory})
     judged = judge(lines(claims, job.paper.columns, rankings), evidence)
-    logs = read_logs(inputs.align, known)
-    about = {**facts(job, claims.pairs, scores, inputs, logs), "memory": memory}
-    tables = write_tables(job, scores, inputs, out)
+    about = {**facts(job, claims.pairs, scores, inputs), "memory": memory}
+    beside, tables = read_facts(inputs.metrics, inputs.discrimination), {}
+    for name in TABLES:
+        if known_rows(job, name):
+            table = build_rows(job, name, scores)
+            write_text(out / f"{name}.csv", as_csv([csv_line(table, row) for row in table.rows]))
+            tables[name] = as_markdown(lay_out(job, table, beside))
+    pairs = [pair for pair in read_pairs(job, scores, inputs) if pair.pair in claims.pairs]
     with styled():
-        drawn = [
-            (save_png(out, name, picture.figure), picture.caption, picture.alt)
-            for name, picture in pictures(job, claims, scores, inputs, logs)
+        pictures = [
+            (save_png(out, name, drawn.figure), drawn.caption, drawn.alt)
+            for name, _, drawn in draw_each(pairs, PICTURES)
         ]
-    write_text(out / "README.md", page(claims, about, judged, tables, drawn, notes))
+    write_text(out / "README.md", page(claims, about, judged, tables, pictures, notes))
     verdict = {
         "about": about,
         "claims": {
@@ -107,15 +125,10 @@ def read_notes(path: Path | None, claims: Collection[str]) -> dict[str, str]:
     return {} if path is None else read(path, parse, "holds no notes by claim", "write `a: text`")
 
 
-def facts(
-    job: PaperJob,
-    pairs: Sequence[str],
-    scores: Scores,
-    inputs: VerdictInputs,
-    logs: Mapping[str, Mapping[str, Log]],
-) -> dict[str, Any]:
+def facts(job: PaperJob, pairs: Sequence[str], scores: Scores, inputs: VerdictInputs) -> dict[str, Any]:
     """What stands at the top: pair, objects, seeds, protocol, commit, hardware, date, training runs."""
     newest = max(path.stat().st_mtime for path in inputs.metrics)
+    logs = read_logs(inputs.align, job)
     return {
         "pair": ", ".join(pairs),
         "objects": len(set(scores.frame["object"]) - {SET_OBJECT}),
@@ -132,7 +145,7 @@ def facts(
                 "seconds": round(float(np.nansum(log["seconds"])), 1),
             }
             for pair in pairs
-            for run, log in sorted(logs.get(pair, {}).items())
+            for run, log in sorted(logs[pair].items())
             if "seconds" in log
         ],
     }
@@ -153,42 +166,6 @@ def commit() -> str:
     return head + (" with changes" if changed else "")
 
 
-def write_tables(job: PaperJob, scores: Scores, inputs: VerdictInputs, out: Path) -> dict[str, str]:
-    """Write the CSV of each table that the configuration shows; returns them as Markdown."""
-    beside, texts = read_facts(inputs.metrics, inputs.discrimination), {}
-    for name in TABLES:
-        if known_rows(job, name):
-            table = build_rows(job, name, scores)
-            write_text(out / f"{name}.csv", as_csv([csv_line(table, row) for row in table.rows]))
-            texts[name] = as_markdown(lay_out(job, table, beside))
-    return texts
-
-
-def pictures(
-    job: PaperJob,
-    claims: Claims,
-    scores: Scores,
-    inputs: VerdictInputs,
-    logs: Mapping[str, Mapping[str, Log]],
-) -> Iterator[tuple[str, Drawn]]:
-    """Each picture that the data allow, of each pair that is claimed about, with its name.
-
-    To be drawn inside `style.styled`.
-    """
-    results = read_pairs(job, scores, inputs.samples, inputs.renders, read_rankings(inputs.discrimination))
-    shown = [pair for pair in results if pair.pair in claims.pairs]
-    drawings = {
-        "objects": objects,
-        "steps": few_curves,
-        "k": quality_over_k,
-        "training": lambda pair: training(logs.get(pair.pair, {}), EFFECTS),
-    }
-    for name, draw in drawings.items():
-        for pair in shown:
-            if (drawn := draw(pair)) is not None:
-                yield name if len(shown) == 1 else f"{name}_{pair.pair}", drawn
-
-
 def save_png(folder: Path, name: str, figure: Figure) -> str:
     """Write `<folder>/<name>.png` with a palette, without dates; returns the file's name."""
     buffer = io.BytesIO()
@@ -197,3 +174,43 @@ def save_png(folder: Path, name: str, figure: Figure) -> str:
     with atomic_path(folder / f"{name}.png") as temporary:
         image.save(temporary, format="PNG", optimize=True)
     return f"{name}.png"
+
+
+def page(
+    claims: Claims,
+    about: Mapping[str, Any],
+    judged: Sequence[Judged],
+    tables: Mapping[str, str],
+    pictures: Sequence[tuple[str, str, str]],
+    notes: Mapping[str, str],
+) -> str:
+    """The page. tables: Markdown by name; pictures: (file, caption, alt); notes: explanations by claim."""
+    return render_template(
+        "verdict_page.txt",
+        folder=TEMPLATES,
+        claims=claims,
+        about=about,
+        groups={key: [one for one in judged if one.line.claim == key] for key in claims.claims},
+        tables=tables,
+        pictures=pictures,
+        notes=defaultdict(str, notes),
+        words=WORDS,
+        headings=HEADINGS,
+        short=SHORT,
+        effect=effect,
+        markdown=markdown,
+        outcome=outcome,
+    )
+
+
+def effect(one: Judged) -> str:
+    """The effect with its interval and unit, with the metric's digits."""
+    if math.isnan(one.effect.mean):
+        return "n/a"
+    if one.line.metric == "all":
+        return f"{one.effect.mean:g}"
+    digits = {"MB": 1, "dB": 2, "times": 2}.get(one.unit, described(one.line.metric).decimals)
+    sign = "" if one.unit == "times" else "+"
+    mean, lo, hi = (f"{value:{sign}.{digits}f}" for value in one.effect)
+    bracket = "" if math.isnan(one.effect.lo) else f" [{lo}, {hi}]"
+    return f"{mean}{bracket} {one.unit}".strip()

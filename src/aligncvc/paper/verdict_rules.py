@@ -14,15 +14,7 @@ from typing import Any
 
 from aligncvc.evaluate.catalogue import SET_OBJECT
 from aligncvc.evaluate.scores import Key, Scores
-from aligncvc.evaluate.stats import (
-    NONE,
-    Interval,
-    Samples,
-    differences,
-    interval,
-    object_means,
-    paired_interval,
-)  # fmt: skip
+from aligncvc.evaluate.stats import NONE, Interval, differences, interval, object_means, paired_interval
 from aligncvc.paper.claims import Line, Rule, described
 
 ROUNDING = 1e-6
@@ -35,22 +27,40 @@ UNSEEN = {"unseen_psnr": "views_psnr", "unseen_fg_psnr": "views_fg_psnr"}
 """Generated views without the one at the input's pose, which a copy of the input has for nothing."""
 
 UNITS = {"psnr": "dB", "sharpness": "of ground truth's", "seconds": "s"}
+"""By the end of a metric's name; scores have none."""
+
+UNITS_OF_RULES = {"ratio": "times", "equal": "", "apart": "", "more_memory": "MB"}
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A line with its number. effect: NaN where there is none. n: objects. rule: in words, what was asked.
-
-    holds: None where it cannot be judged.
-    """
+    """A line with its number. effect: NaN where there is none; holds: None where nothing tells."""
 
     line: Line
     effect: Interval
     n: int
-    unit: str
-    rule: str
     holds: bool | None
     note: str = ""
+
+    @property
+    def unit(self) -> str:
+        """What the effect is measured in; empty for scores without a unit."""
+        unit = next((word for end, word in UNITS.items() if self.line.metric.endswith(end)), "")
+        return UNITS_OF_RULES.get(self.line.rule, unit)
+
+    @property
+    def rule(self) -> str:
+        """In words, what was asked."""
+        line = self.line
+        return {
+            "better": "better" + (f", the mean by {line.at_least:g} or more" if line.at_least else ""),
+            "no_worse": f"worse by at most {line.margin:g}",
+            "apart": "better, intervals apart",
+            "ratio": f"{line.at_least:g} or more" if line.at_least else "above 1",
+            "rises": "better from each step to the next",
+            "equal": f"no difference above {ROUNDING:g}, which is rounding",
+            "more_memory": "above 0",
+        }[line.rule]
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -70,7 +80,7 @@ class Evidence:
     scores: Scores
     memory: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
-    def values(self, key: Key, metric: str) -> Samples:
+    def values(self, key: Key, metric: str) -> Mapping[tuple[str, int], float]:
         """A method's numbers by (object, seed) after the last step; also metrics that only a verdict has."""
         if metric == "gap_psnr":
             return {sample: abs(value) for sample, value in self.values(key, "delta_psnr").items()}
@@ -80,53 +90,36 @@ class Evidence:
         return {sample: value for sample, value in values.items() if sample[0] != SET_OBJECT}
 
 
-def unit(metric: str) -> str:
-    """What a difference in this metric is measured in; empty for scores without a unit."""
-    return next((word for key, word in UNITS.items() if metric.endswith(key)), "")
+def only(value: float) -> Interval:
+    """A number without an interval."""
+    return Interval(value, math.nan, math.nan)
 
 
-def objects(values: Samples) -> int:
-    """How many objects have a number."""
-    return len(object_means(values))
-
-
-def absent(line: Line, rule: str, *keys: Key, what: str | None = None) -> Judged:
+def absent(line: Line, *keys: Key, what: str = "") -> Judged:
     """A line that cannot be judged, with what is missing."""
     missing = ", ".join(f"{what or line.metric} of {key.method}" for key in keys or (line.one,))
-    times = "times" if line.rule == "ratio" else unit(line.metric)
-    return Judged(line, NONE, 0, times, rule, None, f"n/a: no records of {missing}")
+    return Judged(line, NONE, 0, None, f"n/a: no records of {missing}")
 
 
 def better(line: Line, evidence: Evidence) -> Judged:
     """`one` against `other`, paired; the effect is one - other in the metric's own direction and unit.
 
-    It holds if the whole interval lies on the better side of zero and the mean is better by `at_least`.
+    It holds if the whole interval lies on the better side of zero and the mean is better by `at_least`. As
+    "no_worse" it holds if the interval's worse end is not beyond the margin.
     """
-    amount = f", the mean by {line.at_least:g} or more" if line.at_least else ""
-    return _paired(
-        line, evidence, f"better{amount}", lambda worse, mean: worse > 0 and mean >= (line.at_least or 0)
-    )
-
-
-def no_worse(line: Line, evidence: Evidence) -> Judged:
-    """As `better`; it holds if the interval's worse end is not beyond the margin."""
-    return _paired(line, evidence, f"worse by at most {line.margin:g}", lambda worse, _: worse > -line.margin)
-
-
-def _paired(line: Line, evidence: Evidence, rule: str, holds: Callable[[float, float], bool]) -> Judged:
-    """holds: of the interval's worse end and the mean, both turned so that more is better."""
     a, b = evidence.values(line.one, line.metric), evidence.values(line.other, line.metric)
     names = line.metric, line.one.method, line.other.method
     gap, sign = paired_interval(a, b, evidence.scores.seed, "verdict", *names), described(line.metric).better
-    n = objects(differences(a, b))
+    n = len(object_means(differences(a, b)))
     if not n:
-        return absent(line, rule, *(key for key, values in ((line.one, a), (line.other, b)) if not values))
+        return absent(line, *(key for key, values in ((line.one, a), (line.other, b)) if not values))
     if not sign:
-        return Judged(line, gap, n, unit(line.metric), rule, None, f"{line.metric} has no better side")
+        return Judged(line, gap, n, None, f"{line.metric} has no better side")
     worse = gap.lo if sign > 0 else -gap.hi
-    more = "better too" if line.rule == "no_worse" and worse > 0 else ""
-    note = "; ".join(filter(None, [line.note, more]))
-    return Judged(line, gap, n, unit(line.metric), rule, holds(worse, gap.mean * sign), note)
+    if line.rule == "better":
+        return Judged(line, gap, n, worse > 0 and gap.mean * sign >= (line.at_least or 0), line.note)
+    note = "; ".join(filter(None, [line.note, "better too" if worse > 0 else ""]))
+    return Judged(line, gap, n, worse > -line.margin, note)
 
 
 def ratio(line: Line, evidence: Evidence) -> Judged:
@@ -136,19 +129,17 @@ def ratio(line: Line, evidence: Evidence) -> Judged:
     """
     slow, fast = evidence.values(line.one, line.metric), evidence.values(line.other, line.metric)
     logs = {key: math.log(slow[key] / fast[key]) for key in slow if fast.get(key, 0) > 0 and slow[key] > 0}
-    rule = f"{line.at_least:g} or more" if line.at_least else "above 1"
     if not logs:
-        return absent(line, rule, line.one, line.other)
+        return absent(line, line.one, line.other)
     names = line.metric, line.one.method, line.other.method
     times = Interval(*map(math.exp, interval(logs, evidence.scores.seed, "verdict ratio", *names)))
     low = round(times.lo, 9)
-    holds = low >= line.at_least if line.at_least else low > 1
-    return Judged(line, times, objects(logs), "times", rule, holds)
+    return Judged(line, times, len(object_means(logs)), low >= line.at_least if line.at_least else low > 1)
 
 
 def rises(line: Line, evidence: Evidence) -> Judged:
     """A metric improves from each kept step to the next; the effect is the smallest mean improvement."""
-    scores, sign, rule = evidence.scores, described(line.metric).better, "better from each step to the next"
+    scores, sign = evidence.scores, described(line.metric).better
     last = scores.last_step(line.one, line.metric)
     curves = [scores.values(line.one, line.metric, k) for k in range(1, last + 1)]
     gaps = [
@@ -156,12 +147,12 @@ def rises(line: Line, evidence: Evidence) -> Judged:
         for k, (before, after) in enumerate(pairwise(curves), start=1)
     ]
     if not gaps:
-        return absent(line, rule)
+        return absent(line)
     least = min(gaps, key=lambda gap: gap.mean * sign)
     words = [f"{k} to {k + 1}: {g.mean:+.2f} [{g.lo:.2f}, {g.hi:.2f}]" for k, g in enumerate(gaps, start=1)]
     holds = all(gap.excludes_zero and gap.mean * sign > 0 for gap in gaps)
-    n, note = objects(differences(curves[1], curves[0])), f"steps {', '.join(words)}"
-    return Judged(line, least, n, unit(line.metric), rule, holds, note)
+    n = len(object_means(differences(curves[1], curves[0])))
+    return Judged(line, least, n, holds, f"steps {', '.join(words)}")
 
 
 def equal(line: Line, evidence: Evidence) -> Judged:
@@ -176,40 +167,38 @@ def equal(line: Line, evidence: Evidence) -> Judged:
         for metric in shared
         for sample, gap in differences(*(evidence.values(k, metric) for k in (line.one, line.other))).items()
     }
-    rule = f"no difference above {ROUNDING:g}, which is rounding"
     if not gaps:
         lacking = [key for key, metrics in ((line.one, one), (line.other, other)) if not metrics]
-        return absent(line, rule, *lacking, what="any metric")
-    most = Interval(max(gaps.values()), math.nan, math.nan)
+        return absent(line, *lacking, what="any metric")
+    most = max(gaps.values())
     note = f"largest absolute difference of {len(gaps)} numbers in {len(shared)} metrics"
-    return Judged(line, most, len({name for _, name, _ in gaps}), "", rule, most.mean <= ROUNDING, note)
+    return Judged(line, only(most), len({name for _, name, _ in gaps}), most <= ROUNDING, note)
 
 
 def apart(line: Line, evidence: Evidence) -> Judged:
     """A set-level metric, which has no pairs: holds if `one` is better and the two intervals do not meet."""
     a, b = (evidence.scores.mean(key, line.metric) for key in (line.one, line.other))
-    rule, lower = "better, intervals apart", described(line.metric).better < 0
     if math.isnan(a.mean) or math.isnan(b.mean):
-        return absent(line, rule, *(k for k, v in ((line.one, a), (line.other, b)) if math.isnan(v.mean)))
+        return absent(line, *(k for k, v in ((line.one, a), (line.other, b)) if math.isnan(v.mean)))
     note = f"{a.mean:.3f} [{a.lo:.3f}, {a.hi:.3f}] against {b.mean:.3f} [{b.lo:.3f}, {b.hi:.3f}]"
     n = len(set(evidence.scores.part(line.one)["object"]) - {SET_OBJECT})
-    gap = Interval(a.mean - b.mean, math.nan, math.nan)
-    return Judged(line, gap, n, "", rule, a.hi < b.lo if lower else a.lo > b.hi, note)
+    holds = a.hi < b.lo if described(line.metric).better < 0 else a.lo > b.hi
+    return Judged(line, only(a.mean - b.mean), n, holds, note)
 
 
 def more_memory(line: Line, evidence: Evidence) -> Judged:
     """Peak memory of one training step, two variants measured each in a process of its own; no interval."""
-    more, less, rule = line.one.method, line.other.method, "above 0"
+    more, less = line.one.method, line.other.method
     if lacking := [name for name in (more, less) if name not in evidence.memory]:
-        return Judged(line, NONE, 0, "MB", rule, None, f"n/a: memory.csv has no {', '.join(lacking)}")
+        return Judged(line, NONE, 0, None, f"n/a: memory.csv has no {', '.join(lacking)}")
     a, b = (float(evidence.memory[name]["peak_mb"]) for name in (more, less))
     note = f"{more} {a:.0f} MB, {less} {b:.0f} MB" + (f", {a / b:.2f} times" if b > 0 else "")
-    return Judged(line, Interval(a - b, math.nan, math.nan), 0, "MB", rule, a > b, note)
+    return Judged(line, only(a - b), 0, a > b, note)
 
 
 RULES: dict[Rule, Callable[[Line, Evidence], Judged]] = {
     "better": better,
-    "no_worse": no_worse,
+    "no_worse": better,
     "apart": apart,
     "ratio": ratio,
     "rises": rises,

@@ -1,4 +1,4 @@
-"""3D Gaussians as a few bytes each, for web pages: quantised, and read back by the same arithmetic."""
+"""3D Gaussians as a few bytes each, for web pages, where viewer.js reads them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from aligncvc.scene.gaussians import Gaussians
 from aligncvc.splat.constants import BLUR_PX2
 
 _MIN_SCALE, _MAX_SCALE = 1e-5, 4.0
-_BYTES_EACH = 6 + 3 + 4 + 4
 
 
 @dataclass(frozen=True)
@@ -59,34 +58,6 @@ def pack(gaussians: Gaussians) -> Packed:
     data = b"".join(part.tobytes() for part in (positions, scales, rotations, colours))
     box = [[float(a), float(b)] for a, b in zip(low, high, strict=True)]
     return Packed(data, len(means), box, [float(v) for v in scale_range])
-
-
-def unpack(packed: Packed) -> Gaussians:
-    """The Gaussians that the viewer shows for `packed` (the same arithmetic as viewer.js)."""
-    n = packed.count
-    if len(packed.data) != n * _BYTES_EACH:
-        raise UserError(
-            f"packed Gaussians have {len(packed.data)} bytes instead of {n * _BYTES_EACH}; pack them again"
-        )
-    positions = np.frombuffer(packed.data, "<u2", 3 * n).reshape(n, 3) / 65535
-    bytes_ = np.frombuffer(packed.data, np.uint8, offset=6 * n).astype(np.float64)
-    scales, quats, rgba = (
-        bytes_[: 3 * n].reshape(n, 3),
-        bytes_[3 * n : 7 * n].reshape(n, 4),
-        bytes_[7 * n :].reshape(n, 4),
-    )
-    box = np.array(packed.box)
-    low, high = packed.log_scale
-    quats = quats / 127 - 1
-    quats = quats / np.maximum(np.linalg.norm(quats, axis=1, keepdims=True), 1e-12)
-    arrays = (
-        box[:, 0] + positions * (box[:, 1] - box[:, 0]),
-        np.exp(low + (high - low) * scales / 255),
-        quats,
-        rgba[:, 3] / 255,
-        rgba[:, :3] / 255,
-    )
-    return Gaussians(*(torch.from_numpy(np.ascontiguousarray(a)).float() for a in arrays))
 
 
 def widen_to_pixels(gaussians: Gaussians, size_px: int, *, distance: float, fov_y_deg: float) -> Gaussians:

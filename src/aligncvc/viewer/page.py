@@ -46,46 +46,32 @@ class ViewSettings:
         """The pose of the input view by these settings."""
         return cls(elevation_deg=posed.elevation_deg, distance=posed.distance, fov_y_deg=posed.fov_y_deg)
 
-
-def payload_html(name: str, gaussians: Gaussians, view: ViewSettings) -> str:
-    """A <script> element that holds the packed model under the id `name`."""
-    packed = pack(gaussians)
-    meta = html.escape(json.dumps(packed.meta), quote=True)
-    settings = html.escape(
-        json.dumps(
-            {
-                "azimuth": view.azimuth_deg,
-                "elevation": view.elevation_deg,
-                "distance": view.distance,
-                "fov": view.fov_y_deg,
-                "spin": view.spin_deg_s,
-                "lowpass": BLUR_PX2,
-            }
-        ),
-        quote=True,
-    )
-    text = base64.b64encode(packed.data).decode("ascii")
-    return (
-        f'<script type="text/plain" id="{html.escape(name, quote=True)}" data-meta="{meta}" '
-        f'data-view="{settings}">{text}</script>'
-    )
+    @property
+    def lens(self) -> dict[str, float]:
+        """What `orbit` and `widen_to_pixels` take."""
+        return {"distance": self.distance, "fov_y_deg": self.fov_y_deg}
 
 
 def viewer_html(
     name: str, gaussians: Gaussians | None, *, label: str, view: ViewSettings, poster: str | None = None
 ) -> str:
-    """One viewer for a page that also holds viewer.css and viewer.js.
+    """One viewer for a page that also holds viewer.css and viewer.js; the packed model has the id `name`.
 
     gaussians: None shows the poster alone, in the same frame.
     poster: a data: address of a picture that is shown until, or instead of, the live model.
     """
-    label = html.escape(label, quote=True)
+    name, label = html.escape(name, quote=True), html.escape(label, quote=True)
     picture = "" if poster is None else f'<img src="{poster}" alt="{label}" loading="lazy">'
     if gaussians is None:
         return f'<div class="gs-viewer" data-state="picture">{picture}</div>'
+    pose = {"azimuth": view.azimuth_deg, "elevation": view.elevation_deg, "distance": view.distance}
+    settings = {**pose, "fov": view.fov_y_deg, "spin": view.spin_deg_s, "lowpass": BLUR_PX2}
+    packed = pack(gaussians)
+    meta, view_data = (html.escape(json.dumps(facts), quote=True) for facts in (packed.meta, settings))
     return (
-        f'<div class="gs-viewer" data-model="{html.escape(name, quote=True)}" data-label="{label}">{picture}'
-        f"</div>{payload_html(name, gaussians, view)}"
+        f'<div class="gs-viewer" data-model="{name}" data-label="{label}">{picture}</div>'
+        f'<script type="text/plain" id="{name}" data-meta="{meta}" data-view="{view_data}">'
+        f"{base64.b64encode(packed.data).decode('ascii')}</script>"
     )
 
 
@@ -107,18 +93,16 @@ def write_viewer(
     """
     view = view or ViewSettings()
     if native_px is not None:
-        gaussians = widen_to_pixels(gaussians, native_px, distance=view.distance, fov_y_deg=view.fov_y_deg)
+        gaussians = widen_to_pixels(gaussians, native_px, **view.lens)
     body = viewer_html("model", gaussians, label=title, view=view, poster=poster)
-    write_text(
-        path,
-        render_template(
-            "viewer.html",
-            title=title,
-            caption=caption,
-            count=f"{len(gaussians):,}",
-            viewer=body,
-            bare=bare,
-            css=template_text("viewer.css"),
-            js=template_text("viewer.js"),
-        ),
+    page = render_template(
+        "viewer.html",
+        title=title,
+        caption=caption,
+        count=f"{len(gaussians):,}",
+        viewer=body,
+        bare=bare,
+        css=template_text("viewer.css"),
+        js=template_text("viewer.js"),
     )
+    write_text(path, page)

@@ -20,7 +20,7 @@ def for_viewers(gaussians: Gaussians, native_px: int, view: ViewSettings) -> Gau
     The rasteriser's low-pass at the networks' renderings, `native_px`, goes into the scales
     (`widen_to_pixels`). It leaves opacities alone (gsplat's "classic" mode), so they stay as they are.
     """
-    wide = widen_to_pixels(gaussians, native_px, distance=view.distance, fov_y_deg=view.fov_y_deg)
+    wide = widen_to_pixels(gaussians, native_px, **view.lens)
     return wide.moved(Z_UP_TO_Y_UP.to(wide.means), wide.means.new_ones(()), wide.means.new_zeros(3))
 
 

@@ -19,16 +19,21 @@ IMAGE_SUFFIXES = frozenset(_MIME)
 
 
 def render_template(name: str, *, folder: Path = TEMPLATES, **values: object) -> str:
-    """Fill the template `name` of `folder`; text is escaped, an unknown variable is an error."""
+    """Fill the template `name` of `folder`; HTML is escaped, an unknown variable is an error."""
     environment = Environment(
         loader=FileSystemLoader(folder),
-        autoescape=True,
+        autoescape=name.endswith(".html"),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
     return environment.get_template(name).render(**values)
+
+
+def render_text(text: str, /, **values: object) -> str:
+    """Fill a template given as text, plain words; an unknown variable is an error."""
+    return Environment(undefined=StrictUndefined).from_string(text).render(**values)
 
 
 def template_text(name: str, folder: Path = TEMPLATES) -> str:

@@ -30,14 +30,8 @@ def turntable(
     (`widen_to_pixels`).
     """
     if size_px > native_px:
-        gaussians = widen_to_pixels(gaussians, native_px, distance=view.distance, fov_y_deg=view.fov_y_deg)
-    cameras = orbit(
-        ring_azimuths_deg(frames),
-        view.elevation_deg,
-        distance=view.distance,
-        fov_y_deg=view.fov_y_deg,
-        size_px=size_px,
-    )
+        gaussians = widen_to_pixels(gaussians, native_px, **view.lens)
+    cameras = orbit(ring_azimuths_deg(frames), view.elevation_deg, **view.lens, size_px=size_px)
     return rasterise(gaussians, cameras.to(gaussians.means.device), background=1.0).rgb.clamp(0, 1)
 
 
@@ -45,16 +39,8 @@ def animation_bytes(frames: Tensor, seconds: float = TURNTABLE_SECONDS) -> bytes
     """Frames (T, 3, H, W) in [0, 1] as a looping WebP that takes `seconds` a turn."""
     arrays = (frames * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
     first, *rest = [Image.fromarray(a) for a in arrays]
-    buffer = io.BytesIO()
-    first.save(
-        buffer,
-        format="WEBP",
-        save_all=True,
-        append_images=rest,
-        loop=0,
-        quality=85,
-        duration=round(1000 * seconds / len(arrays)),
-    )
+    buffer, timing = io.BytesIO(), {"loop": 0, "duration": round(1000 * seconds / len(arrays))}
+    first.save(buffer, format="WEBP", save_all=True, append_images=rest, quality=85, **timing)
     return buffer.getvalue()
 
 
