@@ -22,8 +22,7 @@ from aligncvc.evaluate.distribution import Features
 from aligncvc.evaluate.families import epipolar_family, geometry_family, image_family, views_family
 from aligncvc.evaluate.networks import Networks, load_networks
 from aligncvc.evaluate.score import score_trial
-from aligncvc.evaluate.shapes import GaussianModel, MeshModel
-from aligncvc.evaluate.trial import Trial, Value
+from aligncvc.evaluate.trial import GaussianModel, MeshModel, Trial, Value
 from aligncvc.files import PROJECT_ROOT
 from aligncvc.meshes import load_mesh
 from aligncvc.metrics.perceptual import lpips

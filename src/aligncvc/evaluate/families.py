@@ -15,14 +15,14 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from aligncvc.config.protocols import Geometry, Metrics, Tsed
+from aligncvc.evaluate.consistency import SHARED, along_steps, compared, image_metrics
 from aligncvc.evaluate.networks import Networks
 from aligncvc.evaluate.records import FINAL_STEP
-from aligncvc.evaluate.shapes import GaussianModel
-from aligncvc.evaluate.trial import Trial, Value, per_view
+from aligncvc.evaluate.trial import GaussianModel, Trial, Value, per_view
 from aligncvc.metrics.epipolar import ring_scores, ring_summary, shown
 from aligncvc.metrics.perceptual import clip_s, dists, lpips, lpips_scores
 from aligncvc.metrics.psnr import foreground_psnr, pooled_psnr, psnr
-from aligncvc.metrics.ssim import ssim, ssim_scores
+from aligncvc.metrics.ssim import ssim_scores
 from aligncvc.metrics.surface_alignment import ladder
 from aligncvc.metrics.surface_distance import (
     chamfer_half_sum,
@@ -44,15 +44,8 @@ def image_family(
 ) -> Iterator[Value]:
     """Renderings of the 3D result against ground truth at the scored views: each view, and their mean.
 
-    psnr, ssim, lpips, lpips_vgg (only if loaded), dists (of each n-th view), fg_psnr, fg_ssim, fg_lpips,
-    clip_s, and psnr_pooled for all views together. Views without a value (NaN) stay out of the mean; a metric
-    that has none at this size, or no weights, is NaN.
-
-    Args:
-        trial: what is scored.
-        networks: those that are there.
-        settings: the protocol's conventions.
-        drawn: `trial.draw_scored()`; without a model (None) there is nothing to score.
+    lpips_vgg only if loaded, dists of each n-th view, psnr_pooled for all views together. A metric without
+    value at this size, or without weights, is NaN. drawn: `trial.draw_scored()`; nothing without a model.
     """
     if drawn is None:
         return
@@ -61,13 +54,9 @@ def image_family(
     whole_ssim, fg_ssim = ssim_scores(drawn, target, alpha, settings.ssim.window)
     exact = drawn.double(), target.double()
     results = {
-        "psnr": psnr(*exact),
-        "ssim": whole_ssim,
-        "lpips": whole_lpips,
-        "fg_psnr": foreground_psnr(*exact, alpha),
-        "fg_ssim": fg_ssim,
-        "fg_lpips": fg_lpips,
-    }
+        "psnr": psnr(*exact), "ssim": whole_ssim, "lpips": whole_lpips,
+        "fg_psnr": foreground_psnr(*exact, alpha), "fg_ssim": fg_ssim, "fg_lpips": fg_lpips,
+    }  # fmt: skip
     if networks.clip is not None:
         results["clip_s"] = clip_s(networks.clip, drawn, target)
     if networks.lpips_vgg is not None:
@@ -82,40 +71,29 @@ def image_family(
 
 
 def views_family(trial: Trial, networks: Networks, settings: Metrics) -> Iterator[Value]:
-    """Generated views against ground truth at the rig's poses, on white, after each kept sampling step.
+    """Generated views against ground truth at the rig's poses, on white, at the smaller of their sizes.
 
-    Where the sizes differ, at the smaller one (`views.at_common_size`).
-
-    views_psnr, views_ssim, views_lpips, views_fg_psnr: each view (ring index) and their mean for steps
-    1..K; the last step's means once more as FINAL_STEP. Nothing for a trial without generated views.
+    Each view (ring index) and their mean for steps 1..K; the last step's means once more as FINAL_STEP.
+    Nothing for a trial without generated views.
     """
     if trial.views is None:
         return
-    steps, poses = trial.views.shape[:2]
-    generated, target, alpha = at_common_size(
-        trial.views.flatten(0, 1), trial.rig_truth, trial.truth[trial.rig].alpha
-    )
-    target, alpha = target.repeat(steps, 1, 1, 1), alpha.repeat(steps, 1, 1, 1)
-    exact = generated.double(), target.double()
-    results = {
-        "views_psnr": psnr(*exact),
-        "views_ssim": ssim(generated, target, settings.ssim.window),
-        "views_lpips": lpips(networks.lpips, generated, target),
-        "views_fg_psnr": foreground_psnr(*exact, alpha),
-    }
-    for name, values in results.items():
-        curve = values.view(steps, poses)
-        for step, row in enumerate(curve, start=1):
-            yield from per_view(name, row, trial.rig, step)
+    alpha = trial.truth[trial.rig].alpha
+    views, truth, alpha = at_common_size(trial.views, trial.rig_truth, alpha)
+    truth, metrics = truth.expand_as(views), image_metrics(networks, settings)
+    curves = {f"views_{name}": compared(metrics[name], views, truth) for name in SHARED}
+    curves["views_fg_psnr"] = foreground_psnr(views.double(), truth.double(), alpha)
+    for name, curve in curves.items():
+        yield from along_steps(name, curve, trial.rig)
         yield Value(name, float(curve[-1].nanmean()))
 
 
 def epipolar_family(trial: Trial, settings: Tsed) -> Iterator[Value]:
-    """`sed_px`, `sampson_px` (mean over pairs of medians), `tsed` (share of consistent pairs), `matches`.
+    """`epipolar.ring_summary` of generated views, after each step, or of the model's renderings.
 
-    SIFT finds no keypoints that two views a quarter turn apart share. So these are of generated views, after
-    each step, only where neighbours are at most 45 degrees apart; else of the model's renderings at the
-    ring, as FINAL_STEP, which agree by construction as far as the model is opaque. Nothing without either.
+    SIFT finds no keypoints that two views a quarter turn apart share. So it is of generated views only where
+    neighbours are at most 45 degrees apart; else of renderings at the ring, as FINAL_STEP, which agree by
+    construction as far as the model is opaque. Nothing without either.
     """
 
     def values(rgba: Tensor, cameras: Cameras, step: int) -> Iterator[Value]:
@@ -138,12 +116,16 @@ def epipolar_family(trial: Trial, settings: Tsed) -> Iterator[Value]:
 def geometry_family(trial: Trial, settings: Geometry, seed: int) -> Iterator[Value]:
     """Distances, F-scores and volume IoU at each rung; depth error and silhouettes at the scored views.
 
-    NaN where the prediction has no surface; nothing without a true surface or a model. seed: root of the
-    streams that sample the surfaces.
+    NaN where the prediction has no surface; nothing without a true surface or a model.
     """
     if trial.model is None:
         return
-    yield from depth_values(trial)
+    views = trial.truth[trial.scored]
+    if views.depth is not None:
+        drawn = trial.model.draw(views.cameras, 1.0)
+        sides = drawn.depth[:, 0], drawn.alpha[:, 0], views.depth, views.alpha[:, 0]
+        found = zip(("depth_mae", "mask_iou"), depth_and_silhouette(*sides), strict=True)
+        yield from (Value(name, value) for name, value in found)
     if trial.surface is None:
         return
     surface = trial.model.mesh()
@@ -161,23 +143,9 @@ def geometry_family(trial: Trial, settings: Geometry, seed: int) -> Iterator[Val
     for rung, fit in ladder(predicted, truth, settings.alignment).items():
         moved = fit.transform(predicted)
         distances = surface_distances(moved, truth, settings.chamfer, settings.thresholds, tree)
-        for name, value in distances.items():
-            yield Value(f"{name}@{rung}", value)
-        yield Value(f"alignment_residual@{rung}", fit.residual)
-        yield Value(f"volume_iou@{rung}", volume_iou(surface, trial.surface, fit.transform, settings.grid))
+        distances["alignment_residual"] = fit.residual
+        distances["volume_iou"] = volume_iou(surface, trial.surface, fit.transform, settings.grid)
+        yield from (Value(f"{name}@{rung}", value) for name, value in distances.items())
     if isinstance(trial.model, GaussianModel):
         cloud = gaussian_points(trial.model.gaussians, settings.points, seed, trial.object)
         yield Value("chamfer_half_sum_points@none", chamfer_half_sum(cloud, truth, tree))
-
-
-def depth_values(trial: Trial) -> Iterator[Value]:
-    """`depth_mae` where both have a surface, `mask_iou` of the silhouettes: means over the scored views."""
-    truth = trial.truth[trial.scored]
-    if trial.model is None or truth.depth is None:
-        return
-    drawn = trial.model.draw(truth.cameras, 1.0)
-    depth_mae, iou = depth_and_silhouette(
-        drawn.depth[:, 0], drawn.alpha[:, 0], truth.depth, truth.alpha[:, 0]
-    )
-    yield Value("depth_mae", depth_mae)
-    yield Value("mask_iou", iou)

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from aligncvc.config.jobs.evaluate import EvaluateJob
 from aligncvc.config.plan import Plan
-from aligncvc.config.root import load_config
 from aligncvc.errors import UserError, cli
 from aligncvc.evaluate.ground_truth import GroundTruth
+from aligncvc.evaluate.options import Settings
 from aligncvc.evaluate.records import record_files
 from aligncvc.evaluate.samples import read_manifest
 from aligncvc.evaluate.score import Evaluation, sampled_method, score_trials
@@ -40,11 +40,7 @@ FACTS = {
 
 
 def load_scorer(access: CheckpointAccess) -> Scorer:
-    """The installed package on the GPU.
-
-    Raises UserError unless the licence is accepted, the package is there, a GPU is there and the network is
-    allowed (the package fetches its weights itself).
-    """
+    """The installed package on the GPU. Raises UserError for whatever it lacks."""
     if LICENCE not in access.accept_licences:
         raise UserError(
             f"MEt3R runs on MASt3R, whose code and weights are under {LICENCE} (non-commercial); if you may "
@@ -82,7 +78,7 @@ def met3r_family(trial: Trial, scorer: Scorer) -> Iterator[Value]:
 
 
 @dataclass
-class Met3r:
+class Met3r(Settings):
     """Score one method's generated views with MEt3R (optional; needs a GPU and the met3r package)."""
 
     sample: Path
@@ -91,20 +87,13 @@ class Met3r:
     """CSV of records; what it was measured with is written beside it."""
     renders: Path = Path("results/renders/eval/manifest.tsv")
     """Manifest of the ground-truth renders."""
-    settings: Path | None = None
-    """Settings of an evaluation, as the workflow writes them."""
-    config: Path | None = None
-    """Configuration to make them from; config/config.yaml if both are left out."""
     force: bool = False
     """Replace files of another origin where the results go."""
 
 
 def main() -> None:
     arguments = tyro.cli(Met3r, prog="python -m aligncvc.evaluate.met3r")
-    if arguments.settings is not None:
-        job = EvaluateJob.read(arguments.settings)
-    else:
-        job = Plan(load_config(arguments.config)).evaluate()
+    job = arguments.job(EvaluateJob, Plan.evaluate)
     claim_files(record_files(arguments.out), inputs=[arguments.renders], force=arguments.force)
     manifest = read_manifest(arguments.sample)
     truth = GroundTruth(job.protocol, arguments.renders, None, manifest.rig)

@@ -48,10 +48,8 @@ CONVENTIONS = (*_TO_C2W, "gobjaverse")
 def read_cameras(path: Path) -> Cameras:
     """cameras.json of a prediction -> cameras (V, 4, 4), float32, in this project's convention.
 
-    Keys: convention (one of CONVENTIONS), width, height, fov_y_deg, and the poses: c2w (V, 4, 4) for
-    `opencv-c2w-zup`, `opengl` and `lgm`; w2c (V, 3, 4) for `wonder3d`; R (V, 3, 3) and T (V, 3) for
-    `pytorch3d`; views, a list of mappings with x, y, z, origin, y_fov, for `gobjaverse` (no fov_y_deg).
-    Raises UserError naming the file and the key that is wrong.
+    Keys: convention (one of CONVENTIONS), width, height, fov_y_deg, and the poses as _TO_C2W reads them; for
+    `gobjaverse` no fov_y_deg and views, a list of mappings with x, y, z, origin, y_fov. Raises UserError.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -84,10 +82,7 @@ def distances(found: Cameras, wanted: Cameras) -> tuple[Tensor, Tensor]:
 
 
 def match_poses(found: Cameras, wanted: Cameras, where: str) -> list[int]:
-    """Index of the found camera that stands at each wanted pose, in the wanted order.
-
-    Raises UserError that lists every wanted pose without a match and what came nearest.
-    """
+    """The found camera that stands at each wanted pose. Raises UserError that lists poses without one."""
     if abs(found.fov_y_deg - wanted.fov_y_deg) > TOLERANCE_FOV_DEG:
         raise UserError(
             f"{where} has a vertical field of view of {found.fov_y_deg:g} degrees and the protocol one of "

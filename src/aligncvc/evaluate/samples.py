@@ -1,4 +1,4 @@
-"""Reading what `python -m aligncvc.sample` wrote: the manifest, the kept steps, the cost, the model."""
+"""What `python -m aligncvc.sample` wrote: the manifest, the kept steps, the cost, the model."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COST = ("network_calls", "seconds", "peak_mb")
 class SampleManifest:
     """A sample set: folders by (object, seed), and the reasons of objects that sampling gave up.
 
-    pair, method: what made it. rig: where its generated views stand; None: where the renders say.
+    rig: where its generated views stand; None: where the renders say.
     """
 
     folder: Path
@@ -61,10 +61,9 @@ def read_manifest(folder: Path) -> SampleManifest:
 
 
 def read_steps(path: Path, posed: PosedObject) -> tuple[Tensor, Tensor]:
-    """Generated views and renderings of the kept steps, each (K, V, 3, H, W) in [0, 1].
+    """Generated views and renderings of the kept steps, each (K, V, 3, H, W) in [0, 1]; sizes may differ.
 
-    Renderings have the size of the renders; views that of the generator, which may be another. Raises
-    UserError if the file is missing or odd.
+    Raises UserError if the file is missing or odd.
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:
@@ -88,10 +87,9 @@ def read_cost(path: Path) -> dict[str, float]:
     """network_calls, seconds, peak_mb, and seconds_<part> for each part that was timed."""
     try:
         facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        parts = facts.get("seconds_by_part", {})
-        return {name: float(facts[name]) for name in COST} | {
-            f"seconds_{part}": float(seconds) for part, seconds in parts.items()
-        }
+        found = {name: facts[name] for name in COST}
+        found |= {f"seconds_{part}": number for part, number in facts.get("seconds_by_part", {}).items()}
+        return {name: float(number) for name, number in found.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{path} is not a readable sample.json ({error!r}); sample the object again"
