@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from aligncvc.errors import UserError
-from aligncvc.evaluate.consistency import compared, consistency_family, measured_steps
-from aligncvc.evaluate.score import without_value
+from aligncvc.evaluate.families import compared, consistency_family, measured_steps, without_value
 from aligncvc.evaluate.trial import Trial, Value
 from aligncvc.metrics.halves import HalfModel, Halves, poses_between, split
 from aligncvc.metrics.perceptual import lpips

@@ -10,7 +10,7 @@ import torch
 from tiny_world import control_job, sample_job, write_renders
 
 from aligncvc.errors import UserError
-from aligncvc.evaluate.consistency import compared
+from aligncvc.evaluate.families import compared
 from aligncvc.evaluate.samples import read_steps
 from aligncvc.metrics.psnr import psnr
 from aligncvc.paper.agreement import alike

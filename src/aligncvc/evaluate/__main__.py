@@ -51,8 +51,12 @@ def main() -> None:
         raise UserError("give either pred/<method> or --sample with a folder that aligncvc.sample wrote")
     manifest = None if sample is None else read_manifest(sample)
     job = arguments.job(EvaluateJob, lambda plan: plan.evaluate(manifest.method if manifest else None))
-    rig = manifest.rig if manifest else None
-    truth = GroundTruth(job.protocol, arguments.renders, _existing(arguments.objects), rig)
+    objects, rig = arguments.objects, manifest.rig if manifest else None
+    if objects is not None and not objects.is_file():
+        if objects != OBJECTS:
+            raise UserError(f"no objects manifest at {objects}; make it with python -m aligncvc.objects")
+        objects = None
+    truth = GroundTruth(job.protocol, arguments.renders, objects, rig)
     if manifest is not None:
         method = sampled_method(manifest, truth)
     elif pred is not None:
@@ -61,15 +65,6 @@ def main() -> None:
     out = arguments.out or Path("results/metrics") / job.protocol.slug / method.pair / f"{name}.csv"
     claim_files(record_files(out), inputs=[arguments.renders], force=arguments.force)
     evaluate(method, truth, job, load_networks(job)).write(out, method, truth, job)
-
-
-def _existing(manifest: Path | None) -> Path | None:
-    """None for the default manifest that is not there; a path that was given must be there."""
-    if manifest is None or manifest.is_file():
-        return manifest
-    if manifest == OBJECTS:
-        return None
-    raise UserError(f"no objects manifest at {manifest}; make it with python -m aligncvc.objects")
 
 
 if __name__ == "__main__":

@@ -17,10 +17,9 @@ Family = Literal["image", "views", "consistency", "distribution", "geometry", "c
 
 @dataclass(frozen=True)
 class Metric:
-    """heading: of a table's column. better: which way is better, 0 where neither. decimals: of its numbers.
+    """heading: of a table's column. better: 1 more, -1 less, 0 neither. decimals: of its numbers.
 
-    per_step: measured after every kept sampling step 1..K; tables show the last. set_level: belongs to the
-    whole set (object "*"), not to one object.
+    per_step: measured after each kept step 1..K; tables show the last. set_level: of the whole set.
     """
 
     name: str

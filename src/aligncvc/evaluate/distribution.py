@@ -1,10 +1,8 @@
 """Distances between a method's whole set and the truth, as distributions of images (`metrics.feature_sets`).
 
-AlignCVC claims to bring the distributions of generated views and of renderings to that of real views, and
-so to each other. Both distances compare two sets in the 1280 pooled features of the head of
-EfficientNet-Lite0 (the layer before its classifier), taken at the images' own size. Their values compare with
-no published one, and they are never called FID or KID. `fid` itself (Heusel et al. 2017, arXiv 1706.08500) is
-there where its weights are.
+Both compare two sets in the 1280 pooled features of the head of EfficientNet-Lite0 (the layer before its
+classifier), taken at the images' own size. Their values compare with no published one, and they are never
+called FID or KID. `fid` itself (Heusel et al. 2017, arXiv 1706.08500) is there where its weights are.
 """
 
 from __future__ import annotations
@@ -20,15 +18,7 @@ from torch import Tensor
 from aligncvc.errors import UserError
 from aligncvc.evaluate.records import FINAL_STEP
 from aligncvc.evaluate.trial import Trial, Value
-from aligncvc.metrics.feature_sets import (
-    RESAMPLES,
-    FeatureSet,
-    Interval,
-    frechet_with_interval,
-    gather,
-    kernel_with_interval,
-    object_resamples,
-)
+from aligncvc.metrics import feature_sets as sets
 from aligncvc.metrics.halves import poses_between
 from aligncvc.models.encoders.inception import FidInception
 from aligncvc.models.encoders.lite0 import Lite0
@@ -36,7 +26,7 @@ from aligncvc.scene.views import at_common_size
 
 _BATCH_PIXELS = 65536
 
-DISTANCES = {"frechet": frechet_with_interval, "kernel": kernel_with_interval}
+DISTANCES = {"frechet": sets.frechet_with_interval, "kernel": sets.kernel_with_interval}
 
 Sampled = Mapping[tuple[str, int], Tensor]
 """By (object, seed): features (K, V, D) of V views after each of K kept sampling steps."""
@@ -99,21 +89,15 @@ def distribution_family(
     renders: Sampled,
     truth: Mapping[str, Tensor],
     *,
-    resamples: int = RESAMPLES,
+    resamples: int = sets.RESAMPLES,
     root_seed: int = 0,
 ) -> list[Value]:
-    """Both distances, after each kept step, of one method's whole set.
+    """`<kind>_lite0_<what>`, `..._lo` and `..._hi` of one method's whole set, after each kept step 1..K.
 
-    `<kind>_lite0_<what>`, `..._lo` and `..._hi` with kind `frechet` or `kernel` and what `views` (generated
-    views to ground truth), `renders` (renderings to ground truth), `views_renders` (generated views to
-    renderings: what AlignCVC brings together); step = 1..K. Objects that a side lacks (failed ones) are left
-    out of both. Intervals are NaN for a single object. Raises UserError if an object has no truth or the
-    numbers of steps differ.
-
-    Args:
-        views, renders: features of generated views and of renderings, empty where a method has none.
-        truth: by object, (V, D) at the rig's poses.
-        resamples, root_seed: of the bootstrap.
+    kind: frechet or kernel. what: `views` (generated views to ground truth), `renders` (renderings to ground
+    truth), `views_renders` (generated views to renderings: what AlignCVC brings together). Objects that a
+    side lacks (failed ones) are left out of both. truth: by object, (V, D) at the rig's poses. Raises
+    UserError if an object has no truth or the numbers of steps differ.
     """
     values: list[Value] = []
     both = views.keys() & renders.keys()
@@ -129,10 +113,10 @@ def distribution_family(
         steps = {len(x) for side in (first, second or {}) for x in side.values()}
         if len(steps) > 1:
             raise UserError(f"the samples kept different numbers of steps ({sorted(steps)}); sample again")
-        counts = object_resamples(len(objects), resamples, root_seed)
+        counts = sets.object_resamples(len(objects), resamples, root_seed)
         for step in range(*steps):
-            one = gather({key: x[step] for key, x in first.items()}, objects)
-            other = shown if second is None else gather({k: x[step] for k, x in second.items()}, objects)
+            one = sets.gather({key: x[step] for key, x in first.items()}, objects)
+            other = shown if second is None else sets.gather({k: x[step] for k, x in second.items()}, objects)
             for kind, distance in DISTANCES.items():
                 values += _values(f"{kind}_lite0_{what}", distance(one, other, counts), step + 1)
     return values
@@ -144,24 +128,23 @@ def fid_family(
     *,
     root_seed: int = 0,
 ) -> list[Value]:
-    """FID of one method's set, with its interval over objects: `fid`, `fid_lo`, `fid_hi`.
+    """`fid`, `fid_lo`, `fid_hi` of one method's set; NaN without features (weights missing).
 
     Biased upward for few images (thousands are usual): compare it only between methods with the same number.
-    NaN without features (weights missing). drawn, truth: `FidInception.embed` of the model and of ground
-    truth at the scored views, (S, 2048).
+    drawn, truth: `FidInception.embed` of the model and of ground truth at the scored views, (S, 2048).
     """
     if not drawn:
         return [Value("fid", math.nan)]
     objects = sorted({name for name, _ in drawn})
-    counts = object_resamples(len(objects), RESAMPLES, root_seed)
-    return _values("fid", frechet_with_interval(gather(drawn, objects), _set_of(truth, objects), counts))
+    counts = sets.object_resamples(len(objects), sets.RESAMPLES, root_seed)
+    distance = sets.frechet_with_interval(sets.gather(drawn, objects), _set_of(truth, objects), counts)
+    return _values("fid", distance)
 
 
 def floor_family(ring: Mapping[str, Tensor], rig: Sequence[int]) -> list[Value]:
-    """`frechet_lite0_floor`, `kernel_lite0_floor`: ground truth at the rig's poses to ground truth between.
+    """Distances of ground truth at the rig's poses to ground truth between: less says nothing of a method.
 
-    Distances below these say nothing about a method. ring: by object, features (R, D) of the whole ring.
-    Nothing where the rig leaves no pose between its own.
+    ring: by object, features (R, D) of the whole ring. Nothing where the rig leaves no pose between its own.
     """
     poses = poses_between(len(next(iter(ring.values()))), rig)
     if not poses:
@@ -171,12 +154,12 @@ def floor_family(ring: Mapping[str, Tensor], rig: Sequence[int]) -> list[Value]:
     return [Value(f"{kind}_lite0_floor", find(one, other, whole)[0]) for kind, find in DISTANCES.items()]
 
 
-def _values(name: str, interval: Interval, step: int = FINAL_STEP) -> list[Value]:
+def _values(name: str, interval: sets.Interval, step: int = FINAL_STEP) -> list[Value]:
     ends = zip(("", "_lo", "_hi"), interval, strict=True)
     return [Value(name + end, value, step=step) for end, value in ends]
 
 
-def _set_of(truth: Mapping[str, Tensor], objects: Sequence[str]) -> FeatureSet:
+def _set_of(truth: Mapping[str, Tensor], objects: Sequence[str]) -> sets.FeatureSet:
     """Ground truth of some objects as a set. Raises UserError if one has none."""
     strangers = [name for name in objects if name not in truth]
     if strangers:
@@ -184,4 +167,4 @@ def _set_of(truth: Mapping[str, Tensor], objects: Sequence[str]) -> FeatureSet:
             f"there is no ground truth for {', '.join(strangers[:3])}; evaluate against the renders that "
             "the method was sampled from"
         )
-    return gather({(name, 0): truth[name] for name in objects}, objects)
+    return sets.gather({(name, 0): truth[name] for name in objects}, objects)

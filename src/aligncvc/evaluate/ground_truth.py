@@ -47,11 +47,7 @@ class GroundTruth:
     def __init__(
         self, protocol: Protocol, renders: Path, objects: Path | None, rig: Rig | None = None
     ) -> None:
-        """renders, objects: manifests of these stages; without objects geometry has no truth.
-
-        rig: where the method's generated views stand; None: where the renders say. Raises UserError for a
-        protocol of another version.
-        """
+        """Manifests of the renders and, where geometry has a truth, of the objects; rig, if not theirs."""
         require_supported(protocol)
         self.protocol, self.objects = protocol, objects
         self.set = RenderSet(renders, protocol.render.size_px, rig)
@@ -87,19 +83,11 @@ class GroundTruth:
         cost: Mapping[str, float],
     ) -> Trial:
         """The truth of `posed`, which `load` returned, beside a result, as `Trial` has it."""
+        scored = self.protocol.views.indices(len(posed.views), posed.rig)
         return Trial(
-            object=posed.id,
-            seed=seed,
-            truth=posed.views,
-            rig=posed.rig,
-            scored=self.protocol.views.indices(len(posed.views), posed.rig),
-            background=self.protocol.background,
-            views=views,
-            renders=renders,
-            model=model,
-            surface=self.surface(posed.id),
-            cost=cost,
-        )
+            posed.id, seed, posed.views, posed.rig, scored, self.protocol.background,
+            views, renders, model, self.surface(posed.id), cost,
+        )  # fmt: skip
 
     def sha256(self) -> dict[str, str]:
         """Hash of each readable object's 8-bit pixels: object, renderer, light and framing in one number."""
@@ -113,10 +101,9 @@ class GroundTruth:
 
 
 def load_truth_surface(manifest: Path, name: str, facts: Mapping[str, Any]) -> trimesh.Trimesh:
-    """The object's mesh in the renders' frame.
+    """The object's mesh in the renders' frame. Raises UserError if it is not to be had.
 
-    manifest: of the objects stage. facts: of the object's cameras.json, whose `normalisation` the renderer
-    applied (new = scale * old + offset, z up). Raises UserError if the mesh is not to be had.
+    facts: of its cameras.json, whose `normalisation` the renderer applied (new = scale * old + offset, z up).
     """
     try:
         rows = {row["id"]: row for row in read_tsv(manifest, ("id", "path"), "make the objects again")}

@@ -1,13 +1,9 @@
 """Are these views fit to be scored? Every defect is named in a sentence; none is mended silently.
 
-Most "same test set, different numbers" stories end at one of these: alpha lost or premultiplied, an object
-cut off at the border, cameras of another convention, a view written twice. Two kinds of finding:
-
-* *errors*: the views are not what they claim to be, and a number computed from them would be wrong;
-* *warnings*: legitimate now and then (a thin object seen from its edge), and worth knowing.
-
-Ground truth answers for both its form and its content. A *prediction* answers for its form only: an object
-that runs out of the frame or an empty view is then the method's result, scored as it is, and a warning.
+*Errors*: the views are not what they claim to be, and a number computed from them would be wrong.
+*Warnings*: legitimate now and then (a thin object seen from its edge), and worth knowing. Ground truth
+answers for both its form and its content, a *prediction* for its form only: an object that runs out of the
+frame or an empty view is then the method's result, scored as it is, and a warning.
 """
 
 from __future__ import annotations
@@ -54,15 +50,11 @@ def lint_views(
     allow_border: bool = False,
     predicted: bool = False,
 ) -> list[Finding]:
-    """The findings of a posed set of images, each in one sentence that names the place.
+    """The findings of a posed set of images, each in one sentence that names the place, `where`.
 
-    Args:
-        rgba: (V, C, H, W) in [0, 1] as image files hold them, straight alpha; C = 3 only if predicted.
-        cameras: (V, 4, 4), the object at the origin.
-        where: names the set in each sentence.
-        expected: number of views that the set must have.
-        allow_border: objects may be cut off (a protocol that keeps them), which leaves a warning.
-        predicted: the images are a method's output, see the module.
+    rgba: (V, C, H, W) in [0, 1] as image files hold them, straight alpha; C = 3 only if predicted. expected:
+    number of views. allow_border: objects may be cut off (a protocol that keeps them), which leaves a
+    warning. predicted: the images are a method's output.
     """
     found = [*_shape(rgba, cameras, expected), *_poses(cameras)]
     found += _foreground(rgba, allow_border, predicted) if rgba.shape[1] == 4 else _without_alpha(rgba)
@@ -92,9 +84,9 @@ def _shape(rgba: Tensor, cameras: Cameras, expected: int | None) -> Iterator[Fin
 
 
 def _told(members: Tensor, sentence: str, fatal: bool = True) -> Iterator[Finding]:
-    """The finding about these members, (V,), whom the sentence calls {views} or {cameras}; none about none.
+    """What is said of these members, (V,), if there are any.
 
-    {views} becomes `view 3 is`, `views 3 and 4 are`; {pairs} the numbers alone.
+    {views} becomes `view 3 is`, `views 3 and 4 are`, {cameras} likewise; {pairs} the numbers alone.
     """
     names = [str(i) for i in members.nonzero().flatten().tolist()]
     if names:
@@ -171,10 +163,9 @@ def is_premultiplied(rgba: Tensor) -> bool:
 
     A premultiplied colour cannot exceed its alpha. Witnesses are edge values (partial alpha) beside an
     opaque surface, within 2 px, that is brighter than that alpha by WITNESS_MARGIN: an edge shows the same
-    surface, so straight colour mostly exceeds alpha there, and premultiplied colour nowhere. On 36 rendered
-    objects 57 % of the witnesses or more exceed it when straight, none when premultiplied; the line is drawn
-    at 1 %. Dark objects and dark contours have no witnesses, or some that exceed alpha. An object without
-    WITNESSES of them (binary alpha, nearly black) passes: multiplied or not, its image is almost the same.
+    surface. On 36 rendered objects 57 % of the witnesses or more exceed it when straight, none when
+    premultiplied; the line is drawn at 1 %. An object without WITNESSES of them (binary alpha, nearly black)
+    passes: multiplied or not, its image is almost the same.
     """
     colour, alpha = rgba[:, :3], rgba[:, 3:]
     solid = (alpha > 0.999).to(rgba.dtype)

@@ -22,7 +22,7 @@ OPTIONAL = {"clip_s": "clip-vit-b32", "fid": "fid-inception"}
 
 @dataclass(frozen=True)
 class Networks:
-    """None: not loaded, and its metrics have no value. reasons: by metric of OPTIONAL, "n/a (...): ...".
+    """None: not loaded, and its metrics have no value; reasons: why, by metric of OPTIONAL.
 
     lpips: of the protocol's first net; lpips_vgg: where it names vgg as another.
     """

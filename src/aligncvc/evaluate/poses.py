@@ -12,13 +12,7 @@ import torch
 from torch import Tensor
 
 from aligncvc.errors import UserError
-from aligncvc.scene.camera_formats import (
-    from_gobjaverse,
-    from_lgm,
-    from_opengl,
-    from_pytorch3d,
-    from_wonder3d,
-)
+from aligncvc.scene import camera_formats as formats
 from aligncvc.scene.cameras import CONVENTION, Cameras, spherical_deg
 
 TOLERANCE_DEG, TOLERANCE_CENTRE, TOLERANCE_FOV_DEG = 0.1, 0.005, 0.05
@@ -36,10 +30,10 @@ def _matrix(data: Mapping[str, Any], key: str, *shape: int) -> Tensor:
 
 _TO_C2W: dict[str, Callable[[Mapping[str, Any]], Tensor]] = {
     CONVENTION: lambda data: _matrix(data, "c2w", 4, 4),
-    "opengl": lambda data: from_opengl(_matrix(data, "c2w", 4, 4)),
-    "lgm": lambda data: from_lgm(_matrix(data, "c2w", 4, 4)),
-    "wonder3d": lambda data: from_wonder3d(_matrix(data, "w2c", 3, 4)),
-    "pytorch3d": lambda data: from_pytorch3d(_matrix(data, "R", 3, 3), _matrix(data, "T", 3)),
+    "opengl": lambda data: formats.from_opengl(_matrix(data, "c2w", 4, 4)),
+    "lgm": lambda data: formats.from_lgm(_matrix(data, "c2w", 4, 4)),
+    "wonder3d": lambda data: formats.from_wonder3d(_matrix(data, "w2c", 3, 4)),
+    "pytorch3d": lambda data: formats.from_pytorch3d(_matrix(data, "R", 3, 3), _matrix(data, "T", 3)),
 }
 CONVENTIONS = (*_TO_C2W, "gobjaverse")
 """Values of the key `convention`; what each means: `aligncvc.scene.camera_formats`."""
@@ -60,7 +54,7 @@ def read_cameras(path: Path) -> Cameras:
                 f"{', '.join(CONVENTIONS)}"
             )
         if convention == "gobjaverse":
-            return from_gobjaverse(data["views"], width, height)
+            return formats.from_gobjaverse(data["views"], width, height)
         fov = float(data["fov_y_deg"])
         if not (0 < fov < 180 and min(width, height) > 0):
             raise ValueError(f"fov_y_deg {fov}, width {width}, height {height}")

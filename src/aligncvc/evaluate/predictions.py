@@ -1,15 +1,12 @@
 """Predictions made elsewhere: any method becomes a row, measured like our own.
 
-    pred/<method>/<object>/...                     one prediction
-    pred/<method>/<object>/seed<N>/...             the same, where there are several seeds
+    pred/<method>/<object>[/seed<N>]/              one prediction; the seed where there are several
+        000.png ... cameras.json                   generated views (RGBA, or RGB on white)
+        mesh.glb | mesh.obj | mesh.ply, model.ply  the 3D result
+        prediction.json                            optional: seconds, network_calls, peak_mb, seed
 
-    000.png ... cameras.json                       generated views (RGBA, or RGB on white)
-    mesh.glb | mesh.obj | mesh.ply, model.ply      the 3D result
-    prediction.json                                optional: seconds, network_calls, peak_mb, seed
-
-World: the object in the unit sphere at the origin, z up (a GLB is y up, as glTF says), the input view at
-azimuth 0. A piece that is missing leaves its metrics out; nothing takes its place.
-`docs/evaluating-your-method.md` is the user's page.
+A piece that is missing leaves its metrics out; nothing takes its place. `docs/evaluating-your-method.md` is
+the user's page.
 """
 
 from __future__ import annotations
@@ -19,6 +16,7 @@ import math
 import re
 import sys
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -112,16 +110,11 @@ def _folders(objects: Iterable[Path], seeds: list[int]) -> dict[tuple[str, int],
         for sub, match in inner:
             found[path.name, int(match[1])] = sub
         if not inner:
-            found[path.name, _stated_seed(path, seeds[0])] = path
+            stated = None
+            with suppress(UserError):  # said again when the prediction is loaded, where it fails alone
+                stated = read_facts(path)[1]
+            found[path.name, seeds[0] if stated is None else stated] = path
     return found
-
-
-def _stated_seed(folder: Path, default: int) -> int:
-    try:
-        seed = read_facts(folder)[1]
-    except UserError:  # said again when the prediction is loaded, where it fails alone
-        seed = None
-    return default if seed is None else seed
 
 
 def _holds_prediction(folder: Path) -> bool:

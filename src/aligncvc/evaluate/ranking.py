@@ -1,7 +1,6 @@
 """Which metrics tell right from wrong on this rig: how each ranks the controls.
 
-Whether a measure says anything depends on the rig, the objects and the size of the images. So each must rank
-the controls: true views above jittered ones, and those above views of different objects, both with a paired
+Each must rank true views above jittered ones, and those above views of different objects, both with a paired
 95 % interval over objects that excludes zero. One that does not is marked in every table; if the
 configuration relies on it (evaluate.must_discriminate), the run fails.
 """

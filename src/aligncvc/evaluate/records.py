@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -69,18 +69,18 @@ def read_records(path: Path | str) -> list[Record]:
         raise UserError(
             f"{path} has not the columns of records ({','.join(COLUMNS)}); evaluate the method again"
         )
-    return [_parse(path, number, row) for number, row in enumerate(rows, start=2)]
-
-
-def _parse(path: Path | str, number: int, row: Sequence[str]) -> Record:
-    try:
-        text = dict(zip(COLUMNS, row, strict=True))
-        numbers = {name: read(text[name]) for name, read in _READ.items()}
-        if any(map(math.isinf, numbers.values())):
-            raise ValueError("a number is infinite")
-        return Record(**(text | numbers))  # type: ignore[arg-type]
-    except ValueError as error:
-        raise UserError(f"{path}, line {number}, is no record ({error}); evaluate the method again") from None
+    records = []
+    for number, row in enumerate(rows, start=2):
+        try:
+            text = dict(zip(COLUMNS, row, strict=True))
+            numbers = {name: read(text[name]) for name, read in _READ.items()}
+            if any(map(math.isinf, numbers.values())):
+                raise ValueError("a number is infinite")
+            records.append(Record(**(text | numbers)))  # type: ignore[arg-type]
+        except ValueError as error:
+            message = f"{path}, line {number}, is no record ({error}); evaluate the method again"
+            raise UserError(message) from None
+    return records
 
 
 def concat(paths: Iterable[Path | str]) -> list[Record]:

@@ -2,7 +2,7 @@
 
 Sharpness tells agreement from blur, which raises every consistency score in PSNR (docs/metrics.md). And
 whether renderings agree better than generated views is asked of one instrument: the judge reconstructs two
-halves of the renderings as if a generator had drawn them (`evaluate.consistency`).
+halves of the renderings as if a generator had drawn them (`evaluate.families`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from aligncvc.config.objects import EVALUATION_SET
 from aligncvc.config.plan import Plan
 from aligncvc.config.root import load_config
 from aligncvc.errors import UserError, cli
-from aligncvc.evaluate.consistency import Metric, halves_family, image_metrics
+from aligncvc.evaluate.families import Metric, halves_family, image_metrics
 from aligncvc.evaluate.ground_truth import GroundTruth
 from aligncvc.evaluate.networks import Networks
 from aligncvc.evaluate.records import FINAL_STEP, MEAN_VIEW, Record, write_records

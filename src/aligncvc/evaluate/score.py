@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from aligncvc.config.jobs.evaluate import EvaluateJob
 from aligncvc.errors import UserError, reason_of
 from aligncvc.evaluate.catalogue import SET_OBJECT
-from aligncvc.evaluate.consistency import HELD_OUT, SPLIT_HALF, consistency_family, image_metrics
 from aligncvc.evaluate.distribution import Features, embed_images, floor_family
-from aligncvc.evaluate.families import epipolar_family, geometry_family, image_family, views_family
+from aligncvc.evaluate.families import score_trial, without_value
 from aligncvc.evaluate.ground_truth import GroundTruth
 from aligncvc.evaluate.networks import Networks
 from aligncvc.evaluate.records import FINAL_STEP, MEAN_VIEW, Record, protocol_file, write_records
 from aligncvc.evaluate.samples import SampleManifest, read_cost, read_gaussians, read_steps
 from aligncvc.evaluate.trial import GaussianModel, Trial, Value
 from aligncvc.files import sha256_file, write_json, write_provenance
-from aligncvc.metrics.halves import LEAST_VIEWS, poses_between
-from aligncvc.metrics.perceptual import LEAST_PX
 from aligncvc.scene.views import reduced
 
 TRUTH = "control:gt"
@@ -35,10 +29,9 @@ TRUTH = "control:gt"
 
 @dataclass(frozen=True)
 class Method:
-    """All of one method of one pair ("elsewhere" for predictions).
+    """All of one method of one pair ("elsewhere" for predictions). inputs: sha256 of their files.
 
-    trials: how each is loaded, by (object, seed); raises UserError with the reason, or anything, if it cannot
-    be. inputs: sha256 of their files.
+    trials: how each is loaded, by (object, seed); raises UserError with the reason, or anything, if it fails.
     """
 
     pair: str
@@ -119,10 +112,9 @@ def evaluate(method: Method, truth: GroundTruth, job: EvaluateJob, networks: Net
 def score_trials(
     method: Method, truth: GroundTruth, score: Callable[[Trial], Iterable[Value]]
 ) -> tuple[list[Record], dict[str, str]]:
-    """Records of every trial, and why some failed.
+    """Records of every trial, and why some failed. Raises UserError if all did.
 
-    A trial that fails, whatever the reason, gets the record `failed` = 1 and nothing else; the others get
-    `failed` = 0. Raises UserError if all failed.
+    A trial that fails, whatever the reason, gets the record `failed` = 1 and nothing else; the others 0.
     """
     dataset, nan = truth.set.manifest.resolve().parent.name, math.nan
     records: list[Record] = []
@@ -143,38 +135,6 @@ def score_trials(
         reason = next(iter(failures.values()), "there is no entry")
         raise UserError(f"nothing of {method.name} could be scored; the first reason: {reason}")
     return records, failures
-
-
-@torch.no_grad()
-def score_trial(trial: Trial, job: EvaluateJob, networks: Networks, drawn: Tensor | None) -> Iterator[Value]:
-    """Every value of one trial; families leave out what it has not. drawn: `trial.draw_scored()`."""
-    settings = job.protocol.metrics
-    compare, halves = image_metrics(networks, settings), settings.consistency.halves
-    yield from (Value(name, value) for name, value in trial.cost.items())
-    yield from image_family(trial, networks, settings, drawn)
-    yield from views_family(trial, networks, settings)
-    yield from consistency_family(trial, compare, networks.judge, halves, "four" if job.curves else "last")
-    yield from epipolar_family(trial, settings.consistency.tsed)
-    yield from geometry_family(trial, settings.geometry, job.seed)
-
-
-def without_value(trial: Trial) -> dict[str, str]:
-    """By metric, why it has no value for images and rigs like this trial's ("n/a (...)")."""
-    drawn_px, views, count = min(trial.truth.rgba.shape[-2:]), trial.views, len(trial.rig)
-    small, reasons = f"n/a (images below {LEAST_PX} px)", dict[str, str]()
-    if drawn_px < LEAST_PX:
-        reasons |= dict.fromkeys(("lpips", "fg_lpips", "split_lpips", "dists"), small)
-    if views is None:
-        return reasons
-    if min(drawn_px, *views.shape[-2:]) < LEAST_PX:
-        names = ("views_lpips", "residual_lpips", "delta_lpips", "heldout_lpips")
-        reasons |= dict.fromkeys(names, small)
-    if count < LEAST_VIEWS:
-        few = f"n/a (a rig of {count} views has no two halves; {LEAST_VIEWS} or more have)"
-        reasons |= dict.fromkeys((*HELD_OUT, *SPLIT_HALF), few)
-    elif not poses_between(len(trial.truth), trial.rig):
-        reasons |= dict.fromkeys(SPLIT_HALF, "n/a (the ring has no pose between the rig's views)")
-    return reasons
 
 
 def _floor(truth: GroundTruth, features: Features) -> list[Value]:

@@ -1,7 +1,4 @@
-"""The one place that turns records into numbers: values, paired differences, means with their intervals.
-
-Everything is asked for by pair and method: two pairs that run one method are two rows, never one.
-"""
+"""The one place that turns records into numbers; two pairs that run one method are two rows."""
 
 from __future__ import annotations
 
@@ -26,9 +23,6 @@ FAILED = "failed"
 
 BOUNDS = ("_lo", "_hi")
 """Metrics of a whole set bring the ends of their interval along as two more metrics of these suffixes."""
-
-UNIQUE = ["pair", "method", "object", "seed", "view", "step", "metric"]
-"""What a record is known by; each of its views, steps and seeds is measured once."""
 
 
 class Key(NamedTuple):
@@ -57,7 +51,8 @@ class Scores:
         """Raises UserError if something was measured twice."""
         self.seed = seed
         self.frame = pd.DataFrame([vars(record) for record in records], columns=list(COLUMNS))
-        twice = self.frame[self.frame.duplicated(UNIQUE)]
+        unique = ["pair", "method", "object", "seed", "view", "step", "metric"]
+        twice = self.frame[self.frame.duplicated(unique)]
         if len(twice):
             first = twice.iloc[0]
             raise UserError(
@@ -76,14 +71,9 @@ class Scores:
 
     @classmethod
     def read(cls, paths: Iterable[Path | str], seed: int, metrics: Collection[str] = ()) -> Scores:
-        """Of CSVs that `python -m aligncvc.evaluate` wrote, only these metrics if some are named.
-
-        Raises UserError as `records.concat`.
-        """
+        """Of CSVs that `python -m aligncvc.evaluate` wrote, only these metrics if some are named."""
         records = concat(paths)
         return cls([r for r in records if r.metric in metrics] if metrics else records, seed)
-
-    # --- what there is -----------------------------------------------------------------------------------
 
     @property
     def keys(self) -> list[Key]:
@@ -109,13 +99,8 @@ class Scores:
         objects, seeds = found["object"].nunique(), found["seed"].nunique()
         return f"{objects} object{'s' * (objects != 1)} and {seeds} seed{'s' * (seeds != 1)}"
 
-    # --- numbers -----------------------------------------------------------------------------------------
-
     def values(self, key: Key, metric: str, step: int | None = None) -> dict[tuple[str, int], float]:
-        """A metric by (object, seed), means over views, without NaN.
-
-        step: 1..K or FINAL_STEP; None: the last that the metric has.
-        """
+        """By (object, seed), means over views, without NaN. step: 1..K or FINAL_STEP; None: the last."""
         step = self.last_step(key, metric) if step is None else step
         return dict(self._values.get((*key, metric, step), {}))
 
@@ -148,10 +133,7 @@ class Scores:
     def paired(
         self, one: Key, other: Key, metric: str, step: int | None = None, stream: Sequence[object] = ()
     ) -> Interval:
-        """Mean difference one - other over the objects and seeds that both have, with its 95 % interval.
-
-        A set's metric has no pairs: a difference without an interval.
-        """
+        """Mean difference one - other over objects and seeds that both have; a set's has no interval."""
         ours, theirs = self.values(one, metric, step), self.values(other, metric, step)
         return paired_interval(ours, theirs, self.seed, *stream)
 

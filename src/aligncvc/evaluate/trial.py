@@ -1,7 +1,6 @@
 """A trial, one object of one method and one seed: its truth beside what the method made, and its values.
 
-Every family of metrics is a function `(Trial, ...) -> Iterable[Value]`; where trials are read from is none of
-its business.
+Every family of metrics is a function `(Trial, ...) -> Iterable[Value]`.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Protocol
 
 import torch
 import trimesh
@@ -28,19 +26,9 @@ VOXEL = 0.03
 """Edge of the cells that a surface is extracted with, unless asked for another."""
 
 
-class Model(Protocol):
-    """A 3D result, in the frame of the input view (input view at azimuth 0, object in the unit sphere)."""
-
-    def draw(self, cameras: Cameras, background: float) -> Rendering:
-        """rgb (V, 3, H, W) in [0, 1]; alpha, depth (V, 1, H, W); depth is z in the camera, 0 = nothing."""
-
-    def mesh(self) -> trimesh.Trimesh | None:
-        """The surface, in the same frame; None if the model has none (nothing opaque)."""
-
-
 @dataclass(frozen=True)
 class GaussianModel:
-    """Unbatched 3D Gaussians.
+    """Unbatched 3D Gaussians in the frame of the input view (at azimuth 0, object in the unit sphere).
 
     surface: file of their surface; None extracts it here, with cells of `voxel`. harmonics: (N, K, 3)
     coefficients (`gaussians.load_harmonics`), which then replace the colours.
@@ -53,7 +41,7 @@ class GaussianModel:
 
     @torch.no_grad()
     def draw(self, cameras: Cameras, background: float) -> Rendering:
-        """rgb and alpha as rasterised; depth is sum w z / sum w where alpha > 0.5, else 0."""
+        """rgb (V, 3, H, W) in [0, 1]; alpha, depth (V, 1, H, W); depth sum w z / sum w, or 0 = nothing."""
         drawn = self._rasterised(cameras, background)
         surface = drawn.depth / drawn.alpha.clamp_min(OPAQUE)
         depth = surface.where(drawn.alpha > OPAQUE, torch.zeros_like(surface))
@@ -71,6 +59,7 @@ class GaussianModel:
         return Rendering(drawn.rgb[:, 0], drawn.alpha[:, 0], drawn.depth[:, 0])
 
     def mesh(self) -> trimesh.Trimesh | None:
+        """The surface, in the same frame; None if nothing is opaque."""
         if self.surface is None:
             return mesh_from_gaussians(self.gaussians, voxel=self.voxel)
         return MeshModel(load_mesh(self.surface, colours=False)).mesh()
@@ -78,7 +67,7 @@ class GaussianModel:
 
 @dataclass(frozen=True)
 class MeshModel:
-    """A triangle mesh, unlit."""
+    """A triangle mesh, unlit, in the same frame."""
 
     surface: trimesh.Trimesh
 
@@ -87,6 +76,10 @@ class MeshModel:
 
     def mesh(self) -> trimesh.Trimesh | None:
         return self.surface if len(self.surface.faces) else None
+
+
+Model = GaussianModel | MeshModel
+"""A 3D result."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Epipolar consistency of posed images: SED, TSED (Yu et al. 2023, arXiv 2304.10700), Sampson distance.
 
-Keypoints that look alike in two views must lie on each other's epipolar lines, which the known cameras fix;
-how far off they are needs neither ground truth nor a model. SIFT finds few keypoints on small pictures of
-furniture, so images are enlarged first and the number of matches stands beside the distances.
+Keypoints that look alike in two views must lie on each other's epipolar lines; how far off they are needs
+neither ground truth nor a model. SIFT finds few keypoints on small pictures of furniture, so images are
+enlarged first and the number of matches stands beside the distances.
 """
 
 from __future__ import annotations
@@ -53,10 +53,9 @@ def ring_summary(scores: Sequence[PairScore], min_matches: int, max_px: float) -
 
 
 def ring_scores(rgba: Tensor, cameras: Cameras, image_px: int) -> list[PairScore]:
-    """Neighbouring pairs of a closed ring, each view with the next.
+    """Neighbouring pairs of a closed ring, rgba (V, 4, H, W) on white, whose alpha masks keypoints.
 
-    rgba: (V, 4, H, W), colours on white; alpha masks keypoints. image_px: width that images are brought to
-    before SIFT; distances are in its pixels.
+    image_px: width that images are brought to before SIFT; distances are in its pixels.
     """
     factor = image_px / rgba.shape[-1]
     features = [keypoints(image, factor) for image in rgba]

@@ -1,10 +1,9 @@
 """Distances between two sets of images by their features, with 95 % intervals over the objects they show.
 
-*Frechet distance*: of Gaussians with the sets' means and (unbiased) covariances. It is biased upward, the
-more so the fewer the images: with fewer images than features two samples of one distribution are far from
-0. *Kernel distance*: squared maximum mean discrepancy with KID's kernel (<x, y> / d + 1)^3. Its estimate only
-pairs images of different objects, which keeps it free of bias although views of one object depend on each
-other and both sets show the same objects; it can be negative, and is for the right views under wrong objects.
+*Frechet distance*: of Gaussians with the sets' means and (unbiased) covariances; biased upward, the more so
+the fewer the images. *Kernel distance*: squared maximum mean discrepancy with KID's kernel
+(<x, y> / d + 1)^3. Its estimate only pairs images of different objects, which keeps it free of bias although
+views of one object depend on each other; it can be negative, and is for the right views of wrong objects.
 """
 
 from __future__ import annotations
@@ -42,10 +41,7 @@ def gather(features: Mapping[tuple[str, int], Tensor], objects: Sequence[str]) -
 
 
 def object_resamples(objects: int, resamples: int, root_seed: int) -> np.ndarray:
-    """(1 + B, O): how often each object counts; row 0 is the set itself. The same for every method.
-
-    Resamples of a single object say nothing: B = 0 then.
-    """
+    """(1 + B, O): how often each object counts; row 0 is the set itself. The same for every method."""
     draws = numpy_stream(root_seed, "distribution", "bootstrap", objects)
     counts = draws.multinomial(objects, np.full(objects, 1 / objects), resamples if objects > 1 else 0)
     return np.concatenate([np.ones((1, objects)), counts])

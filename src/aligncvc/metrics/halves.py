@@ -38,10 +38,7 @@ def poses_between(ring: int, rig: Sequence[int]) -> list[int]:
 
 @dataclass(frozen=True)
 class HalfModel:
-    """The judge's reconstruction (K, N, ..) of some of the views, in the frame of the first of them.
-
-    reference: (4, 4) pose of that first view in the frame of all.
-    """
+    """The judge's reconstruction (K, N, ..) of a half, in the frame of its first view, `reference`."""
 
     gaussians: Gaussians
     reference: Tensor

@@ -1,7 +1,4 @@
-"""Errors of images pixel by pixel: PSNR, its foreground form, mean absolute error; for training and tables.
-
-Every function keeps the type of the numbers that it is given: tables hand it float64.
-"""
+"""PSNR, its foreground form and mean absolute error, in the type of the numbers that are given."""
 
 from __future__ import annotations
 
@@ -30,10 +27,7 @@ def pooled_psnr(images: Tensor, reference: Tensor) -> Tensor:
 
 
 def foreground_psnr(images: Tensor, reference: Tensor, alpha: Tensor) -> Tensor:
-    """PSNR over the pixels where the reference's alpha (..., 1, H, W) exceeds 0.5, (...) dB; NaN without any.
-
-    White canvas dominates object renders; this is the number that it cannot flatter.
-    """
+    """PSNR over the pixels where the reference's alpha (..., 1, H, W) exceeds 0.5, (...) dB, or NaN."""
     mask = (alpha > 0.5).to(images.dtype)
     squared = _difference(images, reference).square().mean(-3, keepdim=True)
     return decibels((squared * mask).sum((-3, -2, -1)) / mask.sum((-3, -2, -1)))

@@ -29,10 +29,7 @@ def ssim(images: Tensor, target: Tensor, window: Window = "gaussian-11") -> Tens
 def ssim_scores(
     images: Tensor, target: Tensor, alpha: Tensor, window: Window = "gaussian-11"
 ) -> tuple[Tensor, Tensor]:
-    """`ssim`, and its mean over positions whose centre is foreground (alpha (B, 1, H, W) > 0.5), two (B,).
-
-    Windows at the silhouette still see background: it cannot be cut out without inventing pixels.
-    """
+    """`ssim`, and its mean over positions whose centre is foreground (alpha (B, 1, H, W) > 0.5), two (B,)."""
     values = ssim_map(images, target, window)
     margin = (images.shape[-1] - values.shape[-1]) // 2
     inside = alpha[:, 0, margin : margin + values.shape[-2], margin : margin + values.shape[-1]]

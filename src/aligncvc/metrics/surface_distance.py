@@ -41,10 +41,7 @@ def surface_distances(
     thresholds: Sequence[float] = (),
     tree: cKDTree | None = None,
 ) -> dict[str, float]:
-    """Chamfer distances, by the conventions of CHAMFER, and F-scores `f_<threshold>` of (N, 3) and (M, 3).
-
-    tree: of `truth`, if the caller has it.
-    """
+    """Distances by CHAMFER and F-scores `f_<threshold>` of points (N, 3) and (M, 3). tree: of truth."""
     to_truth, to_prediction = nearest(prediction, truth, tree)
     a, b = to_truth.mean(), to_prediction.mean()
     conventions = {
@@ -111,8 +108,7 @@ def volume_iou(surface: trimesh.Trimesh, truth: trimesh.Trimesh, move: Similarit
 def occupancy(mesh: trimesh.Trimesh, grid: int, extent: float = 1.0) -> NDArray[np.bool_]:
     """(grid, grid, grid) over [-extent, extent]^3, x first: is the cell's centre inside the closed mesh?
 
-    Signed crossings are summed along each column: how often the surface winds round a cell. So closed parts
-    that overlap (a seat in its frame) count once.
+    Signed crossings are summed along each column, so closed parts that overlap count once.
     """
     cell = 2 * extent / grid
     corners = (np.asarray(mesh.vertices)[mesh.faces] + extent) / cell + NUDGE
@@ -131,10 +127,7 @@ def occupancy(mesh: trimesh.Trimesh, grid: int, extent: float = 1.0) -> NDArray[
 def depth_and_silhouette(
     depth: Tensor, alpha: Tensor, true_depth: Tensor, true_alpha: Tensor
 ) -> tuple[float, float]:
-    """(mean |difference| of depths where both have a surface, IoU of the silhouettes), means over views.
-
-    All (V, H, W); depth is z in the camera and 0 where there is nothing. A view without either is left out.
-    """
+    """Of (V, H, W): mean |difference| of depths where both have a surface, IoU of the silhouettes."""
     mask, true_mask = alpha > OPAQUE, true_alpha > OPAQUE
     both = mask & true_mask & (depth > 0) & (true_depth > 0)
     error = ((depth - true_depth).abs() * both).sum((-2, -1)) / both.sum((-2, -1))
@@ -143,10 +136,7 @@ def depth_and_silhouette(
 
 
 def depth_mae(one: Rendering, other: Rendering) -> Tensor:
-    """(K, P) mean |difference| of surface depths over the pixels where either has a surface (MVGBench).
-
-    Depth is 0 where there is none, so a silhouette that differs counts. NaN where both are empty.
-    """
+    """(K, P) mean |difference| of depths (0: nothing) where either has a surface (MVGBench), or NaN."""
     depths = [torch.where(r.alpha > OPAQUE, r.depth / r.alpha.clamp_min(1e-6), 0.0) for r in (one, other)]
     either = ((depths[0] > 0) | (depths[1] > 0)).to(depths[0].dtype)
     return (depths[0] - depths[1]).abs().sum((-3, -2, -1)) / either.sum((-3, -2, -1))
