@@ -52,10 +52,6 @@ class GroundTruth:
         self.protocol, self.objects = protocol, objects
         self.set = RenderSet(renders, protocol.render.size_px, rig)
 
-    @property
-    def ids(self) -> list[str]:
-        return self.set.ids
-
     def load(self, name: str) -> PosedObject:
         """One object's views in the frame of its input view. Raises UserError if they are unusable."""
         posed = self.set.load(name)
@@ -92,7 +88,7 @@ class GroundTruth:
     def sha256(self) -> dict[str, str]:
         """Hash of each readable object's 8-bit pixels: object, renderer, light and framing in one number."""
         hashes = {}
-        for name in self.ids:
+        for name in self.set.ids:
             with suppress(Exception):  # said where the object is scored
                 pixels = (self.set.load(name).views.rgba.clamp(0, 1) * 255).round().byte().numpy()
                 content = str(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes()

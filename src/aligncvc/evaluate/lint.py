@@ -107,11 +107,8 @@ def _poses(cameras: Cameras) -> Iterator[Finding]:
     product = axes.transpose(1, 2) @ axes - torch.eye(3, dtype=axes.dtype)
     skewed = (product.abs().amax((1, 2)) > ORTHONORMAL_TOLERANCE) | (torch.linalg.det(axes) < 0)
     if bool(skewed.any()):
-        yield from _told(
-            skewed,
-            "{cameras} no rotation and position (scaled or mirrored axes); "
-            "give camera-to-world matrices of right-handed unit axes",
-        )
+        wanted = "give camera-to-world matrices of right-handed unit axes"
+        yield from _told(skewed, f"{{cameras}} no rotation and position (scaled or mirrored axes); {wanted}")
         return
     x, y, depth = invert_rigid(c2w)[:, :3, 3].unbind(1)
     u = cameras.focal_px * x / depth + cameras.width / 2
@@ -130,21 +127,16 @@ def _foreground(rgba: Tensor, allow_border: bool, predicted: bool) -> Iterator[F
     """What alpha tells: is it there, is it straight, and where does it say that the object is?"""
     alpha = rgba[:, 3]
     opaque = (alpha > 1 - 1e-6).flatten(1).all(1)
-    yield from _told(
-        opaque,
-        "alpha is missing: {views} opaque everywhere; render with a transparent background",
-        not predicted,
-    )
+    missing = "alpha is missing: {views} opaque everywhere; render with a transparent background"
+    yield from _told(opaque, missing, not predicted)
     solid = (alpha > SOLID) & ~opaque[:, None, None]
     coverage = solid.float().mean((1, 2))
     empty = (coverage < MIN_COVERAGE) & ~opaque
     yield from _told(empty, "{views} empty; check the object, its scale and the camera", not predicted)
-    yield from _told(
-        solid[:, [0, -1]].flatten(1).any(1) | solid[:, :, [0, -1]].flatten(1).any(1),
-        "the object touches the border: {views} cut off; "
-        "scale it into the unit sphere or move the camera back",
-        not (predicted or allow_border),
-    )
+    touching = solid[:, [0, -1]].flatten(1).any(1) | solid[:, :, [0, -1]].flatten(1).any(1)
+    mend = "scale it into the unit sphere or move the camera back"
+    cut = f"the object touches the border: {{views}} cut off; {mend}"
+    yield from _told(touching, cut, not (predicted or allow_border))
     if is_premultiplied(rgba):
         yield Finding(
             "colours are premultiplied by alpha (edges darken as alpha falls); "
@@ -198,11 +190,8 @@ def _equal_views(rgba: Tensor, predicted: bool) -> Iterator[Finding]:
     blank = (shown.amax(2) == shown.amin(2)).all(1)
     same = torch.tensor([[torch.equal(a, b) for b in rgba] for a in rgba])
     same &= ~blank[:, None] & ~blank[None]
-    yield from _told(
-        _paired(same),
-        "views {pairs} are one image, equal to the bit; render each at its own pose",
-        not predicted,
-    )
+    equal = "views {pairs} are one image, equal to the bit; render each at its own pose"
+    yield from _told(_paired(same), equal, not predicted)
 
 
 def _paired(equal: Tensor) -> Tensor:

@@ -68,14 +68,14 @@ def predicted_method(pred: Path, truth: GroundTruth, reserved: Collection[str] =
         raise UserError(f"{pred} is not a folder; give pred/<method> or pred/<method>/<object>")
     pred, protocol = pred.resolve(), truth.protocol
     alone = _holds_prediction(pred)
-    root, wanted = (pred.parent, [pred.name]) if alone else (pred, truth.ids)
+    root, wanted = (pred.parent, [pred.name]) if alone else (pred, truth.set.ids)
     method = method_name(root, reserved)
     present = [pred] if alone else [p for p in sorted(root.iterdir()) if p.is_dir() and p.name[0] not in "._"]
-    strangers = sorted({p.name for p in present} - set(truth.ids))
+    strangers = sorted({p.name for p in present} - set(truth.set.ids))
     if strangers:
         raise UserError(
             f"{root} holds {strangers[0]}, which {truth.set.manifest} does not list; name the folders after "
-            f"its objects, such as {truth.ids[0]}"
+            f"its objects, such as {truth.set.ids[0]}"
         )
     folders = _folders(present, protocol.seeds)
     if not folders:

@@ -65,7 +65,7 @@ class Evaluation:
 
 def sampled_method(manifest: SampleManifest, truth: GroundTruth) -> Method:
     """Every object and seed of the protocol. Raises UserError if the set holds others."""
-    wanted = [(name, seed) for name in truth.ids for seed in truth.protocol.seeds]
+    wanted = [(name, seed) for name in truth.set.ids for seed in truth.protocol.seeds]
     if strangers := sorted(set(manifest.entries) - set(wanted)):
         name, seed = strangers[0]
         raise UserError(

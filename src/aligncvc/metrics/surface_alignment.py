@@ -23,11 +23,8 @@ RUNGS = ("none", "scale_centre", "yaw", "rotation_icp")
 YAW_STEPS_DEG = ((180.0, 6.0), (4.5, 1.5), (1.0, 0.5))
 """Half width and step of the successive searches about the vertical; each starts at the best of the last."""
 
-ROTATIONS = 576
-"""Rotations that are tried: no rotation is farther than about 25 degrees from one of them."""
-
-REFINED = 3
-"""Candidates of the search over rotations that closest points refine."""
+ROTATIONS, REFINED = 576, 3
+"""Rotations that are tried (none is farther than about 25 degrees from one), and that are refined."""
 
 COARSE_POINTS, FINE_POINTS, COMPARED_POINTS = 128, 800, 2000
 """Points of each surface that the search, closest points, and the comparison of candidates look at."""
@@ -151,11 +148,8 @@ def _scale_centre(pair: _Pair, below: Similarity) -> list[Similarity]:
 
 def _moments(pair: _Pair) -> Similarity:
     """Means and root mean square distances from them matched: the same however the model is turned."""
-    moments = []
-    for points in (pair.model, pair.truth):
-        centre = points.mean(0)
-        moments.append((centre, float(np.sqrt(((points - centre) ** 2).sum(1).mean()))))
-    return _onto(*moments)
+    sides = (pair.model, pair.model_centre), (pair.truth, pair.truth_centre)
+    return _onto(*((c, float(np.sqrt(((points - c) ** 2).sum(1).mean()))) for points, c in sides))
 
 
 def _onto(model: tuple[Points, float], truth: tuple[Points, float]) -> Similarity:
