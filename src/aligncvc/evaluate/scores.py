@@ -47,9 +47,9 @@ class Scores:
     seed, and `stream` of its methods: root and names of the bootstrap's random streams.
     """
 
-    def __init__(self, records: Sequence[Record], seed: int) -> None:
+    def __init__(self, records: Iterable[Record], seed: int) -> None:
         """Raises UserError if something was measured twice."""
-        self.seed = seed
+        self.seed, records = seed, list(records)
         self.frame = pd.DataFrame([vars(record) for record in records], columns=list(COLUMNS))
         unique = ["pair", "method", "object", "seed", "view", "step", "metric"]
         twice = self.frame[self.frame.duplicated(unique)]

@@ -39,7 +39,7 @@ class PairScore(NamedTuple):
 
 
 def ring_summary(scores: Sequence[PairScore], min_matches: int, max_px: float) -> dict[str, float]:
-    """Over all pairs: means of the medians, `tsed` (share of consistent pairs) and mean number of matches.
+    """Over all pairs: means of the medians, share of consistent pairs (`tsed`), mean number of matches.
 
     A pair is consistent with at least min_matches (T_m) matches and a median SED below max_px (T_e).
     """

@@ -72,8 +72,8 @@ def kernel_with_interval(one: FeatureSet, other: FeatureSet, counts: np.ndarray)
 def _interval(values: np.ndarray, least: float) -> Interval:
     """The distance of the set itself (row 0) and the middle 95 % of its resamples', moved onto it.
 
-    A resample shows fewer different objects than the set, so its own bias is larger. In simulations of 12 and
-    30 objects the interval held the expectation for that many objects in 91 to 99 of 100 trials.
+    A resample shows fewer different objects, so its bias is larger. In simulations of 12 and 30 objects the
+    interval held the expectation for that many objects in 91 to 99 of 100 trials.
     """
     estimate, resampled = float(values[0]), values[1:][np.isfinite(values[1:])]
     if len(resampled) == 0:
