@@ -29,7 +29,7 @@ from aligncvc.config.protocols import (
 )
 from aligncvc.config.root import Config, load_config, parse_config
 from aligncvc.errors import UserError
-from aligncvc.evaluate.protocol import METRIC_VERSION, require_supported
+from aligncvc.evaluate.ground_truth import METRIC_VERSION, require_supported
 from aligncvc.files import PROJECT_ROOT
 from aligncvc.objects.listing import read_list
 from aligncvc.render.blender_scene import SCENE_VERSION

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from aligncvc.errors import UserError
-from aligncvc.evaluate.consistency import consistency_family, matched_pose_residual, measured_steps
-from aligncvc.evaluate.score import without_value
+from aligncvc.evaluate.families import compared, consistency_family, measured_steps, without_value
 from aligncvc.evaluate.trial import Trial, Value
 from aligncvc.metrics.halves import HalfModel, Halves, poses_between, split
 from aligncvc.metrics.perceptual import lpips
@@ -128,13 +127,13 @@ def test_each_step_and_pose_is_compared_with_its_own() -> None:
     views = torch.zeros(2, 3, 3, 8, 8)
     renders = views.clone()
     offsets = torch.tensor([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]])
-    residual = matched_pose_residual(views, renders + offsets[:, :, None, None, None], {"psnr": psnr})
-    assert torch.allclose(residual["residual_psnr"], -20 * offsets.double().log10(), atol=1e-5)
+    residual = compared(psnr, views, renders + offsets[:, :, None, None, None])
+    assert torch.allclose(residual, -20 * offsets.double().log10(), atol=1e-5)
 
 
 def test_other_shapes_are_refused() -> None:
-    with pytest.raises(UserError, match="do not match"):
-        matched_pose_residual(torch.zeros(2, 4, 3, 8, 8), torch.zeros(2, 3, 3, 8, 8), {"psnr": psnr})
+    with pytest.raises(UserError, match="of one shape"):
+        compared(psnr, torch.zeros(2, 4, 3, 8, 8), torch.zeros(2, 3, 3, 8, 8))
 
 
 def flat_trial(order: list[int]) -> Trial:

@@ -14,8 +14,9 @@ import yaml
 
 from aligncvc.errors import UserError, cli
 from aligncvc.evaluate.discrimination import main
-from aligncvc.evaluate.ranking import as_csv, as_markdown, rank_controls, require
+from aligncvc.evaluate.ranking import Ranking, as_csv, as_markdown, rank_controls, require
 from aligncvc.evaluate.records import Record, write_records
+from aligncvc.evaluate.scores import Scores
 
 OBJECTS = 12
 LEVELS = {"gt": 30.0, "jitter": 20.0, "shuffled": 10.0, "copy": 28.0}
@@ -29,7 +30,9 @@ def records(
     """One mean over views for each control and object; level(control, object, generator) is its value."""
     rng = np.random.default_rng(0)
     return [
-        Record(f"control:{c}", "p", "eval", f"o{o}", 0, -1, step, metric, level(c, o, rng), "hash", 1.0, 1.0)
+        Record(
+            f"control:{c}", "control", "eval", f"o{o}", 0, -1, step, metric, level(c, o, rng), "h", 1.0, 1.0
+        )
         for c in controls
         for o in range(OBJECTS)
     ]
@@ -40,12 +43,16 @@ def good(control: str, thing: int, rng: np.random.Generator) -> float:
     return LEVELS[control] + 5 * math.sin(thing) + rng.normal(0, 0.5)
 
 
+def ranked(found: list[Record]) -> list[Ranking]:
+    return rank_controls(Scores(found, 0))
+
+
 def verdict(found: list[Record], metric: str) -> str:
-    return {j.metric.name: j.discriminates for j in rank_controls(found, 0)}[metric]
+    return {j.metric.name: j.discriminates for j in ranked(found)}[metric]
 
 
 def test_a_metric_that_holds_the_order_discriminates_and_its_gaps_are_the_differences() -> None:
-    (found,) = rank_controls(records("residual_psnr", good), 0)
+    (found,) = ranked(records("residual_psnr", good))
     assert found.discriminates == "yes" and found.objects == OBJECTS
     assert found.gt_over_jitter.mean == pytest.approx(10, abs=0.6)
     assert found.jitter_over_shuffled.lo < 10 < found.jitter_over_shuffled.hi
@@ -68,7 +75,7 @@ def test_a_wrong_order_of_any_two_does_not(swapped: tuple[str, str]) -> None:
 
 def test_an_order_within_the_noise_does_not() -> None:
     level = {"gt": 20.1, "jitter": 20.0, "shuffled": 10.0, "copy": 20.0}
-    (found,) = rank_controls(records("heldout_psnr", lambda c, o, r: level[c] + r.normal(0, 3)), 0)
+    (found,) = ranked(records("heldout_psnr", lambda c, o, r: level[c] + r.normal(0, 3)))
     assert found.discriminates == "no"
     assert found.gt_over_jitter.lo < 0 < found.gt_over_jitter.hi
     assert found.jitter_over_shuffled.lo > 0
@@ -84,7 +91,7 @@ def test_differences_are_paired_by_object() -> None:
 def test_deltas_are_ranked_by_their_distance_from_zero() -> None:
     size = {"gt": 0.1, "jitter": 1.0, "shuffled": 3.0, "copy": 0.0}
     either = records("delta_psnr", lambda c, o, r: (-1) ** o * (size[c] + 0.01 * o))
-    (found,) = rank_controls(either, 0)
+    (found,) = ranked(either)
     assert found.discriminates == "yes"
     assert found.gt_over_jitter.mean == pytest.approx(0.9)
     assert found.means["shuffled"] == pytest.approx(-0.01 * 0.5), "the table shows the plain mean"
@@ -94,7 +101,7 @@ def test_deltas_are_ranked_by_their_distance_from_zero() -> None:
 
 def test_counts_without_a_direction_are_not_ranked() -> None:
     both = records("matches", good) + records("tsed", good)
-    assert [j.metric.name for j in rank_controls(both, 0)] == ["tsed"]
+    assert [j.metric.name for j in ranked(both)] == ["tsed"]
 
 
 def test_the_last_step_counts() -> None:
@@ -110,15 +117,15 @@ def test_costs_sets_and_other_methods_are_no_business_of_it() -> None:
         Record("ours", "p", "eval", f"o{o}", 0, -1, 1, "residual_psnr", 99.0, "hash", 1.0, 1.0)
         for o in range(3)
     ]
-    assert [j.metric.name for j in rank_controls(found + stranger, 0)] == ["residual_psnr"]
-    assert rank_controls(found + stranger, 0) == rank_controls(found, 0)
+    assert [j.metric.name for j in ranked(found + stranger)] == ["residual_psnr"]
+    assert ranked(found + stranger) == ranked(found)
 
 
 def test_without_numbers_there_is_no_verdict() -> None:
     assert verdict(records("heldout_lpips", lambda *_: math.nan), "heldout_lpips") == "n/a"
     single = [r for r in records("residual_psnr", good) if r.object == "o3"]
     assert verdict(single, "residual_psnr") == "n/a"
-    (ranking,) = rank_controls(single, 0)
+    (ranking,) = ranked(single)
     row = ranking.cells
     assert row["objects"] == "1" and row["gt_over_jitter_lo"] == "n/a" != row["gt_over_jitter"]
 
@@ -127,18 +134,18 @@ def test_without_numbers_there_is_no_verdict() -> None:
 def test_a_missing_control_is_one_sentence(control: str) -> None:
     found = [r for r in records("residual_psnr", good) if r.method != f"control:{control}"]
     with pytest.raises(UserError, match=f"no records of the control '{control}'; evaluate gt, jitter"):
-        rank_controls(found, 0)
+        ranked(found)
 
 
 def test_copy_may_be_missing() -> None:
     found = records("residual_psnr", good, ("gt", "jitter", "shuffled"))
-    (ranking,) = rank_controls(found, 0)
+    (ranking,) = ranked(found)
     row = ranking.cells
     assert (row["discriminates"], row["copy"]) == ("yes", "n/a")
 
 
 def test_required_metrics_must_discriminate(tmp_path: Path) -> None:
-    found = rank_controls(records("residual_psnr", good) + records("split_ssim", lambda *_: 0.5), 0)
+    found = ranked(records("residual_psnr", good) + records("split_ssim", lambda *_: 0.5))
     require(found, [], tmp_path)
     require(found, ["residual_psnr"], tmp_path)
     with pytest.raises(UserError, match=r"relies on split_ssim \(no\), heldout_psnr \(not measured\), which"):
@@ -147,8 +154,8 @@ def test_required_metrics_must_discriminate(tmp_path: Path) -> None:
 
 def test_the_table_says_the_same_twice_and_in_any_order_of_records() -> None:
     found = records("residual_psnr", good) + records("split_ssim", lambda *_: 0.5)
-    once = rank_controls(found, 0)
-    assert once == rank_controls(found[::-1], 0)
+    once = ranked(found)
+    assert once == ranked(found[::-1])
     lines = list(csv.DictReader(as_csv(once).splitlines()))
     assert {line["metric"]: line["discriminates"] for line in lines} == {
         "residual_psnr": "yes",

@@ -23,7 +23,7 @@ from aligncvc.config.protocols import FOLDER, load_protocol
 from aligncvc.config.root import load_config
 from aligncvc.errors import UserError, cli
 from aligncvc.evaluate import __main__ as command
-from aligncvc.evaluate import score
+from aligncvc.evaluate import families
 from aligncvc.evaluate.families import geometry_family
 from aligncvc.evaluate.networks import Networks, load_networks
 from aligncvc.evaluate.records import Record, concat, read_records
@@ -416,7 +416,7 @@ def test_a_fault_of_any_kind_fails_its_trial_alone(
         return geometry_family(trial, *arguments)
 
     before = world.value("psnr")
-    monkeypatch.setattr(score, "geometry_family", broken)
+    monkeypatch.setattr(families, "geometry_family", broken)
     assert world.run(monkeypatch) == 0
     assert [(r.metric, r.value) for r in read_records(world.out) if r.object == "cone"] == [("failed", 1.0)]
     assert world.value("psnr") == before and world.value("failed") == 0

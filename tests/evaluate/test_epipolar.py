@@ -12,8 +12,7 @@ from torch import Tensor
 
 from aligncvc.config.protocols import Tsed
 from aligncvc.evaluate.families import epipolar_family
-from aligncvc.evaluate.shapes import GaussianModel
-from aligncvc.evaluate.trial import Trial
+from aligncvc.evaluate.trial import GaussianModel, Trial
 from aligncvc.metrics.epipolar import (
     PairScore,
     fundamental,

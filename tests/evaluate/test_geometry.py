@@ -16,8 +16,7 @@ from aligncvc.config.protocols import Geometry
 from aligncvc.errors import UserError
 from aligncvc.evaluate.families import geometry_family
 from aligncvc.evaluate.ground_truth import load_truth_surface
-from aligncvc.evaluate.shapes import GaussianModel, MeshModel, Model
-from aligncvc.evaluate.trial import Trial
+from aligncvc.evaluate.trial import GaussianModel, MeshModel, Model, Trial
 from aligncvc.meshes import draw_mesh, save_glb
 from aligncvc.metrics.surface_alignment import Points
 from aligncvc.metrics.surface_distance import (

@@ -88,10 +88,6 @@ def test_premultiplied(name: str, factor: float) -> None:
     only(lint(premultiplied(dimmed(render(name), factor))), "premultiplied", "divide")
 
 
-def test_alpha_missing_as_rgb(bear: Tensor) -> None:
-    only(lint(composite(bear, 1.0)), "alpha is missing", "RGB")
-
-
 def test_alpha_missing_in_some_views(bear: Tensor) -> None:
     bear[[3, 5], 3] = 1
     only(lint(bear), "alpha is missing", "views 3 and 5 are opaque everywhere")
@@ -135,7 +131,6 @@ def test_scaled_and_mirrored_axes(bear: Tensor) -> None:
 def test_equal_views_at_different_poses(bear: Tensor) -> None:
     bear[9] = bear[1]
     only(lint(bear), "views 1 and 9 are one image")
-    assert lint(bear, allow_equal_views=True) == []
 
 
 def test_nearly_equal_views_are_two(bear: Tensor) -> None:
@@ -158,16 +153,6 @@ def test_wrong_count(bear: Tensor) -> None:
 
 def test_sizes_differ(bear: Tensor) -> None:
     only(lint(bear, CAMERAS.resized(128, 128)), "64x64", "128x128")
-
-
-@pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_values_that_are_not_finite(bear: Tensor, value: float) -> None:
-    bear[0, 1, 5, 5] = value
-    only(lint(bear), "view 0 is not finite")
-
-
-def test_values_outside_the_range(bear: Tensor) -> None:
-    only(lint(bear * 255), "outside [0, 1]")
 
 
 def test_cameras_that_are_not_finite(bear: Tensor) -> None:
@@ -209,7 +194,3 @@ def test_a_prediction_answers_for_its_form_only(bear: Tensor) -> None:
 def test_a_prediction_without_alpha_stands_on_white(bear: Tensor) -> None:
     assert lint(composite(bear, 1.0), predicted=True) == []
     only(lint(composite(bear, 0.0), predicted=True), "background must be white", "0")
-
-
-def test_no_images() -> None:
-    only(lint(torch.zeros(3, 64, 64)), "not (V, 3 or 4, H, W)")

@@ -15,11 +15,17 @@ from torch import Tensor
 from aligncvc.config.protocols import load_protocol
 from aligncvc.errors import UserError
 from aligncvc.evaluate.ground_truth import GroundTruth
-from aligncvc.evaluate.met3r import LICENCE, load_scorer, met3r_family
+from aligncvc.evaluate.met3r import (
+    IMAGE_PX,
+    LICENCE,
+    load_scorer,
+    met3r_family,
+    met3r_scores,
+    neighbours,
+)
 from aligncvc.evaluate.records import MEAN_VIEW, Record
 from aligncvc.evaluate.samples import read_manifest
 from aligncvc.evaluate.score import sampled_method, score_trials
-from aligncvc.metrics.met3r import IMAGE_PX, met3r_scores, neighbours
 from aligncvc.metrics.psnr import masked_mean
 from aligncvc.models.specs import CheckpointAccess
 from aligncvc.scene.cameras import orbit, ring_azimuths_deg

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from aligncvc.metrics.occupancy import occupancy
+from aligncvc.metrics.surface_distance import occupancy
 
 GRID = 40
 CELL = 2 / GRID

@@ -21,11 +21,16 @@ from aligncvc.config.plan import Plan
 from aligncvc.config.protocols import load_protocol
 from aligncvc.config.root import Config
 from aligncvc.errors import UserError
-from aligncvc.evaluate import prediction_files
+from aligncvc.evaluate import predictions
 from aligncvc.evaluate.ground_truth import GroundTruth
 from aligncvc.evaluate.networks import Networks, load_networks
-from aligncvc.evaluate.prediction_files import is_gaussian_ply, load_prediction, read_facts
-from aligncvc.evaluate.predictions import method_name, predicted_method
+from aligncvc.evaluate.predictions import (
+    is_gaussian_ply,
+    load_prediction,
+    method_name,
+    predicted_method,
+    read_facts,
+)
 from aligncvc.evaluate.records import Record
 from aligncvc.evaluate.samples import read_gaussians, read_manifest
 from aligncvc.evaluate.score import evaluate, sampled_method
@@ -342,23 +347,22 @@ def test_missing_and_broken_objects_fail_alone(truth: Truth, posed: PosedObject,
     write_images(pred / "cone", posed.views.rgba, ring(), [0, 2])
     method = predicted_method(pred, truth)
     assert (method.pair, method.name) == ("elsewhere", "theirs")
-    entries = method.entries
-    assert [(e.object, e.seed) for e in entries] == [("ball", 0), ("cone", 0), ("cup", 0)]
-    trial = entries[0].load()
+    assert list(method.trials) == [("ball", 0), ("cone", 0), ("cup", 0)]
+    trial = method.trials["ball", 0]()
     assert trial.views is not None
     assert torch.equal(trial.views[0], trial.rig_truth)
     assert (trial.model, trial.renders, trial.rig) == (None, None, RIG)
     with pytest.raises(UserError, match="2 of the protocol's 4 poses"):
-        entries[1].load()
+        method.trials["cone", 0]()
     with pytest.raises(UserError, match="has no prediction of cup, seed 0"):
-        entries[2].load()
+        method.trials["cup", 0]()
 
 
 def test_one_object_alone(truth: Truth, posed: PosedObject, tmp_path: Path) -> None:
     write_images(tmp_path / "theirs/cone", posed.views.rgba, ring(), RIG)
     method = predicted_method(tmp_path / "theirs/cone", truth)
-    assert (method.name, [(e.object, e.seed) for e in method.entries]) == ("theirs", [("cone", 0)])
-    assert method.entries[0].load().object == "cone"
+    assert (method.name, list(method.trials)) == ("theirs", [("cone", 0)])
+    assert method.trials["cone", 0]().object == "cone"
 
 
 def test_seeds_by_folder_and_by_statement(posed: PosedObject, tmp_path: Path) -> None:
@@ -367,19 +371,19 @@ def test_seeds_by_folder_and_by_statement(posed: PosedObject, tmp_path: Path) ->
         save_ply(tmp_path / f"theirs/ball/seed{seed}/model.ply", cloud("ball"))
     save_ply(tmp_path / "theirs/cone/model.ply", cloud("cone"))
     (tmp_path / "theirs/cone/prediction.json").write_text('{"seed": 1}')
-    entries = predicted_method(tmp_path / "theirs", truth).entries
-    assert [(e.object, e.seed) for e in entries] == [("ball", 0), ("ball", 1), ("cone", 0), ("cone", 1)]
+    trials = predicted_method(tmp_path / "theirs", truth).trials
+    assert list(trials) == [("ball", 0), ("ball", 1), ("cone", 0), ("cone", 1)]
     with pytest.raises(UserError, match="no prediction of cone, seed 0"):
-        entries[2].load()
-    assert entries[3].load().seed == 1
+        trials["cone", 0]()
+    assert trials["cone", 1]().seed == 1
     with pytest.raises(UserError, match=r"seed 1, and the protocol demo-.* asks for \[0\]"):
         predicted_method(tmp_path / "theirs", Truth(truth.posed, [0]))
 
 
 def test_one_seed_of_a_protocol_of_several_is_complete(posed: PosedObject, tmp_path: Path) -> None:
     save_ply(tmp_path / "theirs/ball/model.ply", cloud("ball"))
-    entries = predicted_method(tmp_path / "theirs", Truth({"ball": posed}, [0, 1])).entries
-    assert [(e.object, e.seed) for e in entries] == [("ball", 0)]
+    method = predicted_method(tmp_path / "theirs", Truth({"ball": posed}, [0, 1]))
+    assert list(method.trials) == [("ball", 0)]
 
 
 def test_a_model_made_for_viewers_is_refused(posed: PosedObject, tmp_path: Path) -> None:
@@ -496,12 +500,12 @@ def test_one_bad_model_fails_alone(
     def reader(path: Path) -> trimesh.Trimesh:
         raise IndexError("index 7 is out of bounds")
 
-    monkeypatch.setattr(prediction_files, "load_mesh", reader)
+    monkeypatch.setattr(predictions, "load_mesh", reader)
     result = evaluate(predicted_method(tmp_path / "theirs", truth), truth, job, networks)
     failed = {r.object: r.value for r in result.records if r.metric == "failed"}
     assert failed == {"ball": 0, "cone": 1, "cup": 1}
     assert "means that are not finite numbers" in result.failures["cone/seed0"]
-    assert "IndexError: index 7 is out of bounds, in prediction_files.py" in result.failures["cup/seed0"]
+    assert "IndexError: index 7 is out of bounds, in predictions.py" in result.failures["cup/seed0"]
 
 
 def test_harmonics_of_a_model_are_drawn(posed: PosedObject, tmp_path: Path) -> None:

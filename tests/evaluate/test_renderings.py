@@ -12,7 +12,7 @@ import torch
 
 from aligncvc.config.plan import Plan
 from aligncvc.config.root import Config
-from aligncvc.evaluate.consistency import image_metrics
+from aligncvc.evaluate.families import image_metrics
 from aligncvc.evaluate.ground_truth import GroundTruth
 from aligncvc.evaluate.networks import Networks
 from aligncvc.evaluate.renderings import measure, sharpness

@@ -7,17 +7,18 @@ import math
 import numpy as np
 import pytest
 
-from aligncvc.evaluate.records import Record
+from aligncvc.evaluate.records import FINAL_STEP, Record
+from aligncvc.evaluate.scores import Key, Scores
 from aligncvc.evaluate.stats import (
+    DRAWS,
     Interval,
     interval,
     object_means,
     paired_interval,
     percentile_interval,
-    resampled_objects,
-    samples_of,
     win_rate,
 )
+from aligncvc.streams import numpy_stream
 
 
 def drawn(
@@ -94,11 +95,11 @@ def test_excluding_zero() -> None:
     assert not Interval(1, -0.1, 2).excludes_zero and not Interval(1, 0.0, 2).excludes_zero
 
 
-def test_set_level_pieces_agree_with_the_mean() -> None:
-    """A set-level statistic bootstrapped by hand from the public pieces is the interval of a mean."""
+def test_the_interval_is_that_of_resampled_objects() -> None:
     values = np.array([3.0, 1.0, 4.0, 1.5, 9.0])
     samples = {(f"o{i}", 0): float(v) for i, v in enumerate(values)}
-    by_hand = percentile_interval(values[resampled_objects(5, 7, "set")].mean(1), 5)
+    chosen = numpy_stream(7, "bootstrap", "set").integers(0, 5, (DRAWS, 5))
+    by_hand = percentile_interval(values[chosen].mean(1), 5)
     assert by_hand == interval(samples, 7, "set")[1:]
 
 
@@ -119,5 +120,6 @@ def test_samples_come_from_means_over_views_at_a_step() -> None:
         Record("m", "p", "eval", "a", 0, -1, 2, "psnr", 11.0, "h", 1.0, 1.0),
         Record("m", "p", "eval", "b", 1, -1, -1, "psnr", math.nan, "h", 1.0, 1.0),
     ]
-    assert samples_of(rows, "psnr") == {("a", 0): 10.0}
-    assert samples_of(rows, "psnr", step=2) == {("a", 0): 11.0}
+    scores, key = Scores(rows, 0), Key("p", "m")
+    assert scores.values(key, "psnr", FINAL_STEP) == {("a", 0): 10.0}
+    assert scores.values(key, "psnr", step=2) == {("a", 0): 11.0}

@@ -10,11 +10,15 @@ import pytest
 import torch
 
 from aligncvc.config.protocols import Metrics, Tsed
-from aligncvc.evaluate.consistency import consistency_family, image_metrics
 from aligncvc.evaluate.distribution import Features
-from aligncvc.evaluate.families import epipolar_family, views_family
+from aligncvc.evaluate.families import (
+    consistency_family,
+    epipolar_family,
+    image_metrics,
+    views_family,
+    without_value,
+)
 from aligncvc.evaluate.networks import Networks
-from aligncvc.evaluate.score import without_value
 from aligncvc.evaluate.trial import Trial, Value
 from aligncvc.metrics.psnr import foreground_psnr, psnr
 from aligncvc.models.encoders.lite0 import load_lite0

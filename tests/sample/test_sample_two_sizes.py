@@ -10,7 +10,7 @@ import torch
 from tiny_world import control_job, sample_job, write_renders
 
 from aligncvc.errors import UserError
-from aligncvc.evaluate.consistency import matched_pose_residual
+from aligncvc.evaluate.families import compared
 from aligncvc.evaluate.samples import read_steps
 from aligncvc.metrics.psnr import psnr
 from aligncvc.paper.agreement import alike
@@ -39,7 +39,7 @@ def test_both_samplers_keep_views_and_renderings_at_their_sizes(
     assert views.shape == (steps, 4, 3, VIEWS_PX, VIEWS_PX)
     assert renders.shape == (steps, 4, 3, RENDERS_PX, RENDERS_PX)
     means = renders.unflatten(-1, (VIEWS_PX, 2)).unflatten(-3, (VIEWS_PX, 2)).mean((-3, -1))
-    residual = matched_pose_residual(views, renders, {"psnr": psnr})["residual_psnr"]
+    residual = compared(psnr, views, renders)
     expected = psnr(views.flatten(0, 1).double(), means.flatten(0, 1).double()).view(steps, 4)
     torch.testing.assert_close(residual, expected, rtol=1e-6, atol=1e-5)
     shown = alike(*(s.permute(0, 1, 3, 4, 2).numpy() for s in (views, renders)))

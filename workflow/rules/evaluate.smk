@@ -123,7 +123,7 @@ rule met3r_method:
     params:
         settings=JOBS.settings("evaluate", "{pair}", "{method}"),
         reads=JOBS.reads("evaluate", "{pair}", "{method}"),
-        code=JOBS.code("aligncvc.metrics.met3r"),
+        code=JOBS.code("aligncvc.evaluate.met3r"),
         sample=subpath(input.sample, parent=True),
     shell:
         "python -m aligncvc.evaluate.met3r --settings {params.settings:q} --sample {params.sample:q}"

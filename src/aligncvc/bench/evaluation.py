@@ -17,13 +17,18 @@ from skimage.metrics import structural_similarity
 from aligncvc.bench.measure import Clock, Row, medians, row, timed, torch_threads
 from aligncvc.bench.synthetic import cameras_at, views_of
 from aligncvc.config.jobs.evaluate import EvaluateJob
-from aligncvc.evaluate.consistency import consistency_family, image_metrics
 from aligncvc.evaluate.distribution import Features
-from aligncvc.evaluate.families import epipolar_family, geometry_family, image_family, views_family
+from aligncvc.evaluate.families import (
+    consistency_family,
+    epipolar_family,
+    geometry_family,
+    image_family,
+    image_metrics,
+    score_trial,
+    views_family,
+)
 from aligncvc.evaluate.networks import Networks, load_networks
-from aligncvc.evaluate.score import score_trial
-from aligncvc.evaluate.shapes import GaussianModel, MeshModel
-from aligncvc.evaluate.trial import Trial, Value
+from aligncvc.evaluate.trial import GaussianModel, MeshModel, Trial, Value
 from aligncvc.files import PROJECT_ROOT
 from aligncvc.meshes import load_mesh
 from aligncvc.metrics.perceptual import lpips

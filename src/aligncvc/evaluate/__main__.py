@@ -8,14 +8,12 @@ from pathlib import Path
 import tyro
 
 from aligncvc.config.jobs.evaluate import EvaluateJob
-from aligncvc.config.plan import Plan
-from aligncvc.config.root import load_config
 from aligncvc.errors import UserError, cli
 from aligncvc.evaluate.catalogue import CONTROL_PREFIX
 from aligncvc.evaluate.ground_truth import GroundTruth
 from aligncvc.evaluate.networks import load_networks
+from aligncvc.evaluate.options import Settings
 from aligncvc.evaluate.predictions import predicted_method
-from aligncvc.evaluate.protocol import require_supported
 from aligncvc.evaluate.records import record_files
 from aligncvc.evaluate.samples import read_manifest
 from aligncvc.evaluate.score import evaluate, sampled_method
@@ -25,7 +23,7 @@ OBJECTS = Path("results/objects/eval/manifest.tsv")
 
 
 @dataclass
-class Evaluate:
+class Evaluate(Settings):
     """Score samples of one method, or predictions of any, by the protocol.
 
     Our own:  python -m aligncvc.evaluate --sample results/sample/wonder3d+lgm/aligncvc_4
@@ -42,10 +40,6 @@ class Evaluate:
     """Manifest of the objects, whose meshes are the truth of geometry; without it there is none."""
     out: Path | None = None
     """CSV of records (default results/metrics/<protocol>/<pair>/<method>.csv), its protocol beside it."""
-    settings: Path | None = None
-    """Settings of this job, as the workflow writes them."""
-    config: Path | None = None
-    """Configuration to make them from; config/config.yaml if both are left out."""
     force: bool = False
     """Replace files of another origin where the results go."""
 
@@ -56,31 +50,21 @@ def main() -> None:
     if (pred is None) == (sample is None):
         raise UserError("give either pred/<method> or --sample with a folder that aligncvc.sample wrote")
     manifest = None if sample is None else read_manifest(sample)
-    if arguments.settings is not None:
-        job = EvaluateJob.read(arguments.settings)
-    else:
-        job = Plan(load_config(arguments.config)).evaluate(None if manifest is None else manifest.method)
-    require_supported(job.protocol)
-    objects = _existing(arguments.objects)
+    job = arguments.job(EvaluateJob, lambda plan: plan.evaluate(manifest.method if manifest else None))
+    objects, rig = arguments.objects, manifest.rig if manifest else None
+    if objects is not None and not objects.is_file():
+        if objects != OBJECTS:
+            raise UserError(f"no objects manifest at {objects}; make it with python -m aligncvc.objects")
+        objects = None
+    truth = GroundTruth(job.protocol, arguments.renders, objects, rig)
     if manifest is not None:
-        truth = GroundTruth(job.protocol, arguments.renders, objects, manifest.rig)
         method = sampled_method(manifest, truth)
     elif pred is not None:
-        truth = GroundTruth(job.protocol, arguments.renders, objects)
         method = predicted_method(pred, truth, job.reserved)
     name = method.name.removeprefix(CONTROL_PREFIX)
     out = arguments.out or Path("results/metrics") / job.protocol.slug / method.pair / f"{name}.csv"
     claim_files(record_files(out), inputs=[arguments.renders], force=arguments.force)
     evaluate(method, truth, job, load_networks(job)).write(out, method, truth, job)
-
-
-def _existing(manifest: Path | None) -> Path | None:
-    """None for the default manifest that is not there; a path that was given must be there."""
-    if manifest is None or manifest.is_file():
-        return manifest
-    if manifest == OBJECTS:
-        return None
-    raise UserError(f"no objects manifest at {manifest}; make it with python -m aligncvc.objects")
 
 
 if __name__ == "__main__":

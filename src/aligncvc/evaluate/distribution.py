@@ -1,9 +1,7 @@
 """Distances between a method's whole set and the truth, as distributions of images (`metrics.feature_sets`).
 
-AlignCVC claims to bring the distributions of generated views and of renderings to that of real views, and
-so to each other. Both distances compare two sets in the 1280 pooled features of the head of
-EfficientNet-Lite0 (the layer before its classifier), taken at the images' own size. They are the distances
-behind FID and KID in another feature space: their values compare with no published one, and they are never
+Both compare two sets in the 1280 pooled features of the head of EfficientNet-Lite0 (the layer before its
+classifier), taken at the images' own size. Their values compare with no published one, and they are never
 called FID or KID. `fid` itself (Heusel et al. 2017, arXiv 1706.08500) is there where its weights are.
 """
 
@@ -20,21 +18,15 @@ from torch import Tensor
 from aligncvc.errors import UserError
 from aligncvc.evaluate.records import FINAL_STEP
 from aligncvc.evaluate.trial import Trial, Value
-from aligncvc.metrics.feature_sets import (
-    RESAMPLES,
-    FeatureSet,
-    Interval,
-    frechet_with_interval,
-    gather,
-    kernel_with_interval,
-    object_resamples,
-)
+from aligncvc.metrics import feature_sets as sets
 from aligncvc.metrics.halves import poses_between
 from aligncvc.models.encoders.inception import FidInception
 from aligncvc.models.encoders.lite0 import Lite0
 from aligncvc.scene.views import at_common_size
 
 _BATCH_PIXELS = 65536
+
+DISTANCES = {"frechet": sets.frechet_with_interval, "kernel": sets.kernel_with_interval}
 
 Sampled = Mapping[tuple[str, int], Tensor]
 """By (object, seed): features (K, V, D) of V views after each of K kept sampling steps."""
@@ -57,12 +49,8 @@ class Features:
     size: tuple[int, int] | None = None
 
     def add(self, trial: Trial, drawn: Tensor | None) -> None:
-        """drawn: `trial.draw_scored()`.
-
-        Features depend on the size, so views, renderings and truth are taken at the smallest of theirs.
-        """
-        key, name = (trial.object, trial.seed), trial.object
-        given = {"views": trial.views, "renders": trial.renders, "truth": trial.rig_truth}
+        """Views, renderings and truth at the smallest of their sizes. drawn: `trial.draw_scored()`."""
+        name, given = trial.object, {"views": trial.views, "renders": trial.renders, "truth": trial.rig_truth}
         there = {side: images for side, images in given.items() if images is not None}
         alike = dict(zip(there, at_common_size(*there.values()), strict=True))
         # embedded first and kept afterwards, so that a trial which fails half-way leaves nothing behind
@@ -72,16 +60,12 @@ class Features:
             if side != "truth" or name not in self.truth
         }
         if self.fid is not None and drawn is not None:
-            fid = self.fid.embed(drawn)
+            found["fid_drawn"] = self.fid.embed(drawn)
             if name not in self.fid_truth:
-                self.fid_truth[name] = self.fid.embed(trial.scored_truth)
-            self.fid_drawn[key] = fid
+                found["fid_truth"] = self.fid.embed(trial.scored_truth)
         self.size = alike["truth"].shape[-2], alike["truth"].shape[-1]
-        if "truth" in found:
-            self.truth[name] = found["truth"]
-        for side, kept in (("views", self.views), ("renders", self.renders)):
-            if side in found:
-                kept[key] = found[side]
+        for side, features in found.items():
+            getattr(self, side)[name if side.endswith("truth") else (name, trial.seed)] = features
 
     def values(self, seed: int) -> list[Value]:
         """The set's distances with their intervals; seed: of the bootstrap."""
@@ -105,21 +89,15 @@ def distribution_family(
     renders: Sampled,
     truth: Mapping[str, Tensor],
     *,
-    resamples: int = RESAMPLES,
+    resamples: int = sets.RESAMPLES,
     root_seed: int = 0,
 ) -> list[Value]:
-    """Both distances, after each kept step, of one method's whole set.
+    """`<kind>_lite0_<what>`, `..._lo` and `..._hi` of one method's whole set, after each kept step 1..K.
 
-    The values are `<kind>_lite0_<what>`, `..._lo` and `..._hi` with kind `frechet` or `kernel` and what
-    `views` (generated views to ground truth), `renders` (renderings to ground truth), `views_renders`
-    (generated views to renderings: what AlignCVC brings together); step = 1..K. Objects that a side lacks
-    (failed ones) are left out of both. Intervals are NaN for a single object. Raises UserError if an object
-    has no truth or the numbers of steps differ.
-
-    Args:
-        views, renders: features of generated views and of renderings, empty where a method has none.
-        truth: by object, (V, D) at the rig's poses.
-        resamples, root_seed: of the bootstrap.
+    kind: frechet or kernel. what: `views` (generated views to ground truth), `renders` (renderings to ground
+    truth), `views_renders` (generated views to renderings: what AlignCVC brings together). Objects that a
+    side lacks (failed ones) are left out of both. truth: by object, (V, D) at the rig's poses. Raises
+    UserError if an object has no truth or the numbers of steps differ.
     """
     values: list[Value] = []
     both = views.keys() & renders.keys()
@@ -132,12 +110,14 @@ def distribution_family(
             continue
         objects = sorted({name for name, _ in first})
         shown = _set_of(truth, objects)
-        _check_steps(first, second or {})
-        counts = object_resamples(len(objects), resamples, root_seed)
-        for step in range(len(next(iter(first.values())))):
-            one = gather({key: steps[step] for key, steps in first.items()}, objects)
-            other = shown if second is None else gather({k: x[step] for k, x in second.items()}, objects)
-            for kind, distance in (("frechet", frechet_with_interval), ("kernel", kernel_with_interval)):
+        steps = {len(x) for side in (first, second or {}) for x in side.values()}
+        if len(steps) > 1:
+            raise UserError(f"the samples kept different numbers of steps ({sorted(steps)}); sample again")
+        counts = sets.object_resamples(len(objects), resamples, root_seed)
+        for step in range(*steps):
+            one = sets.gather({key: x[step] for key, x in first.items()}, objects)
+            other = shown if second is None else sets.gather({k: x[step] for k, x in second.items()}, objects)
+            for kind, distance in DISTANCES.items():
                 values += _values(f"{kind}_lite0_{what}", distance(one, other, counts), step + 1)
     return values
 
@@ -146,47 +126,40 @@ def fid_family(
     drawn: Mapping[tuple[str, int], Tensor],
     truth: Mapping[str, Tensor],
     *,
-    resamples: int = RESAMPLES,
     root_seed: int = 0,
 ) -> list[Value]:
-    """FID of one method's set, with its interval over objects: `fid`, `fid_lo`, `fid_hi`.
+    """`fid`, `fid_lo`, `fid_hi` of one method's set; NaN without features (weights missing).
 
     Biased upward for few images (thousands are usual): compare it only between methods with the same number.
-    Without features (weights missing) the one value is NaN. drawn, truth: `FidInception.embed` of the model
-    and of ground truth at the scored views, (S, 2048). Otherwise as `distribution_family`.
+    drawn, truth: `FidInception.embed` of the model and of ground truth at the scored views, (S, 2048).
     """
     if not drawn:
         return [Value("fid", math.nan)]
     objects = sorted({name for name, _ in drawn})
-    counts = object_resamples(len(objects), resamples, root_seed)
-    return _values("fid", frechet_with_interval(gather(drawn, objects), _set_of(truth, objects), counts))
+    counts = sets.object_resamples(len(objects), sets.RESAMPLES, root_seed)
+    distance = sets.frechet_with_interval(sets.gather(drawn, objects), _set_of(truth, objects), counts)
+    return _values("fid", distance)
 
 
 def floor_family(ring: Mapping[str, Tensor], rig: Sequence[int]) -> list[Value]:
-    """`frechet_lite0_floor`, `kernel_lite0_floor`: ground truth at the rig's poses to ground truth between.
+    """Distances of ground truth at the rig's poses to ground truth between: less says nothing of a method.
 
-    ring: by object, features (R, D) of the whole ring. Both sets show the same objects from other sides (half
-    a rig spacing on): distances below these say nothing about a method. They belong to the render set, not to
-    a method. Nothing where the rig leaves no pose between its own.
+    ring: by object, features (R, D) of the whole ring. Nothing where the rig leaves no pose between its own.
     """
     poses = poses_between(len(next(iter(ring.values()))), rig)
     if not poses:
         return []
     one, other = (_set_of({n: x[p] for n, x in ring.items()}, sorted(ring)) for p in (list(rig), poses))
-    distances = {"frechet": frechet_with_interval, "kernel": kernel_with_interval}
     whole = np.ones((1, len(ring)))
-    return [
-        Value(f"{kind}_lite0_floor", distance(one, other, whole)[0]) for kind, distance in distances.items()
-    ]
+    return [Value(f"{kind}_lite0_floor", find(one, other, whole)[0]) for kind, find in DISTANCES.items()]
 
 
-def _values(name: str, interval: Interval, step: int = FINAL_STEP) -> list[Value]:
-    return [
-        Value(name + end, value, step=step) for end, value in zip(("", "_lo", "_hi"), interval, strict=True)
-    ]
+def _values(name: str, interval: sets.Interval, step: int = FINAL_STEP) -> list[Value]:
+    ends = zip(("", "_lo", "_hi"), interval, strict=True)
+    return [Value(name + end, value, step=step) for end, value in ends]
 
 
-def _set_of(truth: Mapping[str, Tensor], objects: Sequence[str]) -> FeatureSet:
+def _set_of(truth: Mapping[str, Tensor], objects: Sequence[str]) -> sets.FeatureSet:
     """Ground truth of some objects as a set. Raises UserError if one has none."""
     strangers = [name for name in objects if name not in truth]
     if strangers:
@@ -194,10 +167,4 @@ def _set_of(truth: Mapping[str, Tensor], objects: Sequence[str]) -> FeatureSet:
             f"there is no ground truth for {', '.join(strangers[:3])}; evaluate against the renders that "
             "the method was sampled from"
         )
-    return gather({(name, 0): truth[name] for name in objects}, objects)
-
-
-def _check_steps(*sampled: Sampled) -> None:
-    steps = {len(x) for features in sampled for x in features.values()}
-    if len(steps) > 1:
-        raise UserError(f"the samples kept different numbers of steps ({sorted(steps)}); sample again")
+    return sets.gather({(name, 0): truth[name] for name in objects}, objects)

@@ -1,42 +1,69 @@
-"""Families of metrics of one trial: images and views against the truth, epipolar consistency, geometry.
+"""Families of metrics of one trial: images, views, cross-view and epipolar consistency, geometry.
 
-Consistency has its own module. Geometry's units are the renderer's (the object fits a sphere of radius 1).
-Whole surfaces are compared, inner parts included: furniture has drawers, and no view sees into them.
+Cross-view consistency (docs/metrics.md): a reconstructor that fits inconsistent views hides their fault in
+*residuals*, so *held-out* and *split-half* scores compare no view with a model that has seen it: the *judge*,
+the protocol's pretrained reconstructor, reconstructs two halves of the views. They are neighbours on the ring
+("adjacent"): front and back ("even-odd") share too little surface to tell ground truth from jittered views
+(docs/lab-log.md). Geometry's units are the renderer's (the object fits a sphere of radius 1). Whole surfaces
+are compared, inner parts included: furniture has drawers, and no view sees into them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Literal
 
 import numpy as np
 import torch
 from scipy.spatial import cKDTree
-from torch import Tensor
+from torch import Tensor, nn
 
+from aligncvc.config.jobs.evaluate import EvaluateJob
 from aligncvc.config.protocols import Geometry, Metrics, Tsed
 from aligncvc.evaluate.networks import Networks
 from aligncvc.evaluate.records import FINAL_STEP
-from aligncvc.evaluate.shapes import GaussianModel
-from aligncvc.evaluate.trial import Trial, Value, per_view
+from aligncvc.evaluate.trial import GaussianModel, Trial, Value, per_view
+from aligncvc.metrics import surface_distance as surfaces
 from aligncvc.metrics.epipolar import ring_scores, ring_summary, shown
-from aligncvc.metrics.perceptual import clip_s, dists, lpips, lpips_scores
-from aligncvc.metrics.psnr import foreground_psnr, pooled_psnr, psnr
+from aligncvc.metrics.halves import LEAST_VIEWS, HalfModel, Halves, poses_between, split
+from aligncvc.metrics.perceptual import LEAST_PX, clip_s, dists, lpips, lpips_scores
+from aligncvc.metrics.psnr import foreground_psnr, mae, pooled_psnr, psnr
 from aligncvc.metrics.ssim import ssim, ssim_scores
 from aligncvc.metrics.surface_alignment import ladder
-from aligncvc.metrics.surface_distance import (
-    chamfer_half_sum,
-    depth_and_silhouette,
-    gaussian_points,
-    sample_surface,
-    surface_distances,
-    volume_iou,
-)
 from aligncvc.scene.cameras import Cameras
 from aligncvc.scene.views import at_common_size
 
+Metric = Callable[[Tensor, Tensor], Tensor]
+"""(B, 3, H, W) twice in [0, 1] -> (B,)."""
+Steps = Literal["all", "four", "last"]
+SHARED = ("psnr", "ssim", "lpips")
+"""Metrics of every comparison; residuals have `mae` too."""
+HELD_OUT = tuple(f"heldout_{name}" for name in SHARED)
+SPLIT_HALF = (*(f"split_{name}" for name in SHARED), "split_depth_mae", "split_chamfer_half_sum")
 DENSE_RIG = 8
 """A rig with so many views has neighbours at most 45 degrees apart."""
+
+
+def image_metrics(networks: Networks, settings: Metrics) -> dict[str, Metric]:
+    """What two images are compared by, by name: SHARED and mae."""
+    similarity, perceptual = partial(ssim, window=settings.ssim.window), partial(lpips, networks.lpips)
+    return {"psnr": psnr, "ssim": similarity, "lpips": perceptual, "mae": mae}
+
+
+def along_steps(
+    name: str, curve: Tensor, views: list[int], steps: list[int] | None = None
+) -> Iterator[Value]:
+    """(K, P) scores as values, step by step. steps: 1..K if left out."""
+    for step, values in zip(steps or range(1, len(curve) + 1), curve, strict=True):
+        yield from per_view(name, values, views, step)
+
+
+def compared(metric: Metric, images: Tensor, target: Tensor) -> Tensor:
+    """(K, P, 3, H, W) twice, compared in float64 at the smaller of their sizes -> (K, P)."""
+    images, target = at_common_size(images, target)
+    return metric(images.flatten(0, 1).double(), target.flatten(0, 1).double()).view(images.shape[:2])
 
 
 def image_family(
@@ -44,15 +71,8 @@ def image_family(
 ) -> Iterator[Value]:
     """Renderings of the 3D result against ground truth at the scored views: each view, and their mean.
 
-    psnr, ssim, lpips, lpips_vgg (only if loaded), dists (of each n-th view), fg_psnr, fg_ssim, fg_lpips,
-    clip_s, and psnr_pooled for all views together. Views without a value (NaN) stay out of the mean; a metric
-    that has none at this size, or no weights, is NaN.
-
-    Args:
-        trial: what is scored.
-        networks: those that are there.
-        settings: the protocol's conventions.
-        drawn: `trial.draw_scored()`; without a model (None) there is nothing to score.
+    lpips_vgg only if loaded, dists of each n-th view, psnr_pooled for all views together. A metric without
+    value at this size, or without weights, is NaN. drawn: `trial.draw_scored()`; nothing without a model.
     """
     if drawn is None:
         return
@@ -61,13 +81,9 @@ def image_family(
     whole_ssim, fg_ssim = ssim_scores(drawn, target, alpha, settings.ssim.window)
     exact = drawn.double(), target.double()
     results = {
-        "psnr": psnr(*exact),
-        "ssim": whole_ssim,
-        "lpips": whole_lpips,
-        "fg_psnr": foreground_psnr(*exact, alpha),
-        "fg_ssim": fg_ssim,
-        "fg_lpips": fg_lpips,
-    }
+        "psnr": psnr(*exact), "ssim": whole_ssim, "lpips": whole_lpips,
+        "fg_psnr": foreground_psnr(*exact, alpha), "fg_ssim": fg_ssim, "fg_lpips": fg_lpips,
+    }  # fmt: skip
     if networks.clip is not None:
         results["clip_s"] = clip_s(networks.clip, drawn, target)
     if networks.lpips_vgg is not None:
@@ -82,40 +98,85 @@ def image_family(
 
 
 def views_family(trial: Trial, networks: Networks, settings: Metrics) -> Iterator[Value]:
-    """Generated views against ground truth at the rig's poses, on white, after each kept sampling step.
-
-    Where the sizes differ, at the smaller one (`views.at_common_size`).
-
-    views_psnr, views_ssim, views_lpips, views_fg_psnr: each view (ring index) and their mean for steps
-    1..K; the last step's means once more as FINAL_STEP. Nothing for a trial without generated views.
-    """
+    """Generated views against ground truth at the rig, on white; the last step's means as FINAL_STEP too."""
     if trial.views is None:
         return
-    steps, poses = trial.views.shape[:2]
-    generated, target, alpha = at_common_size(
-        trial.views.flatten(0, 1), trial.rig_truth, trial.truth[trial.rig].alpha
-    )
-    target, alpha = target.repeat(steps, 1, 1, 1), alpha.repeat(steps, 1, 1, 1)
-    exact = generated.double(), target.double()
-    results = {
-        "views_psnr": psnr(*exact),
-        "views_ssim": ssim(generated, target, settings.ssim.window),
-        "views_lpips": lpips(networks.lpips, generated, target),
-        "views_fg_psnr": foreground_psnr(*exact, alpha),
-    }
-    for name, values in results.items():
-        curve = values.view(steps, poses)
-        for step, row in enumerate(curve, start=1):
-            yield from per_view(name, row, trial.rig, step)
+    alpha = trial.truth[trial.rig].alpha
+    views, truth, alpha = at_common_size(trial.views, trial.rig_truth, alpha)
+    truth, metrics = truth.expand_as(views), image_metrics(networks, settings)
+    curves = {f"views_{name}": compared(metrics[name], views, truth) for name in SHARED}
+    curves["views_fg_psnr"] = foreground_psnr(views.double(), truth.double(), alpha)
+    for name, curve in curves.items():
+        yield from along_steps(name, curve, trial.rig)
         yield Value(name, float(curve[-1].nanmean()))
 
 
-def epipolar_family(trial: Trial, settings: Tsed) -> Iterator[Value]:
-    """`sed_px`, `sampson_px` (mean over pairs of medians), `tsed` (share of consistent pairs), `matches`.
+def consistency_family(
+    trial: Trial,
+    metrics: Mapping[str, Metric],
+    judge: nn.Module | None,
+    halves: Halves = "adjacent",
+    steps: Steps = "all",
+) -> Iterator[Value]:
+    """residual_*, delta_*, heldout_*, split_*: each view's where a view has one, and means, for steps 1..K.
 
-    SIFT finds no keypoints that two views a quarter turn apart share. So these are of generated views, after
-    each step, only where neighbours are at most 45 degrees apart; else of the model's renderings at the
-    ring, as FINAL_STEP, which agree by construction as far as the model is opaque. Nothing without either.
+    Without views nothing, without renderings no residuals and deltas, without a judge no scores of halves.
+    steps: after which steps these, the costly part, are scored (`measured_steps`).
+    """
+    if trial.views is not None and trial.renders is not None:
+        for name, metric in metrics.items():
+            curve = compared(metric, trial.views, trial.renders)
+            yield from along_steps(f"residual_{name}", curve, trial.rig)
+        # deltas at the smallest of the three sizes: scores at two sizes would differ for equals
+        views, renders, truth = at_common_size(trial.views, trial.renders, trial.rig_truth)
+        for name in SHARED:
+            of_views, of_renders = (compared(metrics[name], x, truth.expand_as(x)) for x in (views, renders))
+            yield from along_steps(f"delta_{name}", of_views - of_renders, trial.rig)
+    if judge is not None:
+        yield from halves_family(trial, metrics, judge, halves, steps)
+
+
+def halves_family(
+    trial: Trial, metrics: Mapping[str, Metric], judge: nn.Module, halves: Halves, steps: Steps
+) -> Iterator[Value]:
+    """heldout_*, and split_* if the ring has poses between the views; nothing where the rig has no halves."""
+    parts = split(len(trial.rig), halves)
+    if trial.views is None or not parts:
+        return
+    measured = measured_steps(len(trial.views), steps)
+    views = trial.views[[step - 1 for step in measured]]
+    cameras = trial.truth.cameras[trial.rig]
+    models = [HalfModel.of(judge, views, cameras, part) for part in parts]
+    order = [view for part in reversed(parts) for view in part]
+    crossed = [m.draw(cameras[other]).rgb for m, other in zip(models, reversed(parts), strict=True)]
+    drawn = torch.cat(crossed, 1).clamp(0, 1)
+    for name in SHARED:
+        curve = compared(metrics[name], drawn, views[:, order])
+        yield from along_steps(f"heldout_{name}", curve, [trial.rig[i] for i in order], measured)
+    if not (between := poses_between(len(trial.truth), trial.rig)):
+        return
+    one, other = (model.draw(trial.truth.cameras[between]) for model in models)
+    for name in SHARED:
+        curve = compared(metrics[name], one.rgb.clamp(0, 1), other.rgb.clamp(0, 1))
+        yield from along_steps(f"split_{name}", curve, between, measured)
+    yield from along_steps("split_depth_mae", surfaces.depth_mae(one, other), between, measured)
+    clouds = (model.points() for model in models)
+    for step, pair in zip(measured, zip(*clouds, strict=True), strict=True):
+        distance = surfaces.chamfer_half_sum(*(points.double().numpy() for points in pair))
+        yield Value("split_chamfer_half_sum", distance, step=step)
+
+
+def measured_steps(count: int, which: Steps) -> list[int]:
+    """Of 1..count: all, four evenly spaced ones that end with the last, or the last only."""
+    kept = {"all": count, "four": min(4, count), "last": 1}[which]
+    return [round((i + 1) * count / kept) for i in range(kept)]
+
+
+def epipolar_family(trial: Trial, settings: Tsed) -> Iterator[Value]:
+    """`epipolar.ring_summary` of generated views, after each step, or of renderings, as FINAL_STEP.
+
+    SIFT finds no keypoints that two views a quarter turn apart share. So it is of generated views only where
+    neighbours are at most 45 degrees apart; renderings agree as far as the model is opaque.
     """
 
     def values(rgba: Tensor, cameras: Cameras, step: int) -> Iterator[Value]:
@@ -136,48 +197,67 @@ def epipolar_family(trial: Trial, settings: Tsed) -> Iterator[Value]:
 
 @torch.no_grad()
 def geometry_family(trial: Trial, settings: Geometry, seed: int) -> Iterator[Value]:
-    """Distances, F-scores and volume IoU at each rung; depth error and silhouettes at the scored views.
-
-    NaN where the prediction has no surface; nothing without a true surface or a model. seed: root of the
-    streams that sample the surfaces.
-    """
+    """Distances, F-scores and volume IoU at each rung, NaN without a surface; depth error and silhouettes."""
     if trial.model is None:
         return
-    yield from depth_values(trial)
+    views = trial.truth[trial.scored]
+    if views.depth is not None:
+        drawn = trial.model.draw(views.cameras, 1.0)
+        sides = drawn.depth[:, 0], drawn.alpha[:, 0], views.depth, views.alpha[:, 0]
+        found = zip(("depth_mae", "mask_iou"), surfaces.depth_and_silhouette(*sides), strict=True)
+        yield from (Value(name, value) for name, value in found)
     if trial.surface is None:
         return
     surface = trial.model.mesh()
-    truth = sample_surface(trial.surface, settings.points, seed, trial.object, "truth")
+    truth = surfaces.sample_surface(trial.surface, settings.points, seed, trial.object, "truth")
     yield Value("watertight_truth", float(trial.surface.is_watertight))
     yield Value("watertight_model", float(surface is not None and surface.is_watertight))
     if surface is None:
         point = np.zeros((1, 3))
-        distances = surface_distances(point, point, settings.chamfer, settings.thresholds)
+        distances = surfaces.surface_distances(point, point, settings.chamfer, settings.thresholds)
         names = *distances, "volume_iou", "alignment_residual"
         yield from (Value(f"{name}@{rung}", math.nan) for rung in settings.alignment for name in names)
         return
-    predicted = sample_surface(surface, settings.points, seed, trial.object, "model")
+    predicted = surfaces.sample_surface(surface, settings.points, seed, trial.object, "model")
     tree = cKDTree(truth)
     for rung, fit in ladder(predicted, truth, settings.alignment).items():
         moved = fit.transform(predicted)
-        distances = surface_distances(moved, truth, settings.chamfer, settings.thresholds, tree)
-        for name, value in distances.items():
-            yield Value(f"{name}@{rung}", value)
-        yield Value(f"alignment_residual@{rung}", fit.residual)
-        yield Value(f"volume_iou@{rung}", volume_iou(surface, trial.surface, fit.transform, settings.grid))
+        distances = surfaces.surface_distances(moved, truth, settings.chamfer, settings.thresholds, tree)
+        distances["alignment_residual"] = fit.residual
+        distances["volume_iou"] = surfaces.volume_iou(surface, trial.surface, fit.transform, settings.grid)
+        yield from (Value(f"{name}@{rung}", value) for name, value in distances.items())
     if isinstance(trial.model, GaussianModel):
-        cloud = gaussian_points(trial.model.gaussians, settings.points, seed, trial.object)
-        yield Value("chamfer_half_sum_points@none", chamfer_half_sum(cloud, truth, tree))
+        cloud = surfaces.gaussian_points(trial.model.gaussians, settings.points, seed, trial.object)
+        yield Value("chamfer_half_sum_points@none", surfaces.chamfer_half_sum(cloud, truth, tree))
 
 
-def depth_values(trial: Trial) -> Iterator[Value]:
-    """`depth_mae` where both have a surface, `mask_iou` of the silhouettes: means over the scored views."""
-    truth = trial.truth[trial.scored]
-    if trial.model is None or truth.depth is None:
-        return
-    drawn = trial.model.draw(truth.cameras, 1.0)
-    depth_mae, iou = depth_and_silhouette(
-        drawn.depth[:, 0], drawn.alpha[:, 0], truth.depth, truth.alpha[:, 0]
-    )
-    yield Value("depth_mae", depth_mae)
-    yield Value("mask_iou", iou)
+@torch.no_grad()
+def score_trial(trial: Trial, job: EvaluateJob, networks: Networks, drawn: Tensor | None) -> Iterator[Value]:
+    """Every value of one trial; families leave out what it has not. drawn: `trial.draw_scored()`."""
+    settings = job.protocol.metrics
+    compare, halves = image_metrics(networks, settings), settings.consistency.halves
+    yield from (Value(name, value) for name, value in trial.cost.items())
+    yield from image_family(trial, networks, settings, drawn)
+    yield from views_family(trial, networks, settings)
+    yield from consistency_family(trial, compare, networks.judge, halves, "four" if job.curves else "last")
+    yield from epipolar_family(trial, settings.consistency.tsed)
+    yield from geometry_family(trial, settings.geometry, job.seed)
+
+
+def without_value(trial: Trial) -> dict[str, str]:
+    """By metric, why it has no value for images and rigs like this trial's ("n/a (...)")."""
+    drawn_px, views, count = min(trial.truth.rgba.shape[-2:]), trial.views, len(trial.rig)
+    small, reasons = f"n/a (images below {LEAST_PX} px)", dict[str, str]()
+    if drawn_px < LEAST_PX:
+        reasons |= dict.fromkeys(("lpips", "fg_lpips", "split_lpips", "dists"), small)
+    if views is None:
+        return reasons
+    if min(drawn_px, *views.shape[-2:]) < LEAST_PX:
+        names = ("views_lpips", "residual_lpips", "delta_lpips", "heldout_lpips")
+        reasons |= dict.fromkeys(names, small)
+    if count < LEAST_VIEWS:
+        few = f"n/a (a rig of {count} views has no two halves; {LEAST_VIEWS} or more have)"
+        reasons |= dict.fromkeys((*HELD_OUT, *SPLIT_HALF), few)
+    elif not poses_between(len(trial.truth), trial.rig):
+        reasons |= dict.fromkeys(SPLIT_HALF, "n/a (the ring has no pose between the rig's views)")
+    return reasons

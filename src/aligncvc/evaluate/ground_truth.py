@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,27 @@ from aligncvc.config.protocols import Protocol
 from aligncvc.errors import UserError
 from aligncvc.evaluate.lint import require_clean
 from aligncvc.evaluate.samples import in_input_frame
-from aligncvc.evaluate.shapes import Model
-from aligncvc.evaluate.trial import Trial
+from aligncvc.evaluate.trial import Model, Trial
 from aligncvc.meshes import load_mesh
 from aligncvc.metrics.surface_alignment import Similarity
 from aligncvc.scene.cameras import relative_c2w
 from aligncvc.scene.renderset import PosedObject, RenderSet
 from aligncvc.scene.rigs import Rig
 from aligncvc.scene.views import view_facts
+from aligncvc.tsv import read_tsv
+
+METRIC_VERSION = 2
+"""Raise it, here and in config/protocols, when a metric gives another number for the same input."""
+
+
+def require_supported(protocol: Protocol) -> None:
+    """Raises UserError if the protocol was written for other versions of the metrics than these."""
+    if protocol.versions.metrics != METRIC_VERSION:
+        raise UserError(
+            f"protocol {protocol.name} asks for version {protocol.versions.metrics} of the metrics and this "
+            f"code has version {METRIC_VERSION}; set versions.metrics to {METRIC_VERSION} in its file to "
+            "measure anew, or use the code of that version"
+        )
 
 
 class GroundTruth:
@@ -34,31 +47,17 @@ class GroundTruth:
     def __init__(
         self, protocol: Protocol, renders: Path, objects: Path | None, rig: Rig | None = None
     ) -> None:
-        """
-        Args:
-            protocol: how it was rendered.
-            renders: manifest.tsv of the render stage.
-            objects: manifest.tsv of the objects stage; without it geometry has no truth.
-            rig: where the method's generated views stand; None: where the renders say.
-        """
+        """Manifests of the renders and, where geometry has a truth, of the objects; rig, if not theirs."""
+        require_supported(protocol)
         self.protocol, self.objects = protocol, objects
         self.set = RenderSet(renders, protocol.render.size_px, rig)
-
-    @property
-    def ids(self) -> list[str]:
-        return self.set.ids
 
     def load(self, name: str) -> PosedObject:
         """One object's views in the frame of its input view. Raises UserError if they are unusable."""
         posed = self.set.load(name)
-        views = in_input_frame(posed)
-        require_clean(
-            views.rgba,
-            views.cameras,
-            where=str(self.set.manifest.parent / name),
-            expected=self.protocol.render.ring_views,
-            allow_border=self.protocol.render.crop == "keep",
-        )
+        views, rendered = in_input_frame(posed), self.protocol.render
+        options = {"expected": rendered.ring_views, "allow_border": rendered.crop == "keep"}
+        require_clean(views.rgba, views.cameras, where=str(self.set.manifest.parent / name), **options)
         return replace(posed, views=views)
 
     def surface(self, name: str) -> trimesh.Trimesh | None:
@@ -79,49 +78,35 @@ class GroundTruth:
         model: Model | None,
         cost: Mapping[str, float],
     ) -> Trial:
-        """The truth of `posed`, which `load` returned, beside a result; arguments as `Trial` has them."""
+        """The truth of `posed`, which `load` returned, beside a result, as `Trial` has it."""
+        scored = self.protocol.views.indices(len(posed.views), posed.rig)
         return Trial(
-            object=posed.id,
-            seed=seed,
-            truth=posed.views,
-            rig=posed.rig,
-            scored=self.protocol.views.indices(len(posed.views), posed.rig),
-            background=self.protocol.background,
-            views=views,
-            renders=renders,
-            model=model,
-            surface=self.surface(posed.id),
-            cost=cost,
-        )
+            posed.id, seed, posed.views, posed.rig, scored, self.protocol.background,
+            views, renders, model, self.surface(posed.id), cost,
+        )  # fmt: skip
 
     def sha256(self) -> dict[str, str]:
         """Hash of each readable object's 8-bit pixels: object, renderer, light and framing in one number."""
         hashes = {}
-        for name in self.ids:
-            try:
+        for name in self.set.ids:
+            with suppress(Exception):  # said where the object is scored
                 pixels = (self.set.load(name).views.rgba.clamp(0, 1) * 255).round().byte().numpy()
-            except Exception:  # said where the object is scored
-                continue
-            content = str(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes()
-            hashes[name] = hashlib.sha256(content).hexdigest()
+                content = str(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes()
+                hashes[name] = hashlib.sha256(content).hexdigest()
         return hashes
 
 
 def load_truth_surface(manifest: Path, name: str, facts: Mapping[str, Any]) -> trimesh.Trimesh:
-    """The object's mesh in the renders' frame.
+    """The object's mesh in the renders' frame. Raises UserError if it is not to be had.
 
-    manifest: of the objects stage. facts: of the object's cameras.json, whose `normalisation` was applied by
-    the renderer (new = scale * old + offset, z up). Raises UserError if the mesh is not to be had.
+    facts: of its cameras.json, whose `normalisation` the renderer applied (new = scale * old + offset, z up).
     """
     try:
-        with manifest.open(encoding="utf-8", newline="") as handle:
-            rows = {row["id"]: row for row in csv.DictReader(handle, delimiter="\t", quoting=csv.QUOTE_NONE)}
-        path = manifest.parent / rows[name]["path"]
-        normalisation = facts["normalisation"]
-        move = Similarity(
-            float(normalisation["scale"]), np.eye(3), np.asarray(normalisation["offset"], float)
-        )
-    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
+        rows = {row["id"]: row for row in read_tsv(manifest, ("id", "path"), "make the objects again")}
+        path, normalisation = manifest.parent / rows[name]["path"], facts["normalisation"]
+        offset = np.asarray(normalisation["offset"], float)
+        move = Similarity(float(normalisation["scale"]), np.eye(3), offset)
+    except (UserError, KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"the true surface of {name} cannot be placed ({error!r} in {manifest} or its cameras.json); "
             "fetch and render the objects again"

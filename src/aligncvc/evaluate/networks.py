@@ -22,10 +22,9 @@ OPTIONAL = {"clip_s": "clip-vit-b32", "fid": "fid-inception"}
 
 @dataclass(frozen=True)
 class Networks:
-    """None: not loaded, and its metrics have no value.
+    """None: not loaded, and its metrics have no value; reasons: why, by metric of OPTIONAL.
 
-    lpips: of the protocol's first net; lpips_vgg: where it names vgg as another. judge: the reconstructor
-    behind held-out and split-half scores. reasons: by metric of OPTIONAL, "n/a (weights missing): ...".
+    lpips: of the protocol's first net; lpips_vgg: where it names vgg as another.
     """
 
     lpips: nn.Module | None = None
@@ -41,8 +40,7 @@ class Networks:
 def load_networks(job: EvaluateJob) -> Networks:
     """All that the protocol's metrics need. Raises UserError for weights that must be there and are not."""
     access, wanted = job.checkpoints, job.protocol.metrics
-    found = {metric: missing(name, access) for metric, name in OPTIONAL.items()}
-    reasons = {metric: reason for metric, reason in found.items() if reason is not None}
+    reasons = {metric: why for metric, name in OPTIONAL.items() if (why := missing(name, access))}
     return Networks(
         lpips=load_lpips(wanted.lpips.nets[0], access),
         lpips_vgg=load_lpips("vgg", access) if "vgg" in wanted.lpips.nets[1:] else None,

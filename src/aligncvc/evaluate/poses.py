@@ -12,13 +12,7 @@ import torch
 from torch import Tensor
 
 from aligncvc.errors import UserError
-from aligncvc.scene.camera_formats import (
-    from_gobjaverse,
-    from_lgm,
-    from_opengl,
-    from_pytorch3d,
-    from_wonder3d,
-)
+from aligncvc.scene import camera_formats as formats
 from aligncvc.scene.cameras import CONVENTION, Cameras, spherical_deg
 
 TOLERANCE_DEG, TOLERANCE_CENTRE, TOLERANCE_FOV_DEG = 0.1, 0.005, 0.05
@@ -36,10 +30,10 @@ def _matrix(data: Mapping[str, Any], key: str, *shape: int) -> Tensor:
 
 _TO_C2W: dict[str, Callable[[Mapping[str, Any]], Tensor]] = {
     CONVENTION: lambda data: _matrix(data, "c2w", 4, 4),
-    "opengl": lambda data: from_opengl(_matrix(data, "c2w", 4, 4)),
-    "lgm": lambda data: from_lgm(_matrix(data, "c2w", 4, 4)),
-    "wonder3d": lambda data: from_wonder3d(_matrix(data, "w2c", 3, 4)),
-    "pytorch3d": lambda data: from_pytorch3d(_matrix(data, "R", 3, 3), _matrix(data, "T", 3)),
+    "opengl": lambda data: formats.from_opengl(_matrix(data, "c2w", 4, 4)),
+    "lgm": lambda data: formats.from_lgm(_matrix(data, "c2w", 4, 4)),
+    "wonder3d": lambda data: formats.from_wonder3d(_matrix(data, "w2c", 3, 4)),
+    "pytorch3d": lambda data: formats.from_pytorch3d(_matrix(data, "R", 3, 3), _matrix(data, "T", 3)),
 }
 CONVENTIONS = (*_TO_C2W, "gobjaverse")
 """Values of the key `convention`; what each means: `aligncvc.scene.camera_formats`."""
@@ -48,10 +42,8 @@ CONVENTIONS = (*_TO_C2W, "gobjaverse")
 def read_cameras(path: Path) -> Cameras:
     """cameras.json of a prediction -> cameras (V, 4, 4), float32, in this project's convention.
 
-    Keys: convention (one of CONVENTIONS), width, height, fov_y_deg, and the poses: c2w (V, 4, 4) for
-    `opencv-c2w-zup`, `opengl` and `lgm`; w2c (V, 3, 4) for `wonder3d`; R (V, 3, 3) and T (V, 3) for
-    `pytorch3d`; views, a list of mappings with x, y, z, origin, y_fov, for `gobjaverse` (no fov_y_deg).
-    Raises UserError naming the file and the key that is wrong.
+    Keys: convention (one of CONVENTIONS), width, height, fov_y_deg, and the poses as _TO_C2W reads them; for
+    `gobjaverse` no fov_y_deg and views, a list of mappings with x, y, z, origin, y_fov. Raises UserError.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -62,7 +54,7 @@ def read_cameras(path: Path) -> Cameras:
                 f"{', '.join(CONVENTIONS)}"
             )
         if convention == "gobjaverse":
-            return from_gobjaverse(data["views"], width, height)
+            return formats.from_gobjaverse(data["views"], width, height)
         fov = float(data["fov_y_deg"])
         if not (0 < fov < 180 and min(width, height) > 0):
             raise ValueError(f"fov_y_deg {fov}, width {width}, height {height}")
@@ -84,10 +76,7 @@ def distances(found: Cameras, wanted: Cameras) -> tuple[Tensor, Tensor]:
 
 
 def match_poses(found: Cameras, wanted: Cameras, where: str) -> list[int]:
-    """Index of the found camera that stands at each wanted pose, in the wanted order.
-
-    Raises UserError that lists every wanted pose without a match and what came nearest.
-    """
+    """The found camera that stands at each wanted pose. Raises UserError that lists poses without one."""
     if abs(found.fov_y_deg - wanted.fov_y_deg) > TOLERANCE_FOV_DEG:
         raise UserError(
             f"{where} has a vertical field of view of {found.fov_y_deg:g} degrees and the protocol one of "

@@ -1,7 +1,6 @@
 """Which metrics tell right from wrong on this rig: how each ranks the controls.
 
-Whether a measure says anything depends on the rig, the objects and the size of the images. So each must rank
-the controls: true views above jittered ones, and those above views of different objects, both with a paired
+Each must rank true views above jittered ones, and those above views of different objects, both with a paired
 95 % interval over objects that excludes zero. One that does not is marked in every table; if the
 configuration relies on it (evaluate.must_discriminate), the run fails.
 """
@@ -19,8 +18,8 @@ import pandas as pd
 
 from aligncvc.errors import UserError
 from aligncvc.evaluate.catalogue import CATALOGUE, CONTROL_PREFIX, CONTROLS, Metric
-from aligncvc.evaluate.records import FINAL_STEP, Record
-from aligncvc.evaluate.stats import Interval, interval, paired_interval, samples_of
+from aligncvc.evaluate.scores import BOUNDS, Scores, control
+from aligncvc.evaluate.stats import Interval, paired_interval
 
 RANKED = ("gt", "jitter", "shuffled")
 """Controls from best to worst. `copy` has no place: its views agree, only ground truth says that they lie."""
@@ -32,8 +31,6 @@ GAPS = {"gt_over_jitter": "GT - jitter", "jitter_over_shuffled": "jitter - shuff
 """The gaps of a `Ranking` and their headings."""
 
 Verdict = Literal["yes", "no", "n/a"]
-
-Scores = dict[tuple[str, int], float]
 
 
 @dataclass(frozen=True)
@@ -59,31 +56,22 @@ class Ranking:
         """Formatted, by column of the table."""
         numbers = {name: self.means.get(name, math.nan) for name in CONTROLS}
         for gap in GAPS:
-            numbers |= dict(zip((gap, f"{gap}_lo", f"{gap}_hi"), getattr(self, gap), strict=True))
-        names = {
-            "metric": self.metric.name,
-            "family": self.metric.family,
-            "discriminates": self.discriminates,
-        }
-        digits = f".{self.metric.decimals + 1}f"
+            numbers |= {gap + end: x for end, x in zip(("", *BOUNDS), getattr(self, gap), strict=True)}
+        metric, digits = self.metric, f".{self.metric.decimals + 1}f"
         formatted = {key: "n/a" if math.isnan(x) else format(x, digits) for key, x in numbers.items()}
-        return {**names, "objects": str(self.objects), **formatted}
+        words = {"metric": metric.name, "family": metric.family, "discriminates": self.discriminates}
+        return {**words, "objects": str(self.objects), **formatted}
 
 
-def rank_controls(records: Sequence[Record], seed: int) -> list[Ranking]:
-    """By every metric of FAMILIES in the controls' records. Raises UserError if a control is missing.
-
-    seed: of the bootstrap.
-    """
-    groups = {name: [r for r in records if r.method == CONTROL_PREFIX + name] for name in CONTROLS}
-    missing = [name for name in RANKED if not groups[name]]
+def rank_controls(scores: Scores) -> list[Ranking]:
+    """By every metric of FAMILIES that the controls have. Raises UserError if a control is missing."""
+    missing = [name for name in RANKED if control(name) not in scores.keys]
     if missing:
         raise UserError(
             f"there are no records of the control {missing[0]!r}; evaluate {', '.join(RANKED)} first"
         )
-    measured = {r.metric for group in groups.values() for r in group}
-    metrics = [m for m in CATALOGUE.values() if _is_ranked(m) and m.name in measured]
-    return [_rank(metric, groups, seed) for metric in metrics]
+    measured = {metric for name in CONTROLS for metric in scores.metrics(control(name))}
+    return [_rank(m, scores) for m in CATALOGUE.values() if _is_ranked(m) and m.name in measured]
 
 
 def _is_ranked(metric: Metric) -> bool:
@@ -92,27 +80,16 @@ def _is_ranked(metric: Metric) -> bool:
     return metric.family in FAMILIES and not metric.set_level and ordered
 
 
-def _rank(metric: Metric, groups: Mapping[str, Sequence[Record]], seed: int) -> Ranking:
-    """groups: records by control."""
-    scores = {name: oriented(metric, group) for name, group in groups.items()}
-    objects = {name for name, _ in set.intersection(*(set(scores[c]) for c in RANKED))}
+def _rank(metric: Metric, scores: Scores) -> Ranking:
+    values = {name: scores.oriented(control(name), metric.name) for name in RANKED}
+    objects = {name for name, _ in set.intersection(*map(set, values.values()))}
     first, second = (
-        paired_interval(scores[a], scores[b], seed, "discrimination", metric.name, a, b)
+        paired_interval(values[a], values[b], scores.seed, "discrimination", metric.name, a, b)
         for a, b in itertools.pairwise(RANKED)
     )
-    means = {name: interval(_plain(metric, group), seed).mean for name, group in groups.items() if group}
+    present = [name for name in CONTROLS if control(name) in scores.keys]
+    means = {name: scores.mean(control(name), metric.name).mean for name in present}
     return Ranking(metric, means, len(objects), first, second)
-
-
-def oriented(metric: Metric, records: Sequence[Record]) -> Scores:
-    """A metric's numbers turned so that more is better; one without a direction is best at zero."""
-    turn = (lambda x: -abs(x)) if metric.better == 0 else (lambda x: metric.better * x)
-    return {key: turn(value) for key, value in _plain(metric, records).items()}
-
-
-def _plain(metric: Metric, records: Sequence[Record]) -> Scores:
-    steps = [r.step for r in records if r.metric == metric.name]
-    return samples_of(records, metric.name, max(steps, default=FINAL_STEP))
 
 
 def as_csv(rankings: Sequence[Ranking]) -> str:
@@ -134,9 +111,8 @@ def as_markdown(rankings: Sequence[Ranking]) -> str:
 def require(rankings: Sequence[Ranking], names: Sequence[str], out: Path) -> None:
     """Raises UserError unless each named metric discriminates."""
     verdicts = {ranking.metric.name: ranking.discriminates for ranking in rankings}
-    wrong = [
-        f"{name} ({verdicts.get(name, 'not measured')})" for name in names if verdicts.get(name) != "yes"
-    ]
+    found = {name: verdicts.get(name, "not measured") for name in names}
+    wrong = [f"{name} ({verdict})" for name, verdict in found.items() if verdict != "yes"]
     if wrong:
         raise UserError(
             f"evaluate.must_discriminate relies on {', '.join(wrong)}, which does not rank the controls on "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,10 @@ FINAL_STEP = -1
 
 @dataclass(frozen=True)
 class Record:
-    """One number.
+    """One number; NaN where the metric has no value (a view without foreground).
 
-    seed: of the sampling run. view: index in the ring, or -1. step: 1..K among the kept sampling steps, or
-    -1. protocol: hash of the protocol (only equal ones may be compared). seconds, peak_mb: cost of the whole
-    sample, NaN if it failed. value: NaN where the metric has no value (a view without foreground).
+    view: index in the ring, or MEAN_VIEW. step: 1..K among the kept sampling steps, or FINAL_STEP. protocol:
+    its hash. seconds, peak_mb: cost of the whole sample, NaN if it failed.
     """
 
     method: str
@@ -64,33 +63,31 @@ def read_records(path: Path | str) -> list[Record]:
         with Path(path).open(encoding="utf-8", newline="") as handle:
             head, *rows = csv.reader(handle)
     except (OSError, ValueError, csv.Error) as error:
-        raise UserError(
-            f"{path} is not a readable CSV of records ({error}); evaluate the method again"
-        ) from error
+        message = f"{path} is not a readable CSV of records ({error}); evaluate the method again"
+        raise UserError(message) from error
     if tuple(head) != COLUMNS:
         raise UserError(
             f"{path} has not the columns of records ({','.join(COLUMNS)}); evaluate the method again"
         )
-    return [_parse(path, number, row) for number, row in enumerate(rows, start=2)]
-
-
-def _parse(path: Path | str, number: int, row: Sequence[str]) -> Record:
-    try:
-        text = dict(zip(COLUMNS, row, strict=True))
-        numbers = {name: read(text[name]) for name, read in _READ.items()}
-        if any(map(math.isinf, numbers.values())):
-            raise ValueError("a number is infinite")
-        return Record(**(text | numbers))  # type: ignore[arg-type]
-    except ValueError as error:
-        raise UserError(f"{path}, line {number}, is no record ({error}); evaluate the method again") from None
+    records = []
+    for number, row in enumerate(rows, start=2):
+        try:
+            text = dict(zip(COLUMNS, row, strict=True))
+            numbers = {name: read(text[name]) for name, read in _READ.items()}
+            if any(map(math.isinf, numbers.values())):
+                raise ValueError("a number is infinite")
+            records.append(Record(**(text | numbers)))  # type: ignore[arg-type]
+        except ValueError as error:
+            message = f"{path}, line {number}, is no record ({error}); evaluate the method again"
+            raise UserError(message) from None
+    return records
 
 
 def concat(paths: Iterable[Path | str]) -> list[Record]:
     """Records of several files, in order.
 
-    Raises UserError unless all were measured by one protocol, nothing was measured twice, and, where the
-    protocols written beside them tell, all against the same ground truth: one object list rendered by two
-    machines may differ in its pixels.
+    Raises UserError unless all were measured by one protocol, nothing twice, and, where the protocols written
+    beside them tell, all against the same pixels: one object list rendered by two machines may differ.
     """
     records: list[Record] = []
     seen: dict[tuple[str, str, str, int, str], Path] = {}
@@ -98,8 +95,7 @@ def concat(paths: Iterable[Path | str]) -> list[Record]:
     protocols: dict[str, Path] = {}
     for path in map(Path, paths):
         here = read_records(path)
-        for protocol in dict.fromkeys(record.protocol for record in here):
-            protocols.setdefault(protocol, path)
+        protocols |= {r.protocol: protocols.get(r.protocol, path) for r in here}
         if len(protocols) > 1:
             (one, first), (other, _) = list(protocols.items())[:2]
             raise UserError(

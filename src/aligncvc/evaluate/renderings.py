@@ -2,7 +2,7 @@
 
 Sharpness tells agreement from blur, which raises every consistency score in PSNR (docs/metrics.md). And
 whether renderings agree better than generated views is asked of one instrument: the judge reconstructs two
-halves of the renderings as if a generator had drawn them (`evaluate.consistency`).
+halves of the renderings as if a generator had drawn them (`evaluate.families`).
 """
 
 from __future__ import annotations
@@ -18,12 +18,11 @@ from torch import Tensor, nn
 
 from aligncvc.config.jobs.evaluate import EvaluateJob
 from aligncvc.config.objects import EVALUATION_SET
-from aligncvc.config.plan import Plan
-from aligncvc.config.root import load_config
 from aligncvc.errors import UserError, cli
-from aligncvc.evaluate.consistency import Metric, halves_family, image_metrics
+from aligncvc.evaluate.families import Metric, halves_family, image_metrics
 from aligncvc.evaluate.ground_truth import GroundTruth
 from aligncvc.evaluate.networks import Networks
+from aligncvc.evaluate.options import Settings
 from aligncvc.evaluate.records import FINAL_STEP, MEAN_VIEW, Record, write_records
 from aligncvc.evaluate.samples import SampleManifest, read_manifest, read_steps
 from aligncvc.models.pair import load_reconstructor
@@ -85,8 +84,9 @@ def measure(
 
 
 @dataclass
-class Renderings:
-    """Measure one sample set's sharpness, and judge its renderings as if a generator had drawn them."""
+class Renderings(Settings):
+    """Measure one sample set's sharpness; if its evaluation measures curves, judge its renderings as if a
+    generator had drawn them."""
 
     sample: Path
     """Folder of the sample set."""
@@ -94,10 +94,6 @@ class Renderings:
     """CSV of records to write."""
     renders: Path = Path("results/renders/eval/manifest.tsv")
     """Manifest of the ground-truth renders."""
-    settings: Path | None = None
-    """Settings of this set's evaluation, as the workflow writes them; `curves` says whether to judge."""
-    config: Path | None = None
-    """Configuration to make them from; config/config.yaml if both are left out."""
     force: bool = False
     """Replace `out` even if it is of another origin."""
 
@@ -105,12 +101,8 @@ class Renderings:
 def main() -> None:
     arguments = tyro.cli(Renderings)
     claim_files([arguments.out], inputs=[arguments.renders], force=arguments.force)
-    manifest, settings = read_manifest(arguments.sample), arguments.settings
-    job = (
-        EvaluateJob.read(settings)
-        if settings
-        else Plan(load_config(arguments.config)).evaluate(manifest.method)
-    )
+    manifest = read_manifest(arguments.sample)
+    job = arguments.job(EvaluateJob, lambda plan: plan.evaluate(manifest.method))
     judge = load_reconstructor(job.judge, job.seed, job.checkpoints) if job.curves else None
     truth = GroundTruth(job.protocol, arguments.renders, None, manifest.rig)
     write_records(

@@ -1,4 +1,4 @@
-"""Reading what `python -m aligncvc.sample` wrote: the manifest, the kept steps, the cost, the model."""
+"""What `python -m aligncvc.sample` wrote: the manifest, the kept steps, the cost, the model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from aligncvc.errors import UserError
-from aligncvc.scene.cameras import relative_c2w
 from aligncvc.scene.gaussians import Gaussians, load_ply, require_raw
 from aligncvc.scene.renderset import PosedObject
 from aligncvc.scene.rigs import Rig
@@ -25,10 +24,7 @@ COST = ("network_calls", "seconds", "peak_mb")
 
 @dataclass(frozen=True)
 class SampleManifest:
-    """A sample set: folders by (object, seed), and the reasons of objects that sampling gave up.
-
-    pair, method: what made it. rig: where its generated views stand; None: where the renders say.
-    """
+    """Folders by (object, seed), and the reasons of those that failed; rig, if not the renders'."""
 
     folder: Path
     pair: str
@@ -61,11 +57,7 @@ def read_manifest(folder: Path) -> SampleManifest:
 
 
 def read_steps(path: Path, posed: PosedObject) -> tuple[Tensor, Tensor]:
-    """Generated views and renderings of the kept steps, each (K, V, 3, H, W) in [0, 1].
-
-    Renderings have the size of the renders; views that of the generator, which may be another. Raises
-    UserError if the file is missing or odd.
-    """
+    """Generated views and renderings of the kept steps, each (K, V, 3, H, W) in [0, 1]; sizes may differ."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
             views, renders = arrays["views"], arrays["renders"]
@@ -88,14 +80,12 @@ def read_cost(path: Path) -> dict[str, float]:
     """network_calls, seconds, peak_mb, and seconds_<part> for each part that was timed."""
     try:
         facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        parts = facts.get("seconds_by_part", {})
-        return {name: float(facts[name]) for name in COST} | {
-            f"seconds_{part}": float(seconds) for part, seconds in parts.items()
-        }
+        found = {name: facts[name] for name in COST}
+        found |= {f"seconds_{part}": number for part, number in facts.get("seconds_by_part", {}).items()}
+        return {name: float(number) for name, number in found.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{path} is not a readable sample.json ({error!r}); sample the object again"
-        ) from error
+        message = f"{path} is not a readable sample.json ({error!r}); sample the object again"
+        raise UserError(message) from error
 
 
 def read_gaussians(path: Path) -> Gaussians:
@@ -103,17 +93,12 @@ def read_gaussians(path: Path) -> Gaussians:
     if not path.is_file():
         raise UserError(f"{path} is missing; sample the object again")
     require_raw(path)
-    try:
-        return load_ply(path)
-    except (ValueError, IndexError, StopIteration) as error:
-        raise UserError(f"{path} cannot be drawn ({error}); sample the object again") from error
+    return load_ply(path)
 
 
 def in_input_frame(posed: PosedObject) -> Views:
     """The ring with the world turned so that the input view stands at azimuth 0, where models live."""
-    cameras = posed.views.cameras
-    turned = replace(cameras, c2w=relative_c2w(cameras.c2w, cameras.c2w[posed.rig[0]]))
-    return replace(posed.views, cameras=turned)
+    return replace(posed.views, cameras=posed.ring_from(0, range(len(posed.views)))[1])
 
 
 @torch.no_grad()

@@ -4,30 +4,23 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from aligncvc.config.jobs.evaluate import EvaluateJob
 from aligncvc.errors import UserError, reason_of
 from aligncvc.evaluate.catalogue import SET_OBJECT
-from aligncvc.evaluate.consistency import HELD_OUT, SPLIT_HALF, consistency_family, image_metrics
 from aligncvc.evaluate.distribution import Features, embed_images, floor_family
-from aligncvc.evaluate.families import epipolar_family, geometry_family, image_family, views_family
+from aligncvc.evaluate.families import score_trial, without_value
 from aligncvc.evaluate.ground_truth import GroundTruth
 from aligncvc.evaluate.networks import Networks
 from aligncvc.evaluate.records import FINAL_STEP, MEAN_VIEW, Record, protocol_file, write_records
 from aligncvc.evaluate.samples import SampleManifest, read_cost, read_gaussians, read_steps
-from aligncvc.evaluate.shapes import GaussianModel
-from aligncvc.evaluate.trial import Trial, Value
+from aligncvc.evaluate.trial import GaussianModel, Trial, Value
 from aligncvc.files import sha256_file, write_json, write_provenance
-from aligncvc.metrics.halves import LEAST_VIEWS, poses_between
-from aligncvc.metrics.perceptual import LEAST_PX
 from aligncvc.scene.views import reduced
 
 TRUTH = "control:gt"
@@ -35,24 +28,15 @@ TRUTH = "control:gt"
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One (object, seed) to score. load raises UserError with the reason, or anything, if it cannot be."""
-
-    object: str
-    seed: int
-    load: Callable[[], Trial]
-
-
-@dataclass(frozen=True)
 class Method:
-    """What is evaluated: all trials of one method of one pair ("elsewhere" for predictions).
+    """All of one method of one pair ("elsewhere" for predictions). inputs: sha256 of their files.
 
-    inputs: name -> sha256 of what they are read from.
+    trials: how each is loaded, by (object, seed); raises UserError with the reason, or anything, if it fails.
     """
 
     pair: str
     name: str
-    entries: Sequence[Entry]
+    trials: Mapping[tuple[str, int], Callable[[], Trial]]
     inputs: Mapping[str, str]
 
 
@@ -71,33 +55,26 @@ class Evaluation:
         for metric, reason in self.facts.get("unavailable", {}).items():
             print(f"{metric}: {reason}", file=sys.stderr)
         write_json(protocol_file(out), self.facts)
-        write_provenance(
-            out,
-            inputs={**method.inputs, "renders": sha256_file(truth.set.manifest)},
-            config=job.model_dump(mode="json"),
-            seed=job.seed,
-            failures=self.failures,
-        )
+        inputs = {**method.inputs, "renders": sha256_file(truth.set.manifest)}
+        config, failures = job.model_dump(mode="json"), self.failures
+        write_provenance(out, inputs=inputs, config=config, seed=job.seed, failures=failures)
         write_records(out, self.records)
-        total = len(method.entries)
-        print(f"{out}: {len(self.records)} records of {total - len(self.failures)} of {total} samples")
+        total = len(method.trials)
+        print(f"{out}: {len(self.records)} records of {total - len(failures)} of {total} samples")
 
 
 def sampled_method(manifest: SampleManifest, truth: GroundTruth) -> Method:
-    """One entry for each object and seed of the protocol.
-
-    Raises UserError if the set holds samples that the protocol does not ask for.
-    """
-    wanted = [(name, seed) for name in truth.ids for seed in truth.protocol.seeds]
+    """Every object and seed of the protocol. Raises UserError if the set holds others."""
+    wanted = [(name, seed) for name in truth.set.ids for seed in truth.protocol.seeds]
     if strangers := sorted(set(manifest.entries) - set(wanted)):
         name, seed = strangers[0]
         raise UserError(
             f"{manifest.folder} holds samples that the protocol {truth.protocol.slug} does not ask for, such "
             f"as {name} (seed {seed}); sample the method again with this configuration"
         )
-    entries = [Entry(name, seed, partial(_read_trial, manifest, truth, name, seed)) for name, seed in wanted]
+    trials = {key: partial(_read_trial, manifest, truth, *key) for key in wanted}
     inputs = {"sample": sha256_file(manifest.folder / "manifest.json")}
-    return Method(manifest.pair, manifest.method, entries, inputs)
+    return Method(manifest.pair, manifest.method, trials, inputs)
 
 
 def _read_trial(manifest: SampleManifest, truth: GroundTruth, name: str, seed: int) -> Trial:
@@ -105,20 +82,14 @@ def _read_trial(manifest: SampleManifest, truth: GroundTruth, name: str, seed: i
     folder = manifest.path(name, seed)
     cost = read_cost(folder / "sample.json")
     views, renders = read_steps(folder / "steps.npz", posed)
-    surface = folder / "model.glb"  # written by sampling with the protocol's cells
-    model = GaussianModel(
-        read_gaussians(folder / "model.ply"),
-        truth.protocol.metrics.geometry.voxel,
-        surface if surface.is_file() else None,
-    )
+    gaussians, surface = read_gaussians(folder / "model.ply"), folder / "model.glb"
+    voxel = truth.protocol.metrics.geometry.voxel  # sampling wrote the surface with such cells too
+    model = GaussianModel(gaussians, voxel, surface if surface.is_file() else None)
     return truth.trial(posed, seed, views, renders, model, cost)
 
 
 def evaluate(method: Method, truth: GroundTruth, job: EvaluateJob, networks: Networks) -> Evaluation:
-    """Score every trial, then the set as a whole; networks: `load_networks(job)`.
-
-    Raises UserError if nothing could be scored.
-    """
+    """Score every trial, then the set as a whole. Raises UserError if nothing could be scored."""
     assert networks.lite0 is not None
     features, unavailable = Features(networks.lite0, networks.fid), dict(networks.reasons)
 
@@ -141,63 +112,29 @@ def evaluate(method: Method, truth: GroundTruth, job: EvaluateJob, networks: Net
 def score_trials(
     method: Method, truth: GroundTruth, score: Callable[[Trial], Iterable[Value]]
 ) -> tuple[list[Record], dict[str, str]]:
-    """Records of every trial, and why some failed.
+    """Records of every trial, and why some failed. Raises UserError if all did.
 
-    A trial that cannot be read or scored, whatever the reason, gets the record `failed` = 1 and nothing else;
-    the others get `failed` = 0. Raises UserError if all failed.
+    A trial that fails, whatever the reason, gets the record `failed` = 1 and nothing else; the others 0.
     """
-    dataset, protocol, nan = truth.set.manifest.resolve().parent.name, truth.protocol.hash, math.nan
+    dataset, nan = truth.set.manifest.resolve().parent.name, math.nan
     records: list[Record] = []
     failures: dict[str, str] = {}
-    for entry in method.entries:
+    for (name, seed), load in method.trials.items():
         row = Record(
-            method.name, method.pair, dataset, entry.object, entry.seed, MEAN_VIEW, FINAL_STEP, "failed", 1.0,
-            protocol, seconds=nan, peak_mb=nan,
+            method.name, method.pair, dataset, name, seed, MEAN_VIEW, FINAL_STEP, "failed", 1.0,
+            truth.protocol.hash, seconds=nan, peak_mb=nan,
         )  # fmt: skip
         try:
-            trial = entry.load()
+            trial = load()
             row = replace(row, seconds=trial.cost.get("seconds", nan), peak_mb=trial.cost.get("peak_mb", nan))
             records += [*as_records(row, list(score(trial))), replace(row, value=0.0)]
         except Exception as error:  # whatever is wrong with one trial, the others are scored
-            failures[f"{entry.object}/seed{entry.seed}"] = reason_of(error)
+            failures[f"{name}/seed{seed}"] = reason_of(error)
             records.append(row)
     if len(failures) == len(records):
         reason = next(iter(failures.values()), "there is no entry")
         raise UserError(f"nothing of {method.name} could be scored; the first reason: {reason}")
     return records, failures
-
-
-@torch.no_grad()
-def score_trial(trial: Trial, job: EvaluateJob, networks: Networks, drawn: Tensor | None) -> Iterator[Value]:
-    """Every value of one trial; families leave out what it has not. drawn: `trial.draw_scored()`."""
-    settings = job.protocol.metrics
-    compare, halves = image_metrics(networks, settings), settings.consistency.halves
-    yield from (Value(name, value) for name, value in trial.cost.items())
-    yield from image_family(trial, networks, settings, drawn)
-    yield from views_family(trial, networks, settings)
-    yield from consistency_family(trial, compare, networks.judge, halves, "four" if job.curves else "last")
-    yield from epipolar_family(trial, settings.consistency.tsed)
-    yield from geometry_family(trial, settings.geometry, job.seed)
-
-
-def without_value(trial: Trial) -> dict[str, str]:
-    """By metric, why it has no value for images and rigs like this trial's ("n/a (...)")."""
-    drawn_px, views, count = min(trial.truth.rgba.shape[-2:]), trial.views, len(trial.rig)
-    small, reasons = f"n/a (images below {LEAST_PX} px)", dict[str, str]()
-    if drawn_px < LEAST_PX:
-        reasons |= dict.fromkeys(("lpips", "fg_lpips", "split_lpips", "dists"), small)
-    if views is None:
-        return reasons
-    if min(drawn_px, *views.shape[-2:]) < LEAST_PX:
-        reasons |= dict.fromkeys(
-            (f"{kind}_lpips" for kind in ("views", "residual", "delta", "heldout")), small
-        )
-    if count < LEAST_VIEWS:
-        few = f"n/a (a rig of {count} views has no two halves; {LEAST_VIEWS} or more have)"
-        reasons |= dict.fromkeys((*HELD_OUT, *SPLIT_HALF), few)
-    elif not poses_between(len(trial.truth), trial.rig):
-        reasons |= dict.fromkeys(SPLIT_HALF, "n/a (the ring has no pose between the rig's views)")
-    return reasons
 
 
 def _floor(truth: GroundTruth, features: Features) -> list[Value]:
@@ -211,5 +148,5 @@ def _floor(truth: GroundTruth, features: Features) -> list[Value]:
 
 
 def as_records(row: Record, values: Iterable[Value]) -> list[Record]:
-    """Values of one trial as records; `row` gives method, object, seed and protocol."""
+    """`row` gives method, object, seed and protocol."""
     return [replace(row, metric=v.metric, value=v.value, view=v.view, step=v.step) for v in values]

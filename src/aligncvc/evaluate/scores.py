@@ -1,11 +1,9 @@
-"""The one place that turns records into numbers: values, paired differences, means with their intervals.
-
-Everything is asked for by pair and method: two pairs that run one method are two rows, never one.
-"""
+"""The one place that turns records into numbers; two pairs that run one method are two rows."""
 
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -25,9 +23,6 @@ FAILED = "failed"
 
 BOUNDS = ("_lo", "_hi")
 """Metrics of a whole set bring the ends of their interval along as two more metrics of these suffixes."""
-
-UNIQUE = ["pair", "method", "object", "seed", "view", "step", "metric"]
-"""What a record is known by; each of its views, steps and seeds is measured once."""
 
 
 class Key(NamedTuple):
@@ -49,14 +44,15 @@ def control(name: str) -> Key:
 class Scores:
     """Records of an experiment as one frame, and the numbers that they come to.
 
-    seed: root of the bootstrap's random streams.
+    seed, and `stream` of its methods: root and names of the bootstrap's random streams.
     """
 
     def __init__(self, records: Iterable[Record], seed: int) -> None:
         """Raises UserError if something was measured twice."""
-        self.seed = seed
+        self.seed, records = seed, list(records)
         self.frame = pd.DataFrame([vars(record) for record in records], columns=list(COLUMNS))
-        twice = self.frame[self.frame.duplicated(UNIQUE)]
+        unique = ["pair", "method", "object", "seed", "view", "step", "metric"]
+        twice = self.frame[self.frame.duplicated(unique)]
         if len(twice):
             first = twice.iloc[0]
             raise UserError(
@@ -64,22 +60,20 @@ class Scores:
                 f"{first.method} of pair {first.pair}; give each CSV once, and each method of a pair one CSV"
             )
         self._parts = self.frame.groupby(["pair", "method"], sort=False).indices
-        means = self.frame[(self.frame["view"] == MEAN_VIEW) & (self.frame["metric"] != FAILED)]
-        by_metric = means.groupby(["pair", "method", "metric"], sort=False)
-        self._objects, self._seeds, self._values = (means[c].to_numpy() for c in ("object", "seed", "value"))
-        self._rows = means.groupby(["pair", "method", "metric", "step"], sort=False).indices
-        self._last = by_metric["step"].max().to_dict()
+        self._last: dict[tuple[str, str, str], int] = {}
+        self._values: dict[tuple[str, str, str, int], dict[tuple[str, int], float]] = defaultdict(dict)
+        for r in records:
+            if r.view == MEAN_VIEW and r.metric != FAILED:
+                name = (r.pair, r.method, r.metric)
+                self._last[name] = max(r.step, self._last.get(name, r.step))
+                if not math.isnan(r.value):
+                    self._values[*name, r.step][r.object, r.seed] = r.value
 
     @classmethod
     def read(cls, paths: Iterable[Path | str], seed: int, metrics: Collection[str] = ()) -> Scores:
-        """Of CSVs that `python -m aligncvc.evaluate` wrote, only these metrics if some are named.
-
-        Raises UserError as `records.concat`.
-        """
+        """Of CSVs that `python -m aligncvc.evaluate` wrote, only these metrics if some are named."""
         records = concat(paths)
         return cls([r for r in records if r.metric in metrics] if metrics else records, seed)
-
-    # --- what there is -----------------------------------------------------------------------------------
 
     @property
     def keys(self) -> list[Key]:
@@ -97,7 +91,7 @@ class Scores:
 
     def last_step(self, key: Key, metric: str) -> int:
         """The last kept step 1..K at which a metric was measured; FINAL_STEP where at none."""
-        return int(self._last.get((*key, metric), FINAL_STEP))
+        return self._last.get((*key, metric), FINAL_STEP)
 
     def counted(self, keys: Iterable[Key]) -> str:
         """How many objects and seeds stand behind the numbers of these rows, in words."""
@@ -105,20 +99,10 @@ class Scores:
         objects, seeds = found["object"].nunique(), found["seed"].nunique()
         return f"{objects} object{'s' * (objects != 1)} and {seeds} seed{'s' * (seeds != 1)}"
 
-    # --- numbers -----------------------------------------------------------------------------------------
-
     def values(self, key: Key, metric: str, step: int | None = None) -> dict[tuple[str, int], float]:
-        """A metric by (object, seed), means over views, without NaN.
-
-        step: 1..K or FINAL_STEP; None: the last that the metric has.
-        """
+        """By (object, seed), means over views, without NaN. step: 1..K or FINAL_STEP; None: the last."""
         step = self.last_step(key, metric) if step is None else step
-        rows = self._rows.get((*key, metric, step), ())
-        return {
-            (str(self._objects[i]), int(self._seeds[i])): float(self._values[i])
-            for i in rows
-            if not math.isnan(self._values[i])
-        }
+        return dict(self._values.get((*key, metric, step), {}))
 
     def values_of_views(
         self, key: Key, metric: str, without: Collection[int]
@@ -133,10 +117,7 @@ class Scores:
         }
 
     def mean(self, key: Key, metric: str, step: int | None = None, stream: Sequence[object] = ()) -> Interval:
-        """Mean over objects of means over seeds with its 95 % interval; a set's metric brings its own along.
-
-        stream: names of the random stream.
-        """
+        """Mean over objects of means over seeds with its 95 % interval; a set's metric has its own."""
         found = self.values(key, metric, step)
         whole = {sample: value for sample, value in found.items() if sample[0] == SET_OBJECT}
         if not whole:
@@ -152,10 +133,7 @@ class Scores:
     def paired(
         self, one: Key, other: Key, metric: str, step: int | None = None, stream: Sequence[object] = ()
     ) -> Interval:
-        """Mean difference one - other over the objects and seeds that both have, with its 95 % interval.
-
-        A set's metric has no pairs: a difference without an interval.
-        """
+        """Mean difference one - other over objects and seeds that both have; a set's has no interval."""
         ours, theirs = self.values(one, metric, step), self.values(other, metric, step)
         return paired_interval(ours, theirs, self.seed, *stream)
 

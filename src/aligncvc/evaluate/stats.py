@@ -9,14 +9,13 @@ percentile interval holds the true mean in 91 % of cases, the widened one in 94 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from itertools import groupby
 from typing import Literal, NamedTuple
 
 import numpy as np
 from scipy.special import ndtr, stdtrit
 
-from aligncvc.evaluate.records import FINAL_STEP, MEAN_VIEW, Record
 from aligncvc.streams import numpy_stream
 
 DRAWS = 2000
@@ -53,27 +52,13 @@ class WinRate(NamedTuple):
     n: int = 0
 
 
-def samples_of(
-    records: Iterable[Record], metric: str, step: int = FINAL_STEP
-) -> dict[tuple[str, int], float]:
-    """The numbers of one metric at one step by (object, seed): means over views, without NaN."""
-    return {
-        (r.object, r.seed): r.value
-        for r in records
-        if (r.metric, r.step, r.view) == (metric, step, MEAN_VIEW) and not math.isnan(r.value)
-    }
-
-
 def object_means(samples: Samples) -> dict[str, float]:
     """Each object's mean over its seeds, objects in order of name; without objects that have no number."""
     return {name: math.fsum(values) / len(values) for name, values in _by_object(samples).items()}
 
 
 def interval(samples: Samples, seed: int, *names: object) -> Interval:
-    """Mean over objects of the mean over seeds, with its 95 % bootstrap interval.
-
-    seed, names: of the random stream. The result does not depend on the order of `samples`.
-    """
+    """Mean over objects of the mean over seeds, with its 95 % interval; seed, names: of the random stream."""
     groups = list(_by_object(samples).values())
     if not groups:
         return NONE
@@ -93,10 +78,7 @@ def differences(a: Samples, b: Samples) -> dict[tuple[str, int], float]:
 
 
 def win_rate(a: Samples, b: Samples, better: Literal[-1, 1]) -> WinRate:
-    """On how many objects a is better than b (better 1: higher, -1: lower), seeds averaged.
-
-    Equal to six digits is a tie: records keep nine.
-    """
+    """On how many objects a is better than b, seeds averaged; equal to six digits (of nine) is a tie."""
     gaps = object_means(differences(a, b))
     sizes = object_means({key: abs(a[key]) for key in a if key in b})
     ties = {name for name, gap in gaps.items() if abs(gap) <= 1e-6 * sizes[name]}
@@ -104,16 +86,8 @@ def win_rate(a: Samples, b: Samples, better: Literal[-1, 1]) -> WinRate:
     return WinRate(wins, len(ties), len(gaps))
 
 
-def resampled_objects(count: int, seed: int, *names: object) -> np.ndarray:
-    """(DRAWS, count) indices in [0, count): which objects each resample holds. For set-level metrics."""
-    return numpy_stream(seed, "bootstrap", *names).integers(0, count, (DRAWS, count))
-
-
 def percentile_interval(draws: np.ndarray, objects: int) -> tuple[float, float]:
-    """The 95 % interval of a statistic from its resampled values, (D,); NaN for fewer than two objects.
-
-    objects: how many were resampled; few of them widen the percentiles (see the module's head).
-    """
+    """The 95 % interval of a statistic from its values (D,) of resampled objects; NaN for fewer than two."""
     if objects < 2:
         return math.nan, math.nan
     tail = ndtr(math.sqrt(objects / (objects - 1)) * stdtrit(objects - 1, (1 - LEVEL) / 2))
@@ -123,21 +97,17 @@ def percentile_interval(draws: np.ndarray, objects: int) -> tuple[float, float]:
 
 def _by_object(samples: Samples) -> dict[str, list[float]]:
     """Numbers of each object, objects by name and seeds in order."""
-    groups: dict[str, list[float]] = defaultdict(list)
-    for (name, _), value in sorted(samples.items()):
-        if not math.isnan(value):
-            groups[name].append(value)
-    return dict(groups)
+    numbers = sorted(item for item in samples.items() if not math.isnan(item[1]))
+    groups = groupby(numbers, key=lambda item: item[0][0])
+    return {name: [value for _, value in group] for name, group in groups}
 
 
 def _resampled_means(groups: list[list[float]], seed: int, *names: object) -> np.ndarray:
     """(DRAWS,) means over resampled objects of the means over their resampled seeds."""
-    chosen = resampled_objects(len(groups), seed, *names)
+    chosen = numpy_stream(seed, "bootstrap", *names).integers(0, len(groups), (DRAWS, len(groups)))
     counts = np.array([len(values) for values in groups])
     most = int(counts.max())
-    table = np.zeros((len(groups), most))
-    for i, values in enumerate(groups):
-        table[i, : len(values)] = values
+    table = np.array([values + [0.0] * (most - len(values)) for values in groups])
     if most == 1:
         return table[:, 0][chosen].mean(1)
     stream = numpy_stream(seed, "bootstrap seeds", *names)

@@ -1,8 +1,8 @@
 """Epipolar consistency of posed images: SED, TSED (Yu et al. 2023, arXiv 2304.10700), Sampson distance.
 
-Keypoints that look alike in two views must lie on each other's epipolar lines, which the known cameras fix;
-how far off they are needs neither ground truth nor a model. SIFT finds few keypoints on small pictures of
-furniture, so images are enlarged first and the number of matches stands beside the distances.
+Keypoints that look alike in two views must lie on each other's epipolar lines; how far off they are needs
+neither ground truth nor a model. SIFT finds few keypoints on small pictures of furniture, so images are
+enlarged first and the number of matches stands beside the distances.
 """
 
 from __future__ import annotations
@@ -39,31 +39,23 @@ class PairScore(NamedTuple):
 
 
 def ring_summary(scores: Sequence[PairScore], min_matches: int, max_px: float) -> dict[str, float]:
-    """Over all pairs: means of the medians, `tsed` (share of consistent pairs) and mean number of matches.
+    """Over all pairs: means of the medians, share of consistent pairs (`tsed`), mean number of matches.
 
-    A pair is consistent with at least min_matches (T_m) matches and a median SED below max_px (T_e); one
-    without matches is inconsistent and has no distance.
+    A pair is consistent with at least min_matches (T_m) matches and a median SED below max_px (T_e).
     """
     matches, sed, sampson = np.array(scores, float).T
     with np.errstate(invalid="ignore"):
         consistent = (matches >= min_matches) & (sed < max_px)
     known = ~np.isnan(sed)
-    distances = {"sed_px": sed, "sampson_px": sampson}
-    return {
-        name: float(x[known].mean()) if known.any() else float("nan") for name, x in distances.items()
-    } | {
-        "tsed": float(consistent.mean()),
-        "matches": float(matches.mean()),
-    }
+    means = [float(x[known].mean()) if known.any() else float("nan") for x in (sed, sampson)]
+    names = "sed_px", "sampson_px", "tsed", "matches"
+    return dict(zip(names, (*means, float(consistent.mean()), float(matches.mean())), strict=True))
 
 
 def ring_scores(rgba: Tensor, cameras: Cameras, image_px: int) -> list[PairScore]:
-    """Neighbouring pairs of a closed ring, each view with the next.
+    """Neighbouring pairs of a closed ring, rgba (V, 4, H, W) on white, whose alpha masks keypoints.
 
-    Args:
-        rgba: (V, 4, H, W), colours on white; alpha masks keypoints.
-        cameras: (V, 4, 4), of that size.
-        image_px: width that images are brought to before SIFT; distances are in its pixels.
+    image_px: width that images are brought to before SIFT; distances are in its pixels.
     """
     factor = image_px / rgba.shape[-1]
     features = [keypoints(image, factor) for image in rgba]
@@ -89,12 +81,8 @@ def keypoints(rgba: Tensor, factor: float) -> Keypoints:
     size = (round(rgba.shape[-1] * factor), round(rgba.shape[-2] * factor))
     image = cv2.resize((grey.numpy() * 255).round().astype(np.uint8), size, interpolation=cv2.INTER_CUBIC)
     mask = cv2.resize((rgba[3].numpy() > 0.5).astype(np.uint8) * 255, size, interpolation=cv2.INTER_NEAREST)
-    sift = cv2.SIFT.create(
-        MOST_KEYPOINTS,
-        contrastThreshold=CONTRAST_THRESHOLD,
-        edgeThreshold=EDGE_THRESHOLD,
-        enable_precise_upscale=True,  # else every position is a quarter pixel too far right and down
-    )
+    # without precise upscaling every position is a quarter pixel too far right and down
+    sift = cv2.SIFT.create(MOST_KEYPOINTS, 3, CONTRAST_THRESHOLD, EDGE_THRESHOLD, enable_precise_upscale=True)
     points, descriptors = sift.detectAndCompute(image, mask)
     if not points:
         return np.zeros((0, 2)), np.zeros((0, 128), np.float32)

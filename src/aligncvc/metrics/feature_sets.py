@@ -1,15 +1,9 @@
-"""Distances between two sets of images by their features, with intervals over the objects they show.
+"""Distances between two sets of images by their features, with 95 % intervals over the objects they show.
 
-*Frechet distance*: of Gaussians with the sets' means and (unbiased) covariances. It is biased upward, the
-more so the fewer the images: with fewer images than features two samples of one distribution are far from
-0. *Kernel distance*: squared maximum mean discrepancy with KID's kernel (<x, y> / d + 1)^3. Its estimate only
-pairs images of different objects, which keeps it free of bias although views of one object depend on each
-other and both sets show the same objects; it can be negative.
-
-Both see sets only: the right views under the wrong objects have Frechet distance 0. Their kernel distance is
-far below 0, because each image's twin then stands under another object, and such pairs are the ones that
-count: free of bias means for sets that are not made of one another.
-Intervals (95 %) resample objects, with all their views and seeds.
+*Frechet distance*: of Gaussians with the sets' means and (unbiased) covariances; biased upward, the more so
+the fewer the images. *Kernel distance*: squared maximum mean discrepancy with KID's kernel
+(<x, y> / d + 1)^3. Its estimate only pairs images of different objects, which keeps it free of bias although
+views of one object depend on each other; it can be negative, and is for the right views of wrong objects.
 """
 
 from __future__ import annotations
@@ -47,10 +41,7 @@ def gather(features: Mapping[tuple[str, int], Tensor], objects: Sequence[str]) -
 
 
 def object_resamples(objects: int, resamples: int, root_seed: int) -> np.ndarray:
-    """(1 + B, O): how often each object counts; row 0 is the set itself. The same for every method.
-
-    Resamples of a single object say nothing: B = 0 then.
-    """
+    """(1 + B, O): how often each object counts; row 0 is the set itself. The same for every method."""
     draws = numpy_stream(root_seed, "distribution", "bootstrap", objects)
     counts = draws.multinomial(objects, np.full(objects, 1 / objects), resamples if objects > 1 else 0)
     return np.concatenate([np.ones((1, objects)), counts])
@@ -81,9 +72,8 @@ def kernel_with_interval(one: FeatureSet, other: FeatureSet, counts: np.ndarray)
 def _interval(values: np.ndarray, least: float) -> Interval:
     """The distance of the set itself (row 0) and the middle 95 % of its resamples', moved onto it.
 
-    A resample shows fewer different objects than the set, so its own bias is larger: the spread of the
-    resamples is kept and their mean is moved to the estimate. In simulations of 12 and 30 objects it held
-    the distance's expectation for that many objects (bias included) in 91 to 99 of 100 trials.
+    A resample shows fewer different objects, so its bias is larger. In simulations of 12 and 30 objects the
+    interval held the expectation for that many objects in 91 to 99 of 100 trials.
     """
     estimate, resampled = float(values[0]), values[1:][np.isfinite(values[1:])]
     if len(resampled) == 0:

@@ -21,10 +21,7 @@ def frechet_distance(x: Tensor, y: Tensor) -> float:
 
 
 def frechet_distances(x: Tensor, y: Tensor, weights_x: Tensor, weights_y: Tensor) -> Tensor:
-    """Distances (B,) of rows x (n, D) and y (m, D), float64, that count weights (B, n) and (B, m) times.
-
-    NaN where fewer than two rows count on a side.
-    """
+    """Distances (B,) of rows that count weights (B, n) and (B, m) times; NaN for fewer than two on a side."""
     gram = max(len(x), len(y)) <= x.shape[1]
     numbers = len(x) * len(y) if gram else (len(x) + len(y)) * x.shape[1]
     batch = max(1, _CHUNK_NUMBERS // numbers)

@@ -31,20 +31,14 @@ def split(views: int, halves: Halves) -> list[list[int]]:
 
 
 def poses_between(ring: int, rig: Sequence[int]) -> list[int]:
-    """Ring indices midway between each view of a rig and the next; none where two of the ring touch.
-
-    ring: number of its views. rig: indices of its members, in any order.
-    """
+    """Of a ring of so many views: midway between each view of a rig and the next; none where two touch."""
     gaps = [min((other - i - 1) % ring for other in rig) + 1 for i in rig]
     return [(i + gap // 2) % ring for i, gap in zip(rig, gaps, strict=True) if gap > 1]
 
 
 @dataclass(frozen=True)
 class HalfModel:
-    """The judge's reconstruction of some of the views at every step, in the frame of the first of them.
-
-    gaussians: (K, N, ..). reference: (4, 4) pose of that first view in the frame of all.
-    """
+    """The judge's reconstruction (K, N, ..) of a half, in the frame of its first view, `reference`."""
 
     gaussians: Gaussians
     reference: Tensor

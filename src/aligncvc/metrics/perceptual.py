@@ -1,11 +1,11 @@
 """Image metrics that frozen networks make: LPIPS, DISTS, CLIP-S; images in [0, 1], never resized.
 
-Without a network, or below LEAST_PX a side, where the trunks see too few positions, every number is NaN: such
-a metric has no value, and nothing stands in for it.
+Without a network, or below LEAST_PX a side, where the trunks see too few positions, every number is NaN.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,19 +26,14 @@ _DISTS_BATCH_PIXELS = 65536
 def lpips_scores(
     model: nn.Module | None, images: Tensor, target: Tensor, alpha: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """LPIPS of whole images and of their foreground in one pass of the trunk, two (B,) float64.
+    """LPIPS of whole images (B, 3, H, W) and of their foreground in one pass of the trunk, two (B,) float64.
 
-    The first equals the genuine class. The second takes its spatial form (`LPIPS(spatial=True)`: each
-    layer's map, bilinearly enlarged to the image) and averages it over the foreground; receptive fields
-    reach across the silhouette, so background next to the object counts a little. NaN without `alpha`.
-
-    Args:
-        model: of `encoders.load_lpips`; images are scaled to the [-1, 1] that it wants.
-        images, target: (B, 3, H, W).
-        alpha: of the ground truth, (B, 1, H, W); foreground is where it exceeds 0.5.
+    The first equals the genuine class. The second averages its spatial form (`LPIPS(spatial=True)`: each
+    layer's map, bilinearly enlarged to the image) where the truth's alpha (B, 1, H, W) exceeds 0.5, and is
+    NaN without it; receptive fields reach across the silhouette, so background counts a little.
     """
     require_alike(images, target)
-    if model is None or _too_small(images):
+    if model is None or min(images.shape[-2:]) < LEAST_PX:
         return _no_values(images), _no_values(images)
     whole, foreground = [], []
     batch = _batch(images, _LPIPS_BATCH_PIXELS)
@@ -47,10 +42,8 @@ def lpips_scores(
         maps = _lpips_maps(model, images[here].float(), target[here].float())
         whole.append(torch.stack([layer.mean((-3, -2, -1)) for layer in maps]).sum(0))
         if alpha is not None:
-            sides = images.shape[-2:]
-            full = sum(
-                F.interpolate(layer, size=sides, mode="bilinear", align_corners=False) for layer in maps
-            )
+            enlarge = partial(F.interpolate, size=images.shape[-2:], mode="bilinear", align_corners=False)
+            full = sum(enlarge(layer) for layer in maps)
             foreground.append(masked_mean(full[:, 0], alpha[here, 0] > 0.5))  # type: ignore[index]
     values = torch.cat(whole).double()
     return values, torch.cat(foreground) if foreground else _no_values(images)
@@ -74,7 +67,7 @@ def _lpips_maps(model: Any, images: Tensor, target: Tensor) -> list[Tensor]:
 def dists(model: Dists | None, images: Tensor, target: Tensor) -> Tensor:
     """DISTS, (B, 3, H, W) twice -> (B,), at the images' own size; the authors' script makes them 256 px."""
     require_alike(images, target)
-    if model is None or _too_small(images):
+    if model is None or min(images.shape[-2:]) < LEAST_PX:
         return _no_values(images)
     batch = _batch(images, _DISTS_BATCH_PIXELS)
     pairs = zip(images.float().split(batch), target.float().split(batch), strict=True)
@@ -84,10 +77,6 @@ def dists(model: Dists | None, images: Tensor, target: Tensor) -> Tensor:
 def clip_s(model: ClipImageEncoder, images: Tensor, target: Tensor) -> Tensor:
     """CLIP-S: cosine of the image embeddings of two batches, (B,) float64 in [-1, 1]; 1 for equal images."""
     return (model.embed(images) * model.embed(target)).sum(1).double()
-
-
-def _too_small(images: Tensor) -> bool:
-    return min(images.shape[-2:]) < LEAST_PX
 
 
 def _no_values(images: Tensor) -> Tensor:

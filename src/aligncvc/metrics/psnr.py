@@ -1,7 +1,4 @@
-"""Errors of images pixel by pixel: PSNR, its foreground form, mean absolute error; for training and tables.
-
-Every function keeps the type of the numbers that it is given: tables hand it float64.
-"""
+"""PSNR, its foreground form and mean absolute error, in the type of the numbers that are given."""
 
 from __future__ import annotations
 
@@ -30,11 +27,7 @@ def pooled_psnr(images: Tensor, reference: Tensor) -> Tensor:
 
 
 def foreground_psnr(images: Tensor, reference: Tensor, alpha: Tensor) -> Tensor:
-    """PSNR over the pixels where the reference's alpha (..., 1, H, W) exceeds 0.5, (...) dB.
-
-    White canvas dominates object renders; this is the number that it cannot flatter. NaN where the
-    reference shows no object.
-    """
+    """PSNR over the pixels where the reference's alpha (..., 1, H, W) exceeds 0.5, (...) dB, or NaN."""
     mask = (alpha > 0.5).to(images.dtype)
     squared = _difference(images, reference).square().mean(-3, keepdim=True)
     return decibels((squared * mask).sum((-3, -2, -1)) / mask.sum((-3, -2, -1)))
@@ -55,10 +48,7 @@ def require_alike(images: Tensor, reference: Tensor) -> None:
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """(B, H, W) twice -> (B,) float64: mean where the mask holds, NaN where it nowhere does.
-
-    What lies outside the mask counts for nothing, NaN included.
-    """
+    """(B, H, W) twice -> (B,) float64: mean where the mask holds, else NaN; what is outside may be NaN."""
     weight = mask.double()
     covered = torch.where(weight > 0, values.double(), 0.0)
     return (covered * weight).sum((-2, -1)) / weight.sum((-2, -1))

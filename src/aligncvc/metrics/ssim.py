@@ -1,8 +1,7 @@
 """Structural similarity (Wang et al. 2004) of images in [0, 1], data range 1, whole windows only.
 
-It agrees with scikit-image's `structural_similarity`: gaussian-11 with `gaussian_weights=True, sigma=1.5,
-use_sample_covariance=False`, uniform-7 with its defaults. torchmetrics 1.9 computes the map of gaussian-11
-but also averages its border of 5 px, where the window sees mirrored pixels.
+As scikit-image: gaussian-11 with `gaussian_weights=True, sigma=1.5, use_sample_covariance=False`, uniform-7
+with its defaults. torchmetrics 1.9 also averages the border of 5 px, where the window sees mirrored pixels.
 """
 
 from __future__ import annotations
@@ -29,10 +28,7 @@ def ssim(images: Tensor, target: Tensor, window: Window = "gaussian-11") -> Tens
 def ssim_scores(
     images: Tensor, target: Tensor, alpha: Tensor, window: Window = "gaussian-11"
 ) -> tuple[Tensor, Tensor]:
-    """`ssim`, and its mean over positions whose centre is foreground (alpha (B, 1, H, W) > 0.5), two (B,).
-
-    Windows at the silhouette still see background: it cannot be cut out without inventing pixels.
-    """
+    """`ssim`, and its mean over positions whose centre is foreground (alpha (B, 1, H, W) > 0.5), two (B,)."""
     values = ssim_map(images, target, window)
     margin = (images.shape[-1] - values.shape[-1]) // 2
     inside = alpha[:, 0, margin : margin + values.shape[-2], margin : margin + values.shape[-1]]
@@ -40,10 +36,9 @@ def ssim_scores(
 
 
 def ssim_map(images: Tensor, target: Tensor, window: Window = "gaussian-11") -> Tensor:
-    """SSIM at each position whose window lies inside the image, mean of the channels, (B, H', W') float64.
+    """SSIM where the window lies inside the image, mean of the channels, (B, H', W') float64.
 
-    gaussian-11: weights of sigma 1.5, population covariance. uniform-7: equal weights, sample covariance
-    (scikit-image's default). K1 = 0.01, K2 = 0.03. Raises UserError for images smaller than the window.
+    gaussian-11: weights of sigma 1.5, population covariance. uniform-7: equal weights, sample covariance.
     """
     require_alike(images, target)
     kernel = _kernel(window)

@@ -2,16 +2,14 @@
 
 `none` leaves it as it is; `scale_centre` fits its size and place; `yaw` also turns it about the vertical,
 over 360 degrees; `rotation_icp` also turns it any way, and ends with iterated closest points, whose last
-rounds fit the scale. Every method climbs the same ladder. A rung is taken only if it leaves less than the
-rung below, so residuals never grow. The residual is the Chamfer distance 1/2 (mean + mean), un-squared, of
-the points used here; its sampling noise is that of two thousand points.
+rounds fit the scale. A rung is taken only if it leaves less than the rung below, so residuals never grow: the
+Chamfer distance 1/2 (mean + mean), un-squared, of the two thousand points used here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,11 +23,8 @@ RUNGS = ("none", "scale_centre", "yaw", "rotation_icp")
 YAW_STEPS_DEG = ((180.0, 6.0), (4.5, 1.5), (1.0, 0.5))
 """Half width and step of the successive searches about the vertical; each starts at the best of the last."""
 
-ROTATIONS = 576
-"""Rotations that are tried: no rotation is farther than about 25 degrees from one of them."""
-
-REFINED = 3
-"""Candidates of the search over rotations that closest points refine."""
+ROTATIONS, REFINED = 576, 3
+"""Rotations that are tried (none is farther than about 25 degrees from one), and that are refined."""
 
 COARSE_POINTS, FINE_POINTS, COMPARED_POINTS = 128, 800, 2000
 """Points of each surface that the search, closest points, and the comparison of candidates look at."""
@@ -45,10 +40,6 @@ class Similarity:
     rotation: Points
     translation: Points
 
-    @staticmethod
-    def identity() -> Similarity:
-        return Similarity(1.0, np.eye(3), np.zeros(3))
-
     def __call__(self, points: Points) -> Points:
         """(N, 3) -> (N, 3)."""
         return self.scale * points @ self.rotation.T + self.translation
@@ -59,11 +50,8 @@ class Similarity:
 
     def after(self, first: Similarity) -> Similarity:
         """`first`, then this one."""
-        return Similarity(
-            self.scale * first.scale,
-            self.rotation @ first.rotation,
-            self.scale * self.rotation @ first.translation + self.translation,
-        )
+        translation = self.scale * self.rotation @ first.translation + self.translation
+        return Similarity(self.scale * first.scale, self.rotation @ first.rotation, translation)
 
     @property
     def matrix(self) -> Points:
@@ -82,10 +70,7 @@ class Fit:
 
 
 def umeyama(source: Points, target: Points, *, with_scale: bool = True) -> Similarity:
-    """Least-squares similarity of matched points (N, 3) -> (N, 3) (Umeyama 1991); no reflections.
-
-    Without scale it is Kabsch's rigid motion.
-    """
+    """Least-squares similarity of matched points (N, 3) (Umeyama 1991); without scale a rigid motion."""
     mean_source, mean_target = source.mean(0), target.mean(0)
     a, b = source - mean_source, target - mean_target
     u, singular, vt = np.linalg.svd(b.T @ a / len(a))
@@ -97,16 +82,13 @@ def umeyama(source: Points, target: Points, *, with_scale: bool = True) -> Simil
 
 
 def ladder(model: Points, truth: Points, rungs: Sequence[str] = RUNGS) -> dict[str, Fit]:
-    """The rungs that are asked for; model, truth: (N, 3), (M, 3) surface points in an order that is random.
-
-    Raises ValueError for an unknown rung or an empty set of points.
-    """
+    """The rungs that are asked for; model, truth: (N, 3), (M, 3) surface points in random order."""
     unknown = sorted(set(rungs) - set(RUNGS))
     if unknown or not len(model) or not len(truth):
         raise ValueError(f"unknown rungs {unknown} of {RUNGS}, or no points to align")
     wanted = [RUNGS.index(rung) for rung in rungs]
-    pair = _Pair.of(model[:COMPARED_POINTS], truth[:COMPARED_POINTS])
-    here = pair.fit(Similarity.identity())
+    pair = _Pair(model[:COMPARED_POINTS], truth[:COMPARED_POINTS])
+    here = pair.fit(Similarity(1.0, np.eye(3), np.zeros(3)))
     found = {"none": here}
     steps = {"scale_centre": _scale_centre, "yaw": _yaw, "rotation_icp": _rotation_icp}
     for name in RUNGS[1 : max(wanted, default=0) + 1]:
@@ -116,32 +98,19 @@ def ladder(model: Points, truth: Points, rungs: Sequence[str] = RUNGS) -> dict[s
     return {rung: found[rung] for rung in rungs}
 
 
-@dataclass(frozen=True)
 class _Pair:
     """Both point sets with their trees; a similarity is tried without building a tree anew."""
 
-    model: Points
-    truth: Points
-    model_tree: cKDTree
-    truth_tree: cKDTree
-
-    @staticmethod
-    def of(model: Points, truth: Points) -> _Pair:
-        return _Pair(model, truth, cKDTree(model), cKDTree(truth))
-
-    @cached_property
-    def model_centre(self) -> Points:
-        return self.model.mean(0)
-
-    @cached_property
-    def truth_centre(self) -> Points:
-        return self.truth.mean(0)
+    def __init__(self, model: Points, truth: Points) -> None:
+        self.model, self.truth = model, truth
+        self.model_tree, self.truth_tree = cKDTree(model), cKDTree(truth)
+        self.model_centre, self.truth_centre = model.mean(0), truth.mean(0)
 
     def first(self, count: int) -> _Pair:
         """The same with the first `count` points of each (they are random already)."""
         if count >= max(len(self.model), len(self.truth)):
             return self
-        return _Pair.of(self.model[:count], self.truth[:count])
+        return _Pair(self.model[:count], self.truth[:count])
 
     def residuals(self, transforms: Sequence[Similarity]) -> Points:
         """(T,) Chamfer distances, half sum, of the truth and the moved model."""
@@ -172,19 +141,15 @@ class _Pair:
 
 def _scale_centre(pair: _Pair, below: Similarity) -> list[Similarity]:
     """Bounding boxes matched (centre, diagonal), and moments."""
-    boxes = [
-        ((p.min(0) + p.max(0)) / 2, float(np.linalg.norm(np.ptp(p, 0)))) for p in (pair.model, pair.truth)
-    ]
+    sides = (pair.model, pair.truth)
+    boxes = [((p.min(0) + p.max(0)) / 2, float(np.linalg.norm(np.ptp(p, 0)))) for p in sides]
     return [_onto(*boxes), _moments(pair)]
 
 
 def _moments(pair: _Pair) -> Similarity:
     """Means and root mean square distances from them matched: the same however the model is turned."""
-    moments = []
-    for points in (pair.model, pair.truth):
-        centre = points.mean(0)
-        moments.append((centre, float(np.sqrt(((points - centre) ** 2).sum(1).mean()))))
-    return _onto(*moments)
+    sides = (pair.model, pair.model_centre), (pair.truth, pair.truth_centre)
+    return _onto(*((c, float(np.sqrt(((points - c) ** 2).sum(1).mean()))) for points, c in sides))
 
 
 def _onto(model: tuple[Points, float], truth: tuple[Points, float]) -> Similarity:

@@ -11,12 +11,13 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 import trimesh
+from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
+from aligncvc.meshes.draw import rasterise_triangles
 from aligncvc.meshes.tsdf import OPAQUE
-from aligncvc.metrics.occupancy import occupancy
 from aligncvc.metrics.surface_alignment import Points, Similarity
 from aligncvc.scene.gaussians import Gaussians
 from aligncvc.splat import Rendering
@@ -25,6 +26,9 @@ from aligncvc.streams import numpy_stream, stream_seed
 
 DRAWS_PER_GAUSSIAN = 3
 """Points drawn from each Gaussian beside its centre (MVGBench)."""
+
+NUDGE = 1e-4 * np.array([0.7548776662, 0.5698402910, 0.3819660113])
+"""Share of a cell by which cells are moved: no centre then lies on an edge that two triangles share."""
 
 CHAMFER = {"half_sum": "chamfer_half_sum", "sum": "chamfer_sum_x100", "squared_sum": "chamfer_squared_sum"}
 """A convention -> its metric's name."""
@@ -37,14 +41,7 @@ def surface_distances(
     thresholds: Sequence[float] = (),
     tree: cKDTree | None = None,
 ) -> dict[str, float]:
-    """Chamfer distances and F-scores of two samples of surfaces, by name.
-
-    Args:
-        prediction, truth: (N, 3), (M, 3).
-        chamfer: which conventions of CHAMFER.
-        thresholds: distances of the F-scores `f_<threshold>`.
-        tree: of `truth`, if the caller has it.
-    """
+    """Distances by CHAMFER and F-scores `f_<threshold>` of points (N, 3) and (M, 3). tree: of truth."""
     to_truth, to_prediction = nearest(prediction, truth, tree)
     a, b = to_truth.mean(), to_prediction.mean()
     conventions = {
@@ -85,10 +82,7 @@ def sample_surface(mesh: trimesh.Trimesh, count: int, root_seed: int, *names: ob
 
 
 def gaussian_points(gaussians: Gaussians, most: int, root_seed: int, name: str) -> Points:
-    """Centres of the visible Gaussians and a few draws from each, (n, 3), at most `most` of them.
-
-    MVGBench filters none; those below 1/255, which no rasteriser draws, are left out here.
-    """
+    """Centres of the Gaussians that a rasteriser draws and a few draws from each, (n, 3), at most `most`."""
     visible = gaussians.opacities > ALPHA_MIN
     means, scales = (x[visible].double().numpy() for x in (gaussians.means, gaussians.scales))
     if not len(means):
@@ -102,10 +96,7 @@ def gaussian_points(gaussians: Gaussians, most: int, root_seed: int, name: str) 
 
 
 def volume_iou(surface: trimesh.Trimesh, truth: trimesh.Trimesh, move: Similarity, grid: int) -> float:
-    """Of occupancy grids, `grid` cells a side; NaN unless both are watertight: an open mesh has no inside.
-
-    move: what aligns `surface` with `truth`.
-    """
+    """Of occupancy grids, `grid` cells a side; NaN unless both are watertight. move: aligns `surface`."""
     if not (surface.is_watertight and truth.is_watertight):
         return math.nan
     moved = trimesh.Trimesh(move(np.asarray(surface.vertices)), surface.faces, process=False)
@@ -114,13 +105,29 @@ def volume_iou(surface: trimesh.Trimesh, truth: trimesh.Trimesh, move: Similarit
     return int((a & b).sum()) / union if union else math.nan
 
 
+def occupancy(mesh: trimesh.Trimesh, grid: int, extent: float = 1.0) -> NDArray[np.bool_]:
+    """(grid, grid, grid) over [-extent, extent]^3, x first: is the cell's centre inside the closed mesh?
+
+    Signed crossings are summed along each column, so closed parts that overlap count once.
+    """
+    cell = 2 * extent / grid
+    corners = (np.asarray(mesh.vertices)[mesh.faces] + extent) / cell + NUDGE
+    edges = corners[:, 1:, :2] - corners[:, :1, :2]
+    area = edges[:, 0, 0] * edges[:, 1, 1] - edges[:, 0, 1] * edges[:, 1, 0]
+    facing = np.sign(area).astype(np.int64)
+    crossings = np.zeros((grid * grid, grid + 1), np.int64)
+    for face, pixel, weights in rasterise_triangles(corners[..., :2], grid, grid):
+        z = (corners[face, :, 2] * weights).sum(1)
+        above = np.ceil(z - 0.5).clip(0, grid).astype(np.int64)  # the first cell with its centre over it
+        np.add.at(crossings, (pixel, above), facing[face])
+    inside = np.cumsum(crossings, 1)[:, :grid] != 0
+    return inside.reshape(grid, grid, grid).transpose(1, 0, 2)  # pixels are rows of y
+
+
 def depth_and_silhouette(
     depth: Tensor, alpha: Tensor, true_depth: Tensor, true_alpha: Tensor
 ) -> tuple[float, float]:
-    """(mean |difference| of depths where both have a surface, IoU of the silhouettes), means over views.
-
-    All (V, H, W); depth is z in the camera and 0 where there is nothing. A view without either is left out.
-    """
+    """Of (V, H, W): mean |difference| of depths where both have a surface, IoU of the silhouettes."""
     mask, true_mask = alpha > OPAQUE, true_alpha > OPAQUE
     both = mask & true_mask & (depth > 0) & (true_depth > 0)
     error = ((depth - true_depth).abs() * both).sum((-2, -1)) / both.sum((-2, -1))
@@ -129,10 +136,7 @@ def depth_and_silhouette(
 
 
 def depth_mae(one: Rendering, other: Rendering) -> Tensor:
-    """(K, P) mean |difference| of surface depths over the pixels where either has a surface (MVGBench).
-
-    Depth is 0 where there is none, so a silhouette that differs counts. NaN where both are empty.
-    """
+    """(K, P) mean |difference| of depths (0: nothing) where either has a surface (MVGBench), or NaN."""
     depths = [torch.where(r.alpha > OPAQUE, r.depth / r.alpha.clamp_min(1e-6), 0.0) for r in (one, other)]
     either = ((depths[0] > 0) | (depths[1] > 0)).to(depths[0].dtype)
     return (depths[0] - depths[1]).abs().sum((-3, -2, -1)) / either.sum((-3, -2, -1))

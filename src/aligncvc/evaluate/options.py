@@ -1,0 +1,26 @@
+"""Where every command of an evaluation takes its settings from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from aligncvc.config.jobs.base import Job
+from aligncvc.config.plan import Plan
+from aligncvc.config.root import load_config
+
+J = TypeVar("J", bound=Job)
+
+
+@dataclass(kw_only=True)
+class Settings:
+    settings: Path | None = None
+    """Settings of this job, as the workflow writes them."""
+    config: Path | None = None
+    """Configuration to make them from; config/config.yaml if both are left out."""
+
+    def job(self, kind: type[J], make: Callable[[Plan], J]) -> J:
+        """The settings that were given, or those that `make` takes from the configuration."""
+        return kind.read(self.settings) if self.settings else make(Plan(load_config(self.config)))
