@@ -17,7 +17,7 @@ from aligncvc.config.jobs.pretrain import PretrainJob
 from aligncvc.config.pretrain import Training
 from aligncvc.errors import UserError
 from aligncvc.models.kinds import complete
-from aligncvc.models.ledger.facts import check_network
+from aligncvc.models.ledger.weights import check_network
 from aligncvc.models.pair import build_generator
 from aligncvc.models.specs import ModelSpec
 from aligncvc.pretrain import recon, unet, vae

@@ -17,9 +17,8 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from aligncvc.config.alignment import Adversarial
-from aligncvc.models.encoders.clip import load_clip
-from aligncvc.models.encoders.clip_levels import ClipLevels
-from aligncvc.models.encoders.levels import Level, LevelEncoder
+from aligncvc.models.encoders.clip import ClipLevels, load_clip
+from aligncvc.models.encoders.frozen import Level, LevelEncoder
 from aligncvc.models.encoders.lite0 import load_lite0
 from aligncvc.models.specs import CheckpointAccess
 from aligncvc.streams import stream_seed

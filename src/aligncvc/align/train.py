@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from aligncvc.align.trainer import Trainer
 from aligncvc.config.jobs.align import AlignJob
 from aligncvc.files import PROVENANCE, sha256_json, write_provenance, write_text
-from aligncvc.models.ledger.facts import NETWORK, network_facts, write_facts
+from aligncvc.models.ledger.weights import NETWORK, network_facts, write_facts
 from aligncvc.models.pair import RECON_FILE, STUDENT_FILE
 from aligncvc.ownership import claim_folder
 from aligncvc.scene.renderset import RenderSet

@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -18,8 +18,8 @@ from aligncvc.models.encoders.clip import ClipImageEncoder
 from aligncvc.models.encoders.dists import Dists
 from aligncvc.models.encoders.inception import FidInception
 from aligncvc.models.encoders.lite0 import Lite0
-from aligncvc.models.encoders.lpips import architecture as lpips_architecture
-from aligncvc.models.kinds import Role, complete, kind_module
+from aligncvc.models.encoders.lpips import random_lpips
+from aligncvc.models.kinds import complete, kind_module
 from aligncvc.models.ledger.ledger import Model
 
 SIZE_PX = 256
@@ -40,10 +40,15 @@ class Part:
         return f"{self.name}: {count} parameters in {self.keys} keys"
 
 
+def _lpips_parts(net: Literal["alex", "vgg"]) -> dict[str, nn.Module]:
+    model = random_lpips(net)
+    return {"trunk": model.net, "heads": model.lins}
+
+
 ENCODERS: dict[str, Callable[..., dict[str, nn.Module]]] = {
     "clip": lambda **vision: {"image tower": ClipImageEncoder(**vision).tower},
     "lite0": lambda: {"network": Lite0()},
-    "lpips": lambda net: lpips_architecture(net),
+    "lpips": _lpips_parts,
     "dists": lambda: {"network": Dists()},
     "inception": lambda: {"network": FidInception()},
 }
@@ -52,8 +57,8 @@ ENCODERS: dict[str, Callable[..., dict[str, nn.Module]]] = {
 
 def model_modules(model: Model) -> dict[str, nn.Module]:
     """The modules of a generator's or reconstructor's parts, with random weights on the present device."""
-    kind, network = complete(cast(Role, model.role), model.network, f"the network of {model.what}")
-    build = kind_module(cast(Role, model.role), kind, "network").build
+    kind, network = complete(model.role, model.network, f"the network of {model.what}")
+    build = kind_module(model.role, kind, "network").build
     if model.role == "reconstructors":
         return {name: child for name, child in build(network).named_children() if len(child.state_dict())}
     return build(network, SIZE_PX).parts()

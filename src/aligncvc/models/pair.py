@@ -14,14 +14,19 @@ from typing import Self
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
-from torch import Tensor, nn
+from torch import nn
 
 from aligncvc.errors import UserError
 from aligncvc.models.generators.base import MultiViewGenerator
 from aligncvc.models.kinds import kind_module
-from aligncvc.models.ledger.facts import check_network
 from aligncvc.models.ledger.resolve import resolve
-from aligncvc.models.ledger.strict import load_checkpoint, load_strict, read_safetensors
+from aligncvc.models.ledger.weights import (
+    check_network,
+    differences,
+    first_of,
+    load_weights,
+    read_safetensors,
+)
 from aligncvc.models.specs import CheckpointAccess, ModelSpec, PairSpec
 from aligncvc.streams import seeded
 
@@ -83,10 +88,7 @@ def load_generator(spec: ModelSpec, size_px: int, seed: int, access: CheckpointA
 def load_reconstructor(
     spec: ModelSpec, seed: int, access: CheckpointAccess = CheckpointAccess()
 ) -> nn.Module:
-    """A reconstructor with its pretrained weights, frozen, on the CPU: for a pair, or as the judge.
-
-    Raises UserError if files are missing or do not fit.
-    """
+    """A reconstructor with its pretrained weights, frozen. UserError if files are missing or do not fit."""
     reconstructor = seeded(lambda: build_reconstructor(spec), seed, "recon", "init")
     _load_parts({RECON_PART: reconstructor}, spec, access)
     return reconstructor.requires_grad_(False).eval()
@@ -107,10 +109,7 @@ def load_pair(
     aligned: Aligned | None = None,
     lora_rank: int = 4,
 ) -> PairOfModels:
-    """The pair for sampling: pretrained (aligned None), or aligned by a run. Frozen.
-
-    Raises UserError if files are missing or do not fit the networks.
-    """
+    """The pair for sampling, frozen: pretrained (aligned None), or aligned by a run. UserError as above."""
     if aligned is None:
         return load_pretrained(spec, access)
     generator = load_generator(spec.generator, spec.renderings_px, spec.seed, access)
@@ -118,12 +117,7 @@ def load_pair(
     check_network(student, spec.generator)
     load_lora(generator, student, lora_rank)
     reconstructor = build_reconstructor(spec.reconstructor)
-    if isinstance(aligned.recon, Path):
-        check_network(aligned.recon, spec.reconstructor)
-        load_strict(reconstructor, aligned.recon)
-    else:
-        check_network(resolve(aligned.recon, access), spec.reconstructor)
-        load_checkpoint(reconstructor, aligned.recon, access)
+    load_weights(reconstructor, aligned.recon, spec.reconstructor, access)
     generator.requires_grad_(False)
     return PairOfModels(spec, generator.eval(), reconstructor.requires_grad_(False).eval())
 
@@ -135,8 +129,7 @@ def _load_parts(parts: Mapping[str, nn.Module], spec: ModelSpec, access: Checkpo
             raise UserError(
                 f"{spec.id or spec.kind} has weights for a part {part!r}; its parts are {', '.join(parts)}"
             )
-        check_network(resolve(checkpoint_id, access), spec)
-        load_checkpoint(parts[part], checkpoint_id, access)
+        load_weights(parts[part], checkpoint_id, spec, access)
 
 
 def attach_lora(generator: MultiViewGenerator, rank: int, root_seed: int) -> dict[str, nn.Parameter]:
@@ -165,24 +158,14 @@ def load_lora(generator: MultiViewGenerator, path: Path, rank: int) -> None:
     """Attach the LoRA of a file that an alignment run wrote. Raises UserError if it does not fit."""
     state = read_safetensors(path)
     parameters = attach_lora(generator, rank, 0)
-    check_same(state, parameters, path)
+    missing, extra, shapes = map(sorted, differences(state, parameters))
+    odd = [f"{k} {tuple(state[k].shape)} instead of {tuple(parameters[k].shape)}" for k in shapes]
+    for what, names in (("it lacks", missing), ("it has unknown", extra), ("it has shape", odd)):
+        if names:
+            raise UserError(
+                f"{path} does not fit the pair's network: {what} {first_of(names, 3)}; "
+                "use the network that the weights were made with"
+            )
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(state[name])
-
-
-def check_same(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], where: object) -> None:
-    """Raise UserError naming the first differences unless keys and shapes are equal."""
-    missing, extra = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
-    odd = [
-        f"{k} {tuple(found[k].shape)} instead of {tuple(wanted[k].shape)}"
-        for k in sorted(wanted.keys() & found.keys())
-        if found[k].shape != wanted[k].shape
-    ]
-    for what, names in (("it lacks", missing), ("it has unknown", extra), ("it has shape", odd)):
-        if names:
-            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            raise UserError(
-                f"{where} does not fit the pair's network: {what} {', '.join(names[:3])}{more}; "
-                "use the network that the weights were made with"
-            )

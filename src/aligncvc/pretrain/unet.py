@@ -14,8 +14,7 @@ from aligncvc.errors import UserError
 from aligncvc.files import sha256_file
 from aligncvc.metrics.psnr import foreground_psnr, psnr
 from aligncvc.models.generators.wonder3d.network import Condition, Wonder3D
-from aligncvc.models.ledger.facts import check_network
-from aligncvc.models.ledger.strict import load_strict
+from aligncvc.models.ledger.weights import check_network, load_strict
 from aligncvc.models.pair import build_generator
 from aligncvc.pretrain.fit import fit, psnr_scores, write_half
 from aligncvc.pretrain.latents import encoded, with_recoloured

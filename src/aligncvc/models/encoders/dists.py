@@ -13,51 +13,37 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aligncvc.models.encoders.lpips import fill_trunk
-from aligncvc.models.ledger.resolve import resolve
-from aligncvc.models.ledger.strict import load_strict
+from aligncvc.models.encoders.frozen import IMAGENET, Frozen
+from aligncvc.models.encoders.lpips import VGG_STAGES, fill_trunk, vgg_stage
+from aligncvc.models.ledger.weights import load_strict, resolved_state
 from aligncvc.models.specs import CheckpointAccess
 
-# VGG16 up to relu5_3, configuration D: (channels, convolutions) of each stage.
-_STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
-CHANNELS = (3, 64, 128, 256, 512, 512)
+CHANNELS = (3, *(width for width, _ in VGG_STAGES))
 """Channels of what is compared: the image itself, then the last ReLU of each stage."""
 _STABILITY = 1e-6
 
 
-class Dists(nn.Module):
-    """The distance of two (B, 3, H, W) batches in [0, 1], (B,) float64: 0 for equal images.
-
-    Frozen: no parameter takes a gradient. Differentiable with respect to both images.
-    """
+class Dists(Frozen):
+    """The distance of two (B, 3, H, W) batches in [0, 1], (B,) float64: 0 for equal images."""
 
     alpha: Tensor
     beta: Tensor
     pool: Tensor
-    mean: Tensor
-    std: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        self.stages = nn.ModuleList()
-        inputs = 3
-        for width, count in _STAGES:
-            stage = nn.Sequential()
-            for _ in range(count):
-                stage += nn.Sequential(nn.Conv2d(inputs, width, 3, padding=1), nn.ReLU(inplace=True))
-                inputs = width
-            self.stages.append(stage)
+        self.stages = nn.ModuleList(
+            nn.Sequential(*vgg_stage(inputs, width, count))
+            for inputs, (width, count) in zip(CHANNELS, VGG_STAGES, strict=False)
+        )
         for name in ("alpha", "beta"):
             self.register_buffer(name, torch.full((1, sum(CHANNELS), 1, 1), 0.1))
         window = torch.tensor([0.5, 1.0, 0.5])  # a Hann window of 5 without its zero ends
         self.register_buffer("pool", torch.outer(window, window) / 4, persistent=False)
-        for name, values in (("mean", (0.485, 0.456, 0.406)), ("std", (0.229, 0.224, 0.225))):
-            self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
-        self.requires_grad_(False)
-        self.eval()
+        self.keep_colours(IMAGENET)
+        self.freeze()
 
     def forward(self, images: Tensor, target: Tensor) -> Tensor:
-        """See the class."""
         both = torch.cat([images, target])
         x = ((both - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
         total = (self.alpha.double() + self.beta.double()).sum()
@@ -89,11 +75,8 @@ def _compare(maps: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
 
 
 def load_dists(access: CheckpointAccess = CheckpointAccess()) -> Dists:
-    """DISTS with genuine weights (ledger ids `dists-weights`, `lpips-vgg-trunk`), frozen.
-
-    Raises UserError if a file is missing or holds anything else.
-    """
-    state = torch.load(resolve("dists-weights", access), map_location="cpu", weights_only=True)
+    """DISTS with genuine weights. Raises UserError if a file is missing or holds anything else."""
+    state = resolved_state("dists-weights", access)
     model = Dists()
     fill_trunk(model.stages, "vgg", access)
     load_strict(model, {f"stages.{key}": value for key, value in model.stages.state_dict().items()} | state)

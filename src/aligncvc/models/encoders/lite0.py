@@ -6,16 +6,13 @@ swish, no squeeze-and-excitation, the stem and the head not scaled. Written from
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aligncvc.models.encoders.levels import Level, LevelEncoder
-from aligncvc.models.ledger.resolve import resolve
-from aligncvc.models.ledger.strict import load_strict
+from aligncvc.models.encoders.frozen import Level, LevelEncoder
+from aligncvc.models.ledger.weights import load_strict, resolved_state
 from aligncvc.models.specs import CheckpointAccess
 
 # (expansion, output channels, kernel, stride of the first block, number of blocks)
@@ -30,8 +27,24 @@ _STAGES = [
 ]
 _TAPPED_STAGES = (0, 1, 2, 4, 6)
 FEATURE_CHANNELS = (16, 24, 40, 112, 320)
-FEATURE_STRIDES = (2, 4, 8, 16, 32)
 EMBED_CHANNELS = 1280
+
+# Layers in the published file -> here, in the blocks and outside.
+_IN_BLOCKS = {
+    "_expand_conv": "expand.0",
+    "_bn0": "expand.1",
+    "_depthwise_conv": "depthwise.0",
+    "_bn1": "depthwise.1",
+    "_project_conv": "project.0",
+    "_bn2": "project.1",
+}
+_OUTSIDE = {
+    "_conv_stem": "stem.0",
+    "_bn0": "stem.1",
+    "_conv_head": "head.0",
+    "_bn1": "head.1",
+    "_fc": "classifier",
+}
 
 
 class SameConv2d(nn.Conv2d):
@@ -69,11 +82,7 @@ class InvertedResidual(nn.Module):
 
 
 class Lite0(LevelEncoder):
-    """EfficientNet-Lite0, frozen: no parameter takes a gradient and batch statistics never change.
-
-    It is differentiable with respect to its input. Images are (B, 3, H, W) in [0, 1], of any size; as levels
-    they should be enlarged to `input_px`, since it knows textures at photograph scale.
-    """
+    """EfficientNet-Lite0, for images of any size. It knows textures at photograph scale: see `input_px`."""
 
     levels = tuple(Level(channels) for channels in FEATURE_CHANNELS)
     input_px = 128
@@ -91,8 +100,7 @@ class Lite0(LevelEncoder):
             self.stages.append(nn.Sequential(*blocks))
         self.head = nn.Sequential(*_conv_norm(channels, EMBED_CHANNELS, 1))
         self.classifier = nn.Linear(EMBED_CHANNELS, 1000)
-        self.requires_grad_(False)
-        self.eval()
+        self.freeze()
 
     def features(self, images: Tensor) -> list[Tensor]:
         """(B, 3, H, W) in [0, 1] -> five maps: 16 at H/2, 24 at H/4, 40 at H/8, 112 at H/16, 320 at H/32."""
@@ -115,37 +123,18 @@ class Lite0(LevelEncoder):
 
 def load_lite0(access: CheckpointAccess = CheckpointAccess()) -> Lite0:
     """Lite0 with its ImageNet weights (ledger id `lite0`). Raises UserError if they are missing or wrong."""
-    state = torch.load(resolve("lite0", access), map_location="cpu", weights_only=True)
     model = Lite0()
-    load_strict(model, convert_state(state))
+    load_strict(model, convert_state(resolved_state("lite0", access)))
     return model
 
 
 def convert_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename the published file's keys (`_blocks.3._bn1.weight`) to this module's (`stages.2.0...`)."""
-    places = [f"stages.{s}.{i}" for s, stage in enumerate(_STAGES) for i in range(stage[-1])]
+    places = [f"stages.{s}.{i}." for s, stage in enumerate(_STAGES) for i in range(stage[-1])]
 
     def rename(key: str) -> str:
-        block = re.fullmatch(r"_blocks\.(\d+)\._(\w+?)\.(\w+)", key)
-        if block:
-            index, layer, leaf = int(block[1]), block[2], block[3]
-            part = {
-                "expand_conv": "expand.0",
-                "bn0": "expand.1",
-                "depthwise_conv": "depthwise.0",
-                "bn1": "depthwise.1",
-                "project_conv": "project.0",
-                "bn2": "project.1",
-            }[layer]
-            return f"{places[index]}.{part}.{leaf}"
-        layer, _, leaf = key.partition(".")
-        part = {
-            "_conv_stem": "stem.0",
-            "_bn0": "stem.1",
-            "_conv_head": "head.0",
-            "_bn1": "head.1",
-            "_fc": "classifier",
-        }[layer]
-        return f"{part}.{leaf}"
+        *block, layer, leaf = key.split(".")
+        place, parts = (places[int(block[1])], _IN_BLOCKS) if block else ("", _OUTSIDE)
+        return f"{place}{parts[layer]}.{leaf}"
 
     return {rename(key): value for key, value in state.items()}

@@ -111,8 +111,7 @@ class MultiViewGenerator(nn.Module, ABC):
         """The network's own outputs (unconditional, conditional), in one call of both batches."""
         both = over_tree(lambda *parts: torch.cat(parts), self.unconditional(condition), condition)
         raw = self.raw_prediction(torch.cat([z_t, z_t]), torch.cat([timesteps, timesteps]), both)
-        unconditional, conditional = raw.chunk(2)
-        return unconditional, conditional
+        return raw.chunk(2)
 
     def guide(self, unconditional: Tensor, conditional: Tensor, guidance: Guidance) -> Tensor:
         """Both branches, as raw outputs or as clean latents (B, V, C, h, w), combined.
@@ -135,7 +134,7 @@ class MultiViewGenerator(nn.Module, ABC):
     def checkpoint_gradients(self) -> None:
         """Keep no activations inside the blocks of the parts that can: a backward pass repeats them.
 
-        Only where a gradient is asked for; values and gradients stay the same. Raises UserError if none can.
+        Only where a gradient is asked for; numbers stay the same. Raises UserError if none can.
         """
         able = [part for part in self.parts().values() if hasattr(part, "enable_gradient_checkpointing")]
         if not able:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from aligncvc.errors import UserError
 from aligncvc.files import atomic_path
-from aligncvc.models.ledger.strict import read_state
+from aligncvc.models.ledger.weights import read_state
 from aligncvc.ownership import claim_folder
 
 ADAPTER_FOLDERS = ("guidance_ckpt", "guidance_ckpt/lora", "guidance_ckpt/default", "", "lora")
@@ -49,7 +49,8 @@ def read_adapter(folder: Path) -> tuple[dict[str, Tensor] | None, str]:
             if path.is_file():
                 state = lora_keys(read_state(path), path)
                 factor, said = _scale(path.with_name("adapter_config.json"), state)
-                return _times(state, factor), f"student: {len(state)} LoRA tensors in {path}{said}"
+                scaled = {key: value * factor if ".lora_B." in key else value for key, value in state.items()}
+                return scaled, f"student: {len(state)} LoRA tensors in {path}{said}"
     looked = ", ".join(str(Path(place) / ADAPTER_FILES[0]) for place in ADAPTER_FOLDERS)
     return None, f"student: no peft adapter below {folder} (looked for {looked}, and .bin)"
 
@@ -69,10 +70,6 @@ def _scale(config: Path, state: Mapping[str, Tensor]) -> tuple[float, str]:
             f"{config} says rank {stated} and the tensors have {rank}; the files do not belong together"
         )
     return alpha / rank, "" if alpha == rank else f"; scaled by alpha / rank = {alpha:g} / {rank}"
-
-
-def _times(state: Mapping[str, Tensor], factor: float) -> dict[str, Tensor]:
-    return {key: value * factor if ".lora_B." in key else value for key, value in state.items()}
 
 
 def lora_keys(state: Mapping[str, Tensor], where: object) -> dict[str, Tensor]:
@@ -103,16 +100,16 @@ def read_system(folder: Path) -> tuple[dict[str, Tensor] | None, dict[str, Tenso
     if path is None:
         return None, None, [f"system: no checkpoint below {folder} (looked for {', '.join(SYSTEM_FILES)})"]
     state = read_state(path)
-    recon = {k.removeprefix(RECON_PREFIX): v for k, v in state.items()
-             if k.startswith((f"{RECON_PREFIX}unet.", f"{RECON_PREFIX}conv."))}  # fmt: skip
+    inside = (f"{RECON_PREFIX}unet.", f"{RECON_PREFIX}conv.")
+    recon = {k.removeprefix(RECON_PREFIX): v for k, v in state.items() if k.startswith(inside)}
     student = {k.removeprefix(STUDENT_PREFIX): v for k, v in state.items() if k.startswith(STUDENT_PREFIX)}
-    has_lora = any(_LORA_KEY.fullmatch(key) for key in student)
-    lora = lora_keys(student, path) if has_lora else None
+    lora = lora_keys(student, path) if any(_LORA_KEY.fullmatch(key) for key in student) else None
+    beginnings = ", ".join(sorted({".".join(key.split(".")[:2]) for key in state})[:8])
     others = sorted({key.split(".")[0] for key in state} - {"geometry", "guidance"})
     said = [
         f"reconstructor: {len(recon)} tensors under {RECON_PREFIX} in {path}"
         if recon
-        else f"reconstructor: nothing under {RECON_PREFIX} in {path}; keys begin with {_beginnings(state)}",
+        else f"reconstructor: nothing under {RECON_PREFIX} in {path}; keys begin with {beginnings}",
         f"student: {len(lora)} LoRA tensors under {STUDENT_PREFIX} in {path}"
         if lora
         else f"student: no LoRA under {STUDENT_PREFIX} in {path}",
@@ -122,16 +119,11 @@ def read_system(folder: Path) -> tuple[dict[str, Tensor] | None, dict[str, Tenso
     return recon or None, lora, said
 
 
-def _beginnings(state: Mapping[str, Tensor]) -> str:
-    return ", ".join(sorted({".".join(key.split(".")[:2]) for key in state})[:8])
-
-
 def convert_release(folder: Path, out: Path, force: bool = False) -> list[str]:
     """Write `student.safetensors` and `recon.safetensors` of an alignment run; returns what was found or not.
 
-    Whether they fit the configured networks is checked, strictly, where the run is loaded (`models.pair`).
-    Raises UserError if the folder holds neither a student nor a reconstructor, or, unless force, if `out`
-    holds files of another origin.
+    Whether they fit the configured networks is checked where the run is loaded (`models.pair`). UserError if
+    the folder holds neither, or, unless force, if `out` holds files of another origin.
     """
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder; give the one that the hub repository was downloaded to")

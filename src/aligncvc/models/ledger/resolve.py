@@ -10,8 +10,7 @@ from pathlib import Path
 
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT, sha256_file
-from aligncvc.models.ledger.ledger import Entry, load_ledger
-from aligncvc.models.ledger.licences import PERMISSIVE_LICENCES, meaning
+from aligncvc.models.ledger.ledger import PERMISSIVE_LICENCES, Entry, load_ledger, meaning
 from aligncvc.models.specs import CheckpointAccess
 
 _RECORD = "python -m aligncvc.checkpoints record"
@@ -36,6 +35,15 @@ def resolve(checkpoint_id: str, access: CheckpointAccess = CheckpointAccess()) -
             path.resolve().unlink(missing_ok=True)
             path.unlink(missing_ok=True)
         raise
+
+
+def missing(checkpoint_id: str, access: CheckpointAccess = CheckpointAccess()) -> str | None:
+    """None if the ledger finds the checkpoint on this machine, else "n/a (weights missing): " and why."""
+    try:
+        resolve(checkpoint_id, access)
+    except UserError as error:
+        return f"n/a (weights missing): {error}"
+    return None
 
 
 def offline_by_environment() -> bool:
@@ -99,13 +107,12 @@ def _sha256(path: Path, mtime_ns: int, size: int) -> str:
 
 def _package_folder(checkpoint_id: str, name: str) -> Path:
     spec = importlib.util.find_spec(name)  # finds a top-level package without importing it
-    folders = list(spec.submodule_search_locations or ()) if spec else []
-    if not folders:
+    if spec is None or not spec.submodule_search_locations:
         raise UserError(
             f"checkpoint {checkpoint_id} is a file of the Python package {name}, which is not "
             "installed; run `make env`"
         )
-    return Path(folders[0])
+    return Path(spec.submodule_search_locations[0])
 
 
 def _in_cache(entry: Entry) -> Path | None:
@@ -114,9 +121,8 @@ def _in_cache(entry: Entry) -> Path | None:
         from huggingface_hub import try_to_load_from_cache
     except ImportError:
         return None
-    found = try_to_load_from_cache(
-        str(entry.parts["repo"]), str(entry.parts["path"]), revision=entry.revision
-    )
+    repo, path = str(entry.parts["repo"]), str(entry.parts["path"])
+    found = try_to_load_from_cache(repo, path, revision=entry.revision)
     return Path(found) if isinstance(found, str) else None
 
 

@@ -26,46 +26,22 @@ CAMERA_DIM = 14
 VIEWS = {"front": 0.0, "front_right": 45.0, "right": 90.0, "back": 180.0, "left": 270.0, "front_left": 315.0}
 """Wonder3D's views: azimuth in degrees from the input view, counter-clockwise seen from above."""
 
-RIGS = {
-    4: ("front", "right", "back", "left"),
-    5: ("front", "front_right", "right", "back", "left"),
-    6: ("front", "front_right", "right", "back", "left", "front_left"),
-}
-"""The order in which its views come, by their number."""
-
-_HALF = [
-    (0.0, 0.0),
-    (-0.2362, 0.8125),
-    (-0.1686, 1.6934),
-    (0.5220, 3.1406),
-    (0.6904, 4.8359),
-    (0.3733, 5.5859),
-]
-_POSES = [
-    (0.0, 0.0),
-    (-0.2362404, 0.8123775),
-    (-0.1686187, 1.6934898),
-    (0.5220366, 3.1415927),
-    (0.6906554, 4.8350825),
-    (0.3733139, 5.5860105),
-]
+_HALF = (
+    (0.0, -0.2362, -0.1686, 0.5220, 0.6904, 0.3733),
+    (0.0, 0.8125, 1.6934, 3.1406, 4.8359, 5.5859),
+)
+_POSES = (
+    (0.0, -0.2362404, -0.1686187, 0.5220366, 0.6906554, 0.3733139),
+    (0.0, 0.8123775, 1.6934898, 3.1415927, 4.8350825, 5.5860105),
+)
 LABELS = {
-    "wonder3d-v1": torch.tensor(_HALF, dtype=torch.float16).float(),
-    "wonder3d-plus": torch.tensor(_POSES),
+    "wonder3d-v1": torch.tensor(_HALF, dtype=torch.float16, device="cpu").float().T,
+    "wonder3d-plus": torch.tensor(_POSES, device="cpu").T,
 }
 """Table -> (polar difference, azimuth difference) in radians of each of VIEWS, in its order."""
 
 NEAR_DEG = 1.0
 """How far from a view of VIEWS a camera may stand to get its label."""
-
-
-def rig_azimuths_deg(views: int) -> list[float]:
-    """Azimuths of Wonder3D's rig of 4, 5 or 6 views. Raises UserError for another number."""
-    if views not in RIGS:
-        raise UserError(
-            f"Wonder3D has rigs of 4, 5 and 6 views, not of {views}; choose a rig with one of them"
-        )
-    return [VIEWS[name] for name in RIGS[views]]
 
 
 def camera_embedding(
@@ -87,7 +63,6 @@ def camera_embedding(
 
 
 def _vector(angles: Tensor, dim: int, camera_type: str, domain: str) -> Tensor:
-    """(B, V, 3) angles in radians and the flags -> (B, V, dim)."""
     one, zero = torch.ones_like(angles[..., 0]), torch.zeros_like(angles[..., 0])
     kind = [one, zero] if camera_type == "perspective" else [zero, one]
     task = [one, zero] if domain == "normals" else [zero, one]

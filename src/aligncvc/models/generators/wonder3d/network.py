@@ -30,11 +30,9 @@ from aligncvc.models.generators.wonder3d.attention import (
     by_object,
     set_processors,
 )
-from aligncvc.models.generators.wonder3d.labels import CAMERA_DIM, camera_embedding
+from aligncvc.models.generators.wonder3d.labels import camera_embedding
 from aligncvc.models.generators.wonder3d.settings import Settings, Vae
 from aligncvc.models.specs import CheckpointAccess
-
-__all__ = ["CAMERA_DIM", "Wonder3D", "build_unet", "build_vae", "camera_embedding"]
 
 LITE0_DIM = 1280
 DOMAINS = {"colours": ("colours",), "both": ("normals", "colours")}
@@ -113,8 +111,7 @@ class Wonder3D(MultiViewGenerator):
         self.config = config
         self.size_px = config.size_px or size_px
         self.domains = DOMAINS[config.domains]
-        self.scaling_factor = config.vae.scaling_factor
-        self.latent_channels = config.vae.latent_channels
+        self.scaling_factor, self.latent_channels = config.vae.scaling_factor, config.vae.latent_channels
         self.factor = 2 ** (len(config.vae.channels) - 1)
         if self.size_px % self.factor:
             raise UserError(
@@ -172,8 +169,7 @@ class Wonder3D(MultiViewGenerator):
         return by_object(latents, domains, len(images)) * self.scaling_factor
 
     def decode(self, latents: Tensor) -> Tensor:
-        """The colours; `decode_domains` has the normals too."""
-        return self.decode_domains(latents[:, :, -self.latent_channels :])[:, :, -1]
+        return self.decode_domains(latents[:, :, -self.latent_channels :])[:, :, -1]  # the colours
 
     def decode_domains(self, latents: Tensor) -> Tensor:
         """Latents (B, V, D C, h, w) -> (B, V, D, 3, H, W), about [0, 1] and not clamped.

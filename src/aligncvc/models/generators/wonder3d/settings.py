@@ -110,15 +110,6 @@ _WONDER3D: dict[str, Any] = {
         "prediction": "epsilon",
         "cross_domain": True,
     },
-    "clip": {
-        "hidden_size": 1024,
-        "intermediate_size": 4096,
-        "num_hidden_layers": 24,
-        "num_attention_heads": 16,
-        "patch_size": 14,
-        "image_size": 224,
-        "projection_dim": 768,
-    },
 }
 
 PRESETS: dict[str, dict[str, Any]] = {
