@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from aligncvc.errors import UserError
+from aligncvc.models.encoders.frozen import IMAGENET
 from aligncvc.models.ledger.resolve import resolve
 from aligncvc.models.specs import CheckpointAccess
 
 _SIZE_PX = 320
-_MEAN = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
-_STD = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
+_MEAN, _STD = (torch.tensor(values)[:, None, None] for values in IMAGENET)
 
 
 def remove_background(image: Tensor, access: CheckpointAccess = CheckpointAccess()) -> Tensor:

@@ -111,7 +111,8 @@ class MultiViewGenerator(nn.Module, ABC):
         """The network's own outputs (unconditional, conditional), in one call of both batches."""
         both = over_tree(lambda *parts: torch.cat(parts), self.unconditional(condition), condition)
         raw = self.raw_prediction(torch.cat([z_t, z_t]), torch.cat([timesteps, timesteps]), both)
-        return raw.chunk(2)
+        unconditional, conditional = raw.chunk(2)
+        return unconditional, conditional
 
     def guide(self, unconditional: Tensor, conditional: Tensor, guidance: Guidance) -> Tensor:
         """Both branches, as raw outputs or as clean latents (B, V, C, h, w), combined.

@@ -56,7 +56,8 @@ def to_frame(cameras: Cameras, config: Settings) -> Frame | None:
     lgm = to_lgm(cameras.c2w)  # y up, OpenGL camera axes
     distance = cameras.c2w[:, 0, :3, 3].norm(dim=-1)
     scale = torch.ones_like(distance) if config.radius is None else config.radius / distance
-    lgm = torch.cat([lgm[..., :3], _scaled_last_column(lgm, scale)], -1)
+    centres = scale[:, None, None, None] * lgm[..., :3, 3:]
+    lgm = torch.cat([lgm[..., :3], torch.cat([centres, lgm[..., 3:, 3:]], -2)], -1)
     to_network = torch.eye(4, dtype=lgm.dtype, device=lgm.device).expand(len(lgm), 4, 4)
     if config.world == "first-camera":
         ahead = torch.eye(4, dtype=lgm.dtype, device=lgm.device).repeat(len(lgm), 1, 1)
@@ -76,11 +77,6 @@ def to_frame(cameras: Cameras, config: Settings) -> Frame | None:
         position_scale=position_scale,
         size_scale=_half_tan(cameras.fov_y_deg) / _half_tan(ray_fov) / scale,
     )
-
-
-def _scaled_last_column(c2w: Tensor, scale: Tensor) -> Tensor:
-    """(B, V, 4, 1): the camera centres times scale (B,), over the row's 1."""
-    return torch.cat([scale[:, None, None, None] * c2w[..., :3, 3:], c2w[..., 3:, 3:]], -2)
 
 
 def _half_tan(fov_deg: float) -> float:

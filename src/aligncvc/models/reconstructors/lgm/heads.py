@@ -8,7 +8,7 @@ rotation 4, colour 3.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -21,12 +21,14 @@ from aligncvc.scene.gaussians import Gaussians
 SPLIT = (3, 1, 3, 4, 3)
 
 
-class Head(Protocol):
+class Head:
+    """features (B, V, 14, H', W'), images (B, V, 3, H, W) in [0, 1] -> Gaussians (B, V H' W')."""
+
     def initialise(self, conv: nn.Conv2d) -> None:
-        """Set the last convolution so that training starts from a sensible set."""
+        """Set the last convolution so that training starts from a sensible set; here: leave the default."""
 
     def __call__(self, features: Tensor, images: Tensor, cameras: Cameras) -> Gaussians:
-        """features (B, V, 14, H', W'), images (B, V, 3, H, W) in [0, 1] -> Gaussians (B, V H' W')."""
+        raise NotImplementedError
 
 
 def _flat(x: Tensor) -> Tensor:
@@ -49,7 +51,7 @@ def polar_rotation(quats: Tensor) -> Tensor:
     return F.normalize(torch.cat([length + real, imaginary], -1), dim=-1)
 
 
-class LgmHead:
+class LgmHead(Head):
     """Absolute positions in [-1, 1]^3 (github 3DTopia/LGM).
 
     rot_norm_dim -1 normalises each quaternion. 1 is what the first release was trained with: each of the four
@@ -59,21 +61,12 @@ class LgmHead:
     def __init__(self, rot_norm_dim: Literal[-1, 1] = -1) -> None:
         self.rot_norm_dim = rot_norm_dim
 
-    def initialise(self, conv: nn.Conv2d) -> None:
-        """LGM keeps the default initialisation."""
-
     def activate(self, flat: Tensor) -> Tensor:
         """(B, N, 14) channels -> (B, N, 14) position, opacity, scale, rotation and colour as LGM has them."""
         position, opacity, scale, rotation, colour = flat.split(SPLIT, -1)
+        scale, rotation = 0.1 * F.softplus(scale), F.normalize(rotation, dim=self.rot_norm_dim)
         return torch.cat(
-            [
-                position.clamp(-1, 1),
-                opacity.sigmoid(),
-                0.1 * F.softplus(scale),
-                F.normalize(rotation, dim=self.rot_norm_dim),
-                0.5 * colour.tanh() + 0.5,
-            ],
-            -1,
+            [position.clamp(-1, 1), opacity.sigmoid(), scale, rotation, 0.5 * colour.tanh() + 0.5], -1
         )
 
     def __call__(self, features: Tensor, images: Tensor, cameras: Cameras) -> Gaussians:
@@ -83,7 +76,7 @@ class LgmHead:
         return Gaussians(means, scales, quats, opacities[..., 0], colors)
 
 
-class RayHead:
+class RayHead(Head):
     """Depth along the pixel's ray, a small lateral offset, and a colour that starts at the input pixel."""
 
     depth_range = 1.0
@@ -110,10 +103,8 @@ class RayHead:
         lateral = self.lateral_px * pixel_world * position[:, :, 1:].tanh()
         right, down = cameras.c2w[..., :3, 0, None, None], cameras.c2w[..., :3, 1, None, None]
         means = origins + depth * directions + lateral[:, :, :1] * right + lateral[:, :, 1:] * down
-        pixels = F.interpolate(images.flatten(0, 1), size=(height, width), mode="area").unflatten(
-            0, images.shape[:2]
-        )
-        base = torch.logit(pixels.clamp(0.02, 0.98))
+        pixels = F.interpolate(images.flatten(0, 1), size=(height, width), mode="area")
+        base = torch.logit(pixels.unflatten(0, images.shape[:2]).clamp(0.02, 0.98))
         return Gaussians(
             means=_flat(means),
             scales=_flat(0.5 * pixel_world * scale.clamp(-4, 3).exp()),
