@@ -10,7 +10,7 @@ from torch import Tensor
 from aligncvc.align.batches import draw_batch
 from aligncvc.config.jobs.align import AlignJob
 from aligncvc.errors import UserError
-from aligncvc.loop.states import Look
+from aligncvc.loop.feedback import Look
 from aligncvc.loop.unroll import clamp_straight_through
 from aligncvc.metrics.frechet import frechet_distance
 from aligncvc.metrics.psnr import psnr

@@ -21,7 +21,7 @@ from aligncvc.models.encoders.clip import ClipLevels, load_clip
 from aligncvc.models.encoders.frozen import Level, LevelEncoder
 from aligncvc.models.encoders.lite0 import load_lite0
 from aligncvc.models.specs import CheckpointAccess
-from aligncvc.streams import stream_seed
+from aligncvc.streams import seeded
 
 
 @dataclass(frozen=True)
@@ -58,14 +58,13 @@ class Augmentation:
 
     def __call__(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) -> the same shape: colour, translation (white enters), one grey hole an image."""
-        per_image = [
-            p.to(images.device).view(-1, 1, 1, 1) for p in (self.brightness, self.saturation, self.contrast)
-        ]
-        images = images + per_image[0]
+        colour = (self.brightness, self.saturation, self.contrast)
+        brightness, saturation, contrast = (p.to(images.device).view(-1, 1, 1, 1) for p in colour)
+        images = images + brightness
         grey = images.mean(dim=1, keepdim=True)
-        images = grey + (images - grey) * per_image[1]
+        images = grey + (images - grey) * saturation
         mean = images.mean(dim=(1, 2, 3), keepdim=True)
-        images = mean + (images - mean) * per_image[2]
+        images = mean + (images - mean) * contrast
         return torch.stack([self._move_and_cut(image, i) for i, image in enumerate(images)])
 
     def _move_and_cut(self, image: Tensor, i: int) -> Tensor:
@@ -99,15 +98,9 @@ class Discriminator(nn.Module):
         self.encoder = encoder.requires_grad_(False).eval()
         self.input_px = encoder.input_px if input_px is None else input_px
         self.levels = tuple(range(len(encoder.levels)) if levels is None else levels)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(stream_seed(seed, "discriminator", "init"))
-            self.heads = nn.ModuleList(build_head(encoder.levels[level], hidden) for level in self.levels)
-
-    def train(self, mode: bool = True) -> Discriminator:
-        """Heads change mode (spectral norm iterates only in training mode); the encoder stays in eval."""
-        super().train(mode)
-        self.encoder.eval()
-        return self
+        chosen = [encoder.levels[level] for level in self.levels]
+        heads = seeded(lambda: [build_head(level, hidden) for level in chosen], seed, "discriminator", "init")
+        self.heads = nn.ModuleList(heads)
 
     def features(self, images: Tensor) -> list[Tensor]:
         """(N, 3, H, W) in [0, 1] -> what the heads read: (N, C_l, h_l, w_l) for each level l, unit RMS.
@@ -115,9 +108,8 @@ class Discriminator(nn.Module):
         Images smaller than `input_px` are enlarged; what larger ones need is the encoder's matter.
         """
         if images.shape[-1] < self.input_px:
-            images = F.interpolate(
-                images, size=(self.input_px, self.input_px), mode="bilinear", align_corners=False
-            )
+            size = (self.input_px, self.input_px)
+            images = F.interpolate(images, size=size, mode="bilinear", align_corners=False)
         maps = self.encoder.features(images)
         return [unit_rms(maps[level]) for level in self.levels]
 
@@ -163,10 +155,6 @@ def multilevel_bce(logits: Sequence[Tensor], target: float) -> Tensor:
     return torch.stack(terms).sum()
 
 
-def _flat(images: Tensor) -> Tensor:
-    return images.flatten(0, -4)
-
-
 def generator_loss(
     discriminator: Discriminator, fakes: Tensor, target: float, augmentation: Augmentation | None
 ) -> Tensor:
@@ -175,7 +163,7 @@ def generator_loss(
     wanted = [p.requires_grad for p in discriminator.heads.parameters()]
     discriminator.heads.requires_grad_(False)
     try:
-        images = _flat(fakes)
+        images = fakes.flatten(0, -4)
         return multilevel_bce(discriminator(augmentation(images) if augmentation else images), target)
     finally:
         for parameter, want in zip(discriminator.heads.parameters(), wanted, strict=True):
@@ -205,7 +193,7 @@ def discriminator_loss(
     gradient penalty (`r1_penalty`) on the reals.
     """
     discriminator.train()
-    real, fake = _flat(reals.detach()), _flat(fakes.detach())
+    real, fake = reals.detach().flatten(0, -4), fakes.detach().flatten(0, -4)
     if augmentation:
         real, fake = augmentation(real), augmentation(fake)
     with torch.no_grad():

@@ -16,7 +16,7 @@ from aligncvc.models.ledger.weights import NETWORK, network_facts, write_facts
 from aligncvc.models.pair import RECON_FILE, STUDENT_FILE
 from aligncvc.ownership import claim_folder
 from aligncvc.scene.renderset import RenderSet
-from aligncvc.training.state import STATE_FILES, RunState
+from aligncvc.training import STATE_FILES, RunState
 
 
 def run_key(job: AlignJob, renders: RenderSet, processes: int, code: str) -> str:

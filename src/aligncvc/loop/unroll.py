@@ -1,20 +1,19 @@
 """The one loop of K steps, for post-training and for sampling, whatever the feedback.
 
-Because both stages run it, what the networks meet in training is what they meet in sampling: same clamping,
-same guidance, same background, same resolution. `loop.feedback` has what may differ.
+What the networks meet in training is therefore what they meet in sampling: same clamping, guidance,
+background and resolution. `loop.feedback` has what may differ.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from aligncvc.loop.cost import Stopwatch
-from aligncvc.loop.feedback import Feedback
-from aligncvc.loop.states import Look, State, Step
+from aligncvc.loop.feedback import Feedback, Look, State, Step
 from aligncvc.models.generators.base import Guidance, Prediction
 from aligncvc.models.generators.schedules import Time
 from aligncvc.models.pair import PairOfModels
@@ -81,17 +80,14 @@ class Loop:
 
     def look(self, latents: Tensor, state: State | None = None) -> Look:
         """Decode clean latents, reconstruct, render. state: where they were predicted; None: final ones."""
-        views = self.decode(latents)
-        sees = getattr(self.pair.reconstructor, "sees", "views")
-        at = None
+        views, noisy, at = self.decode(latents), None, None
+        sees, shown = getattr(self.pair.reconstructor, "sees", "views"), self.pair.spec.reconstruct
+        if sees == "noisy":
+            noisy = views if state is None else self.decode(state.z)
+            noisy = noisy if shown is None else noisy[:, shown]
         if sees != "views":
-            times = self.at(0 if state is None else state.now)
-            noisy = None
-            if sees == "noisy":
-                noisy = views if state is None else self.decode(state.z)
-            at = At(times, noisy)
+            at = At(self.at(0 if state is None else state.now), noisy)
         with torch.set_grad_enabled(self.grad_3d and torch.is_grad_enabled()):
-            shown = self.pair.spec.reconstruct
             gaussians, drawn = lift(self.pair.reconstructor, views, self.cameras, shown, at, self.watch)
         return Look(views, gaussians, drawn)
 
@@ -190,24 +186,15 @@ def lift(
 ) -> tuple[Gaussians, Rendering]:
     """Views (B, V, 3, H, W) -> Gaussians, and their renderings at all V cameras (B, V, 4, 4) on white.
 
-    Args:
-        reconstructor: sees what its `sees` says.
-        views: in [0, 1].
-        cameras: at the renderings' size.
-        shown: which views the reconstructor is shown; None: all.
-        at: for reconstructors that are told where in sampling they are.
-        watch: measures the parts.
+    shown: which views the reconstructor is shown, None for all. at: of these views, for reconstructors that
+    are told where in sampling they are. watch: measures the parts.
     """
     watch = watch or Stopwatch()
     seen = (views, cameras) if shown is None else (views[:, shown], cameras[shown])
     with watch("reconstruct"):
-        gaussians = reconstructor(*seen) if at is None else reconstructor(*seen, at=_shown(at, shown))
+        gaussians = reconstructor(*seen) if at is None else reconstructor(*seen, at=at)
     with watch("render"):
         return gaussians, rasterise(gaussians, cameras, background=BACKGROUND)
-
-
-def _shown(at: At, shown: list[int] | None) -> At:
-    return at if shown is None or at.noisy is None else replace(at, noisy=at.noisy[:, shown])
 
 
 def clamp_straight_through(images: Tensor) -> Tensor:

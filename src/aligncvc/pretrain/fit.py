@@ -15,9 +15,7 @@ from aligncvc.config.jobs.pretrain import PretrainJob
 from aligncvc.files import sha256_json
 from aligncvc.metrics.psnr import foreground_psnr, psnr
 from aligncvc.models.ledger.weights import NETWORK, network_facts, write_facts
-from aligncvc.training.ema import Ema
-from aligncvc.training.rates import decay_progress, learning_rate
-from aligncvc.training.state import STATE_FILES, RunState
+from aligncvc.training import STATE_FILES, Ema, RunState, decay_progress, learning_rate
 
 Loss = Callable[[int], dict[str, Tensor]]
 Score = Callable[[], dict[str, float]]

@@ -19,7 +19,7 @@ from aligncvc.scene.gaussians import Gaussians
 from aligncvc.scene.views import composite
 from aligncvc.splat import rasterise
 from aligncvc.streams import seeded, torch_stream
-from aligncvc.training.rates import decay_progress
+from aligncvc.training import decay_progress
 
 TARGET_VIEWS = 4
 RECOLOURED = 0.3
@@ -105,7 +105,8 @@ class HeldOut:
     @torch.no_grad()
     def score(self, model: nn.Module) -> dict[str, float]:
         """PSNR and foreground PSNR: midway from the whole rig, its own views, midway from two; baselines."""
-        truth, alpha, own, midway = composite(self.rgba, 1.0), self.rgba[:, :, 3:], *self._parts()
+        truth, alpha = composite(self.rgba, 1.0), self.rgba[:, :, 3:]
+        own, midway = list(range(self.views)), list(range(self.views, 2 * self.views))
         whole, from_two = (self.rendered(model, inputs) for inputs in (own, [0, self.views // 2]))
         results = {
             "midway": (whole, midway),
@@ -118,10 +119,6 @@ class HeldOut:
         for name, (images, which) in results.items():
             scores |= psnr_scores(name, images[:, which], truth[:, which], alpha[:, which])
         return scores
-
-    def _parts(self) -> tuple[list[int], list[int]]:
-        """Indices of the rig's views and of those midway."""
-        return list(range(self.views)), list(range(self.views, 2 * self.views))
 
 
 def train(job: PretrainJob, rings: Rings, held_out: Rings, out: Path) -> None:

@@ -13,7 +13,6 @@ from torch import Tensor
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT
 from aligncvc.objects.listing import read_list
-from aligncvc.pretrain.recolour import recoloured
 from aligncvc.scene.cameras import Cameras, relative_c2w
 from aligncvc.scene.renderset import RenderSet
 from aligncvc.scene.rigs import Rig
@@ -98,14 +97,8 @@ class Rings:
         offsets = torch.cat([torch.tensor(self.rig).expand(size, -1), torch.stack(chosen)], 1)
         rgba, depth, cameras = self.posed(objects, starts, offsets, mirror)
         rgba = recoloured(rgba, generator, recolour)
-        return Batch(
-            composite(rgba[:, :views], 1.0),
-            rgba[:, :views, 3:],
-            depth[:, :views],
-            cameras[:views],
-            rgba[:, views:],
-            cameras[views:],
-        )
+        images, alpha = composite(rgba[:, :views], 1.0), rgba[:, :views, 3:]
+        return Batch(images, alpha, depth[:, :views], cameras[:views], rgba[:, views:], cameras[views:])
 
     def fixed(self, count: int, offsets: list[int], root_seed: int) -> tuple[Tensor, Cameras]:
         """Views (B, V, 4, H, W) at ring offsets, and their cameras, of the same held-out cases every time.
@@ -117,6 +110,34 @@ class Rings:
         starts = torch.randint(len(self.cameras), (len(objects),), generator=generator)
         rgba, _, cameras = self.posed(objects, starts, torch.tensor(offsets).expand(len(objects), -1))
         return rgba, cameras
+
+
+def recoloured(rgba: Tensor, generator: torch.Generator, share: float = 0.5) -> Tensor:
+    """Give `share` of the objects (B, V, 4, H, W) in [0, 1] other colours, the same in all their views.
+
+    Their channels are permuted, their gamma changed, and their light and dark parts tinted apart.
+    """
+    out = rgba.clone()
+    for i in range(rgba.shape[0]):
+        chosen, gamma, threshold = torch.rand(3, generator=generator).tolist()
+        order = torch.randperm(3, generator=generator)
+        light, dark = saturated(2, generator)
+        if chosen >= share:
+            continue
+        colours = rgba[i, :, order].clamp_min(1e-4) ** (0.6 + 0.8 * gamma)
+        brightness = colours.mean(1, keepdim=True)
+        blend = torch.sigmoid(10 * (brightness - 0.2 - 0.6 * threshold))
+        tint = blend * light.view(1, 3, 1, 1) + (1 - blend) * dark.view(1, 3, 1, 1)
+        out[i, :, :3] = colours * tint
+    return out
+
+
+def saturated(count: int, generator: torch.Generator) -> Tensor:
+    """(count, 3) random colours in [0, 1] whose brightest channel is at least 0.5, most of them saturated."""
+    hue, saturation, value = torch.rand(3, count, generator=generator)
+    phase = (hue[:, None] + torch.tensor([0.0, 1 / 3, 2 / 3])) % 1
+    pure = (2 - 6 * (phase - 0.5).abs()).clamp(0, 1)  # a hexagon of hues, as in HSV
+    return (0.5 + 0.5 * value[:, None]) * (1 - saturation[:, None].sqrt() * (1 - pure))
 
 
 def around_ring(starts: Tensor, offsets: Tensor, ring: int, mirror: Tensor | None = None) -> Tensor:
