@@ -32,7 +32,7 @@ DMD_FLOOR = 0.1
 
 @dataclass(frozen=True)
 class AsdDraw:
-    """The random part of one evaluation: timesteps t and t_plus >= t, (B,) long; noise (B, V, C, h, w)."""
+    """Of one evaluation: timesteps t and t_plus >= t, (B,) long; noise (B, V, C, h, w)."""
 
     t: Tensor
     t_plus: Tensor
@@ -71,9 +71,9 @@ def asd_gradient(
 ) -> tuple[Tensor, Tensor]:
     """The ASD gradient at `latents` (B, V, C, h, w), detached, of the same shape; and the distance (B, V).
 
-    The distance is the mean absolute one of the student's latents to the teacher's x0 (from z_t). The
-    teacher is the generator with its adapters off. Without DMD normalisation w(t) = 1 - abar_t; with it the
-    difference is taken between x0 estimates, (s/a)(eps_1 - eps_2), and divided by the distance.
+    The distance is the mean absolute one of the student's latents to the teacher's x0 (from z_t). Without DMD
+    normalisation w(t) = 1 - abar_t; with it the difference is taken between x0 estimates,
+    (s/a)(eps_1 - eps_2), and divided by the distance.
     """
     z, guided, schedule = latents.detach(), settings.guidance_scale, alpha_schedule(teacher)
     with torch.no_grad(), teacher.adapters_off():

@@ -56,9 +56,8 @@ def draw_batch(
     step: the step's number, or the name of a batch that belongs to none. novel: how many of the ring's other
     members to draw for each object (all of them, if there are fewer).
     """
-    rigs: list[tuple[Tensor, Cameras]] = []
-    others: list[tuple[Tensor, Cameras]] = []
-    names: list[tuple[object, ...]] = []
+    rigs, others = [], []
+    names: list[tuple[object, ...]] = [("align", step, slot) for slot in slots]
     for slot in slots:
         random = torch_stream(seed, "align", step, slot, "object")
         item = renders.load(renders.ids[int(torch.randint(len(renders), (), generator=random))])
@@ -66,12 +65,10 @@ def draw_batch(
         rigs.append(item.ring_from(start, item.rig))
         order = torch.randperm(len(item.between), generator=random).tolist()
         others.append(item.ring_from(start, [item.between[i] for i in order[:novel]]))
-        names.append(("align", step, slot))
     return Batch(*_stacked(rigs, device), *_stacked(others, device), names)
 
 
 def _stacked(posed: list[tuple[Tensor, Cameras]], device: torch.device | str) -> tuple[Tensor, Cameras]:
-    """Images and cameras of B objects as one batch on the device."""
     images, cameras = zip(*posed, strict=True)
     return torch.stack(images).to(device), batched(list(cameras)).to(device)
 

@@ -64,9 +64,8 @@ class Monitor:
     """Frechet distances, in features of the frozen encoder, between student, teacher and ground truth.
 
     On one batch of training objects: their ground-truth latents, noised to the sampler's timesteps in turn
-    with fixed noise, are denoised in one guided call and decoded. Teacher and truth never change and are
-    evaluated once. The sets are small, so the distances compare with each other only. Ground truth is reduced
-    to the views' size. Colours only: true normals in the generator's frame are not read.
+    with fixed noise, are denoised in one guided call and decoded. The sets are small, so the distances
+    compare with each other only. Ground truth is reduced to the views' size. Colours only.
     """
 
     def __init__(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -149,10 +150,8 @@ def unit_rms(features: Tensor) -> Tensor:
 
 def multilevel_bce(logits: Sequence[Tensor], target: float) -> Tensor:
     """Sum over levels of the mean sigmoid cross-entropy against one target (vision-aided GAN)."""
-    terms = [
-        F.binary_cross_entropy_with_logits(x.float(), torch.full_like(x, target).float()) for x in logits
-    ]
-    return torch.stack(terms).sum()
+    bce = F.binary_cross_entropy_with_logits
+    return torch.stack([bce(x.float(), torch.full_like(x, target).float()) for x in logits]).sum()
 
 
 def generator_loss(
@@ -170,8 +169,7 @@ def generator_loss(
             parameter.requires_grad_(want)
 
 
-@dataclass(frozen=True)
-class HeadsLoss:
+class HeadsLoss(NamedTuple):
     """The heads' loss, and the mean logit over levels and positions of real and of fake images."""
 
     loss: Tensor

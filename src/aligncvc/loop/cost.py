@@ -29,7 +29,6 @@ class Stopwatch:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Nothing inside counts."""
         self._paused = True
         try:
             yield
@@ -50,8 +49,8 @@ class Stopwatch:
 def counted_calls(denoiser: nn.Module, rows: int) -> Iterator[list[int]]:
     """Count evaluations of the denoiser, one for each `rows` (`generator.rows`) that its first argument has.
 
-    A guided prediction runs the conditional and the unconditional rows in one batch and counts as two.
-    Yields a list of one number that grows.
+    A guided prediction runs both branches in one batch and counts as two. Yields a list of one growing
+    number.
     """
     calls = [0]
 

@@ -36,8 +36,8 @@ NO_FEEDBACK = ("cost", "feedback", "unroll")
 class Look:
     """Generated views, the 3D model that they yield, and that model drawn at the same cameras.
 
-    views: (B, V, 3, H, W) in [0, 1], at the generator's size; gaussians: batched over B; drawn: rgb on white,
-    alpha and depth (B, V, C, H', W'), at the cameras' size. `views.at_common_size` makes both comparable.
+    views: (B, V, 3, H, W) in [0, 1], at the generator's size; gaussians: batched over B; drawn: on white, at
+    the cameras' size. `views.at_common_size` makes both comparable.
     """
 
     views: Tensor
@@ -81,7 +81,7 @@ class State:
         return self.times[self.index + 1] if self.index + 1 < len(self.times) else None
 
     def then(self, z: Tensor, **changes: Tree) -> State:
-        """The state one step on, with other latents and, if named, another condition."""
+        """The state one step on."""
         return replace(self, z=z, index=self.index + 1, **changes)
 
 

@@ -24,18 +24,17 @@ from aligncvc.splat import Rendering, rasterise
 from aligncvc.streams import normal
 
 BACKGROUND = 1.0
-"""Renderings are composited on white, as are the views that both networks were trained on."""
+"""Renderings are on white, as are the views that both networks were trained on."""
 
 
 @dataclass(frozen=True)
 class Loop:
     """What all steps share, and what a feedback is made of.
 
-    pair: both networks. cameras: (B, V, 4, 4) relative to the input view, at the renderings' size. guidance:
-    a number, or one a view (V,). noise: (step's index, its timestep) -> standard normal (B, V, C, h, w);
-    index 0 is the start. watch: measures the parts (encode, generator, decode, reconstruct, render).
-    grad_3d: False keeps reconstruction and rendering out of the autograd graph (soft alignment needs the
-    latents only); about gradients as a whole `unroll` decides.
+    cameras: (B, V, 4, 4) relative to the input view, at the renderings' size. noise: (step's index, its
+    timestep) -> standard normal (B, V, C, h, w); index 0 is the start. watch: measures the parts (encode,
+    generator, decode, reconstruct, render). grad_3d: False keeps reconstruction and rendering out of the
+    autograd graph (soft alignment needs the latents only); about gradients as a whole `unroll` decides.
     """
 
     pair: PairOfModels
@@ -74,7 +73,7 @@ class Loop:
         return Prediction(x0, self.pair.generator.schedule.implied_noise(state.z, x0, self.at(state.now)))
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Latents -> views (B, V, 3, H, W) in [0, 1], clamped as `clamp_straight_through` says."""
+        """Latents -> views (B, V, 3, H, W) in [0, 1] (`clamp_straight_through`)."""
         with self.watch("decode"):
             return clamp_straight_through(self.pair.generator.decode(latents))
 
@@ -105,10 +104,9 @@ class Loop:
     def step(self, state: State, prediction: Prediction) -> Tensor:
         """Latents at the following timestep along the prediction (DDIM or Euler); at the end, clean ones."""
         following = None if state.following is None else self.at(state.following)
+        now, schedule = self.at(state.now), self.pair.generator.schedule
         with self.watch("generator"):
-            return self.pair.generator.schedule.step(
-                state.z, prediction.x0, prediction.eps, self.at(state.now), following
-            )
+            return schedule.step(state.z, prediction.x0, prediction.eps, now, following)
 
     def at(self, time: Time) -> Tensor:
         """A timestep for every object, (B,)."""
@@ -118,11 +116,10 @@ class Loop:
 
 @dataclass(frozen=True)
 class Sampled:
-    """One object's result.
+    """One object's result; its Gaussians are unbatched.
 
-    gaussians: unbatched. views and renderings: (S, V, 3, H, W) in [0, 1], generated views and their
-    renderings at the same cameras for each kept step, each at its own size; timesteps: (S,), descending. The
-    last step is final.
+    views and renderings: (S, V, 3, H, W) in [0, 1] at the same cameras for each kept step, each at its own
+    size; timesteps: (S,), descending. The last step is final.
     """
 
     gaussians: Gaussians
@@ -201,7 +198,7 @@ def clamp_straight_through(images: Tensor) -> Tensor:
     """Clamp to [0, 1] with the identity as gradient.
 
     A plain clamp has no gradient where the decoder overshoots, which is where it is needed most; no clamp
-    would show the reconstructor values it never saw. Forward values are the same in training and sampling.
+    would show the reconstructor values it never saw.
     """
     return images + (images.clamp(0, 1) - images).detach()
 

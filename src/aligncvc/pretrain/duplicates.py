@@ -73,11 +73,8 @@ def groups(count: int, pairs: Iterable[Pair]) -> list[list[int]]:
     """Connected components of `count` items, each sorted, in the order of their first item."""
     edges = np.array(list(pairs), int).reshape(-1, 2)
     graph = coo_array((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(count, count))
-    labels = connected_components(graph, directed=False)[1]
-    members: dict[int, list[int]] = {}
-    for i, label in enumerate(labels):
-        members.setdefault(int(label), []).append(i)
-    return list(members.values())
+    number, labels = connected_components(graph, directed=False)
+    return [np.flatnonzero(labels == label).tolist() for label in range(number)]
 
 
 def sides(rows: list[ObjectRow], pairs: Iterable[Pair], forced: Mapping[str, str]) -> list[ObjectRow]:

@@ -47,8 +47,7 @@ def fit(job: PretrainJob, module: nn.Module, out: Path, inputs: object, loss: Lo
         module: the network; its parameters that ask for gradients are trained.
         out: the weights' file: state and curve go beside it.
         inputs: as for `run_key`.
-        loss: draws its own batch from a stream named by the step and returns named terms, of which "total"
-            is minimised.
+        loss: draws its own batch from a stream named by the step; its term "total" is minimised.
         score: evaluated with the averaged weights whenever a state is written.
     """
     training, name = job.training, job.network

@@ -176,7 +176,5 @@ def load_rings(manifest: Path | str, rig: Rig, size_px: int | None = None) -> Ri
 
 def split_ids(object_list: str) -> dict[str, set[str]]:
     """{"train": ids, "eval": ids} of an object list (TSV with columns id and split)."""
-    splits: dict[str, set[str]] = {"train": set(), "eval": set()}
-    for row in read_list(PROJECT_ROOT / object_list, required=("id", "split")):
-        splits[row.split].add(row.id)
-    return splits
+    rows = read_list(PROJECT_ROOT / object_list, required=("id", "split"))
+    return {split: {row.id for row in rows if row.split == split} for split in ("train", "eval")}

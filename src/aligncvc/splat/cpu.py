@@ -36,8 +36,6 @@ _FLAGS = [
     "-pthread",
 ]
 _REALS = {torch.float32: ("float", 1), torch.float64: ("double", 0)}
-
-
 _INTEGERS = ("objects", "views", "count", "width", "height", "threads")
 _NUMBERS = ("focal", "near", "background", "blur", "alpha_max", "alpha_min", "stop", "frustum_margin")
 
@@ -142,7 +140,7 @@ def rasterise_cpu(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(B, N, ..) Gaussians, (B, V, 4, 4) cameras -> rgb (B, V, 3, H, W), alpha and depth (B, V, 1, H, W).
 
-    float32 or float64, on the CPU. The result does not depend on `threads` (default: torch's setting).
+    float32 or float64. The result does not depend on `threads` (default: torch's setting).
     """
     b, v = cameras.c2w.shape[:2]
     members = [getattr(gaussians, field.name).contiguous() for field in fields(gaussians)]
