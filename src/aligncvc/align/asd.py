@@ -71,9 +71,8 @@ def asd_gradient(
 ) -> tuple[Tensor, Tensor]:
     """The ASD gradient at `latents` (B, V, C, h, w), detached, of the same shape; and the distance (B, V).
 
-    The distance is the mean absolute one of the student's latents to the teacher's x0 (from z_t). Without DMD
-    normalisation w(t) = 1 - abar_t; with it the difference is taken between x0 estimates,
-    (s/a)(eps_1 - eps_2), and divided by the distance.
+    The mean absolute one to the teacher's x0 (from z_t). Without DMD normalisation w(t) = 1 - abar_t; with it
+    the difference is one of x0 estimates, (s/a)(eps_1 - eps_2), divided by the distance.
     """
     z, guided, schedule = latents.detach(), settings.guidance_scale, alpha_schedule(teacher)
     with torch.no_grad(), teacher.adapters_off():
@@ -91,10 +90,7 @@ def asd_gradient(
 
 
 def surrogate_loss(latents: Tensor, gradient: Tensor) -> Tensor:
-    """0.5 ||z - sg(z - g)||^2, summed over a view's elements, averaged over objects and views.
-
-    Its gradient is g / (B V), as in TriplaneTurbo; the authors' release averages over a view's elements too.
-    """
+    """0.5 ||z - sg(z - g)||^2, summed over a view's elements, averaged over views: gradient g / (B V)."""
     squares = 0.5 * (latents.float() - (latents.detach().float() - gradient)).square()
     return squares.flatten(2).sum(-1).mean()
 

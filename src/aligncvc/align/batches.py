@@ -22,8 +22,8 @@ from aligncvc.streams import torch_stream
 class Batch:
     """B objects: ground-truth rig views (B, V, 4, H, W), cameras (B, V, 4, 4), one stream name each.
 
-    Straight alpha; view 0 is the input view, at azimuth 0. novel, novel_cameras: further members of each
-    object's ring (B, N, ..), which no network is shown.
+    View 0 is the input view. novel: further members of each object's ring (B, N, ..), which no network is
+    shown.
     """
 
     rgba: Tensor
@@ -53,8 +53,8 @@ def draw_batch(
 ) -> Batch:
     """Objects for the slots of this process at one step, each with a random ring member as input view.
 
-    step: the step's number, or the name of a batch that belongs to none. novel: how many of the ring's other
-    members to draw for each object (all of them, if there are fewer).
+    step: a number, or the name of a batch that belongs to none. novel: how many of the ring's other members
+    to draw.
     """
     rigs, others = [], []
     names: list[tuple[object, ...]] = [("align", step, slot) for slot in slots]

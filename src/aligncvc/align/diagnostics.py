@@ -39,9 +39,8 @@ def saturation(images: Tensor) -> Tensor:
 def image_diagnostics(look: Look, truth: Tensor) -> dict[str, float]:
     """Agreement, closeness to ground truth (B, V, 3, H, W), and what blur and washed-out colours do to it.
 
-    residual_psnr: generated views to renderings at the same poses; gt_psnr, views_gt_psnr: renderings and
-    views to ground truth, in dB. sharpness and saturation: ratio of the views' to ground truth's, 1 = alike.
-    Each comparison is at the smaller size of its two sides.
+    residual_psnr: views to renderings; gt_psnr, views_gt_psnr: renderings and views to ground truth, in dB.
+    sharpness and saturation: ratio to ground truth's. Each at the smaller size of its two sides.
     """
     views, renderings = look.views, look.renderings
     views_pair, renderings_pair = at_common_size(views, truth), at_common_size(renderings, truth)
@@ -64,8 +63,7 @@ class Monitor:
     """Frechet distances, in features of the frozen encoder, between student, teacher and ground truth.
 
     On one batch of training objects: their ground-truth latents, noised to the sampler's timesteps in turn
-    with fixed noise, are denoised in one guided call and decoded. The sets are small, so the distances
-    compare with each other only. Ground truth is reduced to the views' size. Colours only.
+    with fixed noise, are denoised in one guided call and decoded. Small sets: compare with each other only.
     """
 
     def __init__(

@@ -2,8 +2,7 @@
 
 After vision-aided GAN (Kumari et al., 2022) and projected GANs (Sauer et al., 2021): one spectrally
 normalised head a level, a sigmoid loss at every level, smoothed labels, differentiable augmentation. The
-discriminator has its own optimiser and its own step on detached fakes; the generator's loss reaches the
-reconstructor and, through the views, the student.
+discriminator has its own optimiser and its own step on detached fakes.
 """
 
 from __future__ import annotations
@@ -27,10 +26,7 @@ from aligncvc.streams import seeded
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Parameters of the differentiable augmentation of N images, so that real and fake can share them.
-
-    brightness, saturation, contrast: (N,); shift and hole: (N, 2) in fractions of height and width.
-    """
+    """Differentiable augmentation of N images; shift and hole: (N, 2) in fractions of height and width."""
 
     brightness: Tensor
     saturation: Tensor
@@ -104,10 +100,7 @@ class Discriminator(nn.Module):
         self.heads = nn.ModuleList(heads)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """(N, 3, H, W) in [0, 1] -> what the heads read: (N, C_l, h_l, w_l) for each level l, unit RMS.
-
-        Images smaller than `input_px` are enlarged; what larger ones need is the encoder's matter.
-        """
+        """(N, 3, H, W) in [0, 1], enlarged if small -> (N, C_l, h_l, w_l) for each level l, unit RMS."""
         if images.shape[-1] < self.input_px:
             size = (self.input_px, self.input_px)
             images = F.interpolate(images, size=size, mode="bilinear", align_corners=False)
@@ -124,10 +117,7 @@ class Discriminator(nn.Module):
 
 
 def load_discriminator(settings: Adversarial, seed: int, access: CheckpointAccess) -> Discriminator:
-    """On the CPU, its heads new from the root seed; on Lite0 (bundled) or CLIP ViT-B/32 (from the ledger).
-
-    Raises UserError if the encoder's weights are missing or wrong.
-    """
+    """On the CPU with new heads, on Lite0 or CLIP ViT-B/32. UserError if that one's weights are missing."""
     lite0 = settings.encoder == "lite0"
     encoder = load_lite0(access) if lite0 else ClipLevels(load_clip(access=access))
     return Discriminator(encoder, settings.hidden, seed, levels=settings.levels)
@@ -187,8 +177,8 @@ def discriminator_loss(
 ) -> HeadsLoss:
     """Loss of the heads: reals towards the smoothed label, detached fakes towards 0 (halved sum).
 
-    reals and fakes: (B, V, 3, H, W) at the same cameras; both see the same augmentation. r1 weighs the
-    gradient penalty (`r1_penalty`) on the reals.
+    reals and fakes (B, V, 3, H, W) see the same augmentation. r1 weighs the penalty (`r1_penalty`) on the
+    reals.
     """
     discriminator.train()
     real, fake = reals.detach().flatten(0, -4), fakes.detach().flatten(0, -4)
@@ -210,8 +200,8 @@ def discriminator_loss(
 def r1_penalty(logits: Sequence[Tensor], features: Sequence[Tensor], count: int) -> Tensor:
     """R1 (Mescheder et al., 2018) at the frozen features of the first `count` images, where the heads begin.
 
-    The squared slope of each level's mean logit, times the map's number of positions (so that it does not
-    depend on resolution), summed over levels and averaged over images, halved.
+    Half the squared slope of each level's mean logit, times its positions (so that resolution does not
+    count), summed over levels and averaged over images.
     """
     total = torch.stack([x.float().mean((1, 2, 3)).sum() for x in logits]).sum()
     slopes = torch.autograd.grad(total, features, create_graph=True)

@@ -20,19 +20,15 @@ from aligncvc.training import STATE_FILES, RunState
 
 
 def run_key(job: AlignJob, renders: RenderSet, processes: int, code: str) -> str:
-    """A hash of everything that a run's weights depend on.
-
-    code: fingerprint of the job's own code; another network's does not count. Where weight files come from
-    does not count either, only their bytes do.
-    """
+    """A hash of all that a run's weights depend on. Not where weight files come from: their bytes count."""
     return sha256_json([job.model_dump(mode="json", exclude={"checkpoints"}), renders.key, processes, code])
 
 
 def train(job: AlignJob, manifest: Path, out: Path, code: str = "", force: bool = False) -> None:
     """Run (or continue) one alignment run and write its weights, metrics and provenance into `out`.
 
-    code: fingerprint of the job's code: a state that other code left is not continued. Raises UserError
-    before work if `out` holds files of another origin, unless force.
+    code: fingerprint; a state of other code is not continued. UserError, unless force, if `out` holds files
+    of another origin.
     """
     bf16 = "bf16" if job.training.bf16 else None
     accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision=bf16)

@@ -2,10 +2,9 @@
 
 One iteration: draw objects and an input view for each; draw k in {1..K}; run steps 1..k-1 of the sampler
 without gradient and step k with it; let the discriminator learn from the (detached) renderings; then one
-backward pass of lambda_soft ASD(latents) and, with hard alignment, lambda_hard GAN(renderings) +
-lambda_recon (MSE + LPIPS)(renderings). Regression, the foil, has lambda_recon (MSE + LPIPS) of the
-renderings and of the views, and nothing else.
-The student is the teacher plus LoRA; the reconstructor trains in full. docs/method.md has the formulas.
+backward pass of lambda_soft ASD(latents) and, with hard alignment, lambda_hard GAN(renderings) + lambda_recon
+(MSE + LPIPS)(renderings). Regression, the foil, has the last term alone, of renderings and views. The student
+is the teacher plus LoRA; the reconstructor trains in full. docs/method.md has the formulas.
 """
 
 from __future__ import annotations
@@ -53,12 +52,10 @@ MAX_GRAD_NORM = 1.0
 def reconstruction_loss(
     perceptual: nn.Module, images: Tensor, truth: Tensor, mse_weight: float, foreground_weight: float
 ) -> Tensor:
-    """Squared error and LPIPS to ground truth at the same cameras, a scalar.
+    """Squared error and LPIPS of images (B, V, 3, H, W) to truth (B, V, 4, H, W), at the smaller size.
 
-    images: (B, V, 3, H, W) in [0, 1] on white; truth: (B, V, 4, H, W), straight alpha; where their sizes
-    differ they are compared at the smaller one (`views.at_common_size`). foreground_weight is
-    added to the squared error's weight where the truth shows the object, as in pretraining: without it
-    uncertain parts of an object fade into the canvas, which most of a view is.
+    foreground_weight is added to the squared error's weight where the truth shows the object, as in
+    pretraining: without it uncertain parts of an object fade into the canvas, which most of a view is.
     """
     images, reference, alpha = at_common_size(images, composite(truth, 1.0), truth[..., 3:, :, :])
     squared = ((images - reference).square() * (1 + foreground_weight * alpha)).mean()
@@ -161,10 +158,7 @@ class Trainer:
         return self.averaged(record)
 
     def roll_out(self, batch: Batch, k: int) -> tuple[Tree, Tensor, Look]:
-        """Steps 1..k-1 of sampling without gradient, then step k with it.
-
-        Returns, of step k, the generator's condition, the clean latents that it predicted, and the 3D model.
-        """
+        """Steps 1..k-1 without gradient, then step k: its condition, clean latents and 3D model."""
         seed, shape = self.job.seed, self.generator.latent_shape(batch.views.shape[1])
 
         def noise(index: int, time: Time) -> Tensor:
@@ -258,10 +252,7 @@ class Trainer:
         return float(nn.utils.clip_grad_norm_(chosen, MAX_GRAD_NORM)) if chosen else 0.0
 
     def averaged(self, record: Mapping[str, float]) -> dict[str, float]:
-        """A step's record with its real numbers averaged over processes, each of which saw other objects.
-
-        Whole numbers (the step, k) are the same everywhere and stay as they are.
-        """
+        """The record with its real numbers averaged over processes; whole ones are the same everywhere."""
         if self.accelerator.num_processes == 1:
             return dict(record)
         names = [name for name, value in record.items() if isinstance(value, float)]

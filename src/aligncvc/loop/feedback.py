@@ -60,10 +60,7 @@ class Step:
 
 @dataclass(frozen=True)
 class State:
-    """Where sampling stands: noisy latents z (B, V, C, h, w) at times[index], and what the denoiser sees.
-
-    times: all timesteps, descending. After the last step, index is their number and z is clean.
-    """
+    """Where sampling stands: noisy latents z (B, V, C, h, w) at times[index]; after the last step, clean."""
 
     z: Tensor
     condition: Tree

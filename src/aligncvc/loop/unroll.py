@@ -116,11 +116,7 @@ class Loop:
 
 @dataclass(frozen=True)
 class Sampled:
-    """One object's result; its Gaussians are unbatched.
-
-    views and renderings: (S, V, 3, H, W) in [0, 1] at the same cameras for each kept step, each at its own
-    size; timesteps: (S,), descending. The last step is final.
-    """
+    """One object: unbatched Gaussians; views, renderings (S, V, 3, H, W) and timesteps of kept steps."""
 
     gaussians: Gaussians
     views: Tensor
@@ -133,8 +129,8 @@ def unroll(
 ) -> Iterator[tuple[State, Step]]:
     """The steps one by one, each with the state that it started from; images (B, 3, H, W) on white.
 
-    grad_from: steps with this index and later ones run with gradient; None: none do. The state after a step
-    is computed only when the next step is asked for.
+    Steps from index grad_from on run with gradient. The next state is computed when the next step is asked
+    for.
     """
 
     def gradient(index: int) -> torch.set_grad_enabled:
@@ -155,10 +151,7 @@ def unroll(
 
 @torch.no_grad()
 def sample(loop: Loop, feedback: Feedback, image: Tensor, times: list[Time]) -> Sampled:
-    """One object (B = 1) from its image (3, H, W) on white.
-
-    Kept steps at which the feedback does not look are looked at for the record only, and not measured.
-    """
+    """One object (B = 1) from its image (3, H, W). Looks for the record only are not measured."""
     kept, looks = feedback.kept(len(times)), []
     for state, step in unroll(loop, feedback, image[None], times):
         if state.index in kept[:-1]:

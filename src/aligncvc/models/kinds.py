@@ -52,10 +52,7 @@ def kind_module(role: Role, kind: str, name: Literal["settings", "network"]) -> 
 
 
 def complete(role: Role, network: Mapping[str, Any], where: str) -> tuple[str, dict[str, Any]]:
-    """(kind, all settings) of a `network:` mapping: its preset, what it says itself, and the defaults.
-
-    Raises UserError for an unknown kind, preset or key.
-    """
+    """(kind, all settings) of a `network:` mapping, by preset, itself and defaults. UserError if unknown."""
     given = dict(network)
     kind = given.pop("kind", None)
     if not isinstance(kind, str):

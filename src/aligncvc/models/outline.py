@@ -1,7 +1,4 @@
-"""Parameters and keys of the ledger's networks, built on the meta device: sizes without memory.
-
-Nothing is allocated, read or downloaded.
-"""
+"""Parameters and keys of the ledger's networks, built on the meta device: nothing is allocated or read."""
 
 from __future__ import annotations
 

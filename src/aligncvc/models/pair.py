@@ -1,8 +1,7 @@
 """A generator and a reconstructor, ready to use: pretrained, or aligned by a run.
 
 Base weights come from the ledger; parts without any keep random ones from the root seed. A run of alignment
-adds the LoRA on the generator's denoiser and the whole reconstructor. Everything loads strictly: a key or a
-shape that differs is an error.
+adds the LoRA on the generator's denoiser and the whole reconstructor.
 """
 
 from __future__ import annotations
@@ -133,10 +132,7 @@ def _load_parts(parts: Mapping[str, nn.Module], spec: ModelSpec, access: Checkpo
 
 
 def attach_lora(generator: MultiViewGenerator, rank: int, root_seed: int) -> dict[str, nn.Parameter]:
-    """Put fresh LoRA (the identity: B = 0) on the denoiser; return its parameters by name.
-
-    The base network is frozen, so `generator.adapters_off()` is the teacher and costs no second copy.
-    """
+    """Put fresh LoRA (B = 0) on the frozen denoiser (`adapters_off`: the teacher); its parameters by name."""
     generator.requires_grad_(False)
     lora = LoraConfig(
         r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=list(generator.lora_targets)

@@ -78,10 +78,7 @@ def groups(count: int, pairs: Iterable[Pair]) -> list[list[int]]:
 
 
 def sides(rows: list[ObjectRow], pairs: Iterable[Pair], forced: Mapping[str, str]) -> list[ObjectRow]:
-    """The rows with the split of their group: the forced one, else that of its first base name.
-
-    Raises UserError if `forced` (base name -> split) tears a group apart.
-    """
+    """The rows with the split of their group: the forced one, else its first name's. UserError for two."""
     result = list(rows)
     for group in groups(len(rows), pairs):
         names = sorted(base_name(rows[i].name) for i in group)

@@ -22,10 +22,7 @@ Score = Callable[[], dict[str, float]]
 
 
 def run_key(job: PretrainJob, inputs: object) -> Callable[[int], str]:
-    """A hash of what a run depends on after so many steps: of its length only once the rate has fallen.
-
-    inputs: what decides the result beside the job (data, weights of other networks).
-    """
+    """A hash of what a run depends on after so many steps: of its length only once the rate has fallen."""
     length = job.training.steps
     kept = job.model_dump(mode="json", exclude={"checkpoints": True, "training": {"steps", "save_every"}})
     return lambda done: sha256_json([kept, inputs, length if decay_progress(done - 1, length) > 0 else None])

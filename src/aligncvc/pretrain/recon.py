@@ -60,10 +60,7 @@ def degraded(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def surface_loss(gaussians: Gaussians, cameras: Cameras, alpha: Tensor, depth: Tensor) -> dict[str, Tensor]:
-    """How far each pixel's Gaussian is from the surface seen there, and its opacity from the alpha.
-
-    alpha (B, V, 1, H, W) and depth (B, V, H, W) of the input views, whose size the Gaussians share.
-    """
+    """Distances of the Gaussians from the input views' depth (B, V, H, W), and opacities from alpha."""
     means = gaussians.means.reshape(*depth.shape, 3)
     forward = cameras.c2w[..., :3, 2]
     offset = means - cameras.positions[:, :, None, None]
@@ -79,10 +76,7 @@ def surface_loss(gaussians: Gaussians, cameras: Cameras, alpha: Tensor, depth: T
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Fixed held-out cases: rigs in, the ring views midway between the rig's out.
-
-    rgba (O, 2 V, 4, H, W) and cameras: the rig's V views, then those midway.
-    """
+    """Fixed held-out cases: rgba (O, 2 V, 4, H, W), the rig's V views, then those midway."""
 
     rgba: Tensor
     cameras: Cameras

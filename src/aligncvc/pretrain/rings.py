@@ -27,9 +27,8 @@ LOOKS = {"original": 0, "coloured": 1}
 class Batch:
     """B objects: the rig the networks see, and target views of the same ring.
 
-    images (B, V, 3, H, W) on white, the input view first; alpha (B, V, 1, H, W); depth (B, V, H, W) along
-    the cameras' z axes, 0 without object; target_rgba (B, T, 4, H, W). Cameras are relative to the input
-    view.
+    images (B, V, 3, H, W) on white, the input view first, to which cameras are relative; alpha (B, V, 1, H,
+    W); depth (B, V, H, W), 0 without object; target_rgba (B, T, 4, H, W).
     """
 
     images: Tensor
@@ -101,10 +100,7 @@ class Rings:
         return Batch(images, alpha, depth[:, :views], cameras[:views], rgba[:, views:], cameras[views:])
 
     def fixed(self, count: int, offsets: list[int], root_seed: int) -> tuple[Tensor, Cameras]:
-        """Views (B, V, 4, H, W) at ring offsets, and their cameras, of the same held-out cases every time.
-
-        B is `count`, or fewer: at most one case a ring.
-        """
+        """Views (B, V, 4, H, W) and cameras of the same B <= count held-out cases every time, one a ring."""
         generator = torch_stream(root_seed, "held-out")
         objects = torch.randperm(len(self.ids), generator=generator)[:count]
         starts = torch.randint(len(self.cameras), (len(objects),), generator=generator)
@@ -113,10 +109,7 @@ class Rings:
 
 
 def recoloured(rgba: Tensor, generator: torch.Generator, share: float = 0.5) -> Tensor:
-    """Give `share` of the objects (B, V, 4, H, W) in [0, 1] other colours, the same in all their views.
-
-    Their channels are permuted, their gamma changed, and their light and dark parts tinted apart.
-    """
+    """Give `share` of the objects (B, V, 4, H, W) in [0, 1] other colours, the same in all their views."""
     out = rgba.clone()
     for i in range(rgba.shape[0]):
         chosen, gamma, threshold = torch.rand(3, generator=generator).tolist()
@@ -156,10 +149,7 @@ def random_rigs(
 
 
 def load_rings(manifest: Path | str, rig: Rig, size_px: int | None = None) -> Rings:
-    """Read every usable object of a render manifest (about 0.4 MB a ring at 64 px, 16 views).
-
-    Raises UserError for renders without depth, of another size, or whose ring lacks a view of the rig.
-    """
+    """Read every usable object (about 0.4 MB each at 64 px, 16 views). UserError if one does not fit."""
     renders = RenderSet(manifest, size_px, rig)
     first = renders.load(renders.ids[0])
 

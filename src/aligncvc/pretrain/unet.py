@@ -1,7 +1,4 @@
-"""The demo's multi-view diffusion teacher, trained on the rigs' latents.
-
-Every ring's latents and image tokens are encoded once: the teacher never changes what they come from.
-"""
+"""The demo's multi-view diffusion teacher, trained on the rigs' latents, which are encoded once."""
 
 from __future__ import annotations
 
@@ -58,10 +55,7 @@ class Latents:
 
 @torch.no_grad()
 def encoded(generator: Wonder3D, rings: Rings, bf16: bool) -> Latents:
-    """Encode every view of every ring (about 4 ms an image on two cores, 0.15 MB a ring).
-
-    A view's clean latents are those that it conditions the others with (generators of colours).
-    """
+    """Encode every view of every ring (about 4 ms an image on two cores, 0.15 MB a ring)."""
     around = len(rings.cameras)
     everyone = torch.arange(around).expand(1, -1)
     rig = torch.tensor(rings.rig)[None]
@@ -167,9 +161,9 @@ class HeldOut:
     def score(self, generator: Wonder3D, steps: int, guidance: float) -> dict[str, float]:
         """PSNR and foreground PSNR of the unseen views and of the front one, with baselines.
 
-        sample: DDIM; mean: the x0 seen from pure noise, an estimate of the mean of all samples; copy: the
-        front view in place of the others; ceiling: the VAE's round trip. *_over_copy_se: standard error of
-        the sample's advantage over the copy, over objects.
+        sample: DDIM; mean: the x0 seen from pure noise; copy: the front view in place of the others; ceiling:
+        the VAE's round trip. *_over_copy_se: standard error of the sample's advantage over the copy, over
+        objects.
         """
         images, alpha = self.images, self.rgba[:, 1:, 3:]
         others = images[:, 1:]
@@ -198,10 +192,7 @@ class HeldOut:
 def train(
     job: PretrainJob, rings: Rings, held_out: Rings, out: Path, vae: Path, start_from: Path | None = None
 ) -> None:
-    """Write the denoiser's weights to `out` (safetensors, UNet2DConditionModel's own keys).
-
-    start_from: weights of the same network to go on from with a new optimiser, in place of random ones.
-    """
+    """Write the denoiser's weights to `out`. start_from: weights to go on from with a new optimiser."""
     seed, settings = job.seed, job.training
     generator = seeded(
         lambda: build_generator(job.model, job.size_px, job.checkpoints), seed, "pretrain-unet"

@@ -45,12 +45,7 @@ def chroma_error(images: Tensor, reference: Tensor) -> float:
 
 
 def whiten(vae: Any, latents: Tensor) -> None:
-    """Fold into an AutoencoderKL the latents' mean and standard deviation (per channel of (N, C, h, w)),
-    by way of its 1x1 convolutions.
-
-    Afterwards encoding gives zero mean and unit variance and decoding undoes it, so that the weights
-    alone say everything and scaling_factor is 1.
-    """
+    """Fold the latents' (N, C, h, w) mean and deviation into the 1x1 convolutions of an AutoencoderKL."""
     channels = latents.shape[1]
     mean, std = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
     with torch.no_grad():

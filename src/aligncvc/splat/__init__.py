@@ -1,7 +1,6 @@
-"""Differentiable rasterisation of 3D Gaussians: one function, three backends.
+"""Differentiable rasterisation of 3D Gaussians: one function, three backends (`docs/rasteriser.md`).
 
 `cpu`: a C kernel, forward and backward; `gsplat`: the same maths on CUDA; `dense`: a slow oracle in torch.
-Conventions, maths and checks: `docs/rasteriser.md`.
 """
 
 from __future__ import annotations
@@ -66,8 +65,8 @@ _BACKENDS: dict[str, Callable[[Gaussians, Cameras, float], tuple[Tensor, Tensor,
 class Rendering:
     """rgb (B, V, 3, H, W) over the background; alpha (B, V, 1, H, W) in [0, 1]; depth (B, V, 1, H, W).
 
-    depth is the alpha-weighted sum of camera z, sum_i w_i z_i (world units; not divided by alpha).
-    Without a batch axis in the Gaussians there is none here.
+    depth: sum_i w_i z_i of camera z (world units; not divided by alpha). No batch axis if the Gaussians have
+    none.
     """
 
     rgb: Tensor

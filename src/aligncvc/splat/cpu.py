@@ -62,10 +62,7 @@ def _processor() -> str:
 
 
 def build(dtype: torch.dtype = torch.float32, folder: Path | None = None) -> Path:
-    """Compile kernel.c for `dtype` unless that was done before; returns the shared library.
-
-    Raises UserError if there is no C compiler or it fails.
-    """
+    """Compile the kernel for `dtype`, once; returns the shared library. UserError without a C compiler."""
     real, is_float = _REALS[dtype]
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:

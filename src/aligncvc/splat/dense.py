@@ -1,9 +1,8 @@
 """The oracle in torch: the projection, and every Gaussian at every pixel, differentiated by autograd.
 
-EWA projection of 3D Gaussians (Zwicker et al. 2001) with the conventions of 3D Gaussian Splatting and gsplat:
-`docs/rasteriser.md` writes it out. The CPU kernel has the same formulas in C, checked against these. Memory
-of the drawing grows with N * H * W (about 20 arrays of that many numbers a view): for small scenes and for
-tests.
+EWA projection (Zwicker et al. 2001) with the conventions of 3D Gaussian Splatting and gsplat,
+`docs/rasteriser.md`. The CPU kernel has the same formulas in C, checked against these. Memory grows with N *
+H * W.
 """
 
 from __future__ import annotations
@@ -104,10 +103,7 @@ def rasterise_dense(
 
 
 def alphas(gaussians: Gaussians, camera: Cameras) -> tuple[Tensor, Tensor, Tensor]:
-    """One view: alpha (M, H, W) of the M visible Gaussians front to back, their ids (M,) and depths (M,).
-
-    Alphas below 1/255 are 0.
-    """
+    """One view: alpha (M, H, W) of the M visible Gaussians front to back, their ids (M,) and depths (M,)."""
     p = project(gaussians, camera)
     ids = p.visible[0].nonzero()[:, 0]
     ids = ids[p.depths[0, ids].sort(stable=True).indices]

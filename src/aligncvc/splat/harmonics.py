@@ -33,10 +33,7 @@ def basis(directions: Tensor, count: int) -> Tensor:
 
 
 def colours_from(harmonics: Tensor, means: Tensor, centres: Tensor) -> Tensor:
-    """Colours (V, N, 3) >= 0 of (N, K, 3) coefficients at means (N, 3), seen from centres (V, 3).
-
-    The direction is the one from the camera to the Gaussian, in the world of both.
-    """
+    """Colours (V, N, 3) >= 0 of (N, K, 3) coefficients at means (N, 3), seen from centres (V, 3)."""
     directions = torch.nn.functional.normalize(means - centres[:, None], dim=-1)
     weights = basis(directions, harmonics.shape[1])
     return (0.5 + torch.einsum("vnk,nkc->vnc", weights, harmonics)).clamp_min(0)

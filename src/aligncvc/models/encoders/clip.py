@@ -36,11 +36,7 @@ class ClipImageEncoder(Frozen):
 
     @torch.no_grad()
     def embed(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) in [0, 1] -> (B, D) of length 1.
-
-        As CLIP was trained: the shorter side resized to the network's size (bicubic, antialiased), the
-        centre cropped, normalised.
-        """
+        """(B, 3, H, W) in [0, 1] -> (B, D) of length 1; resized by the shorter side and centre-cropped."""
         return torch.cat([self._embed(part.float()) for part in images.split(_BATCH)])
 
     def _embed(self, images: Tensor) -> Tensor:
@@ -60,8 +56,8 @@ def load_clip(
 ) -> ClipImageEncoder:
     """The image tower of a CLIP in the ledger: a file with the names of `transformers`.
 
-    The entry's `network` says what differs from ViT-B/32. Text weights are left alone; every tensor of
-    the image tower must match. Raises UserError if the file is missing or holds anything else.
+    The entry's `network` says what differs from ViT-B/32. Text weights are left alone; every tensor of the
+    tower must match, else UserError.
     """
     whole = resolved_state(checkpoint_id, access)
     architecture = load_ledger(access.ledger).entry(checkpoint_id).network or {}
@@ -103,8 +99,8 @@ class ClipLevels(LevelEncoder):
     def features(self, images: Tensor) -> list[Tensor]:
         """(N, 3, H, W), nominally in [0, 1] -> a (N, C, grid, grid) for each block, then (N, D, 1, 1).
 
-        Images of another size are resized to the tower's (bilinear, antialiased: it does not overshoot).
-        Nothing is clamped, so that augmented values keep their gradient.
+        Resized to the tower's size (bilinear does not overshoot); nothing is clamped: augmented values keep
+        gradients.
         """
         size = (self.input_px, self.input_px)
         images = images.float()

@@ -1,10 +1,9 @@
 """DISTS: deep image structure and texture similarity (Ding et al. 2020, arXiv 2004.07728).
 
-VGG16 with its max pools replaced by L2 pools; means (texture) and covariances (structure) of each channel
-are compared over whole maps, so that a re-drawn texture costs little where pixelwise metrics punish it.
-Written from the paper and from the published constants; the VGG16 trunk is the ledger's `lpips-vgg-trunk`,
-the channel weights are the authors' (`dists-weights`). Because the pools differ, no layer after the first
-two convolutions can be shared with LPIPS.
+VGG16 (the ledger's `lpips-vgg-trunk`) with its max pools replaced by L2 pools; means (texture) and
+covariances (structure) of each channel are compared over whole maps, weighted by the authors'
+`dists-weights`. Written from the paper and the published constants. Because the pools differ, LPIPS can share
+no layer after the first two.
 """
 
 from __future__ import annotations

@@ -14,10 +14,7 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 class Frozen(nn.Module):
-    """A network that never changes: no parameter takes a gradient, and it stays in evaluation mode.
-
-    It is differentiable with respect to images.
-    """
+    """A network that never changes and stays in evaluation mode; differentiable with respect to images."""
 
     mean: Tensor
     std: Tensor

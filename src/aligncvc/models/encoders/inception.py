@@ -103,10 +103,7 @@ class FidInception(Frozen):
         self.freeze()
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) in [0, 1] -> (B, 2048).
-
-        As pytorch-fid does: resized to 299x299 (bilinear, not antialiased), scaled to [-1, 1].
-        """
+        """(B, 3, H, W) in [0, 1] -> (B, 2048); as in pytorch-fid at 299 x 299 (bilinear, not antialiased)."""
         if images.shape[-2:] != (SIZE_PX, SIZE_PX):
             images = F.interpolate(images, (SIZE_PX, SIZE_PX), mode="bilinear", align_corners=False)
         x = self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(images * 2 - 1)))

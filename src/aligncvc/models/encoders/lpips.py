@@ -29,8 +29,8 @@ VGG_STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 def load_lpips(net: Net = "alex", access: CheckpointAccess = CheckpointAccess()) -> nn.Module:
     """`lpips.LPIPS(net=net, version="0.1")` with genuine weights, frozen, in evaluation mode.
 
-    Called with two (B, 3, H, W) batches in [-1, 1] it returns (B, 1, 1, 1) distances. It is
-    differentiable with respect to both. Raises UserError for another net or missing weights.
+    Of two (B, 3, H, W) batches in [-1, 1] the distances (B, 1, 1, 1), differentiable. UserError for another
+    net or missing weights.
     """
     if net not in _TRUNK_KEY:
         raise UserError(f"LPIPS weights exist here for alex and vgg, not for {net!r}; choose one of them")
@@ -43,10 +43,7 @@ def load_lpips(net: Net = "alex", access: CheckpointAccess = CheckpointAccess())
 
 
 def random_lpips(net: Net) -> Any:
-    """The package's own class, its trunk (`net`) and heads (`lins`) random.
-
-    It sees plain trunks where it expects torchvision; nobody else sees them.
-    """
+    """The package's own class, `net` (trunk) and `lins` (heads) random; only it sees the plain trunks."""
     stub, genuine = ModuleType("torchvision"), sys.modules.get("torchvision")
     stub.models = SimpleNamespace(alexnet=_alexnet, vgg16=_vgg16)  # type: ignore[attr-defined]
     sys.modules["torchvision"] = stub
@@ -69,11 +66,7 @@ def random_lpips(net: Net) -> Any:
 
 
 def fill_trunk(trunk: nn.Module, net: Net, access: CheckpointAccess = CheckpointAccess()) -> None:
-    """Load the ImageNet weights of AlexNet or VGG16 into the convolutions of `trunk`, in their order.
-
-    Raises UserError if the weights are missing or of another shape, or the trunk has more or fewer
-    convolutions than the file.
-    """
+    """Load ImageNet's weights into the convolutions of `trunk`, in order. UserError if they do not fit."""
     arrays = load_numpy_pickle(resolve(f"lpips-{net}-trunk", access))[_TRUNK_KEY[net]]
     convolutions = [m for m in trunk.modules() if isinstance(m, nn.Conv2d)]
     if len(convolutions) != len(arrays):

@@ -86,8 +86,7 @@ class MultiViewGenerator(nn.Module, ABC):
     def encode_renderings(self, renderings: Tensor, predicted: Tensor | None = None) -> Tensor:
         """Clean latents (B, V, C, h, w) whose colours are those of renderings (B, V, 3, H, W).
 
-        predicted: the clean latents that the renderings were made from; what renderings do not show is kept
-        from there. Generators of colours alone do not need it.
+        predicted: the clean latents that they were made from; what renderings do not show is kept from there.
         """
         return self.encode(renderings)
 
@@ -115,10 +114,7 @@ class MultiViewGenerator(nn.Module, ABC):
         return unconditional, conditional
 
     def guide(self, unconditional: Tensor, conditional: Tensor, guidance: Guidance) -> Tensor:
-        """Both branches, as raw outputs or as clean latents (B, V, C, h, w), combined.
-
-        A generator whose guidance differs by view turns the number into one a view here.
-        """
+        """Both branches, raw or clean latents, combined; the number may become one a view here."""
         scale = guidance.view(-1, 1, 1, 1) if isinstance(guidance, Tensor) else guidance
         return unconditional + scale * (conditional - unconditional)
 
@@ -133,10 +129,7 @@ class MultiViewGenerator(nn.Module, ABC):
         return self.prediction(raw, z_t, timesteps)
 
     def checkpoint_gradients(self) -> None:
-        """Keep no activations inside the blocks of the parts that can: a backward pass repeats them.
-
-        Only where a gradient is asked for; numbers stay the same. Raises UserError if none can.
-        """
+        """Let the parts that can repeat activations in the backward pass. UserError if none can."""
         able = [part for part in self.parts().values() if hasattr(part, "enable_gradient_checkpointing")]
         if not able:
             raise UserError(

@@ -46,10 +46,7 @@ class Schedule(ABC):
 
     @abstractmethod
     def step(self, z: Tensor, x0: Tensor, eps: Tensor, timesteps: Tensor, following: Tensor | None) -> Tensor:
-        """z at the following timesteps along the direction that x0 and eps give; None: clean latents.
-
-        Deterministic: DDIM with eta 0, or what is the same for sigmas, Euler.
-        """
+        """z at the following timesteps (None: clean) along x0 and eps: DDIM with eta 0, or Euler."""
 
 
 class AlphaSchedule(Schedule):

@@ -40,8 +40,8 @@ _LORA_KEY = re.compile(r"(?P<layer>.+)\.lora_(?P<side>[AB])(?:\.(?P<adapter>\w+)
 def read_adapter(folder: Path) -> tuple[dict[str, Tensor] | None, str]:
     """The student's LoRA from a peft folder, in this project's names and scale; and what was found.
 
-    Scale: this project's LoRA has alpha equal to its rank, so B is multiplied by the file's alpha / rank.
-    UserError if a file is there and is not what peft writes.
+    This project's LoRA has alpha equal to its rank, so B is multiplied by alpha / rank. UserError for another
+    file.
     """
     for place in ADAPTER_FOLDERS:
         for name in ADAPTER_FILES:
@@ -73,10 +73,7 @@ def _scale(config: Path, state: Mapping[str, Tensor]) -> tuple[float, str]:
 
 
 def lora_keys(state: Mapping[str, Tensor], where: object) -> dict[str, Tensor]:
-    """LoRA tensors in this project's names, `<layer>.lora_A.weight`; of several adapters the trained one.
-
-    Raises UserError for a layer with only one of A and B, or if there is no LoRA at all.
-    """
+    """LoRA as `<layer>.lora_A.weight`; of several adapters the trained one. UserError if incomplete."""
     found: dict[str | None, dict[str, Tensor]] = {}
     for key, value in state.items():
         match = _LORA_KEY.fullmatch(key.removeprefix(PEFT_PREFIX))

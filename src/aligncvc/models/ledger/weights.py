@@ -44,10 +44,7 @@ _BROKEN_PICKLE = (pickle.UnpicklingError, EOFError, ValueError, TypeError, Looku
 
 
 def load_weights(module: nn.Module, weights: Path | str, spec: ModelSpec, access: CheckpointAccess) -> None:
-    """Load a file, or a ledger's entry by its id, that was made with the network of `spec`.
-
-    Raises UserError as `check_network`, `load_checkpoint` and `load_strict` do.
-    """
+    """Load a file, or a ledger's entry by its id; UserError unless it was made with `spec`'s network."""
     check_network(weights if isinstance(weights, Path) else resolve(weights, access), spec)
     if isinstance(weights, Path):
         load_strict(module, weights)
@@ -58,10 +55,7 @@ def load_weights(module: nn.Module, weights: Path | str, spec: ModelSpec, access
 def load_checkpoint(
     module: nn.Module, checkpoint_id: str, access: CheckpointAccess = CheckpointAccess()
 ) -> None:
-    """Load a ledger entry's verified file into a module, strictly, as the ledger says that it is stored.
-
-    Numbers take the module's dtype. Raises UserError as `resolve` and `load_strict` do.
-    """
+    """Load a ledger entry's verified file, strictly, as the ledger says that it is stored."""
     path = resolve(checkpoint_id, access)
     stored = load_ledger(access.ledger).entry(checkpoint_id).stored
     state = {k: v for k, v in read_state(path).items() if k.rpartition(".")[2] not in stored.constants}
@@ -120,8 +114,8 @@ def first_of(names: list[str], count: int) -> str:
 def read_state(path: Path | str) -> dict[str, Tensor]:
     """The tensors of a safetensors file, or of a .bin, .pt, .pth or .ckpt file of torch, on the CPU.
 
-    Of a training checkpoint the `state_dict` is meant. Pickles are read with `weights_only`: they run no
-    code. Raises UserError for any other or a broken file.
+    Of a training checkpoint the `state_dict`. Pickles are read with `weights_only`: they run no code.
+    UserError for any other or a broken file.
     """
     if Path(path).suffix not in {".bin", ".pt", ".pth", ".ckpt"}:
         return read_safetensors(path)

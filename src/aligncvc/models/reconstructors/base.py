@@ -34,17 +34,11 @@ class Reconstructor(Protocol):
     sees: Literal["views", "time", "noisy"] = "views"
 
     def __call__(self, images: Tensor, cameras: Cameras, at: At | None = None) -> Gaussians:
-        """images (B, V, 3, H, W) in [0, 1] on white, cameras (B, V, 4, 4) -> Gaussians (B, N).
-
-        at None: clean views that come from no generator.
-        """
+        """images (B, V, 3, H, W) in [0, 1] on white -> Gaussians (B, N); at None: views of no generator."""
 
 
 def checkpoint_gradients(reconstructor: nn.Module) -> None:
-    """Let the parts that can (`gradient_checkpointing`) keep no activations: a backward pass repeats them.
-
-    Raises UserError for a network without such a part.
-    """
+    """Let the parts that can keep no activations (a backward pass repeats them). UserError if none can."""
     able = [m for m in reconstructor.modules() if hasattr(m, "gradient_checkpointing")]
     if not able:
         raise UserError(

@@ -2,9 +2,8 @@
 
 Facts of the design (github xxlong0/Wonder3D, branches main and Wonder3D_Plus): condition latents are
 concatenated to the noisy ones, one image token goes through cross-attention, and a sin/cos camera-and-task
-vector (`labels`) is the class embedding; `attention` has what joins views and domains. The demo's generator
-and the two published ones are this class at different sizes; `docs/wonder3d.md` compares them with the
-official code.
+vector (`labels`) is the class embedding. The demo's generator and the published ones are this class at
+different sizes; `docs/wonder3d.md` compares them with the official code.
 """
 
 from __future__ import annotations
@@ -102,11 +101,7 @@ class Wonder3D(MultiViewGenerator):
     schedule: AlphaSchedule
 
     def __init__(self, config: Settings, size_px: int, access: CheckpointAccess = CheckpointAccess()) -> None:
-        """size_px: height and width of the views, unless the configuration names the generator's own.
-
-        access: where Lite0's weights come from (CLIP's tower starts random). Raises UserError if the views do
-        not divide into latents.
-        """
+        """size_px: of the views, unless the settings name one. UserError if latents do not fit it."""
         super().__init__()
         self.config = config
         self.size_px = config.size_px or size_px
@@ -143,10 +138,7 @@ class Wonder3D(MultiViewGenerator):
         return views, len(self.domains) * self.latent_channels, side, side
 
     def encode(self, images: Tensor) -> Tensor:
-        """(B, V, 3 D, H, W) in [0, 1], of any size; with both domains, normals then colours in the channels.
-
-        Raises UserError if a domain is missing.
-        """
+        """(B, V, 3 D, H, W) in [0, 1], any size; normals, then colours. UserError if one is missing."""
         if images.shape[2] != 3 * len(self.domains):
             raise UserError(
                 f"domains is {self.config.domains!r} and views with {images.shape[2]} channels were "
@@ -172,10 +164,7 @@ class Wonder3D(MultiViewGenerator):
         return self.decode_domains(latents[:, :, -self.latent_channels :])[:, :, -1]  # the colours
 
     def decode_domains(self, latents: Tensor) -> Tensor:
-        """Latents (B, V, D C, h, w) -> (B, V, D, 3, H, W), about [0, 1] and not clamped.
-
-        Normals are coded as colours, (n + 1) / 2, in Wonder3D's frame of the input view.
-        """
+        """Latents -> (B, V, D, 3, H, W), not clamped; normals are (n + 1) / 2 in the input view's frame."""
         domains = latents.shape[2] // self.latent_channels
         rows = self.vae.decode(by_domain(latents, domains) / self.scaling_factor).sample / 2 + 0.5
         return by_object(rows, domains, len(latents)).unflatten(2, (domains, 3))
@@ -232,10 +221,9 @@ class Wonder3D(MultiViewGenerator):
 
 
 def image_token(encoder: nn.Module, image: Tensor) -> Tensor:
-    """(B, 3, H, W) in [0, 1] -> (B, 1, D): what the image is to cross-attention.
+    """(B, 3, H, W) in [0, 1] -> (B, 1, D), for cross-attention.
 
-    CLIP's projected embedding as it comes (not of unit length) from the image resized to CLIP's size; Lite0's
-    pooled features at unit RMS.
+    CLIP's projected embedding as it comes (not of unit length), or Lite0's pooled features at unit RMS.
     """
     if isinstance(encoder, Lite0):
         tokens = encoder.embed(image)[:, None]

@@ -47,9 +47,9 @@ class Frame:
 def to_frame(cameras: Cameras, config: Settings) -> Frame | None:
     """Cameras (B, V, 4, 4), input view first, in the world that the configuration names; None: ours already.
 
-    A similarity keeps every projection, so rays of the cameras' own field of view describe the images
-    exactly. Where the network wants another field of view (`ray_fov_y_deg`), Gaussians come back at the size
-    at which they cover as many pixels at the object's centre; other parts then keep a perspective error.
+    A similarity keeps every projection. Where the network wants another field of view (`ray_fov_y_deg`),
+    Gaussians come back at the size at which they cover as many pixels at the object's centre; other parts
+    then keep a perspective error.
     """
     if config.world == "ours":
         return None

@@ -1,8 +1,7 @@
 """From 14 channels a pixel to Gaussians: LGM's own head, and one anchored to the pixel's ray.
 
-A small network learns the ray head in minutes (it starts as a textured visual hull of the views);
-LGM's checkpoints need the absolute one. Both read channels as position 3, opacity 1, scale 3,
-rotation 4, colour 3.
+A small network learns the ray head in minutes (it starts as a textured visual hull of the views); LGM's
+checkpoints need the absolute one. Channels: position 3, opacity 1, scale 3, rotation 4, colour 3.
 """
 
 from __future__ import annotations

@@ -196,10 +196,10 @@ class LGM(nn.Module):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor, cameras: Cameras) -> Gaussians:
-        """images (B, V, 3, H, W) in [0, 1] on white; cameras (B, V, 4, 4), input view first.
+        """images (B, V, 3, H, W) in [0, 1] on white, cameras (B, V, 4, 4) -> Gaussians (B, V H' W').
 
-        The images may be of another size than the cameras (LGM sees 256 pixels and is drawn at 512).
-        Returns Gaussians (B, V H' W') in the world of `cameras`.
+        Input view first. The images may be of another size than the cameras (LGM sees 256 pixels, is drawn at
+        512).
         """
         batch, views = images.shape[:2]
         images = _resized(images, self.config.size_px)
