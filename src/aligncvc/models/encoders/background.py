@@ -21,10 +21,7 @@ _MEAN, _STD = (torch.tensor(values)[:, None, None] for values in IMAGENET)
 
 
 def remove_background(image: Tensor, access: CheckpointAccess = CheckpointAccess()) -> Tensor:
-    """(3, H, W) in [0, 1] -> (4, H, W): the same colours and a soft alpha of the salient object.
-
-    Raises UserError for another shape, for an image of one colour, and where no object stands out.
-    """
+    """(3, H, W) in [0, 1] -> (4, H, W), with a soft alpha of the salient object. UserError without one."""
     if image.ndim != 3 or image.shape[0] != 3:
         raise UserError(
             f"background removal wants one (3, H, W) image, got shape {tuple(image.shape)}; load it as RGB"

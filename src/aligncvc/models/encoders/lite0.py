@@ -31,20 +31,12 @@ EMBED_CHANNELS = 1280
 
 # Layers in the published file -> here, in the blocks and outside.
 _IN_BLOCKS = {
-    "_expand_conv": "expand.0",
-    "_bn0": "expand.1",
-    "_depthwise_conv": "depthwise.0",
-    "_bn1": "depthwise.1",
-    "_project_conv": "project.0",
-    "_bn2": "project.1",
-}
+    "_expand_conv": "expand.0", "_bn0": "expand.1", "_depthwise_conv": "depthwise.0", "_bn1": "depthwise.1",
+    "_project_conv": "project.0", "_bn2": "project.1",
+}  # fmt: skip
 _OUTSIDE = {
-    "_conv_stem": "stem.0",
-    "_bn0": "stem.1",
-    "_conv_head": "head.0",
-    "_bn1": "head.1",
-    "_fc": "classifier",
-}
+    "_conv_stem": "stem.0", "_bn0": "stem.1", "_conv_head": "head.0", "_bn1": "head.1", "_fc": "classifier",
+}  # fmt: skip
 
 
 class SameConv2d(nn.Conv2d):

@@ -79,18 +79,17 @@ class CrossDomainBlock(BasicTransformerBlock):
         return x + self.ff(self.norm3(x))
 
 
-def add_cross_domain_attention(unet: Any) -> None:
-    """Put a CrossDomainBlock in the place of each transformer block of a U-Net with fresh weights."""
-    for module in unet.modules():
+def join_views(unet: Any, cross_domain: bool) -> None:
+    """Give each attention of a U-Net with fresh weights the processor of its kind.
+
+    cross_domain: and put a CrossDomainBlock in the place of each transformer block.
+    """
+    for module in unet.modules() if cross_domain else ():
         if isinstance(module, Transformer2DModel):
             module.transformer_blocks = nn.ModuleList(
                 CrossDomainBlock(b.dim, b.num_attention_heads, b.attention_head_dim, b.cross_attention_dim)
                 for b in module.transformer_blocks
             )
-
-
-def set_processors(unet: Any) -> None:
-    """Give each attention of a diffusers U-Net the processor of its kind."""
     kinds = {"attn1": (1, 1), "attn_joint_mid": (2, 0)}
     names = {name: name.split(".")[-2] for name in unet.attn_processors}
     unet.set_attn_processor(

@@ -56,35 +56,23 @@ def camera_embedding(
     sign) and the azimuth; "aligncvc": the input view's elevation, the view's own and the azimuth, as in
     AlignCVC's release; otherwise a key of LABELS. Raises UserError if a table has no label for a camera.
     """
-    angles = _labelled(cameras, LABELS[table]) if table in LABELS else _angles(cameras, table == "aligncvc")
-    return torch.cat([_vector(angles, dim, camera_type, domain) for domain in domains], -1)
-
-
-def _vector(angles: Tensor, dim: int, camera_type: str, domain: str) -> Tensor:
-    one, zero = torch.ones_like(angles[..., 0]), torch.zeros_like(angles[..., 0])
-    kind = [one, zero] if camera_type == "perspective" else [zero, one]
-    task = [one, zero] if domain == "normals" else [zero, one]
-    vector = torch.stack([*angles.unbind(-1), *(kind if dim == CAMERA_DIM else []), *task], -1)
-    return torch.cat([vector.sin(), vector.cos()], -1)
-
-
-def _spherical_deg(cameras: Tensor) -> tuple[Tensor, Tensor]:
     azimuth, elevation, _ = spherical_deg(Cameras(cameras, fov_y_deg=1.0, width=1, height=1))
-    return azimuth, elevation
-
-
-def _angles(cameras: Tensor, absolute: bool) -> Tensor:
-    """(B, V, 3): input elevation, elevation, azimuth in radians; above the input view's unless absolute."""
-    azimuth, elevation = _spherical_deg(cameras)
     first = elevation[..., :1]
-    if absolute:
-        return torch.stack([first.expand_as(elevation), elevation, azimuth], -1).deg2rad()
-    return torch.stack([torch.zeros_like(azimuth), (elevation - first).deg2rad(), azimuth.deg2rad()], -1)
+    if table in LABELS:
+        angles = _labelled(azimuth, LABELS[table])
+    elif table == "aligncvc":
+        angles = torch.stack([first.expand_as(elevation), elevation, azimuth], -1).deg2rad()
+    else:
+        angles = torch.stack([torch.zeros_like(azimuth), elevation - first, azimuth], -1).deg2rad()
+    kind = [] if dim != CAMERA_DIM else [1.0, 0.0] if camera_type == "perspective" else [0.0, 1.0]
+    tasks = [[1.0, 0.0] if domain == "normals" else [0.0, 1.0] for domain in domains]
+    flags = [angles.new_tensor(kind + task).expand(*angles.shape[:-1], -1) for task in tasks]
+    vectors = [torch.cat([angles, flag], -1) for flag in flags]
+    return torch.cat([part for vector in vectors for part in (vector.sin(), vector.cos())], -1)
 
 
-def _labelled(cameras: Tensor, labels: Tensor) -> Tensor:
-    """(B, V, 3): 0 and the table's two angles of the nearest of VIEWS."""
-    azimuth, _ = _spherical_deg(cameras)
+def _labelled(azimuth: Tensor, labels: Tensor) -> Tensor:
+    """Azimuths (B, V) in degrees -> (B, V, 3): 0 and the table's two angles of the nearest of VIEWS."""
     known = azimuth.new_tensor(list(VIEWS.values()))
     apart = ((azimuth[..., None] - known + 180) % 360 - 180).abs()
     nearest = apart.argmin(-1)

@@ -22,13 +22,7 @@ from aligncvc.models.encoders.clip import ClipImageEncoder
 from aligncvc.models.encoders.lite0 import Lite0, load_lite0
 from aligncvc.models.generators.base import MultiViewGenerator, Prediction
 from aligncvc.models.generators.schedules import AlphaSchedule
-from aligncvc.models.generators.wonder3d.attention import (
-    add_cross_domain_attention,
-    arrange,
-    by_domain,
-    by_object,
-    set_processors,
-)
+from aligncvc.models.generators.wonder3d.attention import arrange, by_domain, by_object, join_views
 from aligncvc.models.generators.wonder3d.labels import camera_embedding
 from aligncvc.models.generators.wonder3d.settings import Settings, Vae
 from aligncvc.models.specs import CheckpointAccess
@@ -69,22 +63,20 @@ def build_unet(config: Settings, side: int) -> UNet2DConditionModel:
         class_embed_type="projection",
         projection_class_embeddings_input_dim=config.camera_dim,
     )
-    if unet.cross_domain:
-        add_cross_domain_attention(model)
-    set_processors(model)
+    join_views(model, unet.cross_domain)
     return model
 
 
 @dataclass(frozen=True)
 class Condition:
-    """What the denoiser sees besides the noisy latents; the first axis of each member is B."""
+    """What the denoiser sees besides the noisy latents.
+
+    tokens (B, T, D) of the image encoder, latents (B, C, h, w) of the input image, cameras (B, V, E).
+    """
 
     tokens: Tensor
-    """(B, T, D) image-encoder tokens for cross-attention."""
     latents: Tensor
-    """(B, C, h, w) latents of the input image, repeated for every view."""
     cameras: Tensor
-    """(B, V, E) camera and task embedding."""
 
 
 class Wonder3D(MultiViewGenerator):
@@ -172,13 +164,8 @@ class Wonder3D(MultiViewGenerator):
     @torch.no_grad()
     def encode_condition(self, image: Tensor, cameras: Tensor) -> Condition:
         image = resized(image, self.size_px)
-        vector = camera_embedding(
-            cameras,
-            dim=self.config.camera_dim,
-            camera_type=self.config.camera_type,
-            table=self.config.camera_table,
-            domains=self.domains,
-        )
+        dim, kind, table = self.config.camera_dim, self.config.camera_type, self.config.camera_table
+        vector = camera_embedding(cameras, dim=dim, camera_type=kind, table=table, domains=self.domains)
         latents = self.vae.encode(image * 2 - 1).latent_dist.mode() * self.scaling_factor
         return Condition(image_token(self.image_encoder, image), latents, vector)
 

@@ -94,13 +94,7 @@ class Settings(Section):
 _WONDER3D: dict[str, Any] = {
     "size_px": 256,
     "image_encoder": "clip",
-    "vae": {
-        "channels": [128, 256, 512, 512],
-        "layers": 2,
-        "latent_channels": 4,
-        "norm_groups": 32,
-        "scaling_factor": 0.18215,
-    },
+    "vae": {"channels": [128, 256, 512, 512], "layers": 2, "norm_groups": 32, "scaling_factor": 0.18215},
     "unet": {
         "channels": [320, 640, 1280, 1280],
         "attention": [True, True, True, False],

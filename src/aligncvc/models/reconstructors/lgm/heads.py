@@ -6,14 +6,12 @@ checkpoints need the absolute one. Channels: position 3, opacity 1, scale 3, rot
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aligncvc.models.reconstructors.lgm.settings import Settings
 from aligncvc.scene.cameras import Cameras
 from aligncvc.scene.gaussians import Gaussians
 
@@ -111,9 +109,3 @@ class RayHead(Head):
             opacities=_flat(opacity.sigmoid())[..., 0],
             colors=_flat((base + colour).sigmoid()),
         )
-
-
-HEADS: dict[str, Callable[[Settings], Head]] = {
-    "lgm": lambda config: LgmHead(config.rot_norm_dim),
-    "ray": lambda config: RayHead(),
-}

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from aligncvc.models.reconstructors.lgm.frames import to_frame
-from aligncvc.models.reconstructors.lgm.heads import HEADS
+from aligncvc.models.reconstructors.lgm.heads import LgmHead, RayHead
 from aligncvc.models.reconstructors.lgm.settings import Settings
 from aligncvc.scene.cameras import Cameras
 from aligncvc.scene.gaussians import Gaussians
@@ -190,7 +190,7 @@ class LGM(nn.Module):
         self.config = config
         self.unet = MultiViewUNet(config)
         self.conv = nn.Conv2d(14, 14, 1)
-        self.head = HEADS[config.head](config)
+        self.head = LgmHead(config.rot_norm_dim) if config.head == "lgm" else RayHead()
         self.head.initialise(self.conv)
         for name, values in zip(("mean", "std"), IMAGENET, strict=True):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
