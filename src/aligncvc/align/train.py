@@ -77,19 +77,12 @@ def publish(trainer: Trainer, state: RunState, out: Path) -> None:
     inputs = {"renders": trainer.renders.key, "run": state.key}
     inputs |= {name: str(sha256) for name, sha256 in job.weights.items()}
     write_text(out / "metrics.jsonl", state.metrics.read_text(encoding="utf-8"))
-    for name, weights, spec in (
-        (STUDENT_FILE, student, job.pair.generator),
-        (RECON_FILE, recon, job.pair.reconstructor),
-    ):
+    pair = (STUDENT_FILE, student, job.pair.generator), (RECON_FILE, recon, job.pair.reconstructor)
+    for name, weights, spec in pair:
         facts = {"pair": job.pair.name, "run": job.run, "lora_rank": job.training.lora_rank}
         write_facts(out / name, weights, {**facts, NETWORK: network_facts(spec)})
+        whose = {"pair": job.pair.name, "run": job.run, "steps": trainer.steps}
         write_provenance(
-            out / name,
-            inputs=inputs,
-            config=job.model_dump(mode="json"),
-            seed=job.seed,
-            pair=job.pair.name,
-            run=job.run,
-            steps=trainer.steps,
+            out / name, inputs=inputs, config=job.model_dump(mode="json"), seed=job.seed, **whose
         )
     state.discard()

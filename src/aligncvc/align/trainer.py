@@ -101,12 +101,8 @@ class Trainer:
         self.optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.99), weight_decay=0.0)
         named = {f"{part}.{n}": p for part, parameters in trained.items() for n, p in parameters.items()}
         self.ema = Ema(named, self.settings.ema_decay)
-        self.parts = {
-            "lora": NamedTensors(self.lora),
-            "recon": self.reconstructor,
-            "ema": self.ema,
-            "optimiser": self.optimiser,
-        }
+        self.parts = {"lora": NamedTensors(self.lora), "recon": self.reconstructor}
+        self.parts |= {"ema": self.ema, "optimiser": self.optimiser}
         self.discriminator: Discriminator | None = None
         self.lpips: nn.Module | None = None
         self.monitor: Monitor | None = None
@@ -202,11 +198,9 @@ class Trainer:
         return losses, facts
 
     def to_truth(self, images: Tensor, truth: Tensor) -> Tensor:
-        """The reconstruction loss of images (B, V, 3, H, W) to ground truth (B, V, 4, H', W'), a scalar."""
         assert self.lpips is not None
-        return reconstruction_loss(
-            self.lpips, images, truth, self.settings.mse_weight, self.settings.foreground_weight
-        )
+        weights = self.settings.mse_weight, self.settings.foreground_weight
+        return reconstruction_loss(self.lpips, images, truth, *weights)
 
     def discriminator_step(self, batch: Batch, look: Look, index: int) -> dict[str, float]:
         """Train the heads on ground truth against detached renderings at the same cameras."""
@@ -215,13 +209,9 @@ class Trainer:
         self.heads_optimiser.zero_grad(set_to_none=True)
         lazy = R1_EVERY * self.settings.gan.r1 if index % R1_EVERY == 0 else 0.0
         with self.accelerator.autocast():
+            smoothing, augmentation = self.settings.gan.label_smoothing, self.augmentation(batch, "d")
             heads = discriminator_loss(
-                self.discriminator,
-                batch.views,
-                look.renderings,
-                self.settings.gan.label_smoothing,
-                self.augmentation(batch, "d"),
-                lazy,
+                self.discriminator, batch.views, look.renderings, smoothing, augmentation, lazy
             )
         heads.loss.backward()
         norm = self.average_and_clip(self.heads)

@@ -25,15 +25,15 @@ SIZE_PX = 256
 
 @dataclass(frozen=True)
 class Part:
-    """One module of a network. parameters: numbers that training can change; keys: of its state dict."""
+    """One module of a network. keys: of its state dict."""
 
     name: str
     parameters: int
     keys: int
 
     def __str__(self) -> str:
-        many = self.parameters >= 100_000
-        count = f"{self.parameters / 1e6:.2f} M" if many else f"{self.parameters:,}"
+        few = self.parameters < 100_000
+        count = f"{self.parameters:,}" if few else f"{self.parameters / 1e6:.2f} M"
         return f"{self.name}: {count} parameters in {self.keys} keys"
 
 

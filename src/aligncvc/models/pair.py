@@ -30,8 +30,6 @@ from aligncvc.models.specs import CheckpointAccess, ModelSpec, PairSpec
 from aligncvc.streams import seeded
 
 STUDENT_FILE, RECON_FILE = "student.safetensors", "recon.safetensors"
-RECON_PART = "recon"
-"""The one part of a reconstructor that has no parts of its own."""
 
 
 @dataclass(frozen=True)
@@ -52,14 +50,13 @@ class Aligned:
 
 @dataclass(frozen=True)
 class PairOfModels:
-    """spec: what they are; both networks in evaluation mode, on the CPU until `to`."""
+    """Both networks in evaluation mode, on the CPU until `to`."""
 
     spec: PairSpec
     generator: MultiViewGenerator
     reconstructor: nn.Module
 
     def to(self, device: torch.device | str) -> Self:
-        """Both networks on a device, in place."""
         self.generator.to(device)
         self.reconstructor.to(device)
         return self
@@ -89,7 +86,7 @@ def load_reconstructor(
 ) -> nn.Module:
     """A reconstructor with its pretrained weights, frozen. UserError if files are missing or do not fit."""
     reconstructor = seeded(lambda: build_reconstructor(spec), seed, "recon", "init")
-    _load_parts({RECON_PART: reconstructor}, spec, access)
+    _load_parts({"recon": reconstructor}, spec, access)
     return reconstructor.requires_grad_(False).eval()
 
 
@@ -122,7 +119,6 @@ def load_pair(
 
 
 def _load_parts(parts: Mapping[str, nn.Module], spec: ModelSpec, access: CheckpointAccess) -> None:
-    """Load each part that has weights. Raises UserError for a part that the kind does not have."""
     for part, checkpoint_id in spec.weights.items():
         if part not in parts:
             raise UserError(

@@ -61,9 +61,5 @@ class PairSpec(Section):
 
     def without_weights(self) -> Self:
         """The same networks with random weights."""
-        return self.model_copy(
-            update={
-                "generator": self.generator.model_copy(update={"weights": {}}),
-                "reconstructor": self.reconstructor.model_copy(update={"weights": {}}),
-            }
-        )
+        both = {"generator": self.generator, "reconstructor": self.reconstructor}
+        return self.model_copy(update={k: v.model_copy(update={"weights": {}}) for k, v in both.items()})

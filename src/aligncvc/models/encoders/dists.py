@@ -47,8 +47,7 @@ class Dists(Frozen):
         x = ((both - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
         total = (self.alpha.double() + self.beta.double()).sum()
         weights = zip(self.alpha.split(CHANNELS, 1), self.beta.split(CHANNELS, 1), strict=True)
-        alpha, beta = next(weights)
-        similarity = _compare(both, alpha, beta)
+        similarity = _compare(both, *next(weights))
         for i, (stage, (alpha, beta)) in enumerate(zip(self.stages, weights, strict=True)):
             x = stage(x if i == 0 else self._pool(x))
             similarity = similarity + _compare(x, alpha, beta)

@@ -54,7 +54,6 @@ class MultiViewGenerator(nn.Module, ABC):
     """Base class: guidance and adapters are here, the networks are in the subclass."""
 
     schedule: Schedule
-
     lora_targets: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0")
     """Ends of the names of the denoiser's linear layers that alignment puts LoRA on."""
 

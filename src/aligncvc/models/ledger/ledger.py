@@ -108,8 +108,6 @@ class Model(Section):
 
 
 class Ledger(Section):
-    """All entries, models and groups by id."""
-
     version: Literal[1]
     checkpoints: dict[str, Entry]
     models: dict[str, Model] = Field(default_factory=dict)

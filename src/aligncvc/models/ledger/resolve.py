@@ -117,10 +117,8 @@ def _package_folder(checkpoint_id: str, name: str) -> Path:
 
 def _in_cache(entry: Entry) -> Path | None:
     """A hub entry's file in the local cache, which other programs use too; None if it is not there."""
-    try:
-        from huggingface_hub import try_to_load_from_cache
-    except ImportError:
-        return None
+    from huggingface_hub import try_to_load_from_cache
+
     repo, path = str(entry.parts["repo"]), str(entry.parts["path"])
     found = try_to_load_from_cache(repo, path, revision=entry.revision)
     return Path(found) if isinstance(found, str) else None
@@ -133,14 +131,6 @@ def _hub_file(checkpoint_id: str, entry: Entry, *, offline: bool) -> Path:
             f"revision and sha256 of checkpoint {checkpoint_id} ({entry.source}) are not recorded yet; "
             f"download the file, check it and run `{_RECORD} {checkpoint_id} FILE --revision COMMIT`"
         )
-    repo, path = str(entry.parts["repo"]), str(entry.parts["path"])
-    try:
-        from huggingface_hub import hf_hub_download
-    except ImportError:
-        raise UserError(
-            f"checkpoint {checkpoint_id} is on the hub, which needs the Python package huggingface_hub; "
-            "run `make env`"
-        ) from None
     cached = _in_cache(entry)
     if cached is not None:
         return cached
@@ -148,13 +138,17 @@ def _hub_file(checkpoint_id: str, entry: Entry, *, offline: bool) -> Path:
         raise UserError(
             f"checkpoint {checkpoint_id} ({entry.source}, licence {entry.licence}) is not in the local hub "
             "cache and the network is switched off; run `python -m aligncvc.checkpoints fetch "
-            f"{checkpoint_id}` on a machine with network, or set "
-            "checkpoints.offline to false and unset ALIGNCVC_OFFLINE"
+            f"{checkpoint_id}` on a machine with network, or set checkpoints.offline to false and unset "
+            "ALIGNCVC_OFFLINE"
         )
+    from huggingface_hub import hf_hub_download
+
     try:
-        return Path(hf_hub_download(repo, path, revision=entry.revision))
+        return Path(
+            hf_hub_download(str(entry.parts["repo"]), str(entry.parts["path"]), revision=entry.revision)
+        )
     except Exception as error:
-        # The client raises many kinds (HTTP, name resolution, missing repository): all end the same way here.
+        # The client raises many kinds (HTTP, name resolution, missing repository)
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
             f"checkpoint {checkpoint_id} could not be fetched from {entry.source}, licence {entry.licence} "
