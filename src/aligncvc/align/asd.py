@@ -14,17 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from aligncvc.config.alignment import Asd
 from aligncvc.errors import UserError
+from aligncvc.models.generators.base import MultiViewGenerator, Tree
 from aligncvc.models.generators.schedules import AlphaSchedule
-
-if TYPE_CHECKING:
-    from aligncvc.models.generators.base import MultiViewGenerator, Tree
 
 DMD_FLOOR = 0.1
 """Added to the DMD normaliser (TriplaneTurbo), so that a student at its goal does not blow up."""

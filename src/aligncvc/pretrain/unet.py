@@ -131,16 +131,12 @@ class HeldOut:
 
     @torch.no_grad()
     def sampled(self, generator: Wonder3D, steps: int, guidance: float) -> Tensor:
-        """Views (O, V, 3, H, W) in [0, 1]: DDIM samples, or for steps = 0 the x0 seen from pure noise."""
+        """Views (O, V, 3, H, W) in [0, 1]: DDIM samples; with 0 steps the x0 seen from pure noise."""
         views = []
         cases = (self.images[:, 0], self.cameras.c2w, self.noise)
         for images, c2w, noise in zip(*(case.split(8) for case in cases), strict=True):
             condition = generator.encode_condition(images, c2w)
-            if steps:
-                latents = ddim(generator, condition, noise, steps, guidance)
-            else:
-                latents = generator.predict(noise, torch.full((len(noise),), 999), condition).x0
-            views.append(generator.decode(latents).clamp(0, 1))
+            views.append(generator.decode(ddim(generator, condition, noise, steps, guidance)).clamp(0, 1))
         return torch.cat(views)
 
     @torch.no_grad()

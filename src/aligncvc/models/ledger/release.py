@@ -80,10 +80,10 @@ def lora_keys(state: Mapping[str, Tensor], where: object) -> dict[str, Tensor]:
         if match:
             name = f"{match['layer']}.lora_{match['side']}.weight"
             found.setdefault(match["adapter"], {})[name] = value
-    order = [None, *TRAINED_ADAPTERS, *(name for name in found if name not in (None, *TRAINED_ADAPTERS))]
-    chosen = next((found[name] for name in order if name in found), None)
-    if chosen is None:
+    if not found:
         raise UserError(f"{where} holds no LoRA tensor; give the student's peft adapter")
+    trust = (None, *TRAINED_ADAPTERS)
+    chosen = found[min(found, key=lambda name: trust.index(name) if name in trust else len(trust))]
     halves = {key.replace(".lora_A.", ".lora_B.") for key in chosen if ".lora_A." in key}
     odd = halves ^ {key for key in chosen if ".lora_B." in key}
     if odd:

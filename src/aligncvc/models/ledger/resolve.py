@@ -25,7 +25,8 @@ def resolve(checkpoint_id: str, access: CheckpointAccess = CheckpointAccess()) -
     entry = load_ledger(access.ledger).entry(checkpoint_id)
     check_licence(checkpoint_id, entry, access.accept_licences)
     before = _in_cache(entry) if entry.kind == "hub" else None
-    path = locate(checkpoint_id, entry, offline=access.offline or offline_by_environment())
+    forbidden = os.environ.get("ALIGNCVC_OFFLINE", "").lower() in {"1", "true", "yes", "on"}
+    path = locate(checkpoint_id, entry, offline=access.offline or forbidden)
     try:
         return verify(checkpoint_id, entry, path)
     except UserError:
@@ -44,11 +45,6 @@ def missing(checkpoint_id: str, access: CheckpointAccess = CheckpointAccess()) -
     except UserError as error:
         return f"n/a (weights missing): {error}"
     return None
-
-
-def offline_by_environment() -> bool:
-    """Whether ALIGNCVC_OFFLINE forbids the network."""
-    return os.environ.get("ALIGNCVC_OFFLINE", "").lower() in {"1", "true", "yes", "on"}
 
 
 def check_licence(checkpoint_id: str, entry: Entry, accepted: Sequence[str]) -> None:

@@ -45,19 +45,11 @@ _BROKEN_PICKLE = (pickle.UnpicklingError, EOFError, ValueError, TypeError, Looku
 
 def load_weights(module: nn.Module, weights: Path | str, spec: ModelSpec, access: CheckpointAccess) -> None:
     """Load a file, or a ledger's entry by its id; UserError unless it was made with `spec`'s network."""
-    check_network(weights if isinstance(weights, Path) else resolve(weights, access), spec)
+    path = weights if isinstance(weights, Path) else resolve(weights, access)
+    check_network(path, spec)
     if isinstance(weights, Path):
-        load_strict(module, weights)
-    else:
-        load_checkpoint(module, weights, access)
-
-
-def load_checkpoint(
-    module: nn.Module, checkpoint_id: str, access: CheckpointAccess = CheckpointAccess()
-) -> None:
-    """Load a ledger entry's verified file, strictly, as the ledger says that it is stored."""
-    path = resolve(checkpoint_id, access)
-    stored = load_ledger(access.ledger).entry(checkpoint_id).stored
+        return load_strict(module, weights)
+    stored = load_ledger(access.ledger).entry(weights).stored
     state = {k: v for k, v in read_state(path).items() if k.rpartition(".")[2] not in stored.constants}
     load_strict(module, renamed(state, stored.renames), prefix=stored.prefix, where=str(path))
 

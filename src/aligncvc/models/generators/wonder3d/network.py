@@ -24,24 +24,11 @@ from aligncvc.models.generators.base import MultiViewGenerator, Prediction
 from aligncvc.models.generators.schedules import AlphaSchedule
 from aligncvc.models.generators.wonder3d.attention import arrange, by_domain, by_object, join_views
 from aligncvc.models.generators.wonder3d.labels import camera_embedding
-from aligncvc.models.generators.wonder3d.settings import Settings, Vae
+from aligncvc.models.generators.wonder3d.settings import Settings
 from aligncvc.models.specs import CheckpointAccess
 
 LITE0_DIM = 1280
 DOMAINS = {"colours": ("colours",), "both": ("normals", "colours")}
-
-
-def build_vae(config: Vae, size_px: int) -> AutoencoderKL:
-    """The autoencoder with random weights; size_px is a note for diffusers only."""
-    return AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * len(config.channels),
-        up_block_types=("UpDecoderBlock2D",) * len(config.channels),
-        block_out_channels=tuple(config.channels),
-        layers_per_block=config.layers,
-        latent_channels=config.latent_channels,
-        norm_num_groups=config.norm_groups,
-        sample_size=size_px,
-    )
 
 
 def build_unet(config: Settings, side: int) -> UNet2DConditionModel:
@@ -105,7 +92,15 @@ class Wonder3D(MultiViewGenerator):
                 f"views of {self.size_px} pixels do not divide into latents {self.factor} times smaller; "
                 "choose a multiple of it for the network's size_px or render.size_px"
             )
-        self.vae = build_vae(config.vae, self.size_px)
+        self.vae = AutoencoderKL(
+            down_block_types=("DownEncoderBlock2D",) * len(config.vae.channels),
+            up_block_types=("UpDecoderBlock2D",) * len(config.vae.channels),
+            block_out_channels=tuple(config.vae.channels),
+            layers_per_block=config.vae.layers,
+            latent_channels=config.vae.latent_channels,
+            norm_num_groups=config.vae.norm_groups,
+            sample_size=self.size_px,
+        )
         self.unet = build_unet(config, self.size_px // self.factor)
         lite = config.image_encoder == "lite0"
         self.image_encoder = load_lite0(access) if lite else ClipImageEncoder(**config.clip.model_dump())
@@ -180,8 +175,7 @@ class Wonder3D(MultiViewGenerator):
         return Prediction(x0=signal * z_t - sigma * raw, eps=sigma * z_t + signal * raw)
 
     def raw_prediction(self, z_t: Tensor, timesteps: Tensor, condition: Condition) -> Tensor:
-        batch, views = z_t.shape[:2]
-        domains = len(self.domains)
+        (batch, views), domains = z_t.shape[:2], len(self.domains)
         arrange(self.unet, views, self._counterpart(views))
         noisy = by_domain(z_t, domains)
         clean = condition.latents.repeat_interleave(views, 0).repeat(domains, 1, 1, 1)
