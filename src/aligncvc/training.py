@@ -92,7 +92,6 @@ class Ema:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Move the average towards the parameters' current values."""
         n = self.updates if self.from_first else self.updates + 1
         keep = min(self.decay, (1 + n) / (10 + n)) if n else 0.0
         self.updates += 1
@@ -114,7 +113,6 @@ class Ema:
             self.parameters.load_state_dict(now)
 
     def apply(self) -> None:
-        """Give the parameters their averages, for good."""
         self.parameters.load_state_dict(self.shadow)
 
     def state_dict(self) -> dict[str, Any]:
@@ -146,7 +144,6 @@ class RunState:
 
     @property
     def key(self) -> str:
-        """The key of a run at its start."""
         return self.key_at(0)
 
     def restore(self) -> tuple[int, str | None]:
@@ -176,7 +173,6 @@ class RunState:
         return {}, f"the state in {self.folder} {why}; starting from step 0"
 
     def save(self, step: int) -> None:
-        """Write the state after `step` completed steps."""
         state = {
             "key": self.key_at(step),
             "step": step,

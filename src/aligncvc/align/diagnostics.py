@@ -104,7 +104,6 @@ class Monitor:
         }
 
     def _views(self, generator: MultiViewGenerator) -> Tensor:
-        """(B, V, 3, H, W): each object's x0 from its own timestep."""
         x0 = generator.predict(self.noisy, self.timesteps, self.condition, self.guidance).x0
         return clamp_straight_through(generator.decode(x0))
 

@@ -108,11 +108,9 @@ class Discriminator(nn.Module):
         return [unit_rms(maps[level]) for level in self.levels]
 
     def logits(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """Features of each level -> logits (N, 1, h_l, w_l)."""
         return [head(f) for head, f in zip(self.heads, features, strict=True)]
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """(N, 3, H, W) in [0, 1] -> logits (N, 1, h_l, w_l) for each level l."""
         return self.logits(self.features(images))
 
 

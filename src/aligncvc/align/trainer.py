@@ -64,10 +64,7 @@ def reconstruction_loss(
 
 
 class Trainer:
-    """Networks, optimisers and averages of one run."""
-
     def __init__(self, job: AlignJob, renders: RenderSet, accelerator: Accelerator) -> None:
-        """Raises UserError for networks that cannot be trained so, and missing weights."""
         self.job, self.run, self.settings = job, job.losses, job.training
         self.steps = self.run.steps or self.settings.steps
         mode = self.run.asd_mode or self.settings.asd.mode
@@ -203,7 +200,6 @@ class Trainer:
         return reconstruction_loss(self.lpips, images, truth, *weights)
 
     def discriminator_step(self, batch: Batch, look: Look, index: int) -> dict[str, float]:
-        """Train the heads on ground truth against detached renderings at the same cameras."""
         if self.discriminator is None:
             return {}
         self.heads_optimiser.zero_grad(set_to_none=True)

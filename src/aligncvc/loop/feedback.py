@@ -78,7 +78,6 @@ class State:
         return self.times[self.index + 1] if self.index + 1 < len(self.times) else None
 
     def then(self, z: Tensor, **changes: Tree) -> State:
-        """The state one step on."""
         return replace(self, z=z, index=self.index + 1, **changes)
 
 
@@ -131,7 +130,6 @@ class Feedback:
 
 
 def find_feedback(name: str) -> Feedback:
-    """A feedback by its name. Raises UserError if there is none."""
     module = feedback_module(name)
     try:
         return import_module(module).FEEDBACK

@@ -45,7 +45,6 @@ class Loop:
     grad_3d: bool = True
 
     def start(self, image: Tensor, times: list[Time]) -> State:
-        """The first state for input images (B, 3, H, W) on white."""
         with self.watch("encode"):
             condition = self.pair.generator.encode_condition(image, self.cameras.c2w)
         z = self.pair.generator.schedule.start(self.noise(0, times[0]), times[0])
@@ -57,7 +56,6 @@ class Loop:
             return self.pair.generator.predict(state.z, self.at(state.now), state.condition, self.guidance)
 
     def branches(self, state: State) -> tuple[Prediction, Prediction]:
-        """The unconditional and the conditional prediction apart."""
         generator, timesteps = self.pair.generator, self.at(state.now)
         with self.watch("generator"):
             raw = generator.branches(state.z, timesteps, state.condition)
@@ -65,7 +63,6 @@ class Loop:
         return free, told
 
     def guide(self, unconditional: Tensor, conditional: Tensor) -> Tensor:
-        """Clean latents of both branches combined."""
         return self.pair.generator.guide(unconditional, conditional, self.guidance)
 
     def with_x0(self, state: State, x0: Tensor) -> Prediction:
@@ -96,7 +93,6 @@ class Loop:
             return self.pair.generator.encode_renderings(look.renderings, predicted)
 
     def renoise(self, clean: Tensor, state: State) -> Tensor:
-        """Clean latents with fresh noise at the following timestep."""
         assert state.following is not None, "after the last step nothing follows"
         noise = self.noise(state.index + 1, state.following)
         return self.pair.generator.schedule.add_noise(clean, noise, self.at(state.following))

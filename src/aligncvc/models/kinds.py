@@ -22,7 +22,6 @@ ROLES: tuple[Role, ...] = ("generators", "reconstructors")
 
 
 def package_of(role: Role, kind: str) -> str:
-    """The dotted package of a kind."""
     return kind if "." in kind else f"aligncvc.models.{role}.{kind}"
 
 
@@ -32,13 +31,11 @@ def feedback_module(name: str) -> str:
 
 
 def known_kinds(role: Role) -> list[str]:
-    """Kinds that come with this package."""
     home = import_module(f"aligncvc.models.{role}")
     return sorted(module.name for module in iter_modules(home.__path__) if module.ispkg)
 
 
 def kind_module(role: Role, kind: str, name: Literal["settings", "network"]) -> ModuleType:
-    """A module of a kind. Raises UserError if there is no such kind."""
     package = package_of(role, kind)
     try:
         return import_module(f"{package}.{name}")

@@ -25,8 +25,6 @@ SIZE_PX = 256
 
 @dataclass(frozen=True)
 class Part:
-    """One module of a network. keys: of its state dict."""
-
     name: str
     parameters: int
     keys: int
@@ -53,7 +51,6 @@ ENCODERS: dict[str, Callable[..., dict[str, nn.Module]]] = {
 
 
 def model_modules(model: Model) -> dict[str, nn.Module]:
-    """The modules of a generator's or reconstructor's parts, with random weights on the present device."""
     kind, network = complete(model.role, model.network, f"the network of {model.what}")
     build = kind_module(model.role, kind, "network").build
     if model.role == "reconstructors":
@@ -62,7 +59,6 @@ def model_modules(model: Model) -> dict[str, nn.Module]:
 
 
 def outline(modules: Callable[[], Mapping[str, nn.Module]]) -> list[Part]:
-    """Parameters and keys of a network's parts."""
     with torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # frozen encoders load weights that nothing can hold here
         parts = modules()
@@ -73,7 +69,6 @@ def outline(modules: Callable[[], Mapping[str, nn.Module]]) -> list[Part]:
 
 
 def encoder_outline(network: Mapping[str, Any]) -> list[Part]:
-    """Of a frozen encoder's `network`. Raises UserError for a kind that is not built here."""
     given = dict(network)
     kind = given.pop("kind", None)
     if kind not in ENCODERS:

@@ -41,7 +41,6 @@ class Aligned:
 
     @classmethod
     def in_folder(cls, folder: Path) -> Self:
-        """What a run wrote. Raises UserError if it is not there."""
         for name in (STUDENT_FILE, RECON_FILE):
             if not (folder / name).exists():
                 raise UserError(f"{folder} has no {name}; train the run with python -m aligncvc.align first")
@@ -70,12 +69,10 @@ def build_generator(
 
 
 def build_reconstructor(spec: ModelSpec) -> nn.Module:
-    """With random weights from torch's present random state."""
     return kind_module("reconstructors", spec.kind, "network").build(spec.network)
 
 
 def load_generator(spec: ModelSpec, size_px: int, seed: int, access: CheckpointAccess) -> MultiViewGenerator:
-    """A generator with its pretrained weights, frozen. UserError if files are missing or do not fit."""
     generator = seeded(lambda: build_generator(spec, size_px, access), seed, "mvg", "init")
     _load_parts(generator.parts(), spec, access)
     return generator.requires_grad_(False).eval()
@@ -84,14 +81,12 @@ def load_generator(spec: ModelSpec, size_px: int, seed: int, access: CheckpointA
 def load_reconstructor(
     spec: ModelSpec, seed: int, access: CheckpointAccess = CheckpointAccess()
 ) -> nn.Module:
-    """A reconstructor with its pretrained weights, frozen. UserError if files are missing or do not fit."""
     reconstructor = seeded(lambda: build_reconstructor(spec), seed, "recon", "init")
     _load_parts({"recon": reconstructor}, spec, access)
     return reconstructor.requires_grad_(False).eval()
 
 
 def load_pretrained(spec: PairSpec, access: CheckpointAccess = CheckpointAccess()) -> PairOfModels:
-    """The pair before alignment."""
     return PairOfModels(
         spec,
         load_generator(spec.generator, spec.renderings_px, spec.seed, access),
@@ -147,7 +142,6 @@ def lora_parameters(generator: MultiViewGenerator) -> dict[str, nn.Parameter]:
 
 
 def load_lora(generator: MultiViewGenerator, path: Path, rank: int) -> None:
-    """Attach the LoRA of a file that an alignment run wrote. Raises UserError if it does not fit."""
     state = read_safetensors(path)
     parameters = attach_lora(generator, rank, 0)
     missing, extra, shapes = map(sorted, differences(state, parameters))

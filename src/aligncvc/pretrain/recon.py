@@ -116,7 +116,6 @@ class HeldOut:
 
 
 def train(job: PretrainJob, rings: Rings, held_out: Rings, out: Path) -> None:
-    """Write the reconstructor's weights to `out` (safetensors)."""
     seed, settings = job.seed, job.training
     model = seeded(lambda: build_reconstructor(job.model), seed, "pretrain-recon")
     perceptual = load_lpips("alex", job.checkpoints)

@@ -55,7 +55,6 @@ class Rings:
 
     @property
     def objects(self) -> set[str]:
-        """Ids of the objects, without the looks."""
         return {split_variant(name)[0] for name in self.ids}
 
     def select(self, objects: Collection[str], looks: Collection[int] | None = None) -> Rings:
@@ -65,7 +64,6 @@ class Rings:
         return replace(self, ids=[self.ids[i] for i in keep], rgba=self.rgba[keep], depth=self.depth[keep])
 
     def by_look(self) -> dict[str, Rings]:
-        """The rings of each of LOOKS that there are."""
         apart = {name: self.select(self.objects, [look]) for name, look in LOOKS.items()}
         return {name: rings for name, rings in apart.items() if rings.ids}
 

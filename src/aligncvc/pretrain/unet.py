@@ -126,7 +126,6 @@ class HeldOut:
 
     @property
     def images(self) -> Tensor:
-        """(O, V, 3, H, W) on white."""
         return composite(self.rgba, 1.0)
 
     @torch.no_grad()
@@ -141,7 +140,6 @@ class HeldOut:
 
     @torch.no_grad()
     def x0_errors(self, generator: Wonder3D) -> dict[str, float]:
-        """Mean squared x0 error in (whitened) latents by timestep."""
         images = self.images
         condition = generator.encode_condition(images[:, 0], self.cameras.c2w)
         x0 = generator.encode(images)

@@ -47,7 +47,6 @@ class _Settings(ctypes.Structure):
 
 
 def _cache_folder() -> Path:
-    """`.cache/splat` of a checkout, else the user's cache folder."""
     if (PROJECT_ROOT / "pyproject.toml").is_file() and os.access(PROJECT_ROOT, os.W_OK):
         return PROJECT_ROOT / ".cache" / "splat"
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "aligncvc" / "splat"
@@ -98,7 +97,6 @@ def _library(dtype: torch.dtype) -> ctypes.CDLL:
 
 
 def _call(name: str, settings: _Settings, tensors: list[Tensor], dtype: torch.dtype) -> None:
-    """Call an entry point of the kernel. Raises MemoryError."""
     pointers = [ctypes.c_void_p(t.data_ptr()) for t in tensors]
     if getattr(_library(dtype), name)(ctypes.byref(settings), *pointers):
         raise MemoryError(f"the CPU rasteriser ran out of memory in {name}")

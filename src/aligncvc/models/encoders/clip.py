@@ -80,7 +80,6 @@ class ClipLevels(LevelEncoder):
     """
 
     def __init__(self, encoder: ClipImageEncoder, after_blocks: Sequence[int] = AFTER_BLOCKS) -> None:
-        """Raises UserError if the tower has fewer blocks."""
         super().__init__()
         vision: Any = encoder.tower.config  # its types allow what ViTs of CLIP do not have
         if not all(0 < block <= vision.num_hidden_layers for block in after_blocks):

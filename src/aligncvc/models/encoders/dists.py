@@ -73,7 +73,6 @@ def _compare(maps: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
 
 
 def load_dists(access: CheckpointAccess = CheckpointAccess()) -> Dists:
-    """DISTS with genuine weights. Raises UserError if a file is missing or holds anything else."""
     state = resolved_state("dists-weights", access)
     model = Dists()
     fill_trunk(model.stages, "vgg", access)

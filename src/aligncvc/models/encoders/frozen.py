@@ -25,7 +25,6 @@ class Frozen(nn.Module):
             self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
 
     def freeze(self) -> None:
-        """At the end of a constructor."""
         self.requires_grad_(False)
         self.eval()
 

@@ -86,8 +86,6 @@ class Mixed(nn.Module):
 
 
 class FidInception(Frozen):
-    """Images to the 2048 pooled features of FID."""
-
     def __init__(self) -> None:
         super().__init__()
         self.Conv2d_1a_3x3 = ConvNorm(3, 32, 3, 3, 2)
@@ -122,7 +120,6 @@ class FidInception(Frozen):
 
 
 def load_fid_inception(access: CheckpointAccess = CheckpointAccess()) -> FidInception:
-    """The network with its published weights. Raises UserError if they are missing or wrong."""
     model = FidInception()
     load_strict(model, convert_state(resolved_state("fid-inception", access), model))
     return model

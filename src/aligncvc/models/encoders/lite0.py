@@ -114,7 +114,6 @@ class Lite0(LevelEncoder):
 
 
 def load_lite0(access: CheckpointAccess = CheckpointAccess()) -> Lite0:
-    """Lite0 with its ImageNet weights (ledger id `lite0`). Raises UserError if they are missing or wrong."""
     model = Lite0()
     load_strict(model, convert_state(resolved_state("lite0", access)))
     return model

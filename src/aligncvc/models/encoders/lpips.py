@@ -81,7 +81,6 @@ def fill_trunk(trunk: nn.Module, net: Net, access: CheckpointAccess = Checkpoint
 
 
 def vgg_stage(inputs: int, width: int, count: int) -> list[nn.Module]:
-    """Convolutions of 3 x 3, each with its ReLU."""
     layers: list[nn.Module] = []
     for i in range(count):
         layers += [nn.Conv2d(width if i else inputs, width, 3, padding=1), nn.ReLU(inplace=True)]
@@ -98,7 +97,6 @@ def _alexnet(**_: object) -> SimpleNamespace:
 
 
 def _vgg16(**_: object) -> SimpleNamespace:
-    """The feature stack of VGG16."""
     layers, inputs = [], 3
     for width, count in VGG_STAGES:
         layers += [*vgg_stage(inputs, width, count), nn.MaxPool2d(2, 2)]

@@ -35,12 +35,10 @@ class Schedule(ABC):
         return noise
 
     def add_noise(self, x0: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """z_t of clean latents and standard normal noise."""
         signal, sigma = self.signal_noise(timesteps)
         return signal * x0 + sigma * noise
 
     def implied_noise(self, z: Tensor, x0: Tensor, timesteps: Tensor) -> Tensor:
-        """The eps that z_t consists of, if its clean latents are x0."""
         signal, sigma = self.signal_noise(timesteps)
         return (z - signal * x0) / sigma
 

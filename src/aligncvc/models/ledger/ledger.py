@@ -85,7 +85,6 @@ class Entry(Section):
 
     @property
     def revision(self) -> str | None:
-        """Commit of a hub repository, if it has one recorded."""
         return self.parts["revision"]
 
 
@@ -135,7 +134,6 @@ class Ledger(Section):
         raise UserError(f"the ledger knows no checkpoint {checkpoint_id!r}; {hint}")
 
     def model(self, name: str, role: str) -> Model:
-        """A generator or reconstructor. Raises UserError with those that the ledger has."""
         of_role = [n for n, model in self.models.items() if model.role == role]
         if name not in of_role:
             hint = _hint(name, of_role, "it has", 2)
@@ -163,7 +161,6 @@ def ledger_path(path: Path | str | None = None) -> Path:
 
 
 def load_ledger(path: Path | str | None = None) -> Ledger:
-    """Read and check the ledger. Raises UserError with one line for each wrong key."""
     path = ledger_path(path)
     try:
         return Ledger.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))

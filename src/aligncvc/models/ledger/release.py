@@ -56,7 +56,6 @@ def read_adapter(folder: Path) -> tuple[dict[str, Tensor] | None, str]:
 
 
 def _scale(config: Path, state: Mapping[str, Tensor]) -> tuple[float, str]:
-    """alpha / rank of adapter_config.json, checked against the tensors' rank."""
     rank = next(value.shape[0] for key, value in state.items() if ".lora_A." in key)
     if not config.is_file():
         return 1.0, "; no adapter_config.json beside it, so alpha is taken to be the rank, as in the code"

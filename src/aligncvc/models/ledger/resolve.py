@@ -48,7 +48,6 @@ def missing(checkpoint_id: str, access: CheckpointAccess = CheckpointAccess()) -
 
 
 def check_licence(checkpoint_id: str, entry: Entry, accepted: Sequence[str]) -> None:
-    """Raise UserError unless the licence is permissive or accepted by name."""
     if entry.licence not in PERMISSIVE_LICENCES and entry.licence not in accepted:
         terms = "states no licence" if entry.licence == "unknown" else f"is under {entry.licence}"
         raise UserError(
@@ -74,7 +73,6 @@ def locate(checkpoint_id: str, entry: Entry, *, offline: bool) -> Path:
 
 
 def verify(checkpoint_id: str, entry: Entry, path: Path) -> Path:
-    """Check size and sha256 against the ledger; return the path. Raises UserError naming both hashes."""
     if entry.sha256 is None:
         raise UserError(
             f"the sha256 of checkpoint {checkpoint_id} is not recorded yet; if {path} is the file you "
@@ -121,7 +119,6 @@ def _in_cache(entry: Entry) -> Path | None:
 
 
 def _hub_file(checkpoint_id: str, entry: Entry, *, offline: bool) -> Path:
-    """A file of one commit of a hub repository, from the local cache or (when allowed) the network."""
     if entry.revision is None or entry.sha256 is None:
         raise UserError(
             f"revision and sha256 of checkpoint {checkpoint_id} ({entry.source}) are not recorded yet; "

@@ -126,7 +126,6 @@ def read_state(path: Path | str) -> dict[str, Tensor]:
 
 
 def read_safetensors(path: Path | str) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, on the CPU. Raises UserError for any other or a broken file."""
     try:
         return load_file(str(path), device="cpu")
     except (SafetensorError, OSError) as error:
@@ -136,7 +135,6 @@ def read_safetensors(path: Path | str) -> dict[str, Tensor]:
 
 
 def resolved_state(checkpoint_id: str, access: CheckpointAccess) -> dict[str, Tensor]:
-    """The tensors of a ledger's entry. Raises UserError as `resolve` and `read_state` do."""
     return read_state(resolve(checkpoint_id, access))
 
 
@@ -150,7 +148,6 @@ class _NumpyUnpickler(pickle.Unpickler):
 
 
 def load_numpy_pickle(path: Path | str) -> Any:
-    """Read dicts, lists and numpy arrays from a pickle. Raises UserError if it asks for anything else."""
     try:
         return _NumpyUnpickler(io.BytesIO(Path(path).read_bytes())).load()
     except _BROKEN_PICKLE as error:
@@ -161,7 +158,6 @@ def load_numpy_pickle(path: Path | str) -> Any:
 
 
 def network_facts(spec: ModelSpec) -> dict[str, Any]:
-    """What weights made with this network say about it."""
     return {"kind": spec.kind, **spec.network}
 
 

@@ -39,7 +39,6 @@ class JoinedAttention:
         attention_mask: Tensor | None = None,
         temb: Tensor | None = None,
     ) -> Tensor:
-        """hidden_states (rows, T, C), transformer tokens of one view a row."""
         if self.distance == 0:
             return self.attend(attn, hidden_states)
         rows, tokens, channels = hidden_states.shape

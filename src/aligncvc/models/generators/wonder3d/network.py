@@ -230,5 +230,4 @@ def resized(images: Tensor, side: int) -> Tensor:
 def build(
     network: Mapping[str, Any], size_px: int, access: CheckpointAccess = CheckpointAccess()
 ) -> Wonder3D:
-    """With random weights. network: all settings; size_px: side of the views if they name none."""
     return Wonder3D(Settings.model_validate(network), size_px, access)

@@ -228,5 +228,4 @@ def _resized(images: Tensor, side: int | None) -> Tensor:
 
 
 def build(network: Mapping[str, Any]) -> LGM:
-    """The reconstructor with random weights. network: all settings."""
     return LGM(Settings.model_validate(network))
