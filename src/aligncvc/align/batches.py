@@ -51,11 +51,7 @@ class Batch:
 def draw_batch(
     renders: RenderSet, seed: int, step: int | str, slots: range, device: torch.device | str, novel: int = 0
 ) -> Batch:
-    """Objects for the slots of this process at one step, each with a random ring member as input view.
-
-    step: a number, or the name of a batch that belongs to none. novel: how many of the ring's other members
-    to draw.
-    """
+    """Objects for the slots of one step (or of a named batch), each with a random input view."""
     rigs, others = [], []
     names: list[tuple[object, ...]] = [("align", step, slot) for slot in slots]
     for slot in slots:

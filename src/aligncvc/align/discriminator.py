@@ -147,14 +147,12 @@ def generator_loss(
 ) -> Tensor:
     """Adversarial loss of renderings (B, V, 3, H, W); the heads receive no gradient and do not change."""
     discriminator.eval()
-    wanted = [p.requires_grad for p in discriminator.heads.parameters()]
     discriminator.heads.requires_grad_(False)
     try:
         images = fakes.flatten(0, -4)
         return multilevel_bce(discriminator(augmentation(images) if augmentation else images), target)
     finally:
-        for parameter, want in zip(discriminator.heads.parameters(), wanted, strict=True):
-            parameter.requires_grad_(want)
+        discriminator.heads.requires_grad_(True)
 
 
 class HeadsLoss(NamedTuple):
@@ -173,11 +171,7 @@ def discriminator_loss(
     augmentation: Augmentation | None,
     r1: float = 0.0,
 ) -> HeadsLoss:
-    """Loss of the heads: reals towards the smoothed label, detached fakes towards 0 (halved sum).
-
-    reals and fakes (B, V, 3, H, W) see the same augmentation. r1 weighs the penalty (`r1_penalty`) on the
-    reals.
-    """
+    """Reals (B, V, 3, H, W) towards the smoothed label, detached fakes towards 0 (halved), and R1."""
     discriminator.train()
     real, fake = reals.detach().flatten(0, -4), fakes.detach().flatten(0, -4)
     if augmentation:

@@ -25,11 +25,7 @@ def run_key(job: AlignJob, renders: RenderSet, processes: int, code: str) -> str
 
 
 def train(job: AlignJob, manifest: Path, out: Path, code: str = "", force: bool = False) -> None:
-    """Run (or continue) one alignment run and write its weights, metrics and provenance into `out`.
-
-    code: fingerprint; a state of other code is not continued. UserError, unless force, if `out` holds files
-    of another origin.
-    """
+    """Run (or continue) one alignment run of this code; write weights, metrics, provenance."""
     bf16 = "bf16" if job.training.bf16 else None
     accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision=bf16)
     if accelerator.is_main_process:  # the one that writes

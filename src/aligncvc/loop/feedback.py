@@ -34,11 +34,7 @@ NO_FEEDBACK = ("cost", "feedback", "unroll")
 
 @dataclass(frozen=True)
 class Look:
-    """Generated views, the 3D model that they yield, and that model drawn at the same cameras.
-
-    views: (B, V, 3, H, W) in [0, 1], at the generator's size; gaussians: batched over B; drawn: on white, at
-    the cameras' size. `views.at_common_size` makes both comparable.
-    """
+    """Generated views (B, V, 3, H, W), the 3D model they yield, and that model drawn, at its size."""
 
     views: Tensor
     gaussians: Gaussians
@@ -84,8 +80,7 @@ class State:
 class Feedback:
     """The rule without feedback: deterministic steps to clean latents, then one reconstruction.
 
-    Rules with feedback override what differs. Each hook is given the `Loop` (networks, cameras, guidance,
-    noise) and the `State` (noisy latents, condition, timesteps), all that is carried from step to step.
+    Rules with feedback override what differs. The `State` is all that is carried from step to step.
     """
 
     per_branch = False

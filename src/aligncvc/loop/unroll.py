@@ -32,9 +32,8 @@ class Loop:
     """What all steps share, and what a feedback is made of.
 
     cameras: (B, V, 4, 4) relative to the input view, at the renderings' size. noise: (step's index, its
-    timestep) -> standard normal (B, V, C, h, w); index 0 is the start. watch: measures the parts (encode,
-    generator, decode, reconstruct, render). grad_3d: False keeps reconstruction and rendering out of the
-    autograd graph (soft alignment needs the latents only); about gradients as a whole `unroll` decides.
+    timestep) -> standard normal (B, V, C, h, w); index 0 is the start. grad_3d: False keeps reconstruction
+    and rendering out of the autograd graph (soft alignment needs the latents only).
     """
 
     pair: PairOfModels
@@ -123,11 +122,7 @@ class Sampled:
 def unroll(
     loop: Loop, feedback: Feedback, image: Tensor, times: list[Time], *, grad_from: int | None = None
 ) -> Iterator[tuple[State, Step]]:
-    """The steps one by one, each with the state that it started from; images (B, 3, H, W) on white.
-
-    Steps from index grad_from on run with gradient. The next state is computed when the next step is asked
-    for.
-    """
+    """The steps one by one, each with its state; those from index grad_from on run with gradient."""
 
     def gradient(index: int) -> torch.set_grad_enabled:
         wanted = grad_from is not None and index >= grad_from
@@ -170,11 +165,7 @@ def lift(
     at: At | None = None,
     watch: Stopwatch | None = None,
 ) -> tuple[Gaussians, Rendering]:
-    """Views (B, V, 3, H, W) -> Gaussians, and their renderings at all V cameras (B, V, 4, 4) on white.
-
-    shown: which views the reconstructor is shown, None for all. at: of these views, for reconstructors that
-    are told where in sampling they are. watch: measures the parts.
-    """
+    """Views (B, V, 3, H, W), of which some are `shown`, -> Gaussians and their renderings at all cameras."""
     watch = watch or Stopwatch()
     seen = (views, cameras) if shown is None else (views[:, shown], cameras[shown])
     with watch("reconstruct"):
@@ -184,11 +175,7 @@ def lift(
 
 
 def clamp_straight_through(images: Tensor) -> Tensor:
-    """Clamp to [0, 1] with the identity as gradient.
-
-    A plain clamp has no gradient where the decoder overshoots, which is where it is needed most; no clamp
-    would show the reconstructor values it never saw.
-    """
+    """Clamp to [0, 1] with the identity as gradient, which is needed most where the decoder overshoots."""
     return images + (images.clamp(0, 1) - images).detach()
 
 

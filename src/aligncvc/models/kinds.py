@@ -1,7 +1,7 @@
 """Finding a kind of network by its name: a folder here, or a package of the user's. No torch at this point.
 
 A kind is a package with `settings.py` (`Settings`, and `PRESETS` by name) and `network.py` (`build`). Nothing
-registers it: `wonder3d` is aligncvc.models.generators.wonder3d, and a dotted name is imported as it stands.
+registers it: a name without dots is a folder of this package, a dotted one is imported as it stands.
 """
 
 from __future__ import annotations

@@ -19,13 +19,7 @@ from aligncvc.errors import UserError
 from aligncvc.models.generators.base import MultiViewGenerator
 from aligncvc.models.kinds import kind_module
 from aligncvc.models.ledger.resolve import resolve
-from aligncvc.models.ledger.weights import (
-    check_network,
-    differences,
-    first_of,
-    load_weights,
-    read_safetensors,
-)
+from aligncvc.models.ledger.weights import check_network, check_same, load_weights, read_safetensors
 from aligncvc.models.specs import CheckpointAccess, ModelSpec, PairSpec
 from aligncvc.streams import seeded
 
@@ -87,11 +81,8 @@ def load_reconstructor(
 
 
 def load_pretrained(spec: PairSpec, access: CheckpointAccess = CheckpointAccess()) -> PairOfModels:
-    return PairOfModels(
-        spec,
-        load_generator(spec.generator, spec.renderings_px, spec.seed, access),
-        load_reconstructor(spec.reconstructor, spec.seed, access),
-    )
+    generator = load_generator(spec.generator, spec.renderings_px, spec.seed, access)
+    return PairOfModels(spec, generator, load_reconstructor(spec.reconstructor, spec.seed, access))
 
 
 def load_pair(
@@ -144,14 +135,7 @@ def lora_parameters(generator: MultiViewGenerator) -> dict[str, nn.Parameter]:
 def load_lora(generator: MultiViewGenerator, path: Path, rank: int) -> None:
     state = read_safetensors(path)
     parameters = attach_lora(generator, rank, 0)
-    missing, extra, shapes = map(sorted, differences(state, parameters))
-    odd = [f"{k} {tuple(state[k].shape)} instead of {tuple(parameters[k].shape)}" for k in shapes]
-    for what, names in (("it lacks", missing), ("it has unknown", extra), ("it has shape", odd)):
-        if names:
-            raise UserError(
-                f"{path} does not fit the pair's network: {what} {first_of(names, 3)}; "
-                "use the network that the weights were made with"
-            )
+    check_same(state, parameters, path)
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(state[name])

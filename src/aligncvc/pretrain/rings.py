@@ -70,10 +70,10 @@ class Rings:
     def posed(
         self, objects: Tensor, starts: Tensor, offsets: Tensor, mirror: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Cameras]:
-        """Views at ring offsets (B, V) from starts (B,) of objects (B,).
+        """Views at ring offsets (B, V) from starts (B,) of objects (B,), some seen in a mirror (B,).
 
-        Returns rgba (B, V, 4, H, W) in [0, 1], depth (B, V, H, W) and cameras (B, V, 4, 4) relative to the
-        view at offset 0. mirror (B,) bool: objects seen in a mirror, which turns the ring and the images.
+        Returns rgba (B, V, 4, H, W) in [0, 1], depth (B, V, H, W) and cameras relative to the view at offset
+        0.
         """
         index = around_ring(starts, offsets, len(self.cameras), mirror)
         rgba = self.rgba[objects[:, None], index].float() / 255

@@ -32,10 +32,7 @@ FINAL_STEPS = 50
 
 @dataclass(frozen=True)
 class Latents:
-    """What the denoiser reads of O rings, as they are (index 0) and seen in a mirror (index 1).
-
-    views (O, R, 2, C, h, w) and tokens (O, R, 2, T, D), float16; cameras (V, E), the rig's embedding.
-    """
+    """What the denoiser reads of O rings, as they are (index 0) and in a mirror (index 1), float16."""
 
     views: Tensor
     tokens: Tensor

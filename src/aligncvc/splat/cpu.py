@@ -133,10 +133,7 @@ class _Rasterise(torch.autograd.Function):
 def rasterise_cpu(
     gaussians: Gaussians, cameras: Cameras, background: float, threads: int | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """(B, N, ..) Gaussians, (B, V, 4, 4) cameras -> rgb (B, V, 3, H, W), alpha and depth (B, V, 1, H, W).
-
-    float32 or float64. The result does not depend on `threads` (default: torch's setting).
-    """
+    """As `rasterise`, with batch axes: rgb, alpha and depth. The number of threads changes nothing."""
     b, v = cameras.c2w.shape[:2]
     members = [getattr(gaussians, field.name).contiguous() for field in fields(gaussians)]
     settings = _Settings(

@@ -54,11 +54,7 @@ class ClipImageEncoder(Frozen):
 def load_clip(
     checkpoint_id: str = "clip-vit-b32", access: CheckpointAccess = CheckpointAccess()
 ) -> ClipImageEncoder:
-    """The image tower of a CLIP in the ledger: a file with the names of `transformers`.
-
-    The entry's `network` says what differs from ViT-B/32. Text weights are left alone; every tensor of the
-    tower must match, else UserError.
-    """
+    """The image tower of a CLIP in the ledger, whose `network` says what differs from ViT-B/32."""
     whole = resolved_state(checkpoint_id, access)
     architecture = load_ledger(access.ledger).entry(checkpoint_id).network or {}
     model = ClipImageEncoder(**{k: v for k, v in architecture.items() if k != "kind"})
@@ -73,10 +69,9 @@ def load_clip(
 
 
 class ClipLevels(LevelEncoder):
-    """The tower as vision-aided GAN reads it (arXiv 2112.09130).
+    """The tower as vision-aided GAN reads it (arXiv 2112.09130): token maps, then the projected embedding.
 
-    Token maps after some blocks, without the class token, and then the projected image embedding, not
-    normalised. ViT-B/32: 768 x 7 x 7 twice and 512 x 1 x 1. Weights stay as they are loaded (float32).
+    ViT-B/32: 768 x 7 x 7 twice and 512 x 1 x 1. Weights stay as they are loaded (float32).
     """
 
     def __init__(self, encoder: ClipImageEncoder, after_blocks: Sequence[int] = AFTER_BLOCKS) -> None:
@@ -96,11 +91,7 @@ class ClipLevels(LevelEncoder):
         self.freeze()
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """(N, 3, H, W), nominally in [0, 1] -> a (N, C, grid, grid) for each block, then (N, D, 1, 1).
-
-        Resized to the tower's size (bilinear does not overshoot); nothing is clamped: augmented values keep
-        gradients.
-        """
+        """(N, 3, H, W) -> a (N, C, grid, grid) for each block, then (N, D, 1, 1); resized, never clamped."""
         size = (self.input_px, self.input_px)
         images = images.float()
         if tuple(images.shape[-2:]) != size:

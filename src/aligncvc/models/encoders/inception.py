@@ -1,8 +1,7 @@
 """Inception v3 in the form that FID is defined with (Szegedy et al. 2015, arXiv 1512.00567).
 
 The TensorFlow network of 2015-12-05 differs from later ones: its average pools ignore the padding, and the
-last block pools by maximum. inception.yaml is written from these facts; layers bear the names of the
-published weight file (ledger id `fid-inception`).
+last block pools by maximum. inception.yaml has its layers by the names of the published weight file.
 """
 
 from __future__ import annotations

@@ -27,11 +27,7 @@ VGG_STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 
 
 def load_lpips(net: Net = "alex", access: CheckpointAccess = CheckpointAccess()) -> nn.Module:
-    """`lpips.LPIPS(net=net, version="0.1")` with genuine weights, frozen, in evaluation mode.
-
-    Of two (B, 3, H, W) batches in [-1, 1] the distances (B, 1, 1, 1), differentiable. UserError for another
-    net or missing weights.
-    """
+    """`lpips.LPIPS(net=net, version="0.1")`, genuine weights, frozen: images in [-1, 1] -> (B, 1, 1, 1)."""
     if net not in _TRUNK_KEY:
         raise UserError(f"LPIPS weights exist here for alex and vgg, not for {net!r}; choose one of them")
     heads = resolved_state(f"lpips-{net}-heads", access)

@@ -83,10 +83,7 @@ class MultiViewGenerator(nn.Module, ABC):
         """(B, V, 3, H, W) in [0, 1] -> latents (B, V, C, h, w); the mode, not a sample; differentiable."""
 
     def encode_renderings(self, renderings: Tensor, predicted: Tensor | None = None) -> Tensor:
-        """Clean latents (B, V, C, h, w) whose colours are those of renderings (B, V, 3, H, W).
-
-        predicted: the clean latents that they were made from; what renderings do not show is kept from there.
-        """
+        """Clean latents with the colours of renderings; `predicted` has what those do not show."""
         return self.encode(renderings)
 
     @abstractmethod

@@ -183,11 +183,7 @@ def record(
     path: Path | str | None = None,
     force: bool = False,
 ) -> None:
-    """Write a checked file's hash and size (and a hub entry's commit) into the ledger.
-
-    The file is edited in place, line by line, so that its comments stay. Raises UserError, unless force, for
-    another hash than the recorded one.
-    """
+    """Write a checked file's hash, size and a hub entry's commit into the ledger; its comments stay."""
     path = ledger_path(path)
     entry = load_ledger(path).entry(checkpoint_id)
     if entry.sha256 not in (None, sha256) and not force:

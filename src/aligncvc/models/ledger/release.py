@@ -38,11 +38,7 @@ _LORA_KEY = re.compile(r"(?P<layer>.+)\.lora_(?P<side>[AB])(?:\.(?P<adapter>\w+)
 
 
 def read_adapter(folder: Path) -> tuple[dict[str, Tensor] | None, str]:
-    """The student's LoRA from a peft folder, in this project's names and scale; and what was found.
-
-    This project's LoRA has alpha equal to its rank, so B is multiplied by alpha / rank. UserError for another
-    file.
-    """
+    """The student's LoRA from a peft folder, B times its alpha / rank as here; and what was found."""
     for place in ADAPTER_FOLDERS:
         for name in ADAPTER_FILES:
             path = folder / place / name
@@ -116,11 +112,7 @@ def read_system(folder: Path) -> tuple[dict[str, Tensor] | None, dict[str, Tenso
 
 
 def convert_release(folder: Path, out: Path, force: bool = False) -> list[str]:
-    """Write `student.safetensors` and `recon.safetensors` of an alignment run; returns what was found or not.
-
-    Whether they fit the configured networks is checked where the run is loaded (`models.pair`). UserError if
-    the folder holds neither, or, unless force, if `out` holds files of another origin.
-    """
+    """Write student.safetensors and recon.safetensors of an alignment run; returns what was found or not."""
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder; give the one that the hub repository was downloaded to")
     claim_folder(out, ["student.safetensors", "recon.safetensors"], force=force)

@@ -17,10 +17,9 @@ _RECORD = "python -m aligncvc.checkpoints record"
 
 
 def resolve(checkpoint_id: str, access: CheckpointAccess = CheckpointAccess()) -> Path:
-    """Path of the checkpoint's file, with the size and sha256 that the ledger demands.
+    """Path of the checkpoint's file, with the size and sha256 that the ledger demands; UserError otherwise.
 
-    ALIGNCVC_OFFLINE=1 in the environment forbids the network whatever `access` says. Raises UserError:
-    unknown id, licence not accepted, nothing recorded, missing, offline, wrong bytes.
+    ALIGNCVC_OFFLINE=1 in the environment forbids the network whatever `access` says.
     """
     entry = load_ledger(access.ledger).entry(checkpoint_id)
     check_licence(checkpoint_id, entry, access.accept_licences)

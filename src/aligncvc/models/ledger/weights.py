@@ -31,7 +31,6 @@ from aligncvc.models.specs import CheckpointAccess, ModelSpec
 NETWORK = "made_for"
 _HEADER_LIMIT = 100_000_000
 """Bytes of a header, as in the format's own reader."""
-_SHOWN = 5
 
 # What numpy itself names when it pickles an array and a scalar.
 _RECONSTRUCT, _SCALAR = np.empty(0).__reduce__()[0], np.float32(0).__reduce__()[0]  # type: ignore[index]
@@ -68,20 +67,18 @@ def renamed(state: Mapping[str, Tensor], renames: Mapping[str, str]) -> dict[str
 def load_strict(
     module: nn.Module, weights: Mapping[str, Tensor] | Path | str, prefix: str = "", where: str | None = None
 ) -> None:
-    """Load weights in place: every key must match and every shape must be equal.
+    """Load a state dict or a file in place: every key and shape must be equal, or nothing is loaded.
 
-    weights: a state dict, or the path of a file that `read_state` reads. prefix: only keys that start with it
-    are meant, and it is cut off. where: how messages name a state dict. Nothing is loaded when anything
-    differs: UserError names the differences.
+    prefix: only keys that start with it are meant, and it is cut off. where: how messages name a state dict.
     """
     where = where or ("the state dict" if isinstance(weights, Mapping) else str(weights))
     state = weights if isinstance(weights, Mapping) else read_state(weights)
     given = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
     wanted = module.state_dict()
-    missing, unexpected, odd = differences(given, wanted)
+    missing, unexpected, odd = _differences(given, wanted)
     shapes = [f"{k} (file {list(given[k].shape)}, model {list(wanted[k].shape)})" for k in odd]
     named = (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
-    problems = [f"{len(names)} {what}: {first_of(names, _SHOWN)}" for what, names in named if names]
+    problems = [f"{len(names)} {what}: {_first(names, 5)}" for what, names in named if names]
     if problems:
         raise UserError(
             f"{where} does not fit {type(module).__name__}: {'; '.join(problems)}; use "
@@ -90,25 +87,30 @@ def load_strict(
     module.load_state_dict(given, strict=True)
 
 
-def differences(
-    given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]
-) -> tuple[list[str], list[str], list[str]]:
+def check_same(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], where: object) -> None:
+    """Raise UserError naming the first differences unless keys and shapes are equal."""
+    missing, extra, shapes = map(sorted, _differences(found, wanted))
+    odd = [f"{k} {tuple(found[k].shape)} instead of {tuple(wanted[k].shape)}" for k in shapes]
+    for what, names in (("it lacks", missing), ("it has unknown", extra), ("it has shape", odd)):
+        if names:
+            raise UserError(
+                f"{where} does not fit the pair's network: {what} {_first(names, 3)}; "
+                "use the network that the weights were made with"
+            )
+
+
+def _differences(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> tuple[list[str], ...]:
     """Keys that are missing, unexpected and of another shape."""
     odd = [k for k in wanted if k in given and given[k].shape != wanted[k].shape]
     return [k for k in wanted if k not in given], [k for k in given if k not in wanted], odd
 
 
-def first_of(names: list[str], count: int) -> str:
-    """The first names of a list, and how many more there are."""
+def _first(names: list[str], count: int) -> str:
     return ", ".join(names[:count]) + (f" and {len(names) - count} more" if len(names) > count else "")
 
 
 def read_state(path: Path | str) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, or of a .bin, .pt, .pth or .ckpt file of torch, on the CPU.
-
-    Of a training checkpoint the `state_dict`. Pickles are read with `weights_only`: they run no code.
-    UserError for any other or a broken file.
-    """
+    """The tensors of a safetensors or torch file (its `state_dict`), on the CPU; no code is run."""
     if Path(path).suffix not in {".bin", ".pt", ".pth", ".ckpt"}:
         return read_safetensors(path)
     try:
@@ -174,10 +176,7 @@ def read_facts(path: Path | str) -> dict[str, Any]:
 
 
 def write_facts(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, object]) -> None:
-    """Write tensors to a safetensors file atomically; facts go into its header as one JSON entry.
-
-    One, because safetensors writes several in an order that changes from run to run.
-    """
+    """Write tensors and facts atomically: one JSON entry, since safetensors orders several at random."""
     own = {k: v.detach().to("cpu").contiguous() for k, v in tensors.items()}
     with atomic_path(path) as temporary:
         save_file(own, temporary, metadata={"facts": json.dumps(facts, sort_keys=True)})

@@ -27,8 +27,7 @@ class At:
 class Reconstructor(Protocol):
     """A feed-forward network; implementations are nn.Modules.
 
-    sees: what it takes beside the views: nothing, the timestep, or the timestep and the noisy views. One that
-    sees nothing else need not say so, and is called without `at`.
+    sees: what it takes beside the views. One that sees nothing else is called without `at`.
     """
 
     sees: Literal["views", "time", "noisy"] = "views"

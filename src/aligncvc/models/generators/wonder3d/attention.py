@@ -97,10 +97,7 @@ def join_views(unet: Any, cross_domain: bool) -> None:
 
 
 def arrange(unet: Any, views: int, distance: int | None) -> None:
-    """Tell the processors how the next batch's rows belong together: V, and the distance of counterparts.
-
-    Between a checkpointed forward pass and its backward pass neither may change; the length of batches may.
-    """
+    """How the next batch's rows belong together; fixed from a checkpointed forward pass to its backward."""
     for name, processor in unet.attn_processors.items():
         if ".attn1." in name:
             processor.count = views

@@ -69,9 +69,8 @@ class Condition:
 class Wonder3D(MultiViewGenerator):
     """Multi-view latent diffusion at any size.
 
-    Latents are (B, V, D C, h, w): the domains of a view lie in its channels, normals first; D is 1 for
-    colours only. In the U-Net they are rows [normals; colours], each (B, V); with guidance, B is the
-    unconditional objects followed by the conditional ones.
+    Latents are (B, V, D C, h, w): the domains of a view lie in its channels, normals first. In the U-Net they
+    are rows [normals; colours], each (B, V); with guidance, unconditional objects come first.
     """
 
     # diffusers builds attributes and methods at run time, which type checkers cannot follow
@@ -202,10 +201,7 @@ class Wonder3D(MultiViewGenerator):
 
 
 def image_token(encoder: nn.Module, image: Tensor) -> Tensor:
-    """(B, 3, H, W) in [0, 1] -> (B, 1, D), for cross-attention.
-
-    CLIP's projected embedding as it comes (not of unit length), or Lite0's pooled features at unit RMS.
-    """
+    """(B, 3, H, W) in [0, 1] -> (B, 1, D): CLIP's projected embedding, or Lite0's features at unit RMS."""
     if isinstance(encoder, Lite0):
         tokens = encoder.embed(image)[:, None]
         # pooled ReLU6 features are small and positive; unit RMS suits a linear projection

@@ -51,8 +51,8 @@ def polar_rotation(quats: Tensor) -> Tensor:
 class LgmHead(Head):
     """Absolute positions in [-1, 1]^3 (github 3DTopia/LGM).
 
-    rot_norm_dim -1 normalises each quaternion. 1 is what the first release was trained with: each of the four
-    members over all Gaussians of an object, which leaves quaternions of length about N^(-1/2).
+    rot_norm_dim -1 normalises each quaternion; 1, as the first release was trained, each member over all
+    Gaussians, which leaves quaternions of length about N^(-1/2).
     """
 
     def __init__(self, rot_norm_dim: Literal[-1, 1] = -1) -> None:

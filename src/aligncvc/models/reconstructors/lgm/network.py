@@ -196,11 +196,7 @@ class LGM(nn.Module):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor, cameras: Cameras) -> Gaussians:
-        """images (B, V, 3, H, W) in [0, 1] on white, cameras (B, V, 4, 4) -> Gaussians (B, V H' W').
-
-        Input view first. The images may be of another size than the cameras (LGM sees 256 pixels, is drawn at
-        512).
-        """
+        """images (B, V, 3, H, W), input view first; cameras may be of another size -> (B, V H' W')."""
         batch, views = images.shape[:2]
         images = _resized(images, self.config.size_px)
         cameras = cameras.resized(images.shape[-1], images.shape[-2])
