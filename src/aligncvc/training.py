@@ -48,11 +48,7 @@ def decay_progress(step: int, steps: int) -> float:
 
 
 def learning_rate(step: int, steps: int, peak: float) -> float:
-    """Pretraining's: linear warm-up, plateau, then a cosine to 2 % of the peak.
-
-    A run may be made longer while it still is on the plateau and ends exactly as if it had been asked for the
-    longer run at once.
-    """
+    """Pretraining's: linear warm-up, a plateau in which a run may be made longer, a cosine to 2 %."""
     warm = min(WARMUP_STEPS, max(1, steps // 10))
     if step < warm:
         return peak * (step + 1) / warm

@@ -20,10 +20,9 @@ from aligncvc.streams import torch_stream
 
 @dataclass(frozen=True)
 class Batch:
-    """B objects: ground-truth rig views (B, V, 4, H, W), cameras (B, V, 4, 4), one stream name each.
+    """B objects: ground-truth rig views (B, V, 4, H, W), the input view first, and one stream name each.
 
-    View 0 is the input view. novel: further members of each object's ring (B, N, ..), which no network is
-    shown.
+    novel (B, N, 4, H, W): further members of each object's ring, which no network is shown.
     """
 
     rgba: Tensor

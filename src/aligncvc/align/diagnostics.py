@@ -62,8 +62,8 @@ def image_diagnostics(look: Look, truth: Tensor) -> dict[str, float]:
 class Monitor:
     """Frechet distances, in features of the frozen encoder, between student, teacher and ground truth.
 
-    On one batch of training objects: their ground-truth latents, noised to the sampler's timesteps in turn
-    with fixed noise, are denoised in one guided call and decoded. Small sets: compare with each other only.
+    Ground-truth latents of one batch, with fixed noise at the sampler's timesteps in turn, are denoised in
+    one guided call and decoded. Small sets: compare with each other only.
     """
 
     def __init__(

@@ -192,8 +192,7 @@ def discriminator_loss(
 def r1_penalty(logits: Sequence[Tensor], features: Sequence[Tensor], count: int) -> Tensor:
     """R1 (Mescheder et al., 2018) at the frozen features of the first `count` images, where the heads begin.
 
-    Half the squared slope of each level's mean logit, times its positions (so that resolution does not
-    count), summed over levels and averaged over images.
+    Half the squared slope of each level's mean logit, times its positions (resolution does not count).
     """
     total = torch.stack([x.float().mean((1, 2, 3)).sum() for x in logits]).sum()
     slopes = torch.autograd.grad(total, features, create_graph=True)

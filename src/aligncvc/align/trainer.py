@@ -54,8 +54,8 @@ def reconstruction_loss(
 ) -> Tensor:
     """Squared error and LPIPS of images (B, V, 3, H, W) to truth (B, V, 4, H, W), at the smaller size.
 
-    foreground_weight is added to the squared error's weight where the truth shows the object, as in
-    pretraining: without it uncertain parts of an object fade into the canvas, which most of a view is.
+    foreground_weight is added to the squared error's weight on the object, as in pretraining: else uncertain
+    parts fade into the canvas.
     """
     images, reference, alpha = at_common_size(images, composite(truth, 1.0), truth[..., 3:, :, :])
     squared = ((images - reference).square() * (1 + foreground_weight * alpha)).mean()

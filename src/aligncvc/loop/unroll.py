@@ -1,8 +1,4 @@
-"""The one loop of K steps, for post-training and for sampling, whatever the feedback.
-
-What the networks meet in training is therefore what they meet in sampling: same clamping, guidance,
-background and resolution. `loop.feedback` has what may differ.
-"""
+"""The one loop of K steps, for post-training and for sampling, whatever the feedback (`loop.feedback`)."""
 
 from __future__ import annotations
 

@@ -24,8 +24,7 @@ class ModelSpec(Section):
     """One generator or reconstructor: its kind, all settings of its network, and the weights of its parts.
 
     kind: a folder in models/, or a dotted package. network: every setting, completed by the kind's
-    settings.py. weights: part -> ledger id; other parts keep random weights. id: the model's in the ledger,
-    if it has one.
+    settings.py. weights: part -> ledger id; other parts keep random ones. id: the model's in the ledger.
     """
 
     id: str | None = None

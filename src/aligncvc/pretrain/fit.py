@@ -29,7 +29,7 @@ def run_key(job: PretrainJob, inputs: object) -> Callable[[int], str]:
 
 
 def run_files(out: Path, name: str) -> tuple[Path, Path]:
-    """The curve and the resumable state of a network's training, given its weights' file."""
+    """The curve and the resumable state of a network's training."""
     return out.with_suffix(".jsonl"), out.parent / "state" / name / STATE_FILES[0]
 
 

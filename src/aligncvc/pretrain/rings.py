@@ -72,8 +72,7 @@ class Rings:
     ) -> tuple[Tensor, Tensor, Cameras]:
         """Views at ring offsets (B, V) from starts (B,) of objects (B,), some seen in a mirror (B,).
 
-        Returns rgba (B, V, 4, H, W) in [0, 1], depth (B, V, H, W) and cameras relative to the view at offset
-        0.
+        Returns rgba (B, V, 4, H, W) in [0, 1], depth (B, V, H, W), cameras relative to the view at offset 0.
         """
         index = around_ring(starts, offsets, len(self.cameras), mirror)
         rgba = self.rgba[objects[:, None], index].float() / 255

@@ -153,8 +153,7 @@ class HeldOut:
         """PSNR and foreground PSNR of the unseen views and of the front one, with baselines.
 
         sample: DDIM; mean: the x0 seen from pure noise; copy: the front view in place of the others; ceiling:
-        the VAE's round trip. *_over_copy_se: standard error of the sample's advantage over the copy, over
-        objects.
+        the VAE's round trip. *_over_copy_se: standard error of the sample's advantage over the copy.
         """
         images, alpha = self.images, self.rgba[:, 1:, 3:]
         others = images[:, 1:]

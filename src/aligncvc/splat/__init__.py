@@ -65,8 +65,7 @@ _BACKENDS: dict[str, Callable[[Gaussians, Cameras, float], tuple[Tensor, Tensor,
 class Rendering:
     """rgb (B, V, 3, H, W) over the background; alpha (B, V, 1, H, W) in [0, 1]; depth (B, V, 1, H, W).
 
-    depth: sum_i w_i z_i of camera z (world units; not divided by alpha). No batch axis if the Gaussians have
-    none.
+    depth: sum_i w_i z_i of camera z (world units; not divided by alpha).
     """
 
     rgb: Tensor

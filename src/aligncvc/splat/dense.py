@@ -1,8 +1,7 @@
 """The oracle in torch: the projection, and every Gaussian at every pixel, differentiated by autograd.
 
-EWA projection (Zwicker et al. 2001) with the conventions of 3D Gaussian Splatting and gsplat,
-`docs/rasteriser.md`. The CPU kernel has the same formulas in C, checked against these. Memory grows with N *
-H * W.
+EWA projection (Zwicker et al. 2001) with the conventions of gsplat, `docs/rasteriser.md`. The CPU kernel has
+the same formulas in C, checked against these. Memory grows with N * H * W.
 """
 
 from __future__ import annotations
@@ -20,12 +19,11 @@ from aligncvc.splat.constants import ALPHA_MAX, ALPHA_MIN, BLUR_PX2, FRUSTUM_MAR
 
 
 class Projection(NamedTuple):
-    """Gaussians as V cameras see them.
+    """Gaussians as V cameras see them, each (..., V, N, ...).
 
-    means2d (..., V, N, 2) pixels, (x, y), pixel centres at half-integers; conics (..., V, N, 3) entries
-    (xx, xy, yy) of the inverse 2D covariance, 1/px^2; depths (..., V, N) camera z;
-    radii (..., V, N, 2) half-extents in pixels of the box outside which alpha < 1/255 (0 where invisible);
-    visible (..., V, N) bool: in front of the near plane, opaque enough, and that box touches the image.
+    means2d (x, y) pixels, pixel centres at half-integers; conics (xx, xy, yy) of the inverse 2D covariance,
+    1/px^2; depths: camera z; radii (x, y): half-extents in pixels of the box outside which alpha < 1/255 (0
+    where invisible); visible: in front of the near plane, opaque enough, and that box touches the image.
     """
 
     means2d: Tensor

@@ -2,8 +2,7 @@
 
 VGG16 (the ledger's `lpips-vgg-trunk`) with its max pools replaced by L2 pools; means (texture) and
 covariances (structure) of each channel are compared over whole maps, weighted by the authors'
-`dists-weights`. Written from the paper and the published constants. Because the pools differ, LPIPS can share
-no layer after the first two.
+`dists-weights`. Written from the paper and the published constants.
 """
 
 from __future__ import annotations

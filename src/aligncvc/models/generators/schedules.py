@@ -1,7 +1,6 @@
 """Noise schedules of generators: how much signal and noise a timestep has, and one step to a cleaner one.
 
-Noisy latents are z_t = signal(t) x0 + sigma(t) eps, in either of the usual forms: variance-preserving
-(alphas, whole timesteps) or exploding (EDM's sigmas, continuous ones).
+Noisy latents are z_t = signal(t) x0 + sigma(t) eps: variance-preserving (alphas) or exploding (EDM's sigmas).
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
 """Attention between the views and the domains of an object, for a stock diffusers U-Net.
 
-Facts of the design (github xxlong0/Wonder3D, branches main and Wonder3D_Plus, transformer_mv2d.py): the rows
-of a batch are all rows of the first domain (normals), then all of the second (colours); in each, the V views
-of an object are consecutive. Multi-view attention has the weights of plain self-attention. Cross-domain
-attention has its own, under the names `norm_joint_mid` and `attn_joint_mid`, between self- and
-cross-attention, and starts as the identity. All of it runs through torch's scaled dot product attention.
+Facts of the design (github xxlong0/Wonder3D, branches main and Wonder3D_Plus, transformer_mv2d.py): a batch
+has all rows of the first domain (normals), then all of the second (colours), the V views of an object in a
+row. Multi-view attention has the weights of plain self-attention; cross-domain attention has its own, named
+`norm_joint_mid` and `attn_joint_mid`, before cross-attention, and starts as the identity.
 """
 
 from __future__ import annotations

@@ -49,9 +49,9 @@ def camera_embedding(
 ) -> Tensor:
     """(B, V, 4, 4) c2w with the input view first -> (B, V, D dim), the vectors of a view's domains in a row.
 
-    table: "computed": 0, the elevation above the input view's (up; Wonder3D's polar difference has the other
-    sign) and the azimuth; "aligncvc": the input view's elevation, the view's own and the azimuth, as in
-    AlignCVC's release; otherwise a key of LABELS. Raises UserError if a table has no label for a camera.
+    table: "computed": 0, the elevation above the input view's and the azimuth; "aligncvc", as in its release:
+    the input view's elevation, the view's own, the azimuth; or a key of LABELS. UserError for a camera
+    without label.
     """
     azimuth, elevation, _ = spherical_deg(Cameras(cameras, fov_y_deg=1.0, width=1, height=1))
     first = elevation[..., :1]

@@ -36,9 +36,8 @@ def _flat(x: Tensor) -> Tensor:
 def polar_rotation(quats: Tensor) -> Tensor:
     """(..., 4) quaternions of any length -> unit quaternions of the rotation that LGM's rasteriser draws.
 
-    That rasteriser puts quaternions into the formula for unit ones as they are. For q = (w, v) this gives
-    I + 2 w [v]x + 2 [v]x^2: in the plane across v a turn by atan2(2 w |v|, 1 - 2 |v|^2) and a stretch that
-    for a short q differs from 1 by less than 2 |v|^2. The turn (polar factor) is kept, the stretch is not.
+    It puts quaternions into the formula for unit ones: for q = (w, v) I + 2 w [v]x + 2 [v]x^2, across v a
+    turn by atan2(2 w |v|, 1 - 2 |v|^2), kept here, and a stretch that differs from 1 by less than 2 |v|^2.
     Needs |v|^2 < 1/2, or a unit q that turns by less than half a circle.
     """
     w, v = quats[..., :1], quats[..., 1:]
