@@ -49,15 +49,9 @@ def pretrain(
     from aligncvc.pretrain.rings import load_rings, split_ids
 
     given = {"renders": renders, "vae": vae, "start_from": start_from}
-    claim_files(
-        [out, Path(f"{out}{PROVENANCE}")],
-        inputs=[path for path in given.values() if path],
-        kept=run_files(out, network),
-        force=force,
-    )
-
-    splits = split_ids(job.object_list)
-    everything = load_rings(renders, job.rig, job.size_px)
+    read, written = [path for path in given.values() if path], [out, Path(f"{out}{PROVENANCE}")]
+    claim_files(written, inputs=read, kept=run_files(out, network), force=force)
+    splits, everything = split_ids(job.object_list), load_rings(renders, job.rig, job.size_px)
     rings, held_out = everything.select(splits["train"]), everything.select(splits["eval"])
     if not rings.ids or not held_out.ids:
         raise UserError(
@@ -73,13 +67,8 @@ def pretrain(
         raise UserError("the teacher works on latents: give --vae with the trained VAE's weights")
     else:
         teacher.train(job, rings, held_out, out, vae, start_from)
-    write_provenance(
-        out,
-        inputs={name: sha256_file(path) for name, path in given.items() if path is not None},
-        seed=job.seed,
-        config=job.model_dump(mode="json"),
-        network=network,
-    )
+    inputs = {name: sha256_file(path) for name, path in given.items() if path is not None}
+    write_provenance(out, inputs=inputs, seed=job.seed, config=job.model_dump(mode="json"), network=network)
 
 
 if __name__ == "__main__":

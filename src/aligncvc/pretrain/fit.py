@@ -34,10 +34,7 @@ def run_files(out: Path, name: str) -> tuple[Path, Path]:
 
 
 def fit(job: PretrainJob, module: nn.Module, out: Path, inputs: object, loss: Loss, score: Score) -> None:
-    """Train `module` and leave it holding the averaged weights.
-
-    A run that was killed goes on exactly where its last state was, and one may be made longer while its rate
-    is on the plateau.
+    """Train `module` and leave it holding the averaged weights; a killed run goes on from its last state.
 
     Args:
         job: settings of the run.

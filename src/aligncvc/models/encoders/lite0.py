@@ -17,14 +17,9 @@ from aligncvc.models.specs import CheckpointAccess
 
 # (expansion, output channels, kernel, stride of the first block, number of blocks)
 _STAGES = [
-    (1, 16, 3, 1, 1),
-    (6, 24, 3, 2, 2),
-    (6, 40, 5, 2, 2),
-    (6, 80, 3, 2, 3),
-    (6, 112, 5, 1, 3),
-    (6, 192, 5, 2, 4),
-    (6, 320, 3, 1, 1),
-]
+    (1, 16, 3, 1, 1), (6, 24, 3, 2, 2), (6, 40, 5, 2, 2), (6, 80, 3, 2, 3),
+    (6, 112, 5, 1, 3), (6, 192, 5, 2, 4), (6, 320, 3, 1, 1),
+]  # fmt: skip
 _TAPPED_STAGES = (0, 1, 2, 4, 6)
 FEATURE_CHANNELS = (16, 24, 40, 112, 320)
 EMBED_CHANNELS = 1280
@@ -49,11 +44,9 @@ class SameConv2d(nn.Conv2d):
         return F.conv2d(x, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
 
 
-def _conv_norm(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
-    return [
-        SameConv2d(inputs, outputs, kernel, stride, groups=groups, bias=False),
-        nn.BatchNorm2d(outputs, eps=1e-3),
-    ]
+def _conv_norm(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
+    convolution = SameConv2d(inputs, outputs, kernel, stride, groups=groups, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(outputs, eps=1e-3))
 
 
 class InvertedResidual(nn.Module):
@@ -63,9 +56,9 @@ class InvertedResidual(nn.Module):
         super().__init__()
         hidden = inputs * expansion
         self.skip = stride == 1 and inputs == outputs
-        self.expand = nn.Sequential(*_conv_norm(inputs, hidden, 1)) if expansion > 1 else None
-        self.depthwise = nn.Sequential(*_conv_norm(hidden, hidden, kernel, stride, groups=hidden))
-        self.project = nn.Sequential(*_conv_norm(hidden, outputs, 1))
+        self.expand = _conv_norm(inputs, hidden, 1) if expansion > 1 else None
+        self.depthwise = _conv_norm(hidden, hidden, kernel, stride, groups=hidden)
+        self.project = _conv_norm(hidden, outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         h = x if self.expand is None else F.relu6(self.expand(x))
@@ -81,16 +74,16 @@ class Lite0(LevelEncoder):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = nn.Sequential(*_conv_norm(3, 32, 3, 2))
+        self.stem = _conv_norm(3, 32, 3, 2)
         self.stages = nn.ModuleList()
         channels = 32
         for expansion, outputs, kernel, stride, count in _STAGES:
-            blocks = []
+            stage = nn.Sequential()
             for i in range(count):
-                blocks.append(InvertedResidual(channels, outputs, expansion, kernel, stride if i == 0 else 1))
+                stage.append(InvertedResidual(channels, outputs, expansion, kernel, stride if i == 0 else 1))
                 channels = outputs
-            self.stages.append(nn.Sequential(*blocks))
-        self.head = nn.Sequential(*_conv_norm(channels, EMBED_CHANNELS, 1))
+            self.stages.append(stage)
+        self.head = _conv_norm(channels, EMBED_CHANNELS, 1)
         self.classifier = nn.Linear(EMBED_CHANNELS, 1000)
         self.freeze()
 

@@ -203,9 +203,7 @@ def record(
     new = block.group()
     for key, value in changes.items():
         line = f"    {key}: {value}"
-        if re.search(rf"^    {key}:", new, re.MULTILINE):
-            new = re.sub(rf"^    {key}:.*$", line, new, flags=re.MULTILINE)
-        else:
-            new = f"{new.rstrip()}\n{line}\n"
+        new, count = re.subn(rf"^    {key}:.*$", line, new, flags=re.MULTILINE)
+        new = new if count else f"{new.rstrip()}\n{line}\n"
     write_text(path, text[: block.start()] + new + text[block.end() :])
     load_ledger(path)
