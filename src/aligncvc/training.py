@@ -138,10 +138,6 @@ class RunState:
         self.key_at = key if callable(key) else lambda step: key
         self.file, self.metrics = folder / STATE_FILES[0], metrics or folder / STATE_FILES[1]
 
-    @property
-    def key(self) -> str:
-        return self.key_at(0)
-
     def restore(self) -> tuple[int, str | None]:
         """Load a matching state; return (next step, a sentence about a state that was not used, or None).
 

@@ -105,7 +105,8 @@ class Discriminator(nn.Module):
             size = (self.input_px, self.input_px)
             images = F.interpolate(images, size=size, mode="bilinear", align_corners=False)
         maps = self.encoder.features(images)
-        return [unit_rms(maps[level]) for level in self.levels]
+        chosen = [maps[level] for level in self.levels]  # whose sizes differ by orders of magnitude
+        return [x / x.square().mean(dim=(1, 2, 3), keepdim=True).sqrt().clamp_min(1e-6) for x in chosen]
 
     def logits(self, features: Sequence[Tensor]) -> list[Tensor]:
         return [head(f) for head, f in zip(self.heads, features, strict=True)]
@@ -129,11 +130,6 @@ def build_head(level: Level, hidden: int) -> nn.Sequential:
         nn.LeakyReLU(0.2),
         spectral_norm(nn.Conv2d(hidden, 1, 1)),
     )
-
-
-def unit_rms(features: Tensor) -> Tensor:
-    """(N, C, h, w) scaled to a root mean square of 1 an image: levels differ by orders of magnitude."""
-    return features / features.square().mean(dim=(1, 2, 3), keepdim=True).sqrt().clamp_min(1e-6)
 
 
 def multilevel_bce(logits: Sequence[Tensor], target: float) -> Tensor:

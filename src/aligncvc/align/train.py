@@ -69,7 +69,7 @@ def describe(job: AlignJob, record: dict[str, float]) -> str:
 def publish(trainer: Trainer, state: RunState, out: Path) -> None:
     """Write the results, each complete or absent, then remove the state."""
     job, (student, recon) = trainer.job, trainer.results()
-    inputs = {"renders": trainer.renders.key, "run": state.key}
+    inputs = {"renders": trainer.renders.key, "run": state.key_at(0)}
     inputs |= {name: str(sha256) for name, sha256 in job.weights.items()}
     write_text(out / "metrics.jsonl", state.metrics.read_text(encoding="utf-8"))
     pair = (STUDENT_FILE, student, job.pair.generator), (RECON_FILE, recon, job.pair.reconstructor)

@@ -21,7 +21,7 @@ from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT
 from aligncvc.scene.cameras import Cameras
 from aligncvc.scene.gaussians import Gaussians
-from aligncvc.splat import constants
+from aligncvc.splat.constants import ALPHA_MAX, ALPHA_MIN, BLUR_PX2, FRUSTUM_MARGIN, STOP
 
 _FOLDER = Path(__file__).parent
 _SOURCES = [_FOLDER / name for name in ("kernel.c", "kernel_projection.c", "kernel_pixels.c")]
@@ -106,9 +106,8 @@ class _Rasterise(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, settings: _Settings, w2c: Tensor, *members: Tensor) -> tuple[Tensor, ...]:
         """members: means, scales, quats, opacities, colors with a batch axis; w2c (B*V, 4, 4) float64."""
-        means = members[0]
         b, v, n, h, w = settings.objects, settings.views, settings.count, settings.height, settings.width
-        real = means.dtype
+        real = members[0].dtype
         splats = torch.empty(b * v, n, _library(real).splat_bytes(), dtype=torch.uint8)
         order = torch.empty(b * v, n, dtype=torch.int32)
         visible = torch.empty(b * v, dtype=torch.int32)
@@ -136,21 +135,17 @@ def rasterise_cpu(
     """As `rasterise`, with batch axes: rgb, alpha and depth. The number of threads changes nothing."""
     b, v = cameras.c2w.shape[:2]
     members = [getattr(gaussians, field.name).contiguous() for field in fields(gaussians)]
-    settings = _Settings(
-        objects=b,
-        views=v,
-        count=len(gaussians),
-        width=cameras.width,
-        height=cameras.height,
-        threads=threads or torch.get_num_threads(),
-        focal=cameras.focal_px,
-        near=cameras.near,
-        background=background,
-        blur=constants.BLUR_PX2,
-        alpha_max=constants.ALPHA_MAX,
-        alpha_min=constants.ALPHA_MIN,
-        stop=constants.STOP,
-        frustum_margin=constants.FRUSTUM_MARGIN,
+    integers = (b, v, len(gaussians), cameras.width, cameras.height, threads or torch.get_num_threads())
+    numbers = (
+        cameras.focal_px,
+        cameras.near,
+        background,
+        BLUR_PX2,
+        ALPHA_MAX,
+        ALPHA_MIN,
+        STOP,
+        FRUSTUM_MARGIN,
     )
+    settings = _Settings(*integers, *numbers)
     w2c = cameras.w2c.detach().double().reshape(b * v, 4, 4).contiguous()
     return _Rasterise.apply(settings, w2c, *members)
