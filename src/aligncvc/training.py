@@ -122,9 +122,8 @@ class Ema:
 class RunState:
     """One state file in a folder, and the metrics written so far.
 
-    folder: of this run alone. key: a hash of everything that the run's first steps depend on; a function of
-    their number if more counts the further the run has come. parts: objects with state_dict and
-    load_state_dict. metrics: the JSON lines; metrics.jsonl in the folder by default.
+    key: a hash of all that the run's first steps depend on, or a function of their number. parts: objects
+    with state_dict and load_state_dict. metrics: the JSON lines; metrics.jsonl in the folder by default.
     """
 
     def __init__(
@@ -139,10 +138,7 @@ class RunState:
         self.file, self.metrics = folder / STATE_FILES[0], metrics or folder / STATE_FILES[1]
 
     def restore(self) -> tuple[int, str | None]:
-        """Load a matching state; return (next step, a sentence about a state that was not used, or None).
-
-        The metrics file is cut back to what the state knows of, so no step is listed twice.
-        """
+        """Load a matching state, cut the metrics back to it; (next step, why a state was not used)."""
         self.folder.mkdir(parents=True, exist_ok=True)
         state, remark = self._read()
         for name, part in self.parts.items() if state else ():

@@ -68,8 +68,7 @@ def asd_gradient(
 ) -> tuple[Tensor, Tensor]:
     """The ASD gradient at `latents` (B, V, C, h, w), detached, of the same shape; and the distance (B, V).
 
-    The mean absolute one to the teacher's x0 (from z_t). Without DMD normalisation w(t) = 1 - abar_t; with it
-    the difference is one of x0 estimates, (s/a)(eps_1 - eps_2), divided by the distance.
+    The mean absolute one to the teacher's x0. DMD normalisation divides the x0 estimates' difference by it.
     """
     z, guided, schedule = latents.detach(), settings.guidance_scale, alpha_schedule(teacher)
     with torch.no_grad(), teacher.adapters_off():

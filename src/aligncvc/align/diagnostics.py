@@ -39,8 +39,7 @@ def saturation(images: Tensor) -> Tensor:
 def image_diagnostics(look: Look, truth: Tensor) -> dict[str, float]:
     """Agreement, closeness to ground truth (B, V, 3, H, W), and what blur and washed-out colours do to it.
 
-    residual_psnr: views to renderings; gt_psnr, views_gt_psnr: renderings and views to ground truth, in dB.
-    sharpness and saturation: ratio to ground truth's. Each at the smaller size of its two sides.
+    PSNR in dB; sharpness and saturation: ratio to ground truth's. Each at the smaller size of its two sides.
     """
     views, renderings = look.views, look.renderings
     views_pair, renderings_pair = at_common_size(views, truth), at_common_size(renderings, truth)
@@ -62,8 +61,7 @@ def image_diagnostics(look: Look, truth: Tensor) -> dict[str, float]:
 class Monitor:
     """Frechet distances, in features of the frozen encoder, between student, teacher and ground truth.
 
-    Ground-truth latents of one batch, with fixed noise at the sampler's timesteps in turn, are denoised in
-    one guided call and decoded. Small sets: compare with each other only.
+    Of one batch's noised ground-truth latents, denoised in one guided call. Compare with each other only.
     """
 
     def __init__(

@@ -1,8 +1,7 @@
 """Hard alignment: a GAN whose discriminator has trainable heads on a frozen multi-level image encoder.
 
 After vision-aided GAN (Kumari et al., 2022) and projected GANs (Sauer et al., 2021): one spectrally
-normalised head a level, a sigmoid loss at every level, smoothed labels, differentiable augmentation. The
-discriminator has its own optimiser and its own step on detached fakes.
+normalised head a level, a sigmoid loss at every level, smoothed labels, differentiable augmentation.
 """
 
 from __future__ import annotations

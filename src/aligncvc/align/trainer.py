@@ -1,10 +1,10 @@
 """Post-training: the 3D-aware sampling loop unrolled, with soft and hard alignment at one of its steps.
 
-One iteration: draw objects and an input view for each; draw k in {1..K}; run steps 1..k-1 of the sampler
-without gradient and step k with it; let the discriminator learn from the (detached) renderings; then one
-backward pass of lambda_soft ASD(latents) and, with hard alignment, lambda_hard GAN(renderings) + lambda_recon
-(MSE + LPIPS)(renderings). Regression, the foil, has the last term alone, of renderings and views. The student
-is the teacher plus LoRA; the reconstructor trains in full. docs/method.md has the formulas.
+One iteration: draw objects, input views and k in {1..K}; run steps 1..k-1 of the sampler without gradient and
+step k with it; let the discriminator learn from the (detached) renderings; then one backward pass of
+lambda_soft ASD(latents) and, with hard alignment, lambda_hard GAN(renderings) + lambda_recon (MSE +
+LPIPS)(renderings). Regression, the foil, has the last term alone, of renderings and views. docs/method.md has
+the formulas.
 """
 
 from __future__ import annotations
@@ -52,11 +52,7 @@ MAX_GRAD_NORM = 1.0
 def reconstruction_loss(
     perceptual: nn.Module, images: Tensor, truth: Tensor, mse_weight: float, foreground_weight: float
 ) -> Tensor:
-    """Squared error and LPIPS of images (B, V, 3, H, W) to truth (B, V, 4, H, W), at the smaller size.
-
-    foreground_weight is added to the squared error's weight on the object, as in pretraining: else uncertain
-    parts fade into the canvas.
-    """
+    """Squared error, more of it on the object, and LPIPS of images (B, V, 3, H, W) to RGBA truth."""
     images, reference, alpha = at_common_size(images, composite(truth, 1.0), truth[..., 3:, :, :])
     squared = ((images - reference).square() * (1 + foreground_weight * alpha)).mean()
     distance = perceptual(images.flatten(0, 1) * 2 - 1, reference.flatten(0, 1) * 2 - 1).mean()

@@ -1,8 +1,7 @@
 """Feedback: when sampling looks at the 3D model, what becomes of the prediction, what the next state is.
 
-A feedback is one module with a `FEEDBACK`, found by import on its name: `aligncvc` is the module
-aligncvc.loop.aligncvc, and a dotted name is imported as it stands. No torch here, nor in the feedbacks of
-this package, so that planning can ask whether a feedback suits a pair.
+A feedback is one module with a `FEEDBACK`, found by its name: `aligncvc` here, or a dotted one. No torch
+here, nor in the feedbacks of this package, so that planning can ask whether a feedback suits a pair.
 """
 
 from __future__ import annotations

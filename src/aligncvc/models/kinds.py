@@ -1,7 +1,6 @@
-"""Finding a kind of network by its name: a folder here, or a package of the user's. No torch at this point.
+"""Finding a kind of network by its name: a folder here, or a dotted package of the user's. No torch here.
 
-A kind is a package with `settings.py` (`Settings`, and `PRESETS` by name) and `network.py` (`build`). Nothing
-registers it: a name without dots is a folder of this package, a dotted one is imported as it stands.
+A kind has `settings.py` (`Settings`, and `PRESETS` by name) and `network.py` (`build`). Nothing registers it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """A generator and a reconstructor, ready to use: pretrained, or aligned by a run.
 
-Base weights come from the ledger; parts without any keep random ones from the root seed. A run of alignment
-adds the LoRA on the generator's denoiser and the whole reconstructor.
+Parts without weights in the ledger keep random ones. A run adds LoRA on the denoiser and the reconstructor.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """python -m aligncvc.pretrain.duplicates: keep near-duplicates of a rendered set on one side of its split.
 
-Furniture packages hold the same piece under several names. Two objects count as near-duplicates by name
-(the words of one contain the two or more words of the other) or by render (rings that coincide, up to a
-quarter turn). Groups of them go to one side together, by a hash of a name as in `objects.listing`.
+Near by name (the words of one contain the two or more words of the other) or by render (rings that coincide,
+up to a quarter turn). Groups go to one side, by a hash of a name as in `objects.listing`.
 """
 
 from __future__ import annotations

@@ -43,8 +43,7 @@ class Batch:
 class Rings:
     """O rendered objects, each look of an object being one.
 
-    ids: as rendered (`views.variant_id`); rgba (O, R, 4, H, W) uint8; depth (O, R, H, W) float16, 0 without
-    object; cameras: one ring (R, 4, 4); rig: the rig's ring offsets.
+    rgba (O, R, 4, H, W) uint8; depth (O, R, H, W) float16, 0 without object; rig: the rig's ring offsets.
     """
 
     ids: list[str]
@@ -70,10 +69,7 @@ class Rings:
     def posed(
         self, objects: Tensor, starts: Tensor, offsets: Tensor, mirror: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Cameras]:
-        """Views at ring offsets (B, V) from starts (B,) of objects (B,), some seen in a mirror (B,).
-
-        Returns rgba (B, V, 4, H, W) in [0, 1], depth (B, V, H, W), cameras relative to the view at offset 0.
-        """
+        """Views (rgba, depth, relative cameras) at offsets (B, V) from starts (B,) of objects (B,)."""
         index = around_ring(starts, offsets, len(self.cameras), mirror)
         rgba = self.rgba[objects[:, None], index].float() / 255
         depth = self.depth[objects[:, None], index].float()

@@ -21,9 +21,9 @@ from aligncvc.splat.constants import ALPHA_MAX, ALPHA_MIN, BLUR_PX2, FRUSTUM_MAR
 class Projection(NamedTuple):
     """Gaussians as V cameras see them, each (..., V, N, ...).
 
-    means2d (x, y) pixels, pixel centres at half-integers; conics (xx, xy, yy) of the inverse 2D covariance,
-    1/px^2; depths: camera z; radii (x, y): half-extents in pixels of the box outside which alpha < 1/255 (0
-    where invisible); visible: in front of the near plane, opaque enough, and that box touches the image.
+    means2d (x, y) in pixels, pixel centres at half-integers; conics (xx, xy, yy) of the inverse 2D
+    covariance; radii (x, y): half-extents in pixels of the box outside which alpha < 1/255; visible: in front
+    of the near plane, opaque enough, and that box touches the image.
     """
 
     means2d: Tensor

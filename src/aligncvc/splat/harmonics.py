@@ -1,7 +1,4 @@
-"""Colours that change with the direction of view: spherical harmonics up to degree 3, as in 3DGS files.
-
-Our networks make none. Models of others do, and are drawn with them (`evaluate.models.GaussianModel`).
-"""
+"""Spherical harmonics up to degree 3, as in 3DGS files: colours that change with the direction of view."""
 
 from __future__ import annotations
 

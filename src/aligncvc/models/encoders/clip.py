@@ -69,10 +69,7 @@ def load_clip(
 
 
 class ClipLevels(LevelEncoder):
-    """The tower as vision-aided GAN reads it (arXiv 2112.09130): token maps, then the projected embedding.
-
-    ViT-B/32: 768 x 7 x 7 twice and 512 x 1 x 1. Weights stay as they are loaded (float32).
-    """
+    """The tower as vision-aided GAN reads it (arXiv 2112.09130): float32 token maps, then the embedding."""
 
     def __init__(self, encoder: ClipImageEncoder, after_blocks: Sequence[int] = AFTER_BLOCKS) -> None:
         super().__init__()

@@ -1,8 +1,7 @@
 """DISTS: deep image structure and texture similarity (Ding et al. 2020, arXiv 2004.07728).
 
-VGG16 (the ledger's `lpips-vgg-trunk`) with its max pools replaced by L2 pools; means (texture) and
-covariances (structure) of each channel are compared over whole maps, weighted by the authors'
-`dists-weights`. Written from the paper and the published constants.
+VGG16 (the ledger's `lpips-vgg-trunk`) with L2 pools; means (texture) and covariances (structure) of each
+channel are compared over whole maps, weighted by the authors' `dists-weights`.
 """
 
 from __future__ import annotations

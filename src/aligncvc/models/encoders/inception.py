@@ -1,7 +1,6 @@
 """Inception v3 in the form that FID is defined with (Szegedy et al. 2015, arXiv 1512.00567).
 
-The TensorFlow network of 2015-12-05 differs from later ones: its average pools ignore the padding, and the
-last block pools by maximum. inception.yaml has its layers by the names of the published weight file.
+The TensorFlow network of 2015-12-05 has average pools that ignore the padding, and ends with a maximum.
 """
 
 from __future__ import annotations

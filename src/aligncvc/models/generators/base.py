@@ -1,7 +1,6 @@
 """What every multi-view generator (MVG) offers: one image in, V latent views out.
 
-A generator owns its noise schedule. Latents are (B, V, C, h, w) and already scaled to about unit
-variance; images are (B, V, 3, H, W) in [0, 1] on white.
+Latents are (B, V, C, h, w) of about unit variance; images are (B, V, 3, H, W) in [0, 1] on white.
 """
 
 from __future__ import annotations

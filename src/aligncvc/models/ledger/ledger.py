@@ -49,8 +49,8 @@ def meaning(licence: str) -> str:
 class Stored(Section):
     """How the tensors of a file are named, where that differs from the network's own names.
 
-    prefix: only keys that start with it are meant, and it is cut off. constants: last parts of key names that
-    hold no weights. renames: old part of a key name -> new one, whole parts between dots.
+    prefix: of the keys that are meant. constants: last parts of keys without weights. renames: of parts of
+    keys.
     """
 
     prefix: str = ""

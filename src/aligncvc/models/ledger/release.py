@@ -1,13 +1,11 @@
 """AlignCVC's released checkpoints (hub LaPetitRose/AlignCVC), as the files of an alignment run.
 
-What the repository holds could not be inspected; this reads the layout that the authors' code implies
-(github Liangsanzhu/AlignCVC 7e87282, configs/aligncvc.yaml and scripts/test.sh):
-- `guidance_ckpt/`: the student's LoRA as peft writes it, adapter_config.json and adapter_model.safetensors
-  (or .bin), directly or in a folder of the adapter's name; keys `base_model.model.<layer>.lora_A.weight`;
-- `system_ckpt/final.ckpt`: a Lightning checkpoint whose `state_dict` has the reconstructor under
-  `geometry.gs_network.` and the student under `guidance.unet.base_model.model.`, where each LoRA tensor has
-  its adapter's name (`lora_A.lora.weight`; the trained one is called `lora`).
-Both hold the student; the system checkpoint is the later one. What is not there is said, never replaced.
+What the repository holds could not be inspected; this reads the layout that the authors' code implies (github
+Liangsanzhu/AlignCVC 7e87282, configs/aligncvc.yaml and scripts/test.sh): in `guidance_ckpt/` the student's
+LoRA as peft writes it, keys `base_model.model.<layer>.lora_A.weight`; in `system_ckpt/final.ckpt`, the later
+one, a Lightning `state_dict` with the reconstructor under `geometry.gs_network.` and the student under
+`guidance.unet.base_model.model.`, each LoRA tensor with its adapter's name (the trained one is called
+`lora`).
 """
 
 from __future__ import annotations

@@ -17,10 +17,7 @@ _RECORD = "python -m aligncvc.checkpoints record"
 
 
 def resolve(checkpoint_id: str, access: CheckpointAccess = CheckpointAccess()) -> Path:
-    """Path of the checkpoint's file, with the size and sha256 that the ledger demands; UserError otherwise.
-
-    ALIGNCVC_OFFLINE=1 in the environment forbids the network whatever `access` says.
-    """
+    """Path of the checked file. ALIGNCVC_OFFLINE=1 in the environment forbids the network in any case."""
     entry = load_ledger(access.ledger).entry(checkpoint_id)
     check_licence(checkpoint_id, entry, access.accept_licences)
     before = _in_cache(entry) if entry.kind == "hub" else None

@@ -1,9 +1,8 @@
 """Weight files: what they say about themselves, and loading them completely or not at all.
 
-The header of a safetensors file holds one JSON entry of facts. `made_for` among them is the kind and all
-settings of the network that the weights were made with. Some no tensor's shape shows (attention heads, norm
-groups, the kind of prediction, camera labels): with others the weights would load and compute nonsense. Files
-without the entry are taken as they are; what those need, the ledger's `models` say.
+A safetensors header holds facts; `made_for` is the kind and all settings of the network. Some no tensor's
+shape shows (attention heads, norm groups, camera labels): with others the weights would compute nonsense.
+Files without the entry are taken as they are; what those need, the ledger's `models` say.
 """
 
 from __future__ import annotations
@@ -67,10 +66,7 @@ def renamed(state: Mapping[str, Tensor], renames: Mapping[str, str]) -> dict[str
 def load_strict(
     module: nn.Module, weights: Mapping[str, Tensor] | Path | str, prefix: str = "", where: str | None = None
 ) -> None:
-    """Load a state dict or a file in place: every key and shape must be equal, or nothing is loaded.
-
-    prefix: only keys that start with it are meant, and it is cut off. where: how messages name a state dict.
-    """
+    """Load a state dict or file in place, all or nothing. prefix: of the keys that are meant, cut off."""
     where = where or ("the state dict" if isinstance(weights, Mapping) else str(weights))
     state = weights if isinstance(weights, Mapping) else read_state(weights)
     given = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}

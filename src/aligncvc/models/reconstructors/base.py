@@ -16,8 +16,8 @@ from aligncvc.scene.gaussians import Gaussians
 class At:
     """Where in sampling the views come from, for reconstructors that are told so.
 
-    timesteps: (B,), those of the generator's schedule, 0 for clean views. noisy: the decoded noisy latents
-    (B, V, 3, H, W) in [0, 1] that the views were predicted from, for `sees = "noisy"`; else None.
+    timesteps: (B,), the generator's, 0 for clean views. noisy: the decoded noisy latents (B, V, 3, H, W), or
+    None.
     """
 
     timesteps: Tensor
@@ -25,10 +25,7 @@ class At:
 
 
 class Reconstructor(Protocol):
-    """A feed-forward network; implementations are nn.Modules.
-
-    sees: what it takes beside the views. One that sees nothing else is called without `at`.
-    """
+    """A network; `sees` beside the views: if nothing, it is called without `at`."""
 
     sees: Literal["views", "time", "noisy"] = "views"
 

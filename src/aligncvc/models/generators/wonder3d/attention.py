@@ -20,10 +20,9 @@ from torch import Tensor, nn
 class JoinedAttention:
     """Self-attention processor: groups of rows see each other, `count` rows that lie `distance` apart.
 
-    Multi-view attention joins the V consecutive rows of an object (distance 1), cross-domain attention two
-    rows: the domains of a view, half of all rows apart (None), or the halves of an object's views (V/2); with
-    0 each row sees itself alone. None is no number on purpose: gradient checkpointing calls a block again
-    after batches of other lengths have been through (`arrange`).
+    Multi-view: the V consecutive rows of an object. Cross-domain: the domains of a view, half of all rows
+    apart (None, no number: gradient checkpointing calls a block again after batches of other lengths), or the
+    halves of an object's views (V/2); with 0 each row sees itself alone.
     """
 
     def __init__(self, count: int, distance: int | None) -> None:
@@ -78,10 +77,7 @@ class CrossDomainBlock(BasicTransformerBlock):
 
 
 def join_views(unet: Any, cross_domain: bool) -> None:
-    """Give each attention of a U-Net with fresh weights the processor of its kind.
-
-    cross_domain: and put a CrossDomainBlock in the place of each transformer block.
-    """
+    """Give each attention the processor of its kind; cross_domain: and make its block a CrossDomainBlock."""
     for module in unet.modules() if cross_domain else ():
         if isinstance(module, Transformer2DModel):
             module.transformer_blocks = nn.ModuleList(

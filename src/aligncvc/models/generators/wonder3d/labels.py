@@ -1,10 +1,9 @@
 """The camera and task vector that tells Wonder3D's U-Net which view and which domain a row is.
 
-(input elevation, elevation, azimuth), then perspective [1, 0] or orthographic [0, 1] (not in v1), then
-normals [1, 0] or colours [0, 1]; the sine of all of it, then the cosine, of the flags too. Angles in radians.
-Released weights were trained with labels, not with the angles of their views: code and pose files have a rig
-tilted against the z axis, so one that is level in the frame of the input view (azimuths of VIEWS) gets the
-polar and azimuth differences of LABELS; v1's pipeline holds them as float16 (github xxlong0/Wonder3D,
+(input elevation, elevation, azimuth) in radians, then perspective [1, 0] or orthographic [0, 1] (not in v1),
+then normals [1, 0] or colours [0, 1]; the sine of all of it, then the cosine. Released weights were trained
+with labels: pose files have a rig tilted against the z axis, so one that is level in the frame of the input
+view (azimuths of VIEWS) gets the differences of LABELS; v1's are float16 (github xxlong0/Wonder3D,
 mvdiffusion/pipelines/pipeline_mvdiffusion_image.py and data/fixed_poses/nine_views, issue 72).
 """
 

@@ -2,8 +2,7 @@
 
 Facts of the design (github xxlong0/Wonder3D, branches main and Wonder3D_Plus): condition latents are
 concatenated to the noisy ones, one image token goes through cross-attention, and a sin/cos camera-and-task
-vector (`labels`) is the class embedding. The demo's generator and the published ones are this class at
-different sizes; `docs/wonder3d.md` compares them with the official code.
+vector (`labels`) is the class embedding. `docs/wonder3d.md` compares it with the official code.
 """
 
 from __future__ import annotations
@@ -56,10 +55,7 @@ def build_unet(config: Settings, side: int) -> UNet2DConditionModel:
 
 @dataclass(frozen=True)
 class Condition:
-    """What the denoiser sees besides the noisy latents.
-
-    tokens (B, T, D) of the image encoder, latents (B, C, h, w) of the input image, cameras (B, V, E).
-    """
+    """tokens (B, T, D) of the image encoder, latents (B, C, h, w) of the input image, cameras (B, V, E)."""
 
     tokens: Tensor
     latents: Tensor
@@ -67,10 +63,10 @@ class Condition:
 
 
 class Wonder3D(MultiViewGenerator):
-    """Multi-view latent diffusion at any size.
+    """Latents are (B, V, D C, h, w): the domains of a view lie in its channels, normals first.
 
-    Latents are (B, V, D C, h, w): the domains of a view lie in its channels, normals first. In the U-Net they
-    are rows [normals; colours], each (B, V); with guidance, unconditional objects come first.
+    In the U-Net they are rows [normals; colours], each (B, V); with guidance, unconditional objects come
+    first.
     """
 
     # diffusers builds attributes and methods at run time, which type checkers cannot follow

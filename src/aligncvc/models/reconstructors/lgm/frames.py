@@ -45,8 +45,7 @@ class Frame:
 def to_frame(cameras: Cameras, config: Settings) -> Frame | None:
     """Cameras (B, V, 4, 4), input view first, in the world that the configuration names; None: ours already.
 
-    A similarity keeps every projection. Where the network wants another field of view (`ray_fov_y_deg`),
-    Gaussians come back at the size at which they cover as many pixels at the object's centre.
+    With another field of view (`ray_fov_y_deg`) Gaussians cover as many pixels at the object's centre only.
     """
     if config.world == "ours":
         return None

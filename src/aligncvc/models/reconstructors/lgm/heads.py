@@ -1,7 +1,6 @@
 """From 14 channels a pixel to Gaussians: LGM's own head, and one anchored to the pixel's ray.
 
-A small network learns the ray head in minutes (it starts as a textured visual hull of the views); LGM's
-checkpoints need the absolute one. Channels: position 3, opacity 1, scale 3, rotation 4, colour 3.
+A small network learns the ray head in minutes; LGM's checkpoints need the absolute one.
 """
 
 from __future__ import annotations
@@ -50,8 +49,7 @@ def polar_rotation(quats: Tensor) -> Tensor:
 class LgmHead(Head):
     """Absolute positions in [-1, 1]^3 (github 3DTopia/LGM).
 
-    rot_norm_dim -1 normalises each quaternion; 1, as the first release was trained, each member over all
-    Gaussians, which leaves quaternions of length about N^(-1/2).
+    rot_norm_dim -1 normalises each quaternion; 1, as in the first release, each member over all Gaussians.
     """
 
     def __init__(self, rot_norm_dim: Literal[-1, 1] = -1) -> None:

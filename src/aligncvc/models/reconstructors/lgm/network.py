@@ -1,8 +1,8 @@
 """An LGM-style reconstructor: posed views -> one Gaussian for each output pixel.
 
-Facts of the design (github 3DTopia/LGM): an asymmetric U-Net over [ImageNet-normalised rgb, Plucker
-rays], residuals scaled by sqrt(1/2), self-attention over the tokens of all views at the coarse
-levels, and a 1x1 convolution to 14 channels a Gaussian. The key names are those of its checkpoints.
+Facts of the design (github 3DTopia/LGM): an asymmetric U-Net over [ImageNet-normalised rgb, Plucker rays],
+residuals scaled by sqrt(1/2), self-attention over all views at the coarse levels. Keys are those of its
+checkpoints.
 """
 
 from __future__ import annotations
