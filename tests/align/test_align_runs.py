@@ -28,7 +28,7 @@ from aligncvc.align.train import train
 from aligncvc.align.trainer import Trainer
 from aligncvc.errors import UserError
 from aligncvc.loop.unroll import Sampled
-from aligncvc.models.ledger.facts import NETWORK, read_facts
+from aligncvc.models.ledger.weights import NETWORK, read_facts
 from aligncvc.models.pair import Aligned, load_pair
 from aligncvc.models.specs import CheckpointAccess
 from aligncvc.sample.sets import sample_one

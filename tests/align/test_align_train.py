@@ -120,7 +120,7 @@ def test_batches_depend_on_names_only(renders: Path) -> None:
 ALIGN = ("-m", "aligncvc.align")
 KILLED_AFTER_STEP_3 = """
 import os, runpy, signal
-from aligncvc.training.state import RunState
+from aligncvc.training import RunState
 log = RunState.log
 def log_and_die(self, record):
     log(self, record)

@@ -19,7 +19,7 @@ from aligncvc.align.trainer import Trainer
 from aligncvc.models.encoders.lite0 import load_lite0
 from aligncvc.scene.renderset import RenderSet
 from aligncvc.streams import torch_stream
-from aligncvc.training.rates import rate_factor
+from aligncvc.training import rate_factor
 
 
 def test_rate_rises_and_falls_and_is_constant_by_default() -> None:

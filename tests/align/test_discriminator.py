@@ -22,8 +22,7 @@ from aligncvc.align.trainer import Trainer
 from aligncvc.config.alignment import GAN_LEVELS, Adversarial
 from aligncvc.config.jobs.align import AlignJob
 from aligncvc.errors import UserError
-from aligncvc.models.encoders.clip import ClipImageEncoder
-from aligncvc.models.encoders.clip_levels import ClipLevels
+from aligncvc.models.encoders.clip import ClipImageEncoder, ClipLevels
 from aligncvc.models.encoders.lite0 import Lite0
 from aligncvc.models.specs import CheckpointAccess
 from aligncvc.scene.renderset import RenderSet

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from aligncvc.errors import UserError
 from aligncvc.models.kinds import Role, complete
-from aligncvc.models.ledger.facts import NETWORK, check_network, network_facts, read_facts, write_facts
+from aligncvc.models.ledger.weights import NETWORK, check_network, network_facts, read_facts, write_facts
 from aligncvc.models.specs import ModelSpec
 
 

@@ -8,8 +8,7 @@ import pytest
 
 from aligncvc.errors import UserError
 from aligncvc.models.kinds import complete, known_kinds
-from aligncvc.models.ledger.ledger import load_ledger, record
-from aligncvc.models.ledger.licences import PERMISSIVE_LICENCES, meaning
+from aligncvc.models.ledger.ledger import PERMISSIVE_LICENCES, load_ledger, meaning, record
 
 TEXT = """\
 version: 1

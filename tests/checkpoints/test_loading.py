@@ -13,8 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from aligncvc.errors import UserError
-from aligncvc.models.ledger.pickles import load_numpy_pickle
-from aligncvc.models.ledger.strict import load_strict, read_state, renamed
+from aligncvc.models.ledger.weights import load_numpy_pickle, load_strict, read_state, renamed
 
 
 def test_load_strict_fills_a_module_from_a_file_with_a_prefix(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import yaml
 
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT
-from aligncvc.models.ledger.licences import meaning
+from aligncvc.models.ledger.ledger import meaning
 from aligncvc.models.ledger.resolve import resolve
 from aligncvc.models.specs import CheckpointAccess
 

@@ -13,7 +13,7 @@ from transformers import CLIPConfig, CLIPModel
 from aligncvc.errors import UserError
 from aligncvc.files import sha256_file
 from aligncvc.models.encoders.clip import ClipImageEncoder, load_clip
-from aligncvc.models.encoders.optional import missing
+from aligncvc.models.ledger.resolve import missing
 from aligncvc.models.specs import CheckpointAccess
 
 VISION = {

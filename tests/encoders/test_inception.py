@@ -13,7 +13,7 @@ from torch import Tensor
 from aligncvc.errors import UserError
 from aligncvc.files import sha256_file
 from aligncvc.models.encoders.inception import FidInception, convert_state, load_fid_inception
-from aligncvc.models.encoders.optional import missing
+from aligncvc.models.ledger.resolve import missing
 from aligncvc.models.specs import CheckpointAccess
 
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from aligncvc.errors import UserError
 from aligncvc.models.encoders.lpips import load_lpips
-from aligncvc.models.ledger.pickles import load_numpy_pickle
 from aligncvc.models.ledger.resolve import resolve
+from aligncvc.models.ledger.weights import load_numpy_pickle
 from aligncvc.scene.views import load_png
 
 DATA = Path(__file__).parent / "data"

@@ -16,8 +16,8 @@ from aligncvc.errors import UserError
 from aligncvc.files import sha256_file
 from aligncvc.models.encoders.clip import ClipImageEncoder
 from aligncvc.models.kinds import complete
-from aligncvc.models.ledger.facts import NETWORK, network_facts, write_facts
 from aligncvc.models.ledger.ledger import DEFAULT_LEDGER, load_ledger
+from aligncvc.models.ledger.weights import NETWORK, network_facts, write_facts
 from aligncvc.models.pair import (
     Aligned,
     attach_lora,

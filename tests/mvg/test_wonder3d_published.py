@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "parity"))
+
+from wonder3d_ddim import rig_azimuths_deg, same_noise, sample_ddim, wonder3d_times
+
 from aligncvc.errors import UserError
-from aligncvc.models.generators.wonder3d.ddim import same_noise, sample_ddim, wonder3d_times
-from aligncvc.models.generators.wonder3d.labels import LABELS, VIEWS, camera_embedding, rig_azimuths_deg
+from aligncvc.models.generators.wonder3d.labels import LABELS, VIEWS, camera_embedding
 from aligncvc.models.generators.wonder3d.network import Wonder3D, build, image_token, resized
 from aligncvc.models.generators.wonder3d.settings import PRESETS, Clip, Settings, Unet, Vae
-from aligncvc.models.ledger.strict import load_strict, renamed
+from aligncvc.models.ledger.weights import load_strict, renamed
 from aligncvc.models.pair import attach_lora
 from aligncvc.scene.cameras import orbit
 
@@ -174,8 +179,6 @@ def test_labels_go_with_views_and_refuse_others():
     odd = orbit([0, 60], 0, distance=3, fov_y_deg=40, size_px=8).c2w[None]
     with pytest.raises(UserError, match=r"stands at 60\.0"):
         camera_embedding(odd, table="wonder3d-v1")
-    with pytest.raises(UserError, match="not of 8"):
-        rig_azimuths_deg(8)
 
 
 def test_aligncvcs_angles_are_absolute_and_the_computed_ones_are_not():
@@ -208,8 +211,6 @@ def test_wonder3d_sampling_has_its_timesteps_and_ends_at_the_perfect_answer(gene
     result = sample_ddim(oracle, one, z, 20, 1.0, noise=noise)
     # the last level is t = 0, whose noise is 0.03 of the signal's scale
     assert (result - truth).abs().max() < 0.2
-    with pytest.raises(UserError, match="eta"):
-        sample_ddim(oracle, one, z, 2, 1.0)
 
 
 @pytest.mark.parametrize(("preset", "dim"), [("v1", 10), ("plus", 14)])

@@ -48,7 +48,8 @@ from wonder3d_cases import (
 )
 
 from aligncvc.files import atomic_path, write_json
-from aligncvc.models.generators.wonder3d.network import Wonder3D, build_unet, camera_embedding
+from aligncvc.models.generators.wonder3d.labels import camera_embedding
+from aligncvc.models.generators.wonder3d.network import Wonder3D, build_unet
 
 Facts = dict[str, np.ndarray]
 Errors = dict[str, float]

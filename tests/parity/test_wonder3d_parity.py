@@ -21,7 +21,8 @@ from wonder3d_cases import (
     rows,
 )
 
-from aligncvc.models.generators.wonder3d.network import Wonder3D, build_unet, camera_embedding
+from aligncvc.models.generators.wonder3d.labels import camera_embedding
+from aligncvc.models.generators.wonder3d.network import Wonder3D, build_unet
 
 Facts = dict[str, torch.Tensor]
 

@@ -13,9 +13,8 @@ from typing import Any
 import torch
 from parity_tools import fill, numbers
 from torch import Tensor, nn
+from wonder3d_ddim import rig_azimuths_deg, same_noise, sample_ddim
 
-from aligncvc.models.generators.wonder3d.ddim import same_noise, sample_ddim
-from aligncvc.models.generators.wonder3d.labels import rig_azimuths_deg
 from aligncvc.models.generators.wonder3d.network import Condition, Wonder3D
 from aligncvc.models.generators.wonder3d.settings import PRESETS, Clip, Settings, Unet, Vae
 from aligncvc.scene.cameras import orbit

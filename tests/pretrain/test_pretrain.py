@@ -17,19 +17,18 @@ from aligncvc.config.jobs.pretrain import PretrainJob
 from aligncvc.config.pretrain import Training
 from aligncvc.errors import UserError
 from aligncvc.models.kinds import complete
-from aligncvc.models.ledger.facts import check_network
+from aligncvc.models.ledger.weights import check_network
 from aligncvc.models.pair import build_generator
 from aligncvc.models.specs import ModelSpec
 from aligncvc.pretrain import recon, unet, vae
-from aligncvc.pretrain.latents import encoded, with_recoloured
-from aligncvc.pretrain.recolour import recoloured
-from aligncvc.pretrain.rings import Rings, load_rings, split_ids
+from aligncvc.pretrain.rings import Rings, load_rings, recoloured, split_ids
+from aligncvc.pretrain.unet import encoded, with_recoloured
 from aligncvc.scene.cameras import orbit, ring_azimuths_deg, spherical_deg
 from aligncvc.scene.gaussians import Gaussians
 from aligncvc.scene.rigs import Rig
 from aligncvc.scene.views import Views, composite, save_views
 from aligncvc.streams import torch_stream
-from aligncvc.training.rates import decay_progress, learning_rate
+from aligncvc.training import decay_progress, learning_rate
 
 RING, SIZE_PX = 8, 32
 ORBIT4 = Rig(azimuths_deg=[0, 90, 180, 270])

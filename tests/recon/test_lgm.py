@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from aligncvc.models.ledger.resolve import resolve
-from aligncvc.models.ledger.strict import load_strict
+from aligncvc.models.ledger.weights import load_strict
 from aligncvc.models.reconstructors.lgm.network import LGM, build
 from aligncvc.models.reconstructors.lgm.settings import PRESETS, Settings
 from aligncvc.scene.cameras import Cameras, orbit, ring_azimuths_deg

@@ -17,7 +17,7 @@ from aligncvc.scene.camera_formats import to_lgm
 from aligncvc.scene.cameras import Cameras, orbit, relative_c2w, ring_azimuths_deg
 from aligncvc.scene.gaussians import Gaussians, matrix_to_quaternion, multiply_quaternions
 from aligncvc.splat import rasterise
-from aligncvc.splat.projection import rotation_matrices
+from aligncvc.splat.dense import rotation_matrices
 
 SIZE_PX = 48
 LGM_WORLD = {"world": "first-camera", "radius": 1.5}

@@ -16,8 +16,7 @@ from tiny_world import sample_job
 from torch import Tensor, nn
 
 from aligncvc.errors import UserError
-from aligncvc.loop.feedback import Feedback, find_feedback
-from aligncvc.loop.states import Look, State, Step
+from aligncvc.loop.feedback import Feedback, Look, State, Step, find_feedback
 from aligncvc.loop.unroll import Loop, sample, unroll, view_noise
 from aligncvc.models.generators.base import MultiViewGenerator, Prediction, over_tree
 from aligncvc.models.generators.schedules import AlphaSchedule, SigmaSchedule

@@ -11,8 +11,7 @@ from aligncvc.scene.cameras import Cameras, orbit
 from aligncvc.scene.gaussians import Gaussians
 from aligncvc.splat import Backend, Rendering, rasterise
 from aligncvc.splat.constants import ALPHA_MAX, ALPHA_MIN, STOP
-from aligncvc.splat.dense import alphas
-from aligncvc.splat.projection import project
+from aligncvc.splat.dense import alphas, project
 
 MEMBERS = [field.name for field in fields(Gaussians)]
 

@@ -16,7 +16,7 @@ from aligncvc.scene.cameras import orbit
 from aligncvc.scene.gaussians import Gaussians
 from aligncvc.splat import rasterise
 from aligncvc.splat.cpu import build
-from aligncvc.splat.projection import project
+from aligncvc.splat.dense import project
 
 BACKENDS = ["cpu", "dense"]
 

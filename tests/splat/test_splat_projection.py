@@ -12,7 +12,7 @@ from torch.autograd import gradcheck
 from aligncvc.scene.cameras import Cameras, orbit
 from aligncvc.scene.gaussians import Gaussians
 from aligncvc.splat.constants import BLUR_PX2
-from aligncvc.splat.projection import covariances, project
+from aligncvc.splat.dense import covariances, project
 
 
 def _gsplat():

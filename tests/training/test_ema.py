@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from aligncvc.training.ema import Ema
+from aligncvc.training import Ema
 
 
 def averages(values: list[float], decay: float, from_first: bool) -> list[float]:

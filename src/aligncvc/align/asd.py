@@ -14,17 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from aligncvc.config.alignment import Asd
 from aligncvc.errors import UserError
+from aligncvc.models.generators.base import MultiViewGenerator, Tree
 from aligncvc.models.generators.schedules import AlphaSchedule
-
-if TYPE_CHECKING:
-    from aligncvc.models.generators.base import MultiViewGenerator, Tree
 
 DMD_FLOOR = 0.1
 """Added to the DMD normaliser (TriplaneTurbo), so that a student at its goal does not blow up."""
@@ -32,7 +29,7 @@ DMD_FLOOR = 0.1
 
 @dataclass(frozen=True)
 class AsdDraw:
-    """The random part of one evaluation: timesteps t and t_plus >= t, (B,) long; noise (B, V, C, h, w)."""
+    """Of one evaluation: timesteps t and t_plus >= t, (B,) long; noise (B, V, C, h, w)."""
 
     t: Tensor
     t_plus: Tensor
@@ -71,9 +68,7 @@ def asd_gradient(
 ) -> tuple[Tensor, Tensor]:
     """The ASD gradient at `latents` (B, V, C, h, w), detached, of the same shape; and the distance (B, V).
 
-    The distance is the mean absolute one of the student's latents to the teacher's x0 (from z_t). The
-    teacher is the generator with its adapters off. Without DMD normalisation w(t) = 1 - abar_t; with it the
-    difference is taken between x0 estimates, (s/a)(eps_1 - eps_2), and divided by the distance.
+    The mean absolute one to the teacher's x0. DMD normalisation divides the x0 estimates' difference by it.
     """
     z, guided, schedule = latents.detach(), settings.guidance_scale, alpha_schedule(teacher)
     with torch.no_grad(), teacher.adapters_off():
@@ -91,10 +86,7 @@ def asd_gradient(
 
 
 def surrogate_loss(latents: Tensor, gradient: Tensor) -> Tensor:
-    """0.5 ||z - sg(z - g)||^2, summed over a view's elements, averaged over objects and views.
-
-    Its gradient is g / (B V), as in TriplaneTurbo; the authors' release averages over a view's elements too.
-    """
+    """0.5 ||z - sg(z - g)||^2, summed over a view's elements, averaged over views: gradient g / (B V)."""
     squares = 0.5 * (latents.float() - (latents.detach().float() - gradient)).square()
     return squares.flatten(2).sum(-1).mean()
 

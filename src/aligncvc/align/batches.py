@@ -20,10 +20,9 @@ from aligncvc.streams import torch_stream
 
 @dataclass(frozen=True)
 class Batch:
-    """B objects: ground-truth rig views (B, V, 4, H, W), cameras (B, V, 4, 4), one stream name each.
+    """B objects: ground-truth rig views (B, V, 4, H, W), the input view first, and one stream name each.
 
-    Straight alpha; view 0 is the input view, at azimuth 0. novel, novel_cameras: further members of each
-    object's ring (B, N, ..), which no network is shown.
+    novel (B, N, 4, H, W): further members of each object's ring, which no network is shown.
     """
 
     rgba: Tensor
@@ -51,14 +50,9 @@ class Batch:
 def draw_batch(
     renders: RenderSet, seed: int, step: int | str, slots: range, device: torch.device | str, novel: int = 0
 ) -> Batch:
-    """Objects for the slots of this process at one step, each with a random ring member as input view.
-
-    step: the step's number, or the name of a batch that belongs to none. novel: how many of the ring's other
-    members to draw for each object (all of them, if there are fewer).
-    """
-    rigs: list[tuple[Tensor, Cameras]] = []
-    others: list[tuple[Tensor, Cameras]] = []
-    names: list[tuple[object, ...]] = []
+    """Objects for the slots of one step (or of a named batch), each with a random input view."""
+    rigs, others = [], []
+    names: list[tuple[object, ...]] = [("align", step, slot) for slot in slots]
     for slot in slots:
         random = torch_stream(seed, "align", step, slot, "object")
         item = renders.load(renders.ids[int(torch.randint(len(renders), (), generator=random))])
@@ -66,12 +60,10 @@ def draw_batch(
         rigs.append(item.ring_from(start, item.rig))
         order = torch.randperm(len(item.between), generator=random).tolist()
         others.append(item.ring_from(start, [item.between[i] for i in order[:novel]]))
-        names.append(("align", step, slot))
     return Batch(*_stacked(rigs, device), *_stacked(others, device), names)
 
 
 def _stacked(posed: list[tuple[Tensor, Cameras]], device: torch.device | str) -> tuple[Tensor, Cameras]:
-    """Images and cameras of B objects as one batch on the device."""
     images, cameras = zip(*posed, strict=True)
     return torch.stack(images).to(device), batched(list(cameras)).to(device)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from aligncvc.align.batches import draw_batch
 from aligncvc.config.jobs.align import AlignJob
 from aligncvc.errors import UserError
-from aligncvc.loop.states import Look
+from aligncvc.loop.feedback import Look
 from aligncvc.loop.unroll import clamp_straight_through
 from aligncvc.metrics.frechet import frechet_distance
 from aligncvc.metrics.psnr import psnr
@@ -39,9 +39,7 @@ def saturation(images: Tensor) -> Tensor:
 def image_diagnostics(look: Look, truth: Tensor) -> dict[str, float]:
     """Agreement, closeness to ground truth (B, V, 3, H, W), and what blur and washed-out colours do to it.
 
-    residual_psnr: generated views to renderings at the same poses; gt_psnr, views_gt_psnr: renderings and
-    views to ground truth, in dB. sharpness and saturation: ratio of the views' to ground truth's, 1 = alike.
-    Each comparison is at the smaller size of its two sides.
+    PSNR in dB; sharpness and saturation: ratio to ground truth's. Each at the smaller size of its two sides.
     """
     views, renderings = look.views, look.renderings
     views_pair, renderings_pair = at_common_size(views, truth), at_common_size(renderings, truth)
@@ -63,10 +61,7 @@ def image_diagnostics(look: Look, truth: Tensor) -> dict[str, float]:
 class Monitor:
     """Frechet distances, in features of the frozen encoder, between student, teacher and ground truth.
 
-    On one batch of training objects: their ground-truth latents, noised to the sampler's timesteps in turn
-    with fixed noise, are denoised in one guided call and decoded. Teacher and truth never change and are
-    evaluated once. The sets are small, so the distances compare with each other only. Ground truth is reduced
-    to the views' size. Colours only: true normals in the generator's frame are not read.
+    Of one batch's noised ground-truth latents, denoised in one guided call. Compare with each other only.
     """
 
     def __init__(
@@ -107,7 +102,6 @@ class Monitor:
         }
 
     def _views(self, generator: MultiViewGenerator) -> Tensor:
-        """(B, V, 3, H, W): each object's x0 from its own timestep."""
         x0 = generator.predict(self.noisy, self.timesteps, self.condition, self.guidance).x0
         return clamp_straight_through(generator.decode(x0))
 

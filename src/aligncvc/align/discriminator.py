@@ -1,15 +1,14 @@
 """Hard alignment: a GAN whose discriminator has trainable heads on a frozen multi-level image encoder.
 
 After vision-aided GAN (Kumari et al., 2022) and projected GANs (Sauer et al., 2021): one spectrally
-normalised head a level, a sigmoid loss at every level, smoothed labels, differentiable augmentation. The
-discriminator has its own optimiser and its own step on detached fakes; the generator's loss reaches the
-reconstructor and, through the views, the student.
+normalised head a level, a sigmoid loss at every level, smoothed labels, differentiable augmentation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,20 +16,16 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from aligncvc.config.alignment import Adversarial
-from aligncvc.models.encoders.clip import load_clip
-from aligncvc.models.encoders.clip_levels import ClipLevels
-from aligncvc.models.encoders.levels import Level, LevelEncoder
+from aligncvc.models.encoders.clip import ClipLevels, load_clip
+from aligncvc.models.encoders.frozen import Level, LevelEncoder
 from aligncvc.models.encoders.lite0 import load_lite0
 from aligncvc.models.specs import CheckpointAccess
-from aligncvc.streams import stream_seed
+from aligncvc.streams import seeded
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Parameters of the differentiable augmentation of N images, so that real and fake can share them.
-
-    brightness, saturation, contrast: (N,); shift and hole: (N, 2) in fractions of height and width.
-    """
+    """Differentiable augmentation of N images; shift and hole: (N, 2) in fractions of height and width."""
 
     brightness: Tensor
     saturation: Tensor
@@ -59,14 +54,13 @@ class Augmentation:
 
     def __call__(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) -> the same shape: colour, translation (white enters), one grey hole an image."""
-        per_image = [
-            p.to(images.device).view(-1, 1, 1, 1) for p in (self.brightness, self.saturation, self.contrast)
-        ]
-        images = images + per_image[0]
+        colour = (self.brightness, self.saturation, self.contrast)
+        brightness, saturation, contrast = (p.to(images.device).view(-1, 1, 1, 1) for p in colour)
+        images = images + brightness
         grey = images.mean(dim=1, keepdim=True)
-        images = grey + (images - grey) * per_image[1]
+        images = grey + (images - grey) * saturation
         mean = images.mean(dim=(1, 2, 3), keepdim=True)
-        images = mean + (images - mean) * per_image[2]
+        images = mean + (images - mean) * contrast
         return torch.stack([self._move_and_cut(image, i) for i, image in enumerate(images)])
 
     def _move_and_cut(self, image: Tensor, i: int) -> Tensor:
@@ -100,42 +94,28 @@ class Discriminator(nn.Module):
         self.encoder = encoder.requires_grad_(False).eval()
         self.input_px = encoder.input_px if input_px is None else input_px
         self.levels = tuple(range(len(encoder.levels)) if levels is None else levels)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(stream_seed(seed, "discriminator", "init"))
-            self.heads = nn.ModuleList(build_head(encoder.levels[level], hidden) for level in self.levels)
-
-    def train(self, mode: bool = True) -> Discriminator:
-        """Heads change mode (spectral norm iterates only in training mode); the encoder stays in eval."""
-        super().train(mode)
-        self.encoder.eval()
-        return self
+        chosen = [encoder.levels[level] for level in self.levels]
+        heads = seeded(lambda: [build_head(level, hidden) for level in chosen], seed, "discriminator", "init")
+        self.heads = nn.ModuleList(heads)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """(N, 3, H, W) in [0, 1] -> what the heads read: (N, C_l, h_l, w_l) for each level l, unit RMS.
-
-        Images smaller than `input_px` are enlarged; what larger ones need is the encoder's matter.
-        """
+        """(N, 3, H, W) in [0, 1], enlarged if small -> (N, C_l, h_l, w_l) for each level l, unit RMS."""
         if images.shape[-1] < self.input_px:
-            images = F.interpolate(
-                images, size=(self.input_px, self.input_px), mode="bilinear", align_corners=False
-            )
+            size = (self.input_px, self.input_px)
+            images = F.interpolate(images, size=size, mode="bilinear", align_corners=False)
         maps = self.encoder.features(images)
-        return [unit_rms(maps[level]) for level in self.levels]
+        chosen = [maps[level] for level in self.levels]  # whose sizes differ by orders of magnitude
+        return [x / x.square().mean(dim=(1, 2, 3), keepdim=True).sqrt().clamp_min(1e-6) for x in chosen]
 
     def logits(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """Features of each level -> logits (N, 1, h_l, w_l)."""
         return [head(f) for head, f in zip(self.heads, features, strict=True)]
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """(N, 3, H, W) in [0, 1] -> logits (N, 1, h_l, w_l) for each level l."""
         return self.logits(self.features(images))
 
 
 def load_discriminator(settings: Adversarial, seed: int, access: CheckpointAccess) -> Discriminator:
-    """On the CPU, its heads new from the root seed; on Lite0 (bundled) or CLIP ViT-B/32 (from the ledger).
-
-    Raises UserError if the encoder's weights are missing or wrong.
-    """
+    """On the CPU with new heads, on Lite0 or CLIP ViT-B/32. UserError if that one's weights are missing."""
     lite0 = settings.encoder == "lite0"
     encoder = load_lite0(access) if lite0 else ClipLevels(load_clip(access=access))
     return Discriminator(encoder, settings.hidden, seed, levels=settings.levels)
@@ -151,21 +131,10 @@ def build_head(level: Level, hidden: int) -> nn.Sequential:
     )
 
 
-def unit_rms(features: Tensor) -> Tensor:
-    """(N, C, h, w) scaled to a root mean square of 1 an image: levels differ by orders of magnitude."""
-    return features / features.square().mean(dim=(1, 2, 3), keepdim=True).sqrt().clamp_min(1e-6)
-
-
 def multilevel_bce(logits: Sequence[Tensor], target: float) -> Tensor:
     """Sum over levels of the mean sigmoid cross-entropy against one target (vision-aided GAN)."""
-    terms = [
-        F.binary_cross_entropy_with_logits(x.float(), torch.full_like(x, target).float()) for x in logits
-    ]
-    return torch.stack(terms).sum()
-
-
-def _flat(images: Tensor) -> Tensor:
-    return images.flatten(0, -4)
+    bce = F.binary_cross_entropy_with_logits
+    return torch.stack([bce(x.float(), torch.full_like(x, target).float()) for x in logits]).sum()
 
 
 def generator_loss(
@@ -173,18 +142,15 @@ def generator_loss(
 ) -> Tensor:
     """Adversarial loss of renderings (B, V, 3, H, W); the heads receive no gradient and do not change."""
     discriminator.eval()
-    wanted = [p.requires_grad for p in discriminator.heads.parameters()]
     discriminator.heads.requires_grad_(False)
     try:
-        images = _flat(fakes)
+        images = fakes.flatten(0, -4)
         return multilevel_bce(discriminator(augmentation(images) if augmentation else images), target)
     finally:
-        for parameter, want in zip(discriminator.heads.parameters(), wanted, strict=True):
-            parameter.requires_grad_(want)
+        discriminator.heads.requires_grad_(True)
 
 
-@dataclass(frozen=True)
-class HeadsLoss:
+class HeadsLoss(NamedTuple):
     """The heads' loss, and the mean logit over levels and positions of real and of fake images."""
 
     loss: Tensor
@@ -200,13 +166,9 @@ def discriminator_loss(
     augmentation: Augmentation | None,
     r1: float = 0.0,
 ) -> HeadsLoss:
-    """Loss of the heads: reals towards the smoothed label, detached fakes towards 0 (halved sum).
-
-    reals and fakes: (B, V, 3, H, W) at the same cameras; both see the same augmentation. r1 weighs the
-    gradient penalty (`r1_penalty`) on the reals.
-    """
+    """Reals (B, V, 3, H, W) towards the smoothed label, detached fakes towards 0 (halved), and R1."""
     discriminator.train()
-    real, fake = _flat(reals.detach()), _flat(fakes.detach())
+    real, fake = reals.detach().flatten(0, -4), fakes.detach().flatten(0, -4)
     if augmentation:
         real, fake = augmentation(real), augmentation(fake)
     with torch.no_grad():
@@ -225,8 +187,7 @@ def discriminator_loss(
 def r1_penalty(logits: Sequence[Tensor], features: Sequence[Tensor], count: int) -> Tensor:
     """R1 (Mescheder et al., 2018) at the frozen features of the first `count` images, where the heads begin.
 
-    The squared slope of each level's mean logit, times the map's number of positions (so that it does not
-    depend on resolution), summed over levels and averaged over images, halved.
+    Half the squared slope of each level's mean logit, times its positions (resolution does not count).
     """
     total = torch.stack([x.float().mean((1, 2, 3)).sum() for x in logits]).sum()
     slopes = torch.autograd.grad(total, features, create_graph=True)

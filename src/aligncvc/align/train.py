@@ -12,28 +12,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from aligncvc.align.trainer import Trainer
 from aligncvc.config.jobs.align import AlignJob
 from aligncvc.files import PROVENANCE, sha256_json, write_provenance, write_text
-from aligncvc.models.ledger.facts import NETWORK, network_facts, write_facts
+from aligncvc.models.ledger.weights import NETWORK, network_facts, write_facts
 from aligncvc.models.pair import RECON_FILE, STUDENT_FILE
 from aligncvc.ownership import claim_folder
 from aligncvc.scene.renderset import RenderSet
-from aligncvc.training.state import STATE_FILES, RunState
+from aligncvc.training import STATE_FILES, RunState
 
 
 def run_key(job: AlignJob, renders: RenderSet, processes: int, code: str) -> str:
-    """A hash of everything that a run's weights depend on.
-
-    code: fingerprint of the job's own code; another network's does not count. Where weight files come from
-    does not count either, only their bytes do.
-    """
+    """A hash of all that a run's weights depend on. Not where weight files come from: their bytes count."""
     return sha256_json([job.model_dump(mode="json", exclude={"checkpoints"}), renders.key, processes, code])
 
 
 def train(job: AlignJob, manifest: Path, out: Path, code: str = "", force: bool = False) -> None:
-    """Run (or continue) one alignment run and write its weights, metrics and provenance into `out`.
-
-    code: fingerprint of the job's code: a state that other code left is not continued. Raises UserError
-    before work if `out` holds files of another origin, unless force.
-    """
+    """Run (or continue) one alignment run of this code; write weights, metrics, provenance."""
     bf16 = "bf16" if job.training.bf16 else None
     accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision=bf16)
     if accelerator.is_main_process:  # the one that writes
@@ -69,7 +61,6 @@ def train(job: AlignJob, manifest: Path, out: Path, code: str = "", force: bool 
 
 
 def describe(job: AlignJob, record: dict[str, float]) -> str:
-    """The progress line: pair, run, unrolled steps, losses, residual."""
     losses = " ".join(f"{k[5:]} {v:.3g}" for k, v in record.items() if k.startswith("loss_"))
     name = f"align {job.pair.name} {job.run}"
     return f"{name} k={record['k']} {losses} residual {record['residual_psnr']:.1f} dB"
@@ -78,22 +69,15 @@ def describe(job: AlignJob, record: dict[str, float]) -> str:
 def publish(trainer: Trainer, state: RunState, out: Path) -> None:
     """Write the results, each complete or absent, then remove the state."""
     job, (student, recon) = trainer.job, trainer.results()
-    inputs = {"renders": trainer.renders.key, "run": state.key}
+    inputs = {"renders": trainer.renders.key, "run": state.key_at(0)}
     inputs |= {name: str(sha256) for name, sha256 in job.weights.items()}
     write_text(out / "metrics.jsonl", state.metrics.read_text(encoding="utf-8"))
-    for name, weights, spec in (
-        (STUDENT_FILE, student, job.pair.generator),
-        (RECON_FILE, recon, job.pair.reconstructor),
-    ):
+    pair = (STUDENT_FILE, student, job.pair.generator), (RECON_FILE, recon, job.pair.reconstructor)
+    for name, weights, spec in pair:
         facts = {"pair": job.pair.name, "run": job.run, "lora_rank": job.training.lora_rank}
         write_facts(out / name, weights, {**facts, NETWORK: network_facts(spec)})
+        whose = {"pair": job.pair.name, "run": job.run, "steps": trainer.steps}
         write_provenance(
-            out / name,
-            inputs=inputs,
-            config=job.model_dump(mode="json"),
-            seed=job.seed,
-            pair=job.pair.name,
-            run=job.run,
-            steps=trainer.steps,
+            out / name, inputs=inputs, config=job.model_dump(mode="json"), seed=job.seed, **whose
         )
     state.discard()

@@ -1,17 +1,17 @@
 """Post-training: the 3D-aware sampling loop unrolled, with soft and hard alignment at one of its steps.
 
-One iteration: draw objects and an input view for each; draw k in {1..K}; run steps 1..k-1 of the sampler
-without gradient and step k with it; let the discriminator learn from the (detached) renderings; then one
-backward pass of lambda_soft ASD(latents) and, with hard alignment, lambda_hard GAN(renderings) +
-lambda_recon (MSE + LPIPS)(renderings). Regression, the foil, has lambda_recon (MSE + LPIPS) of the
-renderings and of the views, and nothing else.
-The student is the teacher plus LoRA; the reconstructor trains in full. docs/method.md has the formulas.
+One iteration: draw objects, input views and k in {1..K}; run steps 1..k-1 of the sampler without gradient and
+step k with it; let the discriminator learn from the (detached) renderings; then one backward pass of
+lambda_soft ASD(latents) and, with hard alignment, lambda_hard GAN(renderings) + lambda_recon (MSE +
+LPIPS)(renderings). Regression, the foil, has the last term alone, of renderings and views. docs/method.md has
+the formulas.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Iterable, Mapping
 from itertools import islice
 
 import torch
@@ -28,12 +28,9 @@ from aligncvc.align.discriminator import (
     generator_loss,
     load_discriminator,
 )
-from aligncvc.align.losses import reconstruction_loss
-from aligncvc.align.processes import average_and_clip, averaged_record
 from aligncvc.config.jobs.align import AlignJob
 from aligncvc.errors import UserError
-from aligncvc.loop.feedback import find_feedback
-from aligncvc.loop.states import Look
+from aligncvc.loop.feedback import Look, find_feedback
 from aligncvc.loop.unroll import BACKGROUND, Loop, unroll
 from aligncvc.models.encoders.lpips import load_lpips
 from aligncvc.models.generators.base import Tree
@@ -41,21 +38,29 @@ from aligncvc.models.generators.schedules import Time
 from aligncvc.models.pair import attach_lora, load_pretrained
 from aligncvc.models.reconstructors.base import checkpoint_gradients
 from aligncvc.scene.renderset import RenderSet
+from aligncvc.scene.views import at_common_size, composite
 from aligncvc.splat import rasterise
 from aligncvc.streams import torch_stream
-from aligncvc.training.ema import Ema
-from aligncvc.training.rates import rate_factor
-from aligncvc.training.state import ParameterState
+from aligncvc.training import Ema, NamedTensors, rate_factor
 
 R1_EVERY = 4
 """The discriminator's gradient penalty is taken every so many steps, so many times as strong."""
+MAX_GRAD_NORM = 1.0
+"""Each network's gradient is clipped to this norm on its own, so neither loss drowns the other network."""
+
+
+def reconstruction_loss(
+    perceptual: nn.Module, images: Tensor, truth: Tensor, mse_weight: float, foreground_weight: float
+) -> Tensor:
+    """Squared error, more of it on the object, and LPIPS of images (B, V, 3, H, W) to RGBA truth."""
+    images, reference, alpha = at_common_size(images, composite(truth, 1.0), truth[..., 3:, :, :])
+    squared = ((images - reference).square() * (1 + foreground_weight * alpha)).mean()
+    distance = perceptual(images.flatten(0, 1) * 2 - 1, reference.flatten(0, 1) * 2 - 1).mean()
+    return mse_weight * squared + distance
 
 
 class Trainer:
-    """Networks, optimisers and averages of one run."""
-
     def __init__(self, job: AlignJob, renders: RenderSet, accelerator: Accelerator) -> None:
-        """Raises UserError for networks that cannot be trained so, and missing weights."""
         self.job, self.run, self.settings = job, job.losses, job.training
         self.steps = self.run.steps or self.settings.steps
         mode = self.run.asd_mode or self.settings.asd.mode
@@ -82,22 +87,15 @@ class Trainer:
         self.recon_parameters = dict(self.reconstructor.named_parameters())
         trained = {"student": self.lora, "recon": self.recon_parameters}
         self.rates = (self.settings.lr_student, self.settings.lr_recon)
-        self.optimiser = torch.optim.AdamW(
-            [
-                {"params": list(parameters.values()), "lr": rate}
-                for parameters, rate in zip(trained.values(), self.rates, strict=True)
-            ],
-            betas=(0.9, 0.99),
-            weight_decay=0.0,
-        )
+        groups = [
+            {"params": list(parameters.values()), "lr": rate}
+            for parameters, rate in zip(trained.values(), self.rates, strict=True)
+        ]
+        self.optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.99), weight_decay=0.0)
         named = {f"{part}.{n}": p for part, parameters in trained.items() for n, p in parameters.items()}
         self.ema = Ema(named, self.settings.ema_decay)
-        self.parts = {
-            "lora": ParameterState(self.lora),
-            "recon": self.reconstructor,
-            "ema": self.ema,
-            "optimiser": self.optimiser,
-        }
+        self.parts = {"lora": NamedTensors(self.lora), "recon": self.reconstructor}
+        self.parts |= {"ema": self.ema, "optimiser": self.optimiser}
         self.discriminator: Discriminator | None = None
         self.lpips: nn.Module | None = None
         self.monitor: Monitor | None = None
@@ -114,23 +112,15 @@ class Trainer:
             self.monitor = Monitor(job, renders, self.generator, self.device)
 
     def step(self, index: int) -> dict[str, float]:
-        """One iteration; returns its record, averaged over processes.
-
-        Raises UserError if the loss is not finite.
-        """
+        """One iteration; its record, averaged over processes. Raises UserError if the loss is not finite."""
         started = time.perf_counter()
         factor = rate_factor(index, self.steps, self.settings.warmup_steps, self.settings.lr_final)
         for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
         count, rank = self.settings.batch, self.accelerator.process_index
-        batch = draw_batch(
-            self.renders,
-            self.job.seed,
-            index,
-            range(rank * count, (rank + 1) * count),
-            self.device,
-            self.settings.novel_views if self.lpips is not None else 0,
-        )
+        slots, novel = range(rank * count, (rank + 1) * count), self.settings.novel_views
+        novel = novel if self.lpips is not None else 0
+        batch = draw_batch(self.renders, self.job.seed, index, slots, self.device, novel)
         k = unrolled_steps(self.job.seed, index, len(self.job.timesteps))
         with self.accelerator.autocast():
             condition, latents, look = self.roll_out(batch, k)
@@ -148,19 +138,16 @@ class Trainer:
         total.backward()
         record |= {f"loss_{name}": float(value.detach()) for name, value in losses.items()}
         record |= facts | {"lr_factor": factor}
-        record["grad_student"] = average_and_clip(self.accelerator, self.lora.values())
-        record["grad_recon"] = average_and_clip(self.accelerator, self.recon_parameters.values())
+        record["grad_student"] = self.average_and_clip(self.lora.values())
+        record["grad_recon"] = self.average_and_clip(self.recon_parameters.values())
         self.optimiser.step()
         self.ema.update()
         record |= image_diagnostics(look, batch.views)
         record["seconds"] = round(time.perf_counter() - started, 4)
-        return averaged_record(self.accelerator, record)
+        return self.averaged(record)
 
     def roll_out(self, batch: Batch, k: int) -> tuple[Tree, Tensor, Look]:
-        """Steps 1..k-1 of sampling without gradient, then step k with it.
-
-        Returns, of step k, the generator's condition, the clean latents that it predicted, and the 3D model.
-        """
+        """Steps 1..k-1 without gradient, then step k: its condition, clean latents and 3D model."""
         seed, shape = self.job.seed, self.generator.latent_shape(batch.views.shape[1])
 
         def noise(index: int, time: Time) -> Tensor:
@@ -189,12 +176,9 @@ class Trainer:
             facts["asd_distance"] = float(distance.mean())
         if self.discriminator is not None:
             weight = self.settings.lambda_hard if index >= self.settings.gan.warmup else 0.0
-            losses["g"] = weight * generator_loss(
-                self.discriminator,
-                look.renderings,
-                self.settings.gan.label_smoothing,
-                self.augmentation(batch, "g"),
-            )
+            smoothing, augmentation = self.settings.gan.label_smoothing, self.augmentation(batch, "g")
+            loss = generator_loss(self.discriminator, look.renderings, smoothing, augmentation)
+            losses["g"] = weight * loss
         if self.lpips is not None:
             renderings, truth = look.renderings, batch.rgba
             if self.settings.novel_views:
@@ -207,29 +191,22 @@ class Trainer:
         return losses, facts
 
     def to_truth(self, images: Tensor, truth: Tensor) -> Tensor:
-        """The reconstruction loss of images (B, V, 3, H, W) to ground truth (B, V, 4, H', W'), a scalar."""
         assert self.lpips is not None
-        return reconstruction_loss(
-            self.lpips, images, truth, self.settings.mse_weight, self.settings.foreground_weight
-        )
+        weights = self.settings.mse_weight, self.settings.foreground_weight
+        return reconstruction_loss(self.lpips, images, truth, *weights)
 
     def discriminator_step(self, batch: Batch, look: Look, index: int) -> dict[str, float]:
-        """Train the heads on ground truth against detached renderings at the same cameras."""
         if self.discriminator is None:
             return {}
         self.heads_optimiser.zero_grad(set_to_none=True)
         lazy = R1_EVERY * self.settings.gan.r1 if index % R1_EVERY == 0 else 0.0
         with self.accelerator.autocast():
+            smoothing, augmentation = self.settings.gan.label_smoothing, self.augmentation(batch, "d")
             heads = discriminator_loss(
-                self.discriminator,
-                batch.views,
-                look.renderings,
-                self.settings.gan.label_smoothing,
-                self.augmentation(batch, "d"),
-                lazy,
+                self.discriminator, batch.views, look.renderings, smoothing, augmentation, lazy
             )
         heads.loss.backward()
-        norm = average_and_clip(self.accelerator, self.heads)
+        norm = self.average_and_clip(self.heads)
         self.heads_optimiser.step()
         loss = float(heads.loss.detach())
         return {"loss_d": loss, "grad_d": norm, "d_real": heads.real, "d_fake": heads.fake}
@@ -245,10 +222,25 @@ class Trainer:
         """One draw for each view, from its object's stream; None where augmentation is off."""
         if not self.settings.gan.augment:
             return None
-        views = batch.views.shape[1]
-        return Augmentation.draw(
-            [torch_stream(self.job.seed, *name, "augment", who) for name in batch.names], views
-        )
+        randoms = [torch_stream(self.job.seed, *name, "augment", who) for name in batch.names]
+        return Augmentation.draw(randoms, batch.views.shape[1])
+
+    def average_and_clip(self, parameters: Iterable[nn.Parameter]) -> float:
+        """Average gradients over processes, clip their norm; return the norm before clipping."""
+        chosen = [p for p in parameters if p.grad is not None]
+        if self.accelerator.num_processes > 1:
+            for parameter in chosen:
+                parameter.grad = self.accelerator.reduce(parameter.grad, reduction="mean")
+        return float(nn.utils.clip_grad_norm_(chosen, MAX_GRAD_NORM)) if chosen else 0.0
+
+    def averaged(self, record: Mapping[str, float]) -> dict[str, float]:
+        """The record with its real numbers averaged over processes; whole ones are the same everywhere."""
+        if self.accelerator.num_processes == 1:
+            return dict(record)
+        names = [name for name, value in record.items() if isinstance(value, float)]
+        own = torch.tensor([record[name] for name in names], dtype=torch.float64, device=self.device)
+        mean = self.accelerator.reduce(own, reduction="mean")
+        return dict(record) | dict(zip(names, mean.tolist(), strict=True))
 
     def results(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """(LoRA, reconstructor) state dicts holding the averaged weights."""

@@ -14,7 +14,7 @@ import torch
 import tyro
 
 from aligncvc.align.batches import draw_batch
-from aligncvc.align.losses import reconstruction_loss
+from aligncvc.align.trainer import reconstruction_loss
 from aligncvc.bench.dry_step import Facts, dry_step, without_weights
 from aligncvc.bench.jobs import BOTH, align_job, plan_of
 from aligncvc.bench.measure import measured_apart, size_mb
@@ -28,7 +28,7 @@ from aligncvc.loop.unroll import lift
 from aligncvc.models.encoders.lpips import load_lpips
 from aligncvc.models.pair import load_reconstructor
 from aligncvc.ownership import claim_files
-from aligncvc.training.ema import Ema
+from aligncvc.training import Ema
 
 RUNS = {
     "regression": AlignRun(soft=False, hard=False, regression=True),

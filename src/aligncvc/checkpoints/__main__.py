@@ -12,8 +12,15 @@ from tyro.conf import Positional
 
 from aligncvc.errors import UserError, cli
 from aligncvc.files import sha256_file
-from aligncvc.models.ledger.ledger import Entry, Ledger, Model, load_ledger, record
-from aligncvc.models.ledger.licences import PERMISSIVE_LICENCES, meaning
+from aligncvc.models.ledger.ledger import (
+    PERMISSIVE_LICENCES,
+    Entry,
+    Ledger,
+    Model,
+    load_ledger,
+    meaning,
+    record,
+)
 from aligncvc.models.ledger.release import convert_release
 from aligncvc.models.ledger.resolve import locate, resolve
 from aligncvc.models.specs import CheckpointAccess

@@ -13,7 +13,7 @@ from aligncvc.models.encoders.dists import Dists, load_dists
 from aligncvc.models.encoders.inception import FidInception, load_fid_inception
 from aligncvc.models.encoders.lite0 import Lite0, load_lite0
 from aligncvc.models.encoders.lpips import load_lpips
-from aligncvc.models.encoders.optional import missing
+from aligncvc.models.ledger.resolve import missing
 from aligncvc.models.pair import load_reconstructor
 
 OPTIONAL = {"clip_s": "clip-vit-b32", "fid": "fid-inception"}

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aligncvc.loop.feedback import Feedback
-from aligncvc.loop.states import State, Step
+from aligncvc.loop.feedback import Feedback, State, Step
 
 if TYPE_CHECKING:
     from aligncvc.loop.unroll import Loop

@@ -29,7 +29,6 @@ class Stopwatch:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Nothing inside counts."""
         self._paused = True
         try:
             yield
@@ -48,11 +47,7 @@ class Stopwatch:
 
 @contextmanager
 def counted_calls(denoiser: nn.Module, rows: int) -> Iterator[list[int]]:
-    """Count evaluations of the denoiser, one for each `rows` (`generator.rows`) that its first argument has.
-
-    A guided prediction runs the conditional and the unconditional rows in one batch and counts as two.
-    Yields a list of one number that grows.
-    """
+    """Count the denoiser's evaluations, one for each `rows` of its first argument, in a list of one."""
     calls = [0]
 
     def count(_: nn.Module, arguments: tuple[Any, ...]) -> None:

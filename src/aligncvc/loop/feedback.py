@@ -1,37 +1,85 @@
 """Feedback: when sampling looks at the 3D model, what becomes of the prediction, what the next state is.
 
-A feedback is one module with a `FEEDBACK`, found by import on its name: `aligncvc` is the module
-aligncvc.loop.aligncvc, and a dotted name is imported as it stands. No torch here, nor in the feedbacks of
-this package, so that planning can ask whether a feedback suits a pair.
+A feedback is one module with a `FEEDBACK`, found by its name: `aligncvc` here, or a dotted one. No torch
+here, nor in the feedbacks of this package, so that planning can ask whether a feedback suits a pair.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
 from aligncvc.errors import UserError
-from aligncvc.loop.states import Look, State, Step
 from aligncvc.models.kinds import feedback_module
 from aligncvc.models.specs import PairSpec
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from aligncvc.loop.unroll import Loop
+    from aligncvc.models.generators.base import Prediction, Tree
     from aligncvc.models.generators.schedules import Schedule, Time
+    from aligncvc.scene.gaussians import Gaussians
+    from aligncvc.splat import Rendering
 
 KEPT_STEPS = 4
 """Steps whose views and renderings are kept, where a feedback names no others."""
 
-NO_FEEDBACK = ("cost", "feedback", "states", "unroll")
+NO_FEEDBACK = ("cost", "feedback", "unroll")
 """Modules of aligncvc.loop that are none."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """Generated views (B, V, 3, H, W), the 3D model they yield, and that model drawn, at its size."""
+
+    views: Tensor
+    gaussians: Gaussians
+    drawn: Rendering
+
+    @property
+    def renderings(self) -> Tensor:
+        """(B, V, 3, H', W')."""
+        return self.drawn.rgb
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step found: the prediction that the next state starts from, and the 3D model if it looked."""
+
+    prediction: Prediction
+    look: Look | None
+
+
+@dataclass(frozen=True)
+class State:
+    """Where sampling stands: noisy latents z (B, V, C, h, w) at times[index]; after the last step, clean."""
+
+    z: Tensor
+    condition: Tree
+    times: list[Time]
+    index: int = 0
+
+    @property
+    def now(self) -> Time:
+        """The timestep of z; after the last step it stays the last."""
+        return self.times[min(self.index, len(self.times) - 1)]
+
+    @property
+    def following(self) -> Time | None:
+        """The next timestep; None: clean latents."""
+        return self.times[self.index + 1] if self.index + 1 < len(self.times) else None
+
+    def then(self, z: Tensor, **changes: Tree) -> State:
+        return replace(self, z=z, index=self.index + 1, **changes)
 
 
 class Feedback:
     """The rule without feedback: deterministic steps to clean latents, then one reconstruction.
 
-    Rules with feedback override what differs. Each hook is given the `Loop` (networks, cameras, guidance,
-    noise) and the `State` (noisy latents, condition, timesteps), all that is carried from step to step.
+    Rules with feedback override what differs. The `State` is all that is carried from step to step.
     """
 
     per_branch = False
@@ -76,7 +124,6 @@ class Feedback:
 
 
 def find_feedback(name: str) -> Feedback:
-    """A feedback by its name. Raises UserError if there is none."""
     module = feedback_module(name)
     try:
         return import_module(module).FEEDBACK

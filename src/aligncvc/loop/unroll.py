@@ -1,20 +1,15 @@
-"""The one loop of K steps, for post-training and for sampling, whatever the feedback.
-
-Because both stages run it, what the networks meet in training is what they meet in sampling: same clamping,
-same guidance, same background, same resolution. `loop.feedback` has what may differ.
-"""
+"""The one loop of K steps, for post-training and for sampling, whatever the feedback (`loop.feedback`)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from aligncvc.loop.cost import Stopwatch
-from aligncvc.loop.feedback import Feedback
-from aligncvc.loop.states import Look, State, Step
+from aligncvc.loop.feedback import Feedback, Look, State, Step
 from aligncvc.models.generators.base import Guidance, Prediction
 from aligncvc.models.generators.schedules import Time
 from aligncvc.models.pair import PairOfModels
@@ -25,18 +20,16 @@ from aligncvc.splat import Rendering, rasterise
 from aligncvc.streams import normal
 
 BACKGROUND = 1.0
-"""Renderings are composited on white, as are the views that both networks were trained on."""
+"""Renderings are on white, as are the views that both networks were trained on."""
 
 
 @dataclass(frozen=True)
 class Loop:
     """What all steps share, and what a feedback is made of.
 
-    pair: both networks. cameras: (B, V, 4, 4) relative to the input view, at the renderings' size. guidance:
-    a number, or one a view (V,). noise: (step's index, its timestep) -> standard normal (B, V, C, h, w);
-    index 0 is the start. watch: measures the parts (encode, generator, decode, reconstruct, render).
-    grad_3d: False keeps reconstruction and rendering out of the autograd graph (soft alignment needs the
-    latents only); about gradients as a whole `unroll` decides.
+    cameras: (B, V, 4, 4) relative to the input view, at the renderings' size. noise: (step's index, its
+    timestep) -> standard normal (B, V, C, h, w); index 0 is the start. grad_3d: False keeps reconstruction
+    and rendering out of the autograd graph (soft alignment needs the latents only).
     """
 
     pair: PairOfModels
@@ -47,7 +40,6 @@ class Loop:
     grad_3d: bool = True
 
     def start(self, image: Tensor, times: list[Time]) -> State:
-        """The first state for input images (B, 3, H, W) on white."""
         with self.watch("encode"):
             condition = self.pair.generator.encode_condition(image, self.cameras.c2w)
         z = self.pair.generator.schedule.start(self.noise(0, times[0]), times[0])
@@ -59,7 +51,6 @@ class Loop:
             return self.pair.generator.predict(state.z, self.at(state.now), state.condition, self.guidance)
 
     def branches(self, state: State) -> tuple[Prediction, Prediction]:
-        """The unconditional and the conditional prediction apart."""
         generator, timesteps = self.pair.generator, self.at(state.now)
         with self.watch("generator"):
             raw = generator.branches(state.z, timesteps, state.condition)
@@ -67,7 +58,6 @@ class Loop:
         return free, told
 
     def guide(self, unconditional: Tensor, conditional: Tensor) -> Tensor:
-        """Clean latents of both branches combined."""
         return self.pair.generator.guide(unconditional, conditional, self.guidance)
 
     def with_x0(self, state: State, x0: Tensor) -> Prediction:
@@ -75,23 +65,20 @@ class Loop:
         return Prediction(x0, self.pair.generator.schedule.implied_noise(state.z, x0, self.at(state.now)))
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Latents -> views (B, V, 3, H, W) in [0, 1], clamped as `clamp_straight_through` says."""
+        """Latents -> views (B, V, 3, H, W) in [0, 1] (`clamp_straight_through`)."""
         with self.watch("decode"):
             return clamp_straight_through(self.pair.generator.decode(latents))
 
     def look(self, latents: Tensor, state: State | None = None) -> Look:
         """Decode clean latents, reconstruct, render. state: where they were predicted; None: final ones."""
-        views = self.decode(latents)
-        sees = getattr(self.pair.reconstructor, "sees", "views")
-        at = None
+        views, noisy, at = self.decode(latents), None, None
+        sees, shown = getattr(self.pair.reconstructor, "sees", "views"), self.pair.spec.reconstruct
+        if sees == "noisy":
+            noisy = views if state is None else self.decode(state.z)
+            noisy = noisy if shown is None else noisy[:, shown]
         if sees != "views":
-            times = self.at(0 if state is None else state.now)
-            noisy = None
-            if sees == "noisy":
-                noisy = views if state is None else self.decode(state.z)
-            at = At(times, noisy)
+            at = At(self.at(0 if state is None else state.now), noisy)
         with torch.set_grad_enabled(self.grad_3d and torch.is_grad_enabled()):
-            shown = self.pair.spec.reconstruct
             gaussians, drawn = lift(self.pair.reconstructor, views, self.cameras, shown, at, self.watch)
         return Look(views, gaussians, drawn)
 
@@ -101,7 +88,6 @@ class Loop:
             return self.pair.generator.encode_renderings(look.renderings, predicted)
 
     def renoise(self, clean: Tensor, state: State) -> Tensor:
-        """Clean latents with fresh noise at the following timestep."""
         assert state.following is not None, "after the last step nothing follows"
         noise = self.noise(state.index + 1, state.following)
         return self.pair.generator.schedule.add_noise(clean, noise, self.at(state.following))
@@ -109,10 +95,9 @@ class Loop:
     def step(self, state: State, prediction: Prediction) -> Tensor:
         """Latents at the following timestep along the prediction (DDIM or Euler); at the end, clean ones."""
         following = None if state.following is None else self.at(state.following)
+        now, schedule = self.at(state.now), self.pair.generator.schedule
         with self.watch("generator"):
-            return self.pair.generator.schedule.step(
-                state.z, prediction.x0, prediction.eps, self.at(state.now), following
-            )
+            return schedule.step(state.z, prediction.x0, prediction.eps, now, following)
 
     def at(self, time: Time) -> Tensor:
         """A timestep for every object, (B,)."""
@@ -122,12 +107,7 @@ class Loop:
 
 @dataclass(frozen=True)
 class Sampled:
-    """One object's result.
-
-    gaussians: unbatched. views and renderings: (S, V, 3, H, W) in [0, 1], generated views and their
-    renderings at the same cameras for each kept step, each at its own size; timesteps: (S,), descending. The
-    last step is final.
-    """
+    """One object: unbatched Gaussians; views, renderings (S, V, 3, H, W) and timesteps of kept steps."""
 
     gaussians: Gaussians
     views: Tensor
@@ -138,11 +118,7 @@ class Sampled:
 def unroll(
     loop: Loop, feedback: Feedback, image: Tensor, times: list[Time], *, grad_from: int | None = None
 ) -> Iterator[tuple[State, Step]]:
-    """The steps one by one, each with the state that it started from; images (B, 3, H, W) on white.
-
-    grad_from: steps with this index and later ones run with gradient; None: none do. The state after a step
-    is computed only when the next step is asked for.
-    """
+    """The steps one by one, each with its state; those from index grad_from on run with gradient."""
 
     def gradient(index: int) -> torch.set_grad_enabled:
         wanted = grad_from is not None and index >= grad_from
@@ -162,10 +138,7 @@ def unroll(
 
 @torch.no_grad()
 def sample(loop: Loop, feedback: Feedback, image: Tensor, times: list[Time]) -> Sampled:
-    """One object (B = 1) from its image (3, H, W) on white.
-
-    Kept steps at which the feedback does not look are looked at for the record only, and not measured.
-    """
+    """One object (B = 1) from its image (3, H, W). Looks for the record only are not measured."""
     kept, looks = feedback.kept(len(times)), []
     for state, step in unroll(loop, feedback, image[None], times):
         if state.index in kept[:-1]:
@@ -188,34 +161,17 @@ def lift(
     at: At | None = None,
     watch: Stopwatch | None = None,
 ) -> tuple[Gaussians, Rendering]:
-    """Views (B, V, 3, H, W) -> Gaussians, and their renderings at all V cameras (B, V, 4, 4) on white.
-
-    Args:
-        reconstructor: sees what its `sees` says.
-        views: in [0, 1].
-        cameras: at the renderings' size.
-        shown: which views the reconstructor is shown; None: all.
-        at: for reconstructors that are told where in sampling they are.
-        watch: measures the parts.
-    """
+    """Views (B, V, 3, H, W), of which some are `shown`, -> Gaussians and their renderings at all cameras."""
     watch = watch or Stopwatch()
     seen = (views, cameras) if shown is None else (views[:, shown], cameras[shown])
     with watch("reconstruct"):
-        gaussians = reconstructor(*seen) if at is None else reconstructor(*seen, at=_shown(at, shown))
+        gaussians = reconstructor(*seen) if at is None else reconstructor(*seen, at=at)
     with watch("render"):
         return gaussians, rasterise(gaussians, cameras, background=BACKGROUND)
 
 
-def _shown(at: At, shown: list[int] | None) -> At:
-    return at if shown is None or at.noisy is None else replace(at, noisy=at.noisy[:, shown])
-
-
 def clamp_straight_through(images: Tensor) -> Tensor:
-    """Clamp to [0, 1] with the identity as gradient.
-
-    A plain clamp has no gradient where the decoder overshoots, which is where it is needed most; no clamp
-    would show the reconstructor values it never saw. Forward values are the same in training and sampling.
-    """
+    """Clamp to [0, 1] with the identity as gradient, which is needed most where the decoder overshoots."""
     return images + (images.clamp(0, 1) - images).detach()
 
 

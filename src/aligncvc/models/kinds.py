@@ -1,7 +1,6 @@
-"""Finding a kind of network by its name: a folder here, or a package of the user's. No torch at this point.
+"""Finding a kind of network by its name: a folder here, or a dotted package of the user's. No torch here.
 
-A kind is a package with `settings.py` (`Settings`, and `PRESETS` by name) and `network.py` (`build`). Nothing
-registers it: `wonder3d` is aligncvc.models.generators.wonder3d, and a dotted name is imported as it stands.
+A kind has `settings.py` (`Settings`, and `PRESETS` by name) and `network.py` (`build`). Nothing registers it.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ ROLES: tuple[Role, ...] = ("generators", "reconstructors")
 
 
 def package_of(role: Role, kind: str) -> str:
-    """The dotted package of a kind."""
     return kind if "." in kind else f"aligncvc.models.{role}.{kind}"
 
 
@@ -32,13 +30,11 @@ def feedback_module(name: str) -> str:
 
 
 def known_kinds(role: Role) -> list[str]:
-    """Kinds that come with this package."""
     home = import_module(f"aligncvc.models.{role}")
     return sorted(module.name for module in iter_modules(home.__path__) if module.ispkg)
 
 
 def kind_module(role: Role, kind: str, name: Literal["settings", "network"]) -> ModuleType:
-    """A module of a kind. Raises UserError if there is no such kind."""
     package = package_of(role, kind)
     try:
         return import_module(f"{package}.{name}")
@@ -52,10 +48,7 @@ def kind_module(role: Role, kind: str, name: Literal["settings", "network"]) -> 
 
 
 def complete(role: Role, network: Mapping[str, Any], where: str) -> tuple[str, dict[str, Any]]:
-    """(kind, all settings) of a `network:` mapping: its preset, what it says itself, and the defaults.
-
-    Raises UserError for an unknown kind, preset or key.
-    """
+    """(kind, all settings) of a `network:` mapping, by preset, itself and defaults. UserError if unknown."""
     given = dict(network)
     kind = given.pop("kind", None)
     if not isinstance(kind, str):

@@ -1,14 +1,11 @@
-"""Parameters and keys of the ledger's networks, built on the meta device: sizes without memory.
-
-Nothing is allocated, read or downloaded.
-"""
+"""Parameters and keys of the ledger's networks, built on the meta device: nothing is allocated or read."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -18,8 +15,8 @@ from aligncvc.models.encoders.clip import ClipImageEncoder
 from aligncvc.models.encoders.dists import Dists
 from aligncvc.models.encoders.inception import FidInception
 from aligncvc.models.encoders.lite0 import Lite0
-from aligncvc.models.encoders.lpips import architecture as lpips_architecture
-from aligncvc.models.kinds import Role, complete, kind_module
+from aligncvc.models.encoders.lpips import random_lpips
+from aligncvc.models.kinds import complete, kind_module
 from aligncvc.models.ledger.ledger import Model
 
 SIZE_PX = 256
@@ -28,22 +25,25 @@ SIZE_PX = 256
 
 @dataclass(frozen=True)
 class Part:
-    """One module of a network. parameters: numbers that training can change; keys: of its state dict."""
-
     name: str
     parameters: int
     keys: int
 
     def __str__(self) -> str:
-        many = self.parameters >= 100_000
-        count = f"{self.parameters / 1e6:.2f} M" if many else f"{self.parameters:,}"
+        few = self.parameters < 100_000
+        count = f"{self.parameters:,}" if few else f"{self.parameters / 1e6:.2f} M"
         return f"{self.name}: {count} parameters in {self.keys} keys"
+
+
+def _lpips_parts(net: Literal["alex", "vgg"]) -> dict[str, nn.Module]:
+    model = random_lpips(net)
+    return {"trunk": model.net, "heads": model.lins}
 
 
 ENCODERS: dict[str, Callable[..., dict[str, nn.Module]]] = {
     "clip": lambda **vision: {"image tower": ClipImageEncoder(**vision).tower},
     "lite0": lambda: {"network": Lite0()},
-    "lpips": lambda net: lpips_architecture(net),
+    "lpips": _lpips_parts,
     "dists": lambda: {"network": Dists()},
     "inception": lambda: {"network": FidInception()},
 }
@@ -51,16 +51,14 @@ ENCODERS: dict[str, Callable[..., dict[str, nn.Module]]] = {
 
 
 def model_modules(model: Model) -> dict[str, nn.Module]:
-    """The modules of a generator's or reconstructor's parts, with random weights on the present device."""
-    kind, network = complete(cast(Role, model.role), model.network, f"the network of {model.what}")
-    build = kind_module(cast(Role, model.role), kind, "network").build
+    kind, network = complete(model.role, model.network, f"the network of {model.what}")
+    build = kind_module(model.role, kind, "network").build
     if model.role == "reconstructors":
         return {name: child for name, child in build(network).named_children() if len(child.state_dict())}
     return build(network, SIZE_PX).parts()
 
 
 def outline(modules: Callable[[], Mapping[str, nn.Module]]) -> list[Part]:
-    """Parameters and keys of a network's parts."""
     with torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # frozen encoders load weights that nothing can hold here
         parts = modules()
@@ -71,7 +69,6 @@ def outline(modules: Callable[[], Mapping[str, nn.Module]]) -> list[Part]:
 
 
 def encoder_outline(network: Mapping[str, Any]) -> list[Part]:
-    """Of a frozen encoder's `network`. Raises UserError for a kind that is not built here."""
     given = dict(network)
     kind = given.pop("kind", None)
     if kind not in ENCODERS:

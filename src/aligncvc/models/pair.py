@@ -1,8 +1,6 @@
 """A generator and a reconstructor, ready to use: pretrained, or aligned by a run.
 
-Base weights come from the ledger; parts without any keep random ones from the root seed. A run of alignment
-adds the LoRA on the generator's denoiser and the whole reconstructor. Everything loads strictly: a key or a
-shape that differs is an error.
+Parts without weights in the ledger keep random ones. A run adds LoRA on the denoiser and the reconstructor.
 """
 
 from __future__ import annotations
@@ -14,20 +12,17 @@ from typing import Self
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
-from torch import Tensor, nn
+from torch import nn
 
 from aligncvc.errors import UserError
 from aligncvc.models.generators.base import MultiViewGenerator
 from aligncvc.models.kinds import kind_module
-from aligncvc.models.ledger.facts import check_network
 from aligncvc.models.ledger.resolve import resolve
-from aligncvc.models.ledger.strict import load_checkpoint, load_strict, read_safetensors
+from aligncvc.models.ledger.weights import check_network, check_same, load_weights, read_safetensors
 from aligncvc.models.specs import CheckpointAccess, ModelSpec, PairSpec
 from aligncvc.streams import seeded
 
 STUDENT_FILE, RECON_FILE = "student.safetensors", "recon.safetensors"
-RECON_PART = "recon"
-"""The one part of a reconstructor that has no parts of its own."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +34,6 @@ class Aligned:
 
     @classmethod
     def in_folder(cls, folder: Path) -> Self:
-        """What a run wrote. Raises UserError if it is not there."""
         for name in (STUDENT_FILE, RECON_FILE):
             if not (folder / name).exists():
                 raise UserError(f"{folder} has no {name}; train the run with python -m aligncvc.align first")
@@ -48,14 +42,13 @@ class Aligned:
 
 @dataclass(frozen=True)
 class PairOfModels:
-    """spec: what they are; both networks in evaluation mode, on the CPU until `to`."""
+    """Both networks in evaluation mode, on the CPU until `to`."""
 
     spec: PairSpec
     generator: MultiViewGenerator
     reconstructor: nn.Module
 
     def to(self, device: torch.device | str) -> Self:
-        """Both networks on a device, in place."""
         self.generator.to(device)
         self.reconstructor.to(device)
         return self
@@ -69,12 +62,10 @@ def build_generator(
 
 
 def build_reconstructor(spec: ModelSpec) -> nn.Module:
-    """With random weights from torch's present random state."""
     return kind_module("reconstructors", spec.kind, "network").build(spec.network)
 
 
 def load_generator(spec: ModelSpec, size_px: int, seed: int, access: CheckpointAccess) -> MultiViewGenerator:
-    """A generator with its pretrained weights, frozen. UserError if files are missing or do not fit."""
     generator = seeded(lambda: build_generator(spec, size_px, access), seed, "mvg", "init")
     _load_parts(generator.parts(), spec, access)
     return generator.requires_grad_(False).eval()
@@ -83,22 +74,14 @@ def load_generator(spec: ModelSpec, size_px: int, seed: int, access: CheckpointA
 def load_reconstructor(
     spec: ModelSpec, seed: int, access: CheckpointAccess = CheckpointAccess()
 ) -> nn.Module:
-    """A reconstructor with its pretrained weights, frozen, on the CPU: for a pair, or as the judge.
-
-    Raises UserError if files are missing or do not fit.
-    """
     reconstructor = seeded(lambda: build_reconstructor(spec), seed, "recon", "init")
-    _load_parts({RECON_PART: reconstructor}, spec, access)
+    _load_parts({"recon": reconstructor}, spec, access)
     return reconstructor.requires_grad_(False).eval()
 
 
 def load_pretrained(spec: PairSpec, access: CheckpointAccess = CheckpointAccess()) -> PairOfModels:
-    """The pair before alignment."""
-    return PairOfModels(
-        spec,
-        load_generator(spec.generator, spec.renderings_px, spec.seed, access),
-        load_reconstructor(spec.reconstructor, spec.seed, access),
-    )
+    generator = load_generator(spec.generator, spec.renderings_px, spec.seed, access)
+    return PairOfModels(spec, generator, load_reconstructor(spec.reconstructor, spec.seed, access))
 
 
 def load_pair(
@@ -107,10 +90,7 @@ def load_pair(
     aligned: Aligned | None = None,
     lora_rank: int = 4,
 ) -> PairOfModels:
-    """The pair for sampling: pretrained (aligned None), or aligned by a run. Frozen.
-
-    Raises UserError if files are missing or do not fit the networks.
-    """
+    """The pair for sampling, frozen: pretrained (aligned None), or aligned by a run. UserError as above."""
     if aligned is None:
         return load_pretrained(spec, access)
     generator = load_generator(spec.generator, spec.renderings_px, spec.seed, access)
@@ -118,32 +98,22 @@ def load_pair(
     check_network(student, spec.generator)
     load_lora(generator, student, lora_rank)
     reconstructor = build_reconstructor(spec.reconstructor)
-    if isinstance(aligned.recon, Path):
-        check_network(aligned.recon, spec.reconstructor)
-        load_strict(reconstructor, aligned.recon)
-    else:
-        check_network(resolve(aligned.recon, access), spec.reconstructor)
-        load_checkpoint(reconstructor, aligned.recon, access)
+    load_weights(reconstructor, aligned.recon, spec.reconstructor, access)
     generator.requires_grad_(False)
     return PairOfModels(spec, generator.eval(), reconstructor.requires_grad_(False).eval())
 
 
 def _load_parts(parts: Mapping[str, nn.Module], spec: ModelSpec, access: CheckpointAccess) -> None:
-    """Load each part that has weights. Raises UserError for a part that the kind does not have."""
     for part, checkpoint_id in spec.weights.items():
         if part not in parts:
             raise UserError(
                 f"{spec.id or spec.kind} has weights for a part {part!r}; its parts are {', '.join(parts)}"
             )
-        check_network(resolve(checkpoint_id, access), spec)
-        load_checkpoint(parts[part], checkpoint_id, access)
+        load_weights(parts[part], checkpoint_id, spec, access)
 
 
 def attach_lora(generator: MultiViewGenerator, rank: int, root_seed: int) -> dict[str, nn.Parameter]:
-    """Put fresh LoRA (the identity: B = 0) on the denoiser; return its parameters by name.
-
-    The base network is frozen, so `generator.adapters_off()` is the teacher and costs no second copy.
-    """
+    """Put fresh LoRA (B = 0) on the frozen denoiser (`adapters_off`: the teacher); its parameters by name."""
     generator.requires_grad_(False)
     lora = LoraConfig(
         r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=list(generator.lora_targets)
@@ -162,27 +132,9 @@ def lora_parameters(generator: MultiViewGenerator) -> dict[str, nn.Parameter]:
 
 
 def load_lora(generator: MultiViewGenerator, path: Path, rank: int) -> None:
-    """Attach the LoRA of a file that an alignment run wrote. Raises UserError if it does not fit."""
     state = read_safetensors(path)
     parameters = attach_lora(generator, rank, 0)
     check_same(state, parameters, path)
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(state[name])
-
-
-def check_same(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], where: object) -> None:
-    """Raise UserError naming the first differences unless keys and shapes are equal."""
-    missing, extra = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
-    odd = [
-        f"{k} {tuple(found[k].shape)} instead of {tuple(wanted[k].shape)}"
-        for k in sorted(wanted.keys() & found.keys())
-        if found[k].shape != wanted[k].shape
-    ]
-    for what, names in (("it lacks", missing), ("it has unknown", extra), ("it has shape", odd)):
-        if names:
-            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            raise UserError(
-                f"{where} does not fit the pair's network: {what} {', '.join(names[:3])}{more}; "
-                "use the network that the weights were made with"
-            )

@@ -23,10 +23,8 @@ class CheckpointAccess(Section):
 class ModelSpec(Section):
     """One generator or reconstructor: its kind, all settings of its network, and the weights of its parts.
 
-    kind: a folder in models/generators or models/reconstructors, or a dotted package of the user's.
-    network: every setting of the kind, validated and completed by its settings.py. weights: part -> ledger
-    id; parts that are left out keep random weights from the root seed. id: the model's in the ledger, None
-    for one written into the configuration.
+    kind: a folder in models/, or a dotted package. network: every setting, completed by the kind's
+    settings.py. weights: part -> ledger id; other parts keep random ones. id: the model's in the ledger.
     """
 
     id: str | None = None
@@ -45,10 +43,9 @@ class RunWeights(Section):
 class PairSpec(Section):
     """A generator and a reconstructor that work together.
 
-    rig: where the generator's V views stand. reconstruct: which of these V views the reconstructor is shown,
-    None for all; every view of the rig is rendered and fed back. views_px, renderings_px: side of the
-    generator's views and of the renderings. guidance: classifier-free guidance where a method names none.
-    seed: of random weights.
+    rig: where the generator's V views stand. reconstruct: which of them the reconstructor is shown, None for
+    all; every view is rendered and fed back. views_px, renderings_px: side of the generator's views and of
+    the renderings. guidance: where a method names none. seed: of random weights.
     """
 
     name: str
@@ -63,9 +60,5 @@ class PairSpec(Section):
 
     def without_weights(self) -> Self:
         """The same networks with random weights."""
-        return self.model_copy(
-            update={
-                "generator": self.generator.model_copy(update={"weights": {}}),
-                "reconstructor": self.reconstructor.model_copy(update={"weights": {}}),
-            }
-        )
+        both = {"generator": self.generator, "reconstructor": self.reconstructor}
+        return self.model_copy(update={k: v.model_copy(update={"weights": {}}) for k, v in both.items()})

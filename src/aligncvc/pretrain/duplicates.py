@@ -1,14 +1,13 @@
 """python -m aligncvc.pretrain.duplicates: keep near-duplicates of a rendered set on one side of its split.
 
-Furniture packages hold the same piece under several names. Two objects count as near-duplicates by name
-(the words of one contain the two or more words of the other) or by render (rings that coincide, up to a
-quarter turn). Groups of them go to one side together, by a hash of a name as in `objects.listing`.
+Near by name (the words of one contain the two or more words of the other) or by render (rings that coincide,
+up to a quarter turn). Groups go to one side, by a hash of a name as in `objects.listing`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -61,31 +60,24 @@ def near_by_render(rgba: Tensor) -> list[Pair]:
 def near_by_name(names: list[str]) -> list[Pair]:
     """Index pairs of equal base names, or where one contains all of another's two or more words."""
     words = [frozenset(base_name(name).split()) for name in names]
-    pairs = []
-    for j in range(len(names)):
-        for i in range(j):
-            small, large = sorted((words[i], words[j]), key=len)
-            if words[i] == words[j] or (len(small) >= 2 and small <= large):
-                pairs.append((i, j))
-    return pairs
+
+    def alike(i: int, j: int) -> bool:
+        small, large = sorted((words[i], words[j]), key=len)
+        return small == large or (len(small) >= 2 and small <= large)
+
+    return [(i, j) for j in range(len(names)) for i in range(j) if alike(i, j)]
 
 
 def groups(count: int, pairs: Iterable[Pair]) -> list[list[int]]:
     """Connected components of `count` items, each sorted, in the order of their first item."""
     edges = np.array(list(pairs), int).reshape(-1, 2)
     graph = coo_array((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(count, count))
-    labels = connected_components(graph, directed=False)[1]
-    members: dict[int, list[int]] = {}
-    for i, label in enumerate(labels):
-        members.setdefault(int(label), []).append(i)
-    return list(members.values())
+    number, labels = connected_components(graph, directed=False)
+    return [np.flatnonzero(labels == label).tolist() for label in range(number)]
 
 
 def sides(rows: list[ObjectRow], pairs: Iterable[Pair], forced: Mapping[str, str]) -> list[ObjectRow]:
-    """The rows with the split of their group: the forced one, else that of its first base name.
-
-    Raises UserError if `forced` (base name -> split) tears a group apart.
-    """
+    """The rows with the split of their group: the forced one, else its first name's. UserError for two."""
     result = list(rows)
     for group in groups(len(rows), pairs):
         names = sorted(base_name(rows[i].name) for i in group)
@@ -101,33 +93,30 @@ def sides(rows: list[ObjectRow], pairs: Iterable[Pair], forced: Mapping[str, str
     return result
 
 
-@dataclass
-class Arguments:
-    """Rewrite the split column of an object list from the renders of its objects."""
+def separate(
+    renders: Path,
+    list: Path = PROJECT_ROOT / "config/objects/furniture.tsv",
+    bundled: Path = PROJECT_ROOT / "config/objects/bundled.tsv",
+) -> None:
+    """Rewrite the split column of an object list from the renders of its objects.
 
-    renders: Path
-    """manifest.tsv of the rendered set (only original looks are compared)"""
-    list: Path = PROJECT_ROOT / "config/objects/furniture.tsv"
-    """the object list to rewrite"""
-    bundled: Path = PROJECT_ROOT / "config/objects/bundled.tsv"
-    """a list whose splits are binding for objects of the same name"""
-
-
-def main() -> None:
-    arguments = tyro.cli(Arguments)
-    listed = {row.id: row for row in read_list(arguments.list)}
-    renders = RenderSet(arguments.renders)
-    ids = [name for name in renders.ids if split_variant(name)[1] == 0 and name in listed]
-    rgba = torch.stack([F.adaptive_avg_pool2d(renders.load(name).views.rgba, CELLS) for name in ids])
-    rows = list(listed.values())
+    Args:
+        renders: manifest.tsv of the rendered set (only original looks are compared).
+        list: the object list to rewrite.
+        bundled: a list whose splits are binding for objects of the same name.
+    """
+    listed = {row.id: row for row in read_list(list)}
+    rendered = RenderSet(renders)
+    ids = [name for name in rendered.ids if split_variant(name)[1] == 0 and name in listed]
+    rgba = torch.stack([F.adaptive_avg_pool2d(rendered.load(name).views.rgba, CELLS) for name in ids])
+    rows = [*listed.values()]
     place = {row.id: i for i, row in enumerate(rows)}
     by_render = [(place[ids[i]], place[ids[j]]) for i, j in near_by_render(rgba)]
     pairs = by_render + near_by_name([row.name for row in rows])
-    moved = sides(rows, pairs, forced_splits(read_list(arguments.bundled)))
-    comment = "\n".join(
-        line[2:] for line in arguments.list.read_text(encoding="utf-8").splitlines() if line.startswith("# ")
-    )
-    write_list(arguments.list, moved, comment)
+    moved = sides(rows, pairs, forced_splits(read_list(bundled)))
+    lines = list.read_text(encoding="utf-8").splitlines()
+    comment = "\n".join(line[2:] for line in lines if line.startswith("# "))
+    write_list(list, moved, comment)
     for i, j in by_render:
         print(f"alike: {rows[i].id} {rows[j].id}")
     changed = [row.id for row, old in zip(moved, rows, strict=True) if row.split != old.split]
@@ -136,4 +125,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli(main)
+    cli(lambda: tyro.cli(separate))

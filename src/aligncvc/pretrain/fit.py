@@ -14,43 +14,34 @@ from torch import Tensor, nn
 from aligncvc.config.jobs.pretrain import PretrainJob
 from aligncvc.files import sha256_json
 from aligncvc.metrics.psnr import foreground_psnr, psnr
-from aligncvc.models.ledger.facts import NETWORK, network_facts, write_facts
-from aligncvc.training.ema import Ema
-from aligncvc.training.rates import decay_progress, learning_rate
-from aligncvc.training.state import STATE_FILES, RunState
+from aligncvc.models.ledger.weights import NETWORK, network_facts, write_facts
+from aligncvc.training import STATE_FILES, Ema, RunState, decay_progress, learning_rate
 
 Loss = Callable[[int], dict[str, Tensor]]
 Score = Callable[[], dict[str, float]]
 
 
 def run_key(job: PretrainJob, inputs: object) -> Callable[[int], str]:
-    """A hash of what a run depends on after so many steps: of its length only once the rate has fallen.
-
-    inputs: what decides the result beside the job (data, weights of other networks).
-    """
+    """A hash of what a run depends on after so many steps: of its length only once the rate has fallen."""
     length = job.training.steps
     kept = job.model_dump(mode="json", exclude={"checkpoints": True, "training": {"steps", "save_every"}})
     return lambda done: sha256_json([kept, inputs, length if decay_progress(done - 1, length) > 0 else None])
 
 
 def run_files(out: Path, name: str) -> tuple[Path, Path]:
-    """The curve and the resumable state of a network's training, given its weights' file."""
+    """The curve and the resumable state of a network's training."""
     return out.with_suffix(".jsonl"), out.parent / "state" / name / STATE_FILES[0]
 
 
 def fit(job: PretrainJob, module: nn.Module, out: Path, inputs: object, loss: Loss, score: Score) -> None:
-    """Train `module` and leave it holding the averaged weights.
-
-    A run that was killed goes on exactly where its last state was, and one may be made longer while its rate
-    is on the plateau.
+    """Train `module` and leave it holding the averaged weights; a killed run goes on from its last state.
 
     Args:
         job: settings of the run.
         module: the network; its parameters that ask for gradients are trained.
         out: the weights' file: state and curve go beside it.
         inputs: as for `run_key`.
-        loss: draws its own batch from a stream named by the step and returns named terms, of which "total"
-            is minimised.
+        loss: draws its own batch from a stream named by the step; its term "total" is minimised.
         score: evaluated with the averaged weights whenever a state is written.
     """
     training, name = job.training, job.network

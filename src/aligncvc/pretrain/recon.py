@@ -19,7 +19,7 @@ from aligncvc.scene.gaussians import Gaussians
 from aligncvc.scene.views import composite
 from aligncvc.splat import rasterise
 from aligncvc.streams import seeded, torch_stream
-from aligncvc.training.rates import decay_progress
+from aligncvc.training import decay_progress
 
 TARGET_VIEWS = 4
 RECOLOURED = 0.3
@@ -60,10 +60,7 @@ def degraded(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def surface_loss(gaussians: Gaussians, cameras: Cameras, alpha: Tensor, depth: Tensor) -> dict[str, Tensor]:
-    """How far each pixel's Gaussian is from the surface seen there, and its opacity from the alpha.
-
-    alpha (B, V, 1, H, W) and depth (B, V, H, W) of the input views, whose size the Gaussians share.
-    """
+    """Distances of the Gaussians from the input views' depth (B, V, H, W), and opacities from alpha."""
     means = gaussians.means.reshape(*depth.shape, 3)
     forward = cameras.c2w[..., :3, 2]
     offset = means - cameras.positions[:, :, None, None]
@@ -79,10 +76,7 @@ def surface_loss(gaussians: Gaussians, cameras: Cameras, alpha: Tensor, depth: T
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Fixed held-out cases: rigs in, the ring views midway between the rig's out.
-
-    rgba (O, 2 V, 4, H, W) and cameras: the rig's V views, then those midway.
-    """
+    """Fixed held-out cases: rgba (O, 2 V, 4, H, W), the rig's V views, then those midway."""
 
     rgba: Tensor
     cameras: Cameras
@@ -105,7 +99,8 @@ class HeldOut:
     @torch.no_grad()
     def score(self, model: nn.Module) -> dict[str, float]:
         """PSNR and foreground PSNR: midway from the whole rig, its own views, midway from two; baselines."""
-        truth, alpha, own, midway = composite(self.rgba, 1.0), self.rgba[:, :, 3:], *self._parts()
+        truth, alpha = composite(self.rgba, 1.0), self.rgba[:, :, 3:]
+        own, midway = list(range(self.views)), list(range(self.views, 2 * self.views))
         whole, from_two = (self.rendered(model, inputs) for inputs in (own, [0, self.views // 2]))
         results = {
             "midway": (whole, midway),
@@ -119,13 +114,8 @@ class HeldOut:
             scores |= psnr_scores(name, images[:, which], truth[:, which], alpha[:, which])
         return scores
 
-    def _parts(self) -> tuple[list[int], list[int]]:
-        """Indices of the rig's views and of those midway."""
-        return list(range(self.views)), list(range(self.views, 2 * self.views))
-
 
 def train(job: PretrainJob, rings: Rings, held_out: Rings, out: Path) -> None:
-    """Write the reconstructor's weights to `out` (safetensors)."""
     seed, settings = job.seed, job.training
     model = seeded(lambda: build_reconstructor(job.model), seed, "pretrain-recon")
     perceptual = load_lpips("alex", job.checkpoints)

@@ -13,7 +13,6 @@ from torch import Tensor
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT
 from aligncvc.objects.listing import read_list
-from aligncvc.pretrain.recolour import recoloured
 from aligncvc.scene.cameras import Cameras, relative_c2w
 from aligncvc.scene.renderset import RenderSet
 from aligncvc.scene.rigs import Rig
@@ -28,9 +27,8 @@ LOOKS = {"original": 0, "coloured": 1}
 class Batch:
     """B objects: the rig the networks see, and target views of the same ring.
 
-    images (B, V, 3, H, W) on white, the input view first; alpha (B, V, 1, H, W); depth (B, V, H, W) along
-    the cameras' z axes, 0 without object; target_rgba (B, T, 4, H, W). Cameras are relative to the input
-    view.
+    images (B, V, 3, H, W) on white, the input view first, to which cameras are relative; alpha (B, V, 1, H,
+    W); depth (B, V, H, W), 0 without object; target_rgba (B, T, 4, H, W).
     """
 
     images: Tensor
@@ -45,8 +43,7 @@ class Batch:
 class Rings:
     """O rendered objects, each look of an object being one.
 
-    ids: as rendered (`views.variant_id`); rgba (O, R, 4, H, W) uint8; depth (O, R, H, W) float16, 0 without
-    object; cameras: one ring (R, 4, 4); rig: the rig's ring offsets.
+    rgba (O, R, 4, H, W) uint8; depth (O, R, H, W) float16, 0 without object; rig: the rig's ring offsets.
     """
 
     ids: list[str]
@@ -57,7 +54,6 @@ class Rings:
 
     @property
     def objects(self) -> set[str]:
-        """Ids of the objects, without the looks."""
         return {split_variant(name)[0] for name in self.ids}
 
     def select(self, objects: Collection[str], looks: Collection[int] | None = None) -> Rings:
@@ -67,18 +63,13 @@ class Rings:
         return replace(self, ids=[self.ids[i] for i in keep], rgba=self.rgba[keep], depth=self.depth[keep])
 
     def by_look(self) -> dict[str, Rings]:
-        """The rings of each of LOOKS that there are."""
         apart = {name: self.select(self.objects, [look]) for name, look in LOOKS.items()}
         return {name: rings for name, rings in apart.items() if rings.ids}
 
     def posed(
         self, objects: Tensor, starts: Tensor, offsets: Tensor, mirror: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Cameras]:
-        """Views at ring offsets (B, V) from starts (B,) of objects (B,).
-
-        Returns rgba (B, V, 4, H, W) in [0, 1], depth (B, V, H, W) and cameras (B, V, 4, 4) relative to the
-        view at offset 0. mirror (B,) bool: objects seen in a mirror, which turns the ring and the images.
-        """
+        """Views (rgba, depth, relative cameras) at offsets (B, V) from starts (B,) of objects (B,)."""
         index = around_ring(starts, offsets, len(self.cameras), mirror)
         rgba = self.rgba[objects[:, None], index].float() / 255
         depth = self.depth[objects[:, None], index].float()
@@ -98,25 +89,41 @@ class Rings:
         offsets = torch.cat([torch.tensor(self.rig).expand(size, -1), torch.stack(chosen)], 1)
         rgba, depth, cameras = self.posed(objects, starts, offsets, mirror)
         rgba = recoloured(rgba, generator, recolour)
-        return Batch(
-            composite(rgba[:, :views], 1.0),
-            rgba[:, :views, 3:],
-            depth[:, :views],
-            cameras[:views],
-            rgba[:, views:],
-            cameras[views:],
-        )
+        images, alpha = composite(rgba[:, :views], 1.0), rgba[:, :views, 3:]
+        return Batch(images, alpha, depth[:, :views], cameras[:views], rgba[:, views:], cameras[views:])
 
     def fixed(self, count: int, offsets: list[int], root_seed: int) -> tuple[Tensor, Cameras]:
-        """Views (B, V, 4, H, W) at ring offsets, and their cameras, of the same held-out cases every time.
-
-        B is `count`, or fewer: at most one case a ring.
-        """
+        """Views (B, V, 4, H, W) and cameras of the same B <= count held-out cases every time, one a ring."""
         generator = torch_stream(root_seed, "held-out")
         objects = torch.randperm(len(self.ids), generator=generator)[:count]
         starts = torch.randint(len(self.cameras), (len(objects),), generator=generator)
         rgba, _, cameras = self.posed(objects, starts, torch.tensor(offsets).expand(len(objects), -1))
         return rgba, cameras
+
+
+def recoloured(rgba: Tensor, generator: torch.Generator, share: float = 0.5) -> Tensor:
+    """Give `share` of the objects (B, V, 4, H, W) in [0, 1] other colours, the same in all their views."""
+    out = rgba.clone()
+    for i in range(rgba.shape[0]):
+        chosen, gamma, threshold = torch.rand(3, generator=generator).tolist()
+        order = torch.randperm(3, generator=generator)
+        light, dark = saturated(2, generator)
+        if chosen >= share:
+            continue
+        colours = rgba[i, :, order].clamp_min(1e-4) ** (0.6 + 0.8 * gamma)
+        brightness = colours.mean(1, keepdim=True)
+        blend = torch.sigmoid(10 * (brightness - 0.2 - 0.6 * threshold))
+        tint = blend * light.view(1, 3, 1, 1) + (1 - blend) * dark.view(1, 3, 1, 1)
+        out[i, :, :3] = colours * tint
+    return out
+
+
+def saturated(count: int, generator: torch.Generator) -> Tensor:
+    """(count, 3) random colours in [0, 1] whose brightest channel is at least 0.5, most of them saturated."""
+    hue, saturation, value = torch.rand(3, count, generator=generator)
+    phase = (hue[:, None] + torch.tensor([0.0, 1 / 3, 2 / 3])) % 1
+    pure = (2 - 6 * (phase - 0.5).abs()).clamp(0, 1)  # a hexagon of hues, as in HSV
+    return (0.5 + 0.5 * value[:, None]) * (1 - saturation[:, None].sqrt() * (1 - pure))
 
 
 def around_ring(starts: Tensor, offsets: Tensor, ring: int, mirror: Tensor | None = None) -> Tensor:
@@ -135,10 +142,7 @@ def random_rigs(
 
 
 def load_rings(manifest: Path | str, rig: Rig, size_px: int | None = None) -> Rings:
-    """Read every usable object of a render manifest (about 0.4 MB a ring at 64 px, 16 views).
-
-    Raises UserError for renders without depth, of another size, or whose ring lacks a view of the rig.
-    """
+    """Read every usable object (about 0.4 MB each at 64 px, 16 views). UserError if one does not fit."""
     renders = RenderSet(manifest, size_px, rig)
     first = renders.load(renders.ids[0])
 
@@ -155,7 +159,5 @@ def load_rings(manifest: Path | str, rig: Rig, size_px: int | None = None) -> Ri
 
 def split_ids(object_list: str) -> dict[str, set[str]]:
     """{"train": ids, "eval": ids} of an object list (TSV with columns id and split)."""
-    splits: dict[str, set[str]] = {"train": set(), "eval": set()}
-    for row in read_list(PROJECT_ROOT / object_list, required=("id", "split")):
-        splits[row.split].add(row.id)
-    return splits
+    rows = read_list(PROJECT_ROOT / object_list, required=("id", "split"))
+    return {split: {row.id for row in rows if row.split == split} for split in ("train", "eval")}

@@ -33,7 +33,6 @@ def chroma(images: Tensor) -> Tensor:
 
 
 def chroma_weight(step: int) -> float:
-    """The weight of the phase that the step is in."""
     weight = next(weight for end, weight in CHROMA_PHASES if end is None or step < end)
     return CHROMA_FIRST * 0.5 ** (step / CHROMA_HALVING) if weight is None else weight
 
@@ -45,12 +44,7 @@ def chroma_error(images: Tensor, reference: Tensor) -> float:
 
 
 def whiten(vae: Any, latents: Tensor) -> None:
-    """Fold into an AutoencoderKL the latents' mean and standard deviation (per channel of (N, C, h, w)),
-    by way of its 1x1 convolutions.
-
-    Afterwards encoding gives zero mean and unit variance and decoding undoes it, so that the weights
-    alone say everything and scaling_factor is 1.
-    """
+    """Fold the latents' (N, C, h, w) mean and deviation into the 1x1 convolutions of an AutoencoderKL."""
     channels = latents.shape[1]
     mean, std = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
     with torch.no_grad():
@@ -63,7 +57,6 @@ def whiten(vae: Any, latents: Tensor) -> None:
 
 
 def train(job: PretrainJob, rings: Rings, held_out: Rings, out: Path) -> None:
-    """Write the VAE's weights to `out` (safetensors, AutoencoderKL's own keys)."""
     seed, settings = job.seed, job.training
     generator = seeded(lambda: build_generator(job.model, job.size_px, job.checkpoints), seed, "pretrain-vae")
     vae: Any = generator.parts()["vae"].requires_grad_(True)
@@ -94,7 +87,6 @@ def train(job: PretrainJob, rings: Rings, held_out: Rings, out: Path) -> None:
 
     @torch.no_grad()
     def score() -> dict[str, float]:
-        """Held-out round trip, the ceiling of generated views."""
         result: dict[str, float] = {}
         for name, rgba in references.items():
             reference = composite(rgba, 1.0)

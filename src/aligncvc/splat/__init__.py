@@ -1,7 +1,6 @@
-"""Differentiable rasterisation of 3D Gaussians: one function, three backends.
+"""Differentiable rasterisation of 3D Gaussians: one function, three backends (`docs/rasteriser.md`).
 
 `cpu`: a C kernel, forward and backward; `gsplat`: the same maths on CUDA; `dense`: a slow oracle in torch.
-Conventions, maths and checks: `docs/rasteriser.md`.
 """
 
 from __future__ import annotations
@@ -14,13 +13,46 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from aligncvc.errors import UserError
 from aligncvc.scene.cameras import Cameras
 from aligncvc.scene.gaussians import Gaussians
+from aligncvc.splat.constants import BLUR_PX2
 from aligncvc.splat.cpu import rasterise_cpu
 from aligncvc.splat.dense import rasterise_dense
-from aligncvc.splat.gsplat_backend import rasterise_gsplat
 
 Backend = Literal["auto", "cpu", "dense", "gsplat"]
+
+
+def rasterise_gsplat(
+    gaussians: Gaussians, cameras: Cameras, background: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """As `rasterise_cpu`, by gsplat, on CUDA. Raises UserError without it, or for tensors elsewhere."""
+    if not torch.cuda.is_available():
+        raise UserError(
+            "the gsplat rasteriser needs a CUDA device and torch sees none; "
+            "use backend 'cpu' or 'auto', or install a CUDA build of torch"
+        )
+    if not gaussians.means.is_cuda:
+        raise UserError(
+            "the gsplat rasteriser got Gaussians that live on the CPU; "
+            "move them with gaussians.to('cuda') or use backend 'auto'"
+        )
+    try:
+        from gsplat import rasterization
+    except ImportError as error:
+        raise UserError(f"gsplat is not installed ({error}); pip install gsplat==1.5.3") from error
+    w2c = cameras.w2c.to(gaussians.means)
+    intrinsics = cameras.intrinsics.to(gaussians.means).expand(*w2c.shape[:2], 3, 3)
+    image, alpha, _ = rasterization(
+        means=gaussians.means, quats=gaussians.quats, scales=gaussians.scales, opacities=gaussians.opacities,
+        colors=gaussians.colors, viewmats=w2c.contiguous(), Ks=intrinsics.contiguous(), width=cameras.width,
+        height=cameras.height, near_plane=cameras.near, eps2d=BLUR_PX2, packed=False, render_mode="RGB+D",
+        rasterize_mode="classic",
+    )  # fmt: skip
+    # The background is laid under here, not by gsplat, which would also lay it under the depth.
+    image, alpha = image.movedim(-1, 2), alpha.movedim(-1, 2)
+    return image[:, :, :3] + (1 - alpha) * background, alpha, image[:, :, 3:]
+
 
 _BACKENDS: dict[str, Callable[[Gaussians, Cameras, float], tuple[Tensor, Tensor, Tensor]]] = {
     "cpu": rasterise_cpu,
@@ -33,8 +65,7 @@ _BACKENDS: dict[str, Callable[[Gaussians, Cameras, float], tuple[Tensor, Tensor,
 class Rendering:
     """rgb (B, V, 3, H, W) over the background; alpha (B, V, 1, H, W) in [0, 1]; depth (B, V, 1, H, W).
 
-    depth is the alpha-weighted sum of camera z, sum_i w_i z_i (world units; not divided by alpha).
-    Without a batch axis in the Gaussians there is none here.
+    depth: sum_i w_i z_i of camera z (world units; not divided by alpha).
     """
 
     rgb: Tensor
@@ -72,8 +103,7 @@ def _check(gaussians: Gaussians, cameras: Cameras) -> None:
     if means.dtype not in (torch.float32, torch.float64):
         raise ValueError(f"the rasteriser draws float32 or float64, not {means.dtype}")
     for field, width in zip(fields(gaussians), (3, 3, 4, None, 3), strict=True):
-        tensor = getattr(gaussians, field.name)
-        shape = (b, n) if width is None else (b, n, width)
+        tensor, shape = getattr(gaussians, field.name), (b, n) if width is None else (b, n, width)
         if tensor.shape != shape:
             raise ValueError(f"Gaussians.{field.name} has shape {tuple(tensor.shape)}, expected {shape}")
         if tensor.dtype != means.dtype or tensor.device != means.device:

@@ -21,7 +21,7 @@ from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT
 from aligncvc.scene.cameras import Cameras
 from aligncvc.scene.gaussians import Gaussians
-from aligncvc.splat import constants
+from aligncvc.splat.constants import ALPHA_MAX, ALPHA_MIN, BLUR_PX2, FRUSTUM_MARGIN, STOP
 
 _FOLDER = Path(__file__).parent
 _SOURCES = [_FOLDER / name for name in ("kernel.c", "kernel_projection.c", "kernel_pixels.c")]
@@ -36,8 +36,6 @@ _FLAGS = [
     "-pthread",
 ]
 _REALS = {torch.float32: ("float", 1), torch.float64: ("double", 0)}
-
-
 _INTEGERS = ("objects", "views", "count", "width", "height", "threads")
 _NUMBERS = ("focal", "near", "background", "blur", "alpha_max", "alpha_min", "stop", "frustum_margin")
 
@@ -49,7 +47,6 @@ class _Settings(ctypes.Structure):
 
 
 def _cache_folder() -> Path:
-    """`.cache/splat` of a checkout, else the user's cache folder."""
     if (PROJECT_ROOT / "pyproject.toml").is_file() and os.access(PROJECT_ROOT, os.W_OK):
         return PROJECT_ROOT / ".cache" / "splat"
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "aligncvc" / "splat"
@@ -64,10 +61,7 @@ def _processor() -> str:
 
 
 def build(dtype: torch.dtype = torch.float32, folder: Path | None = None) -> Path:
-    """Compile kernel.c for `dtype` unless that was done before; returns the shared library.
-
-    Raises UserError if there is no C compiler or it fails.
-    """
+    """Compile the kernel for `dtype`, once; returns the shared library. UserError without a C compiler."""
     real, is_float = _REALS[dtype]
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
@@ -103,7 +97,6 @@ def _library(dtype: torch.dtype) -> ctypes.CDLL:
 
 
 def _call(name: str, settings: _Settings, tensors: list[Tensor], dtype: torch.dtype) -> None:
-    """Call an entry point of the kernel. Raises MemoryError."""
     pointers = [ctypes.c_void_p(t.data_ptr()) for t in tensors]
     if getattr(_library(dtype), name)(ctypes.byref(settings), *pointers):
         raise MemoryError(f"the CPU rasteriser ran out of memory in {name}")
@@ -113,9 +106,8 @@ class _Rasterise(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, settings: _Settings, w2c: Tensor, *members: Tensor) -> tuple[Tensor, ...]:
         """members: means, scales, quats, opacities, colors with a batch axis; w2c (B*V, 4, 4) float64."""
-        means = members[0]
         b, v, n, h, w = settings.objects, settings.views, settings.count, settings.height, settings.width
-        real = means.dtype
+        real = members[0].dtype
         splats = torch.empty(b * v, n, _library(real).splat_bytes(), dtype=torch.uint8)
         order = torch.empty(b * v, n, dtype=torch.int32)
         visible = torch.empty(b * v, dtype=torch.int32)
@@ -140,27 +132,20 @@ class _Rasterise(torch.autograd.Function):
 def rasterise_cpu(
     gaussians: Gaussians, cameras: Cameras, background: float, threads: int | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """(B, N, ..) Gaussians, (B, V, 4, 4) cameras -> rgb (B, V, 3, H, W), alpha and depth (B, V, 1, H, W).
-
-    float32 or float64, on the CPU. The result does not depend on `threads` (default: torch's setting).
-    """
+    """As `rasterise`, with batch axes: rgb, alpha and depth. The number of threads changes nothing."""
     b, v = cameras.c2w.shape[:2]
     members = [getattr(gaussians, field.name).contiguous() for field in fields(gaussians)]
-    settings = _Settings(
-        objects=b,
-        views=v,
-        count=len(gaussians),
-        width=cameras.width,
-        height=cameras.height,
-        threads=threads or torch.get_num_threads(),
-        focal=cameras.focal_px,
-        near=cameras.near,
-        background=background,
-        blur=constants.BLUR_PX2,
-        alpha_max=constants.ALPHA_MAX,
-        alpha_min=constants.ALPHA_MIN,
-        stop=constants.STOP,
-        frustum_margin=constants.FRUSTUM_MARGIN,
+    integers = (b, v, len(gaussians), cameras.width, cameras.height, threads or torch.get_num_threads())
+    numbers = (
+        cameras.focal_px,
+        cameras.near,
+        background,
+        BLUR_PX2,
+        ALPHA_MAX,
+        ALPHA_MIN,
+        STOP,
+        FRUSTUM_MARGIN,
     )
+    settings = _Settings(*integers, *numbers)
     w2c = cameras.w2c.detach().double().reshape(b * v, 4, 4).contiguous()
     return _Rasterise.apply(settings, w2c, *members)

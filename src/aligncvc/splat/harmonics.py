@@ -1,7 +1,4 @@
-"""Colours that change with the direction of view: spherical harmonics up to degree 3, as in 3DGS files.
-
-Our networks make none. Models of others do, and are drawn with them (`evaluate.models.GaussianModel`).
-"""
+"""Spherical harmonics up to degree 3, as in 3DGS files: colours that change with the direction of view."""
 
 from __future__ import annotations
 
@@ -33,10 +30,7 @@ def basis(directions: Tensor, count: int) -> Tensor:
 
 
 def colours_from(harmonics: Tensor, means: Tensor, centres: Tensor) -> Tensor:
-    """Colours (V, N, 3) >= 0 of (N, K, 3) coefficients at means (N, 3), seen from centres (V, 3).
-
-    The direction is the one from the camera to the Gaussian, in the world of both.
-    """
+    """Colours (V, N, 3) >= 0 of (N, K, 3) coefficients at means (N, 3), seen from centres (V, 3)."""
     directions = torch.nn.functional.normalize(means - centres[:, None], dim=-1)
     weights = basis(directions, harmonics.shape[1])
     return (0.5 + torch.einsum("vnk,nkc->vnc", weights, harmonics)).clamp_min(0)

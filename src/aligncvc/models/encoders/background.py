@@ -12,19 +12,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from aligncvc.errors import UserError
+from aligncvc.models.encoders.frozen import IMAGENET
 from aligncvc.models.ledger.resolve import resolve
 from aligncvc.models.specs import CheckpointAccess
 
 _SIZE_PX = 320
-_MEAN = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
-_STD = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
+_MEAN, _STD = (torch.tensor(values)[:, None, None] for values in IMAGENET)
 
 
 def remove_background(image: Tensor, access: CheckpointAccess = CheckpointAccess()) -> Tensor:
-    """(3, H, W) in [0, 1] -> (4, H, W): the same colours and a soft alpha of the salient object.
-
-    Raises UserError for another shape, for an image of one colour, and where no object stands out.
-    """
+    """(3, H, W) in [0, 1] -> (4, H, W), with a soft alpha of the salient object. UserError without one."""
     if image.ndim != 3 or image.shape[0] != 3:
         raise UserError(
             f"background removal wants one (3, H, W) image, got shape {tuple(image.shape)}; load it as RGB"

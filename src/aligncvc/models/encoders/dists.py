@@ -1,10 +1,7 @@
 """DISTS: deep image structure and texture similarity (Ding et al. 2020, arXiv 2004.07728).
 
-VGG16 with its max pools replaced by L2 pools; means (texture) and covariances (structure) of each channel
-are compared over whole maps, so that a re-drawn texture costs little where pixelwise metrics punish it.
-Written from the paper and from the published constants; the VGG16 trunk is the ledger's `lpips-vgg-trunk`,
-the channel weights are the authors' (`dists-weights`). Because the pools differ, no layer after the first
-two convolutions can be shared with LPIPS.
+VGG16 (the ledger's `lpips-vgg-trunk`) with L2 pools; means (texture) and covariances (structure) of each
+channel are compared over whole maps, weighted by the authors' `dists-weights`.
 """
 
 from __future__ import annotations
@@ -13,57 +10,42 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aligncvc.models.encoders.lpips import fill_trunk
-from aligncvc.models.ledger.resolve import resolve
-from aligncvc.models.ledger.strict import load_strict
+from aligncvc.models.encoders.frozen import IMAGENET, Frozen
+from aligncvc.models.encoders.lpips import VGG_STAGES, fill_trunk, vgg_stage
+from aligncvc.models.ledger.weights import load_strict, resolved_state
 from aligncvc.models.specs import CheckpointAccess
 
-# VGG16 up to relu5_3, configuration D: (channels, convolutions) of each stage.
-_STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
-CHANNELS = (3, 64, 128, 256, 512, 512)
+CHANNELS = (3, *(width for width, _ in VGG_STAGES))
 """Channels of what is compared: the image itself, then the last ReLU of each stage."""
 _STABILITY = 1e-6
 
 
-class Dists(nn.Module):
-    """The distance of two (B, 3, H, W) batches in [0, 1], (B,) float64: 0 for equal images.
-
-    Frozen: no parameter takes a gradient. Differentiable with respect to both images.
-    """
+class Dists(Frozen):
+    """The distance of two (B, 3, H, W) batches in [0, 1], (B,) float64: 0 for equal images."""
 
     alpha: Tensor
     beta: Tensor
     pool: Tensor
-    mean: Tensor
-    std: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        self.stages = nn.ModuleList()
-        inputs = 3
-        for width, count in _STAGES:
-            stage = nn.Sequential()
-            for _ in range(count):
-                stage += nn.Sequential(nn.Conv2d(inputs, width, 3, padding=1), nn.ReLU(inplace=True))
-                inputs = width
-            self.stages.append(stage)
+        self.stages = nn.ModuleList(
+            nn.Sequential(*vgg_stage(inputs, width, count))
+            for inputs, (width, count) in zip(CHANNELS, VGG_STAGES, strict=False)
+        )
         for name in ("alpha", "beta"):
             self.register_buffer(name, torch.full((1, sum(CHANNELS), 1, 1), 0.1))
         window = torch.tensor([0.5, 1.0, 0.5])  # a Hann window of 5 without its zero ends
         self.register_buffer("pool", torch.outer(window, window) / 4, persistent=False)
-        for name, values in (("mean", (0.485, 0.456, 0.406)), ("std", (0.229, 0.224, 0.225))):
-            self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
-        self.requires_grad_(False)
-        self.eval()
+        self.keep_colours(IMAGENET)
+        self.freeze()
 
     def forward(self, images: Tensor, target: Tensor) -> Tensor:
-        """See the class."""
         both = torch.cat([images, target])
         x = ((both - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
         total = (self.alpha.double() + self.beta.double()).sum()
         weights = zip(self.alpha.split(CHANNELS, 1), self.beta.split(CHANNELS, 1), strict=True)
-        alpha, beta = next(weights)
-        similarity = _compare(both, alpha, beta)
+        similarity = _compare(both, *next(weights))
         for i, (stage, (alpha, beta)) in enumerate(zip(self.stages, weights, strict=True)):
             x = stage(x if i == 0 else self._pool(x))
             similarity = similarity + _compare(x, alpha, beta)
@@ -89,11 +71,7 @@ def _compare(maps: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
 
 
 def load_dists(access: CheckpointAccess = CheckpointAccess()) -> Dists:
-    """DISTS with genuine weights (ledger ids `dists-weights`, `lpips-vgg-trunk`), frozen.
-
-    Raises UserError if a file is missing or holds anything else.
-    """
-    state = torch.load(resolve("dists-weights", access), map_location="cpu", weights_only=True)
+    state = resolved_state("dists-weights", access)
     model = Dists()
     fill_trunk(model.stages, "vgg", access)
     load_strict(model, {f"stages.{key}": value for key, value in model.stages.state_dict().items()} | state)

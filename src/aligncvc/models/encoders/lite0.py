@@ -1,37 +1,36 @@
-"""EfficientNet-Lite0: the frozen multi-level image encoder of the demo.
+"""EfficientNet-Lite0 (Tan and Le 2019, arXiv 1905.11946): the frozen multi-level image encoder of the demo.
 
-Tan and Le 2019 (arXiv 1905.11946) in the "Lite" form of the TensorFlow TPU models: ReLU6 instead of
-swish, no squeeze-and-excitation, the stem and the head not scaled. Written from those facts.
+"Lite" as in the TensorFlow TPU models: ReLU6, no squeeze-and-excitation, stem and head not scaled.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aligncvc.models.encoders.levels import Level, LevelEncoder
-from aligncvc.models.ledger.resolve import resolve
-from aligncvc.models.ledger.strict import load_strict
+from aligncvc.models.encoders.frozen import Level, LevelEncoder
+from aligncvc.models.ledger.weights import load_strict, resolved_state
 from aligncvc.models.specs import CheckpointAccess
 
 # (expansion, output channels, kernel, stride of the first block, number of blocks)
 _STAGES = [
-    (1, 16, 3, 1, 1),
-    (6, 24, 3, 2, 2),
-    (6, 40, 5, 2, 2),
-    (6, 80, 3, 2, 3),
-    (6, 112, 5, 1, 3),
-    (6, 192, 5, 2, 4),
-    (6, 320, 3, 1, 1),
-]
+    (1, 16, 3, 1, 1), (6, 24, 3, 2, 2), (6, 40, 5, 2, 2), (6, 80, 3, 2, 3),
+    (6, 112, 5, 1, 3), (6, 192, 5, 2, 4), (6, 320, 3, 1, 1),
+]  # fmt: skip
 _TAPPED_STAGES = (0, 1, 2, 4, 6)
 FEATURE_CHANNELS = (16, 24, 40, 112, 320)
-FEATURE_STRIDES = (2, 4, 8, 16, 32)
 EMBED_CHANNELS = 1280
+
+# Layers in the published file -> here, in the blocks and outside.
+_IN_BLOCKS = {
+    "_expand_conv": "expand.0", "_bn0": "expand.1", "_depthwise_conv": "depthwise.0", "_bn1": "depthwise.1",
+    "_project_conv": "project.0", "_bn2": "project.1",
+}  # fmt: skip
+_OUTSIDE = {
+    "_conv_stem": "stem.0", "_bn0": "stem.1", "_conv_head": "head.0", "_bn1": "head.1", "_fc": "classifier",
+}  # fmt: skip
 
 
 class SameConv2d(nn.Conv2d):
@@ -44,11 +43,9 @@ class SameConv2d(nn.Conv2d):
         return F.conv2d(x, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
 
 
-def _conv_norm(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
-    return [
-        SameConv2d(inputs, outputs, kernel, stride, groups=groups, bias=False),
-        nn.BatchNorm2d(outputs, eps=1e-3),
-    ]
+def _conv_norm(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
+    convolution = SameConv2d(inputs, outputs, kernel, stride, groups=groups, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(outputs, eps=1e-3))
 
 
 class InvertedResidual(nn.Module):
@@ -58,9 +55,9 @@ class InvertedResidual(nn.Module):
         super().__init__()
         hidden = inputs * expansion
         self.skip = stride == 1 and inputs == outputs
-        self.expand = nn.Sequential(*_conv_norm(inputs, hidden, 1)) if expansion > 1 else None
-        self.depthwise = nn.Sequential(*_conv_norm(hidden, hidden, kernel, stride, groups=hidden))
-        self.project = nn.Sequential(*_conv_norm(hidden, outputs, 1))
+        self.expand = _conv_norm(inputs, hidden, 1) if expansion > 1 else None
+        self.depthwise = _conv_norm(hidden, hidden, kernel, stride, groups=hidden)
+        self.project = _conv_norm(hidden, outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         h = x if self.expand is None else F.relu6(self.expand(x))
@@ -69,30 +66,25 @@ class InvertedResidual(nn.Module):
 
 
 class Lite0(LevelEncoder):
-    """EfficientNet-Lite0, frozen: no parameter takes a gradient and batch statistics never change.
-
-    It is differentiable with respect to its input. Images are (B, 3, H, W) in [0, 1], of any size; as levels
-    they should be enlarged to `input_px`, since it knows textures at photograph scale.
-    """
+    """EfficientNet-Lite0, for images of any size. It knows textures at photograph scale: see `input_px`."""
 
     levels = tuple(Level(channels) for channels in FEATURE_CHANNELS)
     input_px = 128
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = nn.Sequential(*_conv_norm(3, 32, 3, 2))
+        self.stem = _conv_norm(3, 32, 3, 2)
         self.stages = nn.ModuleList()
         channels = 32
         for expansion, outputs, kernel, stride, count in _STAGES:
-            blocks = []
+            stage = nn.Sequential()
             for i in range(count):
-                blocks.append(InvertedResidual(channels, outputs, expansion, kernel, stride if i == 0 else 1))
+                stage.append(InvertedResidual(channels, outputs, expansion, kernel, stride if i == 0 else 1))
                 channels = outputs
-            self.stages.append(nn.Sequential(*blocks))
-        self.head = nn.Sequential(*_conv_norm(channels, EMBED_CHANNELS, 1))
+            self.stages.append(stage)
+        self.head = _conv_norm(channels, EMBED_CHANNELS, 1)
         self.classifier = nn.Linear(EMBED_CHANNELS, 1000)
-        self.requires_grad_(False)
-        self.eval()
+        self.freeze()
 
     def features(self, images: Tensor) -> list[Tensor]:
         """(B, 3, H, W) in [0, 1] -> five maps: 16 at H/2, 24 at H/4, 40 at H/8, 112 at H/16, 320 at H/32."""
@@ -114,38 +106,18 @@ class Lite0(LevelEncoder):
 
 
 def load_lite0(access: CheckpointAccess = CheckpointAccess()) -> Lite0:
-    """Lite0 with its ImageNet weights (ledger id `lite0`). Raises UserError if they are missing or wrong."""
-    state = torch.load(resolve("lite0", access), map_location="cpu", weights_only=True)
     model = Lite0()
-    load_strict(model, convert_state(state))
+    load_strict(model, convert_state(resolved_state("lite0", access)))
     return model
 
 
 def convert_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename the published file's keys (`_blocks.3._bn1.weight`) to this module's (`stages.2.0...`)."""
-    places = [f"stages.{s}.{i}" for s, stage in enumerate(_STAGES) for i in range(stage[-1])]
+    places = [f"stages.{s}.{i}." for s, stage in enumerate(_STAGES) for i in range(stage[-1])]
 
     def rename(key: str) -> str:
-        block = re.fullmatch(r"_blocks\.(\d+)\._(\w+?)\.(\w+)", key)
-        if block:
-            index, layer, leaf = int(block[1]), block[2], block[3]
-            part = {
-                "expand_conv": "expand.0",
-                "bn0": "expand.1",
-                "depthwise_conv": "depthwise.0",
-                "bn1": "depthwise.1",
-                "project_conv": "project.0",
-                "bn2": "project.1",
-            }[layer]
-            return f"{places[index]}.{part}.{leaf}"
-        layer, _, leaf = key.partition(".")
-        part = {
-            "_conv_stem": "stem.0",
-            "_bn0": "stem.1",
-            "_conv_head": "head.0",
-            "_bn1": "head.1",
-            "_fc": "classifier",
-        }[layer]
-        return f"{part}.{leaf}"
+        *block, layer, leaf = key.split(".")
+        place, parts = (places[int(block[1])], _IN_BLOCKS) if block else ("", _OUTSIDE)
+        return f"{place}{parts[layer]}.{leaf}"
 
     return {rename(key): value for key, value in state.items()}

@@ -1,7 +1,6 @@
 """What every multi-view generator (MVG) offers: one image in, V latent views out.
 
-A generator owns its noise schedule. Latents are (B, V, C, h, w) and already scaled to about unit
-variance; images are (B, V, 3, H, W) in [0, 1] on white.
+Latents are (B, V, C, h, w) of about unit variance; images are (B, V, 3, H, W) in [0, 1] on white.
 """
 
 from __future__ import annotations
@@ -54,7 +53,6 @@ class MultiViewGenerator(nn.Module, ABC):
     """Base class: guidance and adapters are here, the networks are in the subclass."""
 
     schedule: Schedule
-
     lora_targets: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0")
     """Ends of the names of the denoiser's linear layers that alignment puts LoRA on."""
 
@@ -84,11 +82,7 @@ class MultiViewGenerator(nn.Module, ABC):
         """(B, V, 3, H, W) in [0, 1] -> latents (B, V, C, h, w); the mode, not a sample; differentiable."""
 
     def encode_renderings(self, renderings: Tensor, predicted: Tensor | None = None) -> Tensor:
-        """Clean latents (B, V, C, h, w) whose colours are those of renderings (B, V, 3, H, W).
-
-        predicted: the clean latents that the renderings were made from; what renderings do not show is kept
-        from there. Generators of colours alone do not need it.
-        """
+        """Clean latents with the colours of renderings; `predicted` has what those do not show."""
         return self.encode(renderings)
 
     @abstractmethod
@@ -115,10 +109,7 @@ class MultiViewGenerator(nn.Module, ABC):
         return unconditional, conditional
 
     def guide(self, unconditional: Tensor, conditional: Tensor, guidance: Guidance) -> Tensor:
-        """Both branches, as raw outputs or as clean latents (B, V, C, h, w), combined.
-
-        A generator whose guidance differs by view turns the number into one a view here.
-        """
+        """Both branches, raw or clean latents, combined; the number may become one a view here."""
         scale = guidance.view(-1, 1, 1, 1) if isinstance(guidance, Tensor) else guidance
         return unconditional + scale * (conditional - unconditional)
 
@@ -133,10 +124,7 @@ class MultiViewGenerator(nn.Module, ABC):
         return self.prediction(raw, z_t, timesteps)
 
     def checkpoint_gradients(self) -> None:
-        """Keep no activations inside the blocks of the parts that can: a backward pass repeats them.
-
-        Only where a gradient is asked for; values and gradients stay the same. Raises UserError if none can.
-        """
+        """Let the parts that can repeat activations in the backward pass. UserError if none can."""
         able = [part for part in self.parts().values() if hasattr(part, "enable_gradient_checkpointing")]
         if not able:
             raise UserError(

@@ -1,7 +1,6 @@
 """Noise schedules of generators: how much signal and noise a timestep has, and one step to a cleaner one.
 
-Noisy latents are z_t = signal(t) x0 + sigma(t) eps, in either of the usual forms: variance-preserving
-(alphas, whole timesteps) or exploding (EDM's sigmas, continuous ones).
+Noisy latents are z_t = signal(t) x0 + sigma(t) eps: variance-preserving (alphas) or exploding (EDM's sigmas).
 """
 
 from __future__ import annotations
@@ -35,21 +34,16 @@ class Schedule(ABC):
         return noise
 
     def add_noise(self, x0: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """z_t of clean latents and standard normal noise."""
         signal, sigma = self.signal_noise(timesteps)
         return signal * x0 + sigma * noise
 
     def implied_noise(self, z: Tensor, x0: Tensor, timesteps: Tensor) -> Tensor:
-        """The eps that z_t consists of, if its clean latents are x0."""
         signal, sigma = self.signal_noise(timesteps)
         return (z - signal * x0) / sigma
 
     @abstractmethod
     def step(self, z: Tensor, x0: Tensor, eps: Tensor, timesteps: Tensor, following: Tensor | None) -> Tensor:
-        """z at the following timesteps along the direction that x0 and eps give; None: clean latents.
-
-        Deterministic: DDIM with eta 0, or what is the same for sigmas, Euler.
-        """
+        """z at the following timesteps (None: clean) along x0 and eps: DDIM with eta 0, or Euler."""
 
 
 class AlphaSchedule(Schedule):

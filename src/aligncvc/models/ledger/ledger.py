@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT, write_text
+from aligncvc.section import Section, faults
 
 DEFAULT_LEDGER = PROJECT_ROOT / "config/checkpoints.yaml"
 
@@ -23,23 +24,42 @@ _SOURCE = re.compile(
 )
 
 
-class Stored(BaseModel):
-    """How the tensors of a file are named, where that differs from the network's own names."""
+PERMISSIVE_LICENCES = frozenset(
+    ["Apache-2.0", "BSD", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "CC-BY-3.0", "CC-BY-4.0", "ISC", "MIT"]
+)
+"""Licences used without asking. Any other name, `unknown` included, must be accepted by name."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+_MEANINGS = {
+    "AGPL-3.0": "whoever passes on the weights or a work based on them, or offers their use over a network, "
+    "must give all recipients and users the complete corresponding source under the same licence",
+    "unknown": "nobody has been granted the right to copy or use the file, so ask its authors first",
+    "openrail": "uses that its annex names are forbidden, and the same restrictions must be handed on",
+    "CC-BY-NC-4.0": "commercial use is not allowed, and the authors must be named",
+    "CC-BY-NC-SA-4.0": "commercial use is not allowed, the authors must be named, and works based on it must "
+    "be under the same licence",
+}
+
+
+def meaning(licence: str) -> str:
+    """One clause that says what a licence that is not permissive asks of its user; no legal advice."""
+    other = "its terms go beyond keeping the notice, so read them before you use the file"
+    return _MEANINGS.get(licence, other)
+
+
+class Stored(Section):
+    """How the tensors of a file are named, where that differs from the network's own names.
+
+    prefix: of the keys that are meant. constants: last parts of keys without weights. renames: of parts of
+    keys.
+    """
 
     prefix: str = ""
-    """Only keys that start with it are meant, and it is cut off."""
     constants: list[str] = Field(default_factory=list)
-    """Last parts of key names that hold no weights: constants that older libraries stored."""
     renames: Mapping[str, str] = Field(default_factory=dict)
-    """Old part of a key name -> new one, whole parts between dots."""
 
 
-class Entry(BaseModel):
+class Entry(Section):
     """One weight file. See the head of config/checkpoints.yaml for the meaning of each key."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     what: str
     source: str = Field(pattern=rf"^(?:{re.sub(r'[?]P<[a-z]+>', '?:', _SOURCE.pattern)})$")
@@ -61,30 +81,23 @@ class Entry(BaseModel):
 
     @property
     def kind(self) -> Literal["file", "package", "hub"]:
-        """Where the file lives."""
-        prefix = self.source.partition(":")[0]
-        return "file" if prefix == "file" else "package" if prefix == "package" else "hub"
+        return self.source.partition(":")[0]  # type: ignore[return-value]
 
     @property
     def revision(self) -> str | None:
-        """Commit of a hub repository; None where the source is no hub or the commit is not recorded."""
         return self.parts["revision"]
 
 
-class Group(BaseModel):
+class Group(Section):
     """Files that make up one published model, or variants of one file, under an id of their own."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     what: str
     members: list[str] = Field(min_length=1)
     notes: Mapping[str, Any] = Field(default_factory=dict)
 
 
-class Model(BaseModel):
+class Model(Section):
     """A generator or a reconstructor: what network it is, and whose weights each of its parts has."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     what: str
     role: Literal["generators", "reconstructors"]
@@ -93,11 +106,7 @@ class Model(BaseModel):
     notes: Mapping[str, Any] = Field(default_factory=dict)
 
 
-class Ledger(BaseModel):
-    """All entries, models and groups by id."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+class Ledger(Section):
     version: Literal[1]
     checkpoints: dict[str, Entry]
     models: dict[str, Model] = Field(default_factory=dict)
@@ -121,17 +130,13 @@ class Ledger(BaseModel):
         if checkpoint_id in self.groups:
             members = ", ".join(self.groups[checkpoint_id].members)
             raise UserError(f"{checkpoint_id} stands for several checkpoints; choose one of {members}")
-        known = [*self.checkpoints, *self.groups]
-        near = difflib.get_close_matches(checkpoint_id, known, n=3, cutoff=0.4)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"known ids: {', '.join(known)}"
+        hint = _hint(checkpoint_id, [*self.checkpoints, *self.groups], "known ids:", 3)
         raise UserError(f"the ledger knows no checkpoint {checkpoint_id!r}; {hint}")
 
     def model(self, name: str, role: str) -> Model:
-        """A generator or reconstructor. Raises UserError with those that the ledger has."""
         of_role = [n for n, model in self.models.items() if model.role == role]
         if name not in of_role:
-            near = difflib.get_close_matches(name, of_role, n=2, cutoff=0.4)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(of_role)}"
+            hint = _hint(name, of_role, "it has", 2)
             raise UserError(f"the ledger knows no model {name!r} among the {role}; {hint}")
         return self.models[name]
 
@@ -145,17 +150,20 @@ class Ledger(BaseModel):
         return [name]
 
 
+def _hint(name: str, known: list[str], otherwise: str, count: int) -> str:
+    near = difflib.get_close_matches(name, known, n=count, cutoff=0.4)
+    return f"did you mean {' or '.join(near)}?" if near else f"{otherwise} {', '.join(known)}"
+
+
 def ledger_path(path: Path | str | None = None) -> Path:
     """None -> the project's ledger; a relative path counts from the project root, as in the configuration."""
     return DEFAULT_LEDGER if path is None else PROJECT_ROOT / path
 
 
 def load_ledger(path: Path | str | None = None) -> Ledger:
-    """Read and check the ledger. Raises UserError with one line for each wrong key."""
     path = ledger_path(path)
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return Ledger.model_validate(data)
+        return Ledger.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise UserError(
             f"no ledger of checkpoints at {path} ({error.strerror}); give an existing one"
@@ -163,10 +171,7 @@ def load_ledger(path: Path | str | None = None) -> Ledger:
     except yaml.YAMLError as error:
         raise UserError(f"the ledger {path} is not YAML: {error}") from None
     except ValidationError as error:
-        lines = "; ".join(
-            f"{'.'.join(map(str, e['loc'])) or 'top level'}: {e['msg']}" for e in error.errors()
-        )
-        raise UserError(f"the ledger {path} is not valid: {lines}") from None
+        raise UserError(f"the ledger {path} is not valid: {faults(error)}") from None
 
 
 def record(
@@ -178,12 +183,7 @@ def record(
     path: Path | str | None = None,
     force: bool = False,
 ) -> None:
-    """Write a checked file's hash and size (and a hub entry's commit) into the ledger.
-
-    The file is edited in place, line by line, so that its comments stay. Raises UserError for an
-    unknown id, a revision given to an entry that is not on the hub, or, unless force, another hash than the
-    recorded one.
-    """
+    """Write a checked file's hash, size and a hub entry's commit into the ledger; its comments stay."""
     path = ledger_path(path)
     entry = load_ledger(path).entry(checkpoint_id)
     if entry.sha256 not in (None, sha256) and not force:
@@ -203,9 +203,7 @@ def record(
     new = block.group()
     for key, value in changes.items():
         line = f"    {key}: {value}"
-        if re.search(rf"^    {key}:", new, re.MULTILINE):
-            new = re.sub(rf"^    {key}:.*$", line, new, flags=re.MULTILINE)
-        else:
-            new = f"{new.rstrip()}\n{line}\n"
+        new, count = re.subn(rf"^    {key}:.*$", line, new, flags=re.MULTILINE)
+        new = new if count else f"{new.rstrip()}\n{line}\n"
     write_text(path, text[: block.start()] + new + text[block.end() :])
     load_ledger(path)

@@ -1,13 +1,11 @@
 """AlignCVC's released checkpoints (hub LaPetitRose/AlignCVC), as the files of an alignment run.
 
-What the repository holds could not be inspected; this reads the layout that the authors' code implies
-(github Liangsanzhu/AlignCVC 7e87282, configs/aligncvc.yaml and scripts/test.sh):
-- `guidance_ckpt/`: the student's LoRA as peft writes it, adapter_config.json and adapter_model.safetensors
-  (or .bin), directly or in a folder of the adapter's name; keys `base_model.model.<layer>.lora_A.weight`;
-- `system_ckpt/final.ckpt`: a Lightning checkpoint whose `state_dict` has the reconstructor under
-  `geometry.gs_network.` and the student under `guidance.unet.base_model.model.`, where each LoRA tensor has
-  its adapter's name (`lora_A.lora.weight`; the trained one is called `lora`).
-Both hold the student; the system checkpoint is the later one. What is not there is said, never replaced.
+What the repository holds could not be inspected; this reads the layout that the authors' code implies (github
+Liangsanzhu/AlignCVC 7e87282, configs/aligncvc.yaml and scripts/test.sh): in `guidance_ckpt/` the student's
+LoRA as peft writes it, keys `base_model.model.<layer>.lora_A.weight`; in `system_ckpt/final.ckpt`, the later
+one, a Lightning `state_dict` with the reconstructor under `geometry.gs_network.` and the student under
+`guidance.unet.base_model.model.`, each LoRA tensor with its adapter's name (the trained one is called
+`lora`).
 """
 
 from __future__ import annotations
@@ -22,7 +20,7 @@ from torch import Tensor
 
 from aligncvc.errors import UserError
 from aligncvc.files import atomic_path
-from aligncvc.models.ledger.strict import read_state
+from aligncvc.models.ledger.weights import read_state
 from aligncvc.ownership import claim_folder
 
 ADAPTER_FOLDERS = ("guidance_ckpt", "guidance_ckpt/lora", "guidance_ckpt/default", "", "lora")
@@ -38,24 +36,20 @@ _LORA_KEY = re.compile(r"(?P<layer>.+)\.lora_(?P<side>[AB])(?:\.(?P<adapter>\w+)
 
 
 def read_adapter(folder: Path) -> tuple[dict[str, Tensor] | None, str]:
-    """The student's LoRA from a peft folder, in this project's names and scale; and what was found.
-
-    Scale: this project's LoRA has alpha equal to its rank, so B is multiplied by the file's alpha / rank.
-    UserError if a file is there and is not what peft writes.
-    """
+    """The student's LoRA from a peft folder, B times its alpha / rank as here; and what was found."""
     for place in ADAPTER_FOLDERS:
         for name in ADAPTER_FILES:
             path = folder / place / name
             if path.is_file():
                 state = lora_keys(read_state(path), path)
                 factor, said = _scale(path.with_name("adapter_config.json"), state)
-                return _times(state, factor), f"student: {len(state)} LoRA tensors in {path}{said}"
+                scaled = {key: value * factor if ".lora_B." in key else value for key, value in state.items()}
+                return scaled, f"student: {len(state)} LoRA tensors in {path}{said}"
     looked = ", ".join(str(Path(place) / ADAPTER_FILES[0]) for place in ADAPTER_FOLDERS)
     return None, f"student: no peft adapter below {folder} (looked for {looked}, and .bin)"
 
 
 def _scale(config: Path, state: Mapping[str, Tensor]) -> tuple[float, str]:
-    """alpha / rank of adapter_config.json, checked against the tensors' rank."""
     rank = next(value.shape[0] for key, value in state.items() if ".lora_A." in key)
     if not config.is_file():
         return 1.0, "; no adapter_config.json beside it, so alpha is taken to be the rank, as in the code"
@@ -71,25 +65,18 @@ def _scale(config: Path, state: Mapping[str, Tensor]) -> tuple[float, str]:
     return alpha / rank, "" if alpha == rank else f"; scaled by alpha / rank = {alpha:g} / {rank}"
 
 
-def _times(state: Mapping[str, Tensor], factor: float) -> dict[str, Tensor]:
-    return {key: value * factor if ".lora_B." in key else value for key, value in state.items()}
-
-
 def lora_keys(state: Mapping[str, Tensor], where: object) -> dict[str, Tensor]:
-    """LoRA tensors in this project's names, `<layer>.lora_A.weight`; of several adapters the trained one.
-
-    Raises UserError for a layer with only one of A and B, or if there is no LoRA at all.
-    """
+    """LoRA as `<layer>.lora_A.weight`; of several adapters the trained one. UserError if incomplete."""
     found: dict[str | None, dict[str, Tensor]] = {}
     for key, value in state.items():
         match = _LORA_KEY.fullmatch(key.removeprefix(PEFT_PREFIX))
         if match:
             name = f"{match['layer']}.lora_{match['side']}.weight"
             found.setdefault(match["adapter"], {})[name] = value
-    order = [None, *TRAINED_ADAPTERS, *(name for name in found if name not in (None, *TRAINED_ADAPTERS))]
-    chosen = next((found[name] for name in order if name in found), None)
-    if chosen is None:
+    if not found:
         raise UserError(f"{where} holds no LoRA tensor; give the student's peft adapter")
+    trust = (None, *TRAINED_ADAPTERS)
+    chosen = found[min(found, key=lambda name: trust.index(name) if name in trust else len(trust))]
     halves = {key.replace(".lora_A.", ".lora_B.") for key in chosen if ".lora_A." in key}
     odd = halves ^ {key for key in chosen if ".lora_B." in key}
     if odd:
@@ -103,16 +90,16 @@ def read_system(folder: Path) -> tuple[dict[str, Tensor] | None, dict[str, Tenso
     if path is None:
         return None, None, [f"system: no checkpoint below {folder} (looked for {', '.join(SYSTEM_FILES)})"]
     state = read_state(path)
-    recon = {k.removeprefix(RECON_PREFIX): v for k, v in state.items()
-             if k.startswith((f"{RECON_PREFIX}unet.", f"{RECON_PREFIX}conv."))}  # fmt: skip
+    inside = (f"{RECON_PREFIX}unet.", f"{RECON_PREFIX}conv.")
+    recon = {k.removeprefix(RECON_PREFIX): v for k, v in state.items() if k.startswith(inside)}
     student = {k.removeprefix(STUDENT_PREFIX): v for k, v in state.items() if k.startswith(STUDENT_PREFIX)}
-    has_lora = any(_LORA_KEY.fullmatch(key) for key in student)
-    lora = lora_keys(student, path) if has_lora else None
+    lora = lora_keys(student, path) if any(_LORA_KEY.fullmatch(key) for key in student) else None
+    beginnings = ", ".join(sorted({".".join(key.split(".")[:2]) for key in state})[:8])
     others = sorted({key.split(".")[0] for key in state} - {"geometry", "guidance"})
     said = [
         f"reconstructor: {len(recon)} tensors under {RECON_PREFIX} in {path}"
         if recon
-        else f"reconstructor: nothing under {RECON_PREFIX} in {path}; keys begin with {_beginnings(state)}",
+        else f"reconstructor: nothing under {RECON_PREFIX} in {path}; keys begin with {beginnings}",
         f"student: {len(lora)} LoRA tensors under {STUDENT_PREFIX} in {path}"
         if lora
         else f"student: no LoRA under {STUDENT_PREFIX} in {path}",
@@ -122,17 +109,8 @@ def read_system(folder: Path) -> tuple[dict[str, Tensor] | None, dict[str, Tenso
     return recon or None, lora, said
 
 
-def _beginnings(state: Mapping[str, Tensor]) -> str:
-    return ", ".join(sorted({".".join(key.split(".")[:2]) for key in state})[:8])
-
-
 def convert_release(folder: Path, out: Path, force: bool = False) -> list[str]:
-    """Write `student.safetensors` and `recon.safetensors` of an alignment run; returns what was found or not.
-
-    Whether they fit the configured networks is checked, strictly, where the run is loaded (`models.pair`).
-    Raises UserError if the folder holds neither a student nor a reconstructor, or, unless force, if `out`
-    holds files of another origin.
-    """
+    """Write student.safetensors and recon.safetensors of an alignment run; returns what was found or not."""
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder; give the one that the hub repository was downloaded to")
     claim_folder(out, ["student.safetensors", "recon.safetensors"], force=force)

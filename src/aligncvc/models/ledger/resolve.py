@@ -10,23 +10,19 @@ from pathlib import Path
 
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT, sha256_file
-from aligncvc.models.ledger.ledger import Entry, load_ledger
-from aligncvc.models.ledger.licences import PERMISSIVE_LICENCES, meaning
+from aligncvc.models.ledger.ledger import PERMISSIVE_LICENCES, Entry, load_ledger, meaning
 from aligncvc.models.specs import CheckpointAccess
 
 _RECORD = "python -m aligncvc.checkpoints record"
 
 
 def resolve(checkpoint_id: str, access: CheckpointAccess = CheckpointAccess()) -> Path:
-    """Path of the checkpoint's file, with the size and sha256 that the ledger demands.
-
-    ALIGNCVC_OFFLINE=1 in the environment forbids the network whatever `access` says. Raises UserError:
-    unknown id, licence not accepted, nothing recorded, missing, offline, wrong bytes.
-    """
+    """Path of the checked file. ALIGNCVC_OFFLINE=1 in the environment forbids the network in any case."""
     entry = load_ledger(access.ledger).entry(checkpoint_id)
     check_licence(checkpoint_id, entry, access.accept_licences)
     before = _in_cache(entry) if entry.kind == "hub" else None
-    path = locate(checkpoint_id, entry, offline=access.offline or offline_by_environment())
+    forbidden = os.environ.get("ALIGNCVC_OFFLINE", "").lower() in {"1", "true", "yes", "on"}
+    path = locate(checkpoint_id, entry, offline=access.offline or forbidden)
     try:
         return verify(checkpoint_id, entry, path)
     except UserError:
@@ -38,13 +34,16 @@ def resolve(checkpoint_id: str, access: CheckpointAccess = CheckpointAccess()) -
         raise
 
 
-def offline_by_environment() -> bool:
-    """Whether ALIGNCVC_OFFLINE forbids the network."""
-    return os.environ.get("ALIGNCVC_OFFLINE", "").lower() in {"1", "true", "yes", "on"}
+def missing(checkpoint_id: str, access: CheckpointAccess = CheckpointAccess()) -> str | None:
+    """None if the ledger finds the checkpoint on this machine, else "n/a (weights missing): " and why."""
+    try:
+        resolve(checkpoint_id, access)
+    except UserError as error:
+        return f"n/a (weights missing): {error}"
+    return None
 
 
 def check_licence(checkpoint_id: str, entry: Entry, accepted: Sequence[str]) -> None:
-    """Raise UserError unless the licence is permissive or accepted by name."""
     if entry.licence not in PERMISSIVE_LICENCES and entry.licence not in accepted:
         terms = "states no licence" if entry.licence == "unknown" else f"is under {entry.licence}"
         raise UserError(
@@ -70,7 +69,6 @@ def locate(checkpoint_id: str, entry: Entry, *, offline: bool) -> Path:
 
 
 def verify(checkpoint_id: str, entry: Entry, path: Path) -> Path:
-    """Check size and sha256 against the ledger; return the path. Raises UserError naming both hashes."""
     if entry.sha256 is None:
         raise UserError(
             f"the sha256 of checkpoint {checkpoint_id} is not recorded yet; if {path} is the file you "
@@ -99,42 +97,29 @@ def _sha256(path: Path, mtime_ns: int, size: int) -> str:
 
 def _package_folder(checkpoint_id: str, name: str) -> Path:
     spec = importlib.util.find_spec(name)  # finds a top-level package without importing it
-    folders = list(spec.submodule_search_locations or ()) if spec else []
-    if not folders:
+    if spec is None or not spec.submodule_search_locations:
         raise UserError(
             f"checkpoint {checkpoint_id} is a file of the Python package {name}, which is not "
             "installed; run `make env`"
         )
-    return Path(folders[0])
+    return Path(spec.submodule_search_locations[0])
 
 
 def _in_cache(entry: Entry) -> Path | None:
     """A hub entry's file in the local cache, which other programs use too; None if it is not there."""
-    try:
-        from huggingface_hub import try_to_load_from_cache
-    except ImportError:
-        return None
-    found = try_to_load_from_cache(
-        str(entry.parts["repo"]), str(entry.parts["path"]), revision=entry.revision
-    )
+    from huggingface_hub import try_to_load_from_cache
+
+    repo, path = str(entry.parts["repo"]), str(entry.parts["path"])
+    found = try_to_load_from_cache(repo, path, revision=entry.revision)
     return Path(found) if isinstance(found, str) else None
 
 
 def _hub_file(checkpoint_id: str, entry: Entry, *, offline: bool) -> Path:
-    """A file of one commit of a hub repository, from the local cache or (when allowed) the network."""
     if entry.revision is None or entry.sha256 is None:
         raise UserError(
             f"revision and sha256 of checkpoint {checkpoint_id} ({entry.source}) are not recorded yet; "
             f"download the file, check it and run `{_RECORD} {checkpoint_id} FILE --revision COMMIT`"
         )
-    repo, path = str(entry.parts["repo"]), str(entry.parts["path"])
-    try:
-        from huggingface_hub import hf_hub_download
-    except ImportError:
-        raise UserError(
-            f"checkpoint {checkpoint_id} is on the hub, which needs the Python package huggingface_hub; "
-            "run `make env`"
-        ) from None
     cached = _in_cache(entry)
     if cached is not None:
         return cached
@@ -142,13 +127,17 @@ def _hub_file(checkpoint_id: str, entry: Entry, *, offline: bool) -> Path:
         raise UserError(
             f"checkpoint {checkpoint_id} ({entry.source}, licence {entry.licence}) is not in the local hub "
             "cache and the network is switched off; run `python -m aligncvc.checkpoints fetch "
-            f"{checkpoint_id}` on a machine with network, or set "
-            "checkpoints.offline to false and unset ALIGNCVC_OFFLINE"
+            f"{checkpoint_id}` on a machine with network, or set checkpoints.offline to false and unset "
+            "ALIGNCVC_OFFLINE"
         )
+    from huggingface_hub import hf_hub_download
+
     try:
-        return Path(hf_hub_download(repo, path, revision=entry.revision))
+        return Path(
+            hf_hub_download(str(entry.parts["repo"]), str(entry.parts["path"]), revision=entry.revision)
+        )
     except Exception as error:
-        # The client raises many kinds (HTTP, name resolution, missing repository): all end the same way here.
+        # The client raises many kinds (HTTP, name resolution, missing repository)
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
             f"checkpoint {checkpoint_id} could not be fetched from {entry.source}, licence {entry.licence} "

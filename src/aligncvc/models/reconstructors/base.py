@@ -16,8 +16,8 @@ from aligncvc.scene.gaussians import Gaussians
 class At:
     """Where in sampling the views come from, for reconstructors that are told so.
 
-    timesteps: (B,), those of the generator's schedule, 0 for clean views. noisy: the decoded noisy latents
-    (B, V, 3, H, W) in [0, 1] that the views were predicted from, for `sees = "noisy"`; else None.
+    timesteps: (B,), the generator's, 0 for clean views. noisy: the decoded noisy latents (B, V, 3, H, W), or
+    None.
     """
 
     timesteps: Tensor
@@ -25,26 +25,16 @@ class At:
 
 
 class Reconstructor(Protocol):
-    """A feed-forward network; implementations are nn.Modules.
-
-    sees: what it takes beside the views: nothing, the timestep, or the timestep and the noisy views. One that
-    sees nothing else need not say so, and is called without `at`.
-    """
+    """A network; `sees` beside the views: if nothing, it is called without `at`."""
 
     sees: Literal["views", "time", "noisy"] = "views"
 
     def __call__(self, images: Tensor, cameras: Cameras, at: At | None = None) -> Gaussians:
-        """images (B, V, 3, H, W) in [0, 1] on white, cameras (B, V, 4, 4) -> Gaussians (B, N).
-
-        at None: clean views that come from no generator.
-        """
+        """images (B, V, 3, H, W) in [0, 1] on white -> Gaussians (B, N); at None: views of no generator."""
 
 
 def checkpoint_gradients(reconstructor: nn.Module) -> None:
-    """Let the parts that can (`gradient_checkpointing`) keep no activations: a backward pass repeats them.
-
-    Raises UserError for a network without such a part.
-    """
+    """Let the parts that can keep no activations (a backward pass repeats them). UserError if none can."""
     able = [m for m in reconstructor.modules() if hasattr(m, "gradient_checkpointing")]
     if not able:
         raise UserError(

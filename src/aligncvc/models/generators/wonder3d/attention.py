@@ -1,10 +1,9 @@
 """Attention between the views and the domains of an object, for a stock diffusers U-Net.
 
-Facts of the design (github xxlong0/Wonder3D, branches main and Wonder3D_Plus, transformer_mv2d.py): the rows
-of a batch are all rows of the first domain (normals), then all of the second (colours); in each, the V views
-of an object are consecutive. Multi-view attention has the weights of plain self-attention. Cross-domain
-attention has its own, under the names `norm_joint_mid` and `attn_joint_mid`, between self- and
-cross-attention, and starts as the identity. All of it runs through torch's scaled dot product attention.
+Facts of the design (github xxlong0/Wonder3D, branches main and Wonder3D_Plus, transformer_mv2d.py): a batch
+has all rows of the first domain (normals), then all of the second (colours), the V views of an object in a
+row. Multi-view attention has the weights of plain self-attention; cross-domain attention has its own, named
+`norm_joint_mid` and `attn_joint_mid`, before cross-attention, and starts as the identity.
 """
 
 from __future__ import annotations
@@ -18,37 +17,16 @@ from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import Tensor, nn
 
 
-class MultiViewAttention:
-    """Self-attention processor: keys and values of the V consecutive rows of an object are joined."""
+class JoinedAttention:
+    """Self-attention processor: groups of rows see each other, `count` rows that lie `distance` apart.
 
-    def __init__(self, views: int) -> None:
-        self.views = views
-        self.attend = AttnProcessor2_0()
-
-    def __call__(
-        self,
-        attn: Attention,
-        hidden_states: Tensor,
-        encoder_hidden_states: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        temb: Tensor | None = None,
-    ) -> Tensor:
-        """hidden_states (rows, T, C), transformer tokens of one view a row."""
-        rows, tokens, channels = hidden_states.shape
-        joined = hidden_states.reshape(rows // self.views, self.views * tokens, channels)
-        return self.attend(attn, joined).reshape(rows, tokens, channels)
-
-
-class CounterpartAttention:
-    """Self-attention processor: each row and the row `distance` further on see both.
-
-    distance 0: each row sees itself alone. None, half the rows, joins the two domains of a view; V/2 joins
-    the two halves of an object's views. None is no number on purpose: gradient checkpointing calls a block
-    again after batches of other lengths have been through (`arrange`).
+    Multi-view: the V consecutive rows of an object. Cross-domain: the domains of a view, half of all rows
+    apart (None, no number: gradient checkpointing calls a block again after batches of other lengths), or the
+    halves of an object's views (V/2); with 0 each row sees itself alone.
     """
 
-    def __init__(self, distance: int | None = 0) -> None:
-        self.distance = distance
+    def __init__(self, count: int, distance: int | None) -> None:
+        self.count, self.distance = count, distance
         self.attend = AttnProcessor2_0()
 
     def __call__(
@@ -59,14 +37,14 @@ class CounterpartAttention:
         attention_mask: Tensor | None = None,
         temb: Tensor | None = None,
     ) -> Tensor:
-        """hidden_states (rows, T, C); rows is a multiple of 2 distance."""
         if self.distance == 0:
             return self.attend(attn, hidden_states)
         rows, tokens, channels = hidden_states.shape
-        distance = rows // 2 if self.distance is None else self.distance
-        pairs = hidden_states.reshape(-1, 2, distance, tokens, channels).transpose(1, 2)
-        seen = self.attend(attn, pairs.reshape(-1, 2 * tokens, channels))
-        return seen.reshape(-1, distance, 2, tokens, channels).transpose(1, 2).reshape(hidden_states.shape)
+        distance = rows // self.count if self.distance is None else self.distance
+        groups = hidden_states.reshape(-1, self.count, distance, tokens, channels).transpose(1, 2)
+        seen = self.attend(attn, groups.reshape(-1, self.count * tokens, channels))
+        apart = seen.reshape(-1, distance, self.count, tokens, channels).transpose(1, 2)
+        return apart.reshape(hidden_states.shape)
 
 
 class CrossDomainBlock(BasicTransformerBlock):
@@ -98,36 +76,27 @@ class CrossDomainBlock(BasicTransformerBlock):
         return x + self.ff(self.norm3(x))
 
 
-def add_cross_domain_attention(unet: Any) -> None:
-    """Put a CrossDomainBlock in the place of each transformer block of a U-Net with fresh weights."""
-    for module in unet.modules():
+def join_views(unet: Any, cross_domain: bool) -> None:
+    """Give each attention the processor of its kind; cross_domain: and make its block a CrossDomainBlock."""
+    for module in unet.modules() if cross_domain else ():
         if isinstance(module, Transformer2DModel):
             module.transformer_blocks = nn.ModuleList(
                 CrossDomainBlock(b.dim, b.num_attention_heads, b.attention_head_dim, b.cross_attention_dim)
                 for b in module.transformer_blocks
             )
-
-
-def set_processors(unet: Any) -> None:
-    """Give each attention of a diffusers U-Net the processor of its kind."""
-    unet.set_attn_processor({name: _processor(name.split(".")[-2]) for name in unet.attn_processors})
-
-
-def _processor(attention: str) -> Any:
-    if attention == "attn1":
-        return MultiViewAttention(views=1)
-    return CounterpartAttention() if attention == "attn_joint_mid" else AttnProcessor2_0()
+    kinds = {"attn1": (1, 1), "attn_joint_mid": (2, 0)}
+    names = {name: name.split(".")[-2] for name in unet.attn_processors}
+    unet.set_attn_processor(
+        {n: JoinedAttention(*kinds[k]) if k in kinds else AttnProcessor2_0() for n, k in names.items()}
+    )
 
 
 def arrange(unet: Any, views: int, distance: int | None) -> None:
-    """Tell the processors how the next batch's rows belong together: V, and the distance of counterparts.
-
-    Between a checkpointed forward pass and its backward pass neither may change; the length of batches may.
-    """
-    for processor in unet.attn_processors.values():
-        if isinstance(processor, MultiViewAttention):
-            processor.views = views
-        elif isinstance(processor, CounterpartAttention):
+    """How the next batch's rows belong together; fixed from a checkpointed forward pass to its backward."""
+    for name, processor in unet.attn_processors.items():
+        if ".attn1." in name:
+            processor.count = views
+        elif ".attn_joint_mid." in name:
             processor.distance = distance
 
 

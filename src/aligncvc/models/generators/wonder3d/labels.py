@@ -1,12 +1,9 @@
 """The camera and task vector that tells Wonder3D's U-Net which view and which domain a row is.
 
-(input elevation, elevation, azimuth), then perspective [1, 0] or orthographic [0, 1] (not in v1), then
-normals [1, 0] or colours [0, 1]; the sine of all of it, then the cosine, of the flags too. Angles in radians.
-
-Released weights were trained with labels, not with the angles of their views. Wonder3D's training and
-inference code computes them from pose files whose whole rig is tilted against the z axis, so a rig that is
-level in the frame of the input view (true azimuths 0, 45, 90, 180, 270, 315 degrees) gets the polar and
-azimuth differences of LABELS; v1's pipeline holds them as float16 numbers (github xxlong0/Wonder3D,
+(input elevation, elevation, azimuth) in radians, then perspective [1, 0] or orthographic [0, 1] (not in v1),
+then normals [1, 0] or colours [0, 1]; the sine of all of it, then the cosine. Released weights were trained
+with labels: pose files have a rig tilted against the z axis, so one that is level in the frame of the input
+view (azimuths of VIEWS) gets the differences of LABELS; v1's are float16 (github xxlong0/Wonder3D,
 mvdiffusion/pipelines/pipeline_mvdiffusion_image.py and data/fixed_poses/nine_views, issue 72).
 """
 
@@ -26,46 +23,19 @@ CAMERA_DIM = 14
 VIEWS = {"front": 0.0, "front_right": 45.0, "right": 90.0, "back": 180.0, "left": 270.0, "front_left": 315.0}
 """Wonder3D's views: azimuth in degrees from the input view, counter-clockwise seen from above."""
 
-RIGS = {
-    4: ("front", "right", "back", "left"),
-    5: ("front", "front_right", "right", "back", "left"),
-    6: ("front", "front_right", "right", "back", "left", "front_left"),
-}
-"""The order in which its views come, by their number."""
-
-_HALF = [
-    (0.0, 0.0),
-    (-0.2362, 0.8125),
-    (-0.1686, 1.6934),
-    (0.5220, 3.1406),
-    (0.6904, 4.8359),
-    (0.3733, 5.5859),
-]
-_POSES = [
-    (0.0, 0.0),
-    (-0.2362404, 0.8123775),
-    (-0.1686187, 1.6934898),
-    (0.5220366, 3.1415927),
-    (0.6906554, 4.8350825),
-    (0.3733139, 5.5860105),
-]
+_HALF = ((0.0, -0.2362, -0.1686, 0.5220, 0.6904, 0.3733), (0.0, 0.8125, 1.6934, 3.1406, 4.8359, 5.5859))
+_POSES = (
+    (0.0, -0.2362404, -0.1686187, 0.5220366, 0.6906554, 0.3733139),
+    (0.0, 0.8123775, 1.6934898, 3.1415927, 4.8350825, 5.5860105),
+)
 LABELS = {
-    "wonder3d-v1": torch.tensor(_HALF, dtype=torch.float16).float(),
-    "wonder3d-plus": torch.tensor(_POSES),
+    "wonder3d-v1": torch.tensor(_HALF, dtype=torch.float16, device="cpu").float().T,
+    "wonder3d-plus": torch.tensor(_POSES, device="cpu").T,
 }
 """Table -> (polar difference, azimuth difference) in radians of each of VIEWS, in its order."""
 
 NEAR_DEG = 1.0
 """How far from a view of VIEWS a camera may stand to get its label."""
-
-
-def rig_azimuths_deg(views: int) -> list[float]:
-    """Azimuths of Wonder3D's rig of 4, 5 or 6 views. Raises UserError for another number."""
-    if views not in RIGS:
-        raise UserError(
-            f"Wonder3D has rigs of 4, 5 and 6 views, not of {views}; choose a rig with one of them"
-        )
-    return [VIEWS[name] for name in RIGS[views]]
 
 
 def camera_embedding(
@@ -78,40 +48,27 @@ def camera_embedding(
 ) -> Tensor:
     """(B, V, 4, 4) c2w with the input view first -> (B, V, D dim), the vectors of a view's domains in a row.
 
-    table: "computed": 0, the elevation above the input view's (up; Wonder3D's polar difference has the other
-    sign) and the azimuth; "aligncvc": the input view's elevation, the view's own and the azimuth, as in
-    AlignCVC's release; otherwise a key of LABELS. Raises UserError if a table has no label for a camera.
+    table: "computed": 0, the elevation above the input view's and the azimuth; "aligncvc", as in its release:
+    the input view's elevation, the view's own, the azimuth; or a key of LABELS. UserError for a camera
+    without label.
     """
-    angles = _labelled(cameras, LABELS[table]) if table in LABELS else _angles(cameras, table == "aligncvc")
-    return torch.cat([_vector(angles, dim, camera_type, domain) for domain in domains], -1)
-
-
-def _vector(angles: Tensor, dim: int, camera_type: str, domain: str) -> Tensor:
-    """(B, V, 3) angles in radians and the flags -> (B, V, dim)."""
-    one, zero = torch.ones_like(angles[..., 0]), torch.zeros_like(angles[..., 0])
-    kind = [one, zero] if camera_type == "perspective" else [zero, one]
-    task = [one, zero] if domain == "normals" else [zero, one]
-    vector = torch.stack([*angles.unbind(-1), *(kind if dim == CAMERA_DIM else []), *task], -1)
-    return torch.cat([vector.sin(), vector.cos()], -1)
-
-
-def _spherical_deg(cameras: Tensor) -> tuple[Tensor, Tensor]:
     azimuth, elevation, _ = spherical_deg(Cameras(cameras, fov_y_deg=1.0, width=1, height=1))
-    return azimuth, elevation
-
-
-def _angles(cameras: Tensor, absolute: bool) -> Tensor:
-    """(B, V, 3): input elevation, elevation, azimuth in radians; above the input view's unless absolute."""
-    azimuth, elevation = _spherical_deg(cameras)
     first = elevation[..., :1]
-    if absolute:
-        return torch.stack([first.expand_as(elevation), elevation, azimuth], -1).deg2rad()
-    return torch.stack([torch.zeros_like(azimuth), (elevation - first).deg2rad(), azimuth.deg2rad()], -1)
+    if table in LABELS:
+        angles = _labelled(azimuth, LABELS[table])
+    elif table == "aligncvc":
+        angles = torch.stack([first.expand_as(elevation), elevation, azimuth], -1).deg2rad()
+    else:
+        angles = torch.stack([torch.zeros_like(azimuth), elevation - first, azimuth], -1).deg2rad()
+    kind = [] if dim != CAMERA_DIM else [1.0, 0.0] if camera_type == "perspective" else [0.0, 1.0]
+    tasks = [[1.0, 0.0] if domain == "normals" else [0.0, 1.0] for domain in domains]
+    flags = [angles.new_tensor(kind + task).expand(*angles.shape[:-1], -1) for task in tasks]
+    vectors = [torch.cat([angles, flag], -1) for flag in flags]
+    return torch.cat([part for vector in vectors for part in (vector.sin(), vector.cos())], -1)
 
 
-def _labelled(cameras: Tensor, labels: Tensor) -> Tensor:
-    """(B, V, 3): 0 and the table's two angles of the nearest of VIEWS."""
-    azimuth, _ = _spherical_deg(cameras)
+def _labelled(azimuth: Tensor, labels: Tensor) -> Tensor:
+    """Azimuths (B, V) in degrees -> (B, V, 3): 0 and the table's two angles of the nearest of VIEWS."""
     known = azimuth.new_tensor(list(VIEWS.values()))
     apart = ((azimuth[..., None] - known + 180) % 360 - 180).abs()
     nearest = apart.argmin(-1)

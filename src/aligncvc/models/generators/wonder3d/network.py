@@ -2,9 +2,7 @@
 
 Facts of the design (github xxlong0/Wonder3D, branches main and Wonder3D_Plus): condition latents are
 concatenated to the noisy ones, one image token goes through cross-attention, and a sin/cos camera-and-task
-vector (`labels`) is the class embedding; `attention` has what joins views and domains. The demo's generator
-and the two published ones are this class at different sizes; `docs/wonder3d.md` compares them with the
-official code.
+vector (`labels`) is the class embedding. `docs/wonder3d.md` compares it with the official code.
 """
 
 from __future__ import annotations
@@ -23,34 +21,13 @@ from aligncvc.models.encoders.clip import ClipImageEncoder
 from aligncvc.models.encoders.lite0 import Lite0, load_lite0
 from aligncvc.models.generators.base import MultiViewGenerator, Prediction
 from aligncvc.models.generators.schedules import AlphaSchedule
-from aligncvc.models.generators.wonder3d.attention import (
-    add_cross_domain_attention,
-    arrange,
-    by_domain,
-    by_object,
-    set_processors,
-)
-from aligncvc.models.generators.wonder3d.labels import CAMERA_DIM, camera_embedding
-from aligncvc.models.generators.wonder3d.settings import Settings, Vae
+from aligncvc.models.generators.wonder3d.attention import arrange, by_domain, by_object, join_views
+from aligncvc.models.generators.wonder3d.labels import camera_embedding
+from aligncvc.models.generators.wonder3d.settings import Settings
 from aligncvc.models.specs import CheckpointAccess
-
-__all__ = ["CAMERA_DIM", "Wonder3D", "build_unet", "build_vae", "camera_embedding"]
 
 LITE0_DIM = 1280
 DOMAINS = {"colours": ("colours",), "both": ("normals", "colours")}
-
-
-def build_vae(config: Vae, size_px: int) -> AutoencoderKL:
-    """The autoencoder with random weights; size_px is a note for diffusers only."""
-    return AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * len(config.channels),
-        up_block_types=("UpDecoderBlock2D",) * len(config.channels),
-        block_out_channels=tuple(config.channels),
-        layers_per_block=config.layers,
-        latent_channels=config.latent_channels,
-        norm_num_groups=config.norm_groups,
-        sample_size=size_px,
-    )
 
 
 def build_unet(config: Settings, side: int) -> UNet2DConditionModel:
@@ -72,30 +49,24 @@ def build_unet(config: Settings, side: int) -> UNet2DConditionModel:
         class_embed_type="projection",
         projection_class_embeddings_input_dim=config.camera_dim,
     )
-    if unet.cross_domain:
-        add_cross_domain_attention(model)
-    set_processors(model)
+    join_views(model, unet.cross_domain)
     return model
 
 
 @dataclass(frozen=True)
 class Condition:
-    """What the denoiser sees besides the noisy latents; the first axis of each member is B."""
+    """tokens (B, T, D) of the image encoder, latents (B, C, h, w) of the input image, cameras (B, V, E)."""
 
     tokens: Tensor
-    """(B, T, D) image-encoder tokens for cross-attention."""
     latents: Tensor
-    """(B, C, h, w) latents of the input image, repeated for every view."""
     cameras: Tensor
-    """(B, V, E) camera and task embedding."""
 
 
 class Wonder3D(MultiViewGenerator):
-    """Multi-view latent diffusion at any size.
+    """Latents are (B, V, D C, h, w): the domains of a view lie in its channels, normals first.
 
-    Latents are (B, V, D C, h, w): the domains of a view lie in its channels, normals first; D is 1 for
-    colours only. In the U-Net they are rows [normals; colours], each (B, V); with guidance, B is the
-    unconditional objects followed by the conditional ones.
+    In the U-Net they are rows [normals; colours], each (B, V); with guidance, unconditional objects come
+    first.
     """
 
     # diffusers builds attributes and methods at run time, which type checkers cannot follow
@@ -104,24 +75,27 @@ class Wonder3D(MultiViewGenerator):
     schedule: AlphaSchedule
 
     def __init__(self, config: Settings, size_px: int, access: CheckpointAccess = CheckpointAccess()) -> None:
-        """size_px: height and width of the views, unless the configuration names the generator's own.
-
-        access: where Lite0's weights come from (CLIP's tower starts random). Raises UserError if the views do
-        not divide into latents.
-        """
+        """size_px: of the views, unless the settings name one. UserError if latents do not fit it."""
         super().__init__()
         self.config = config
         self.size_px = config.size_px or size_px
         self.domains = DOMAINS[config.domains]
-        self.scaling_factor = config.vae.scaling_factor
-        self.latent_channels = config.vae.latent_channels
+        self.scaling_factor, self.latent_channels = config.vae.scaling_factor, config.vae.latent_channels
         self.factor = 2 ** (len(config.vae.channels) - 1)
         if self.size_px % self.factor:
             raise UserError(
                 f"views of {self.size_px} pixels do not divide into latents {self.factor} times smaller; "
                 "choose a multiple of it for the network's size_px or render.size_px"
             )
-        self.vae = build_vae(config.vae, self.size_px)
+        self.vae = AutoencoderKL(
+            down_block_types=("DownEncoderBlock2D",) * len(config.vae.channels),
+            up_block_types=("UpDecoderBlock2D",) * len(config.vae.channels),
+            block_out_channels=tuple(config.vae.channels),
+            layers_per_block=config.vae.layers,
+            latent_channels=config.vae.latent_channels,
+            norm_num_groups=config.vae.norm_groups,
+            sample_size=self.size_px,
+        )
         self.unet = build_unet(config, self.size_px // self.factor)
         lite = config.image_encoder == "lite0"
         self.image_encoder = load_lite0(access) if lite else ClipImageEncoder(**config.clip.model_dump())
@@ -146,10 +120,7 @@ class Wonder3D(MultiViewGenerator):
         return views, len(self.domains) * self.latent_channels, side, side
 
     def encode(self, images: Tensor) -> Tensor:
-        """(B, V, 3 D, H, W) in [0, 1], of any size; with both domains, normals then colours in the channels.
-
-        Raises UserError if a domain is missing.
-        """
+        """(B, V, 3 D, H, W) in [0, 1], any size; normals, then colours. UserError if one is missing."""
         if images.shape[2] != 3 * len(self.domains):
             raise UserError(
                 f"domains is {self.config.domains!r} and views with {images.shape[2]} channels were "
@@ -172,14 +143,10 @@ class Wonder3D(MultiViewGenerator):
         return by_object(latents, domains, len(images)) * self.scaling_factor
 
     def decode(self, latents: Tensor) -> Tensor:
-        """The colours; `decode_domains` has the normals too."""
-        return self.decode_domains(latents[:, :, -self.latent_channels :])[:, :, -1]
+        return self.decode_domains(latents[:, :, -self.latent_channels :])[:, :, -1]  # the colours
 
     def decode_domains(self, latents: Tensor) -> Tensor:
-        """Latents (B, V, D C, h, w) -> (B, V, D, 3, H, W), about [0, 1] and not clamped.
-
-        Normals are coded as colours, (n + 1) / 2, in Wonder3D's frame of the input view.
-        """
+        """Latents -> (B, V, D, 3, H, W), not clamped; normals are (n + 1) / 2 in the input view's frame."""
         domains = latents.shape[2] // self.latent_channels
         rows = self.vae.decode(by_domain(latents, domains) / self.scaling_factor).sample / 2 + 0.5
         return by_object(rows, domains, len(latents)).unflatten(2, (domains, 3))
@@ -187,13 +154,8 @@ class Wonder3D(MultiViewGenerator):
     @torch.no_grad()
     def encode_condition(self, image: Tensor, cameras: Tensor) -> Condition:
         image = resized(image, self.size_px)
-        vector = camera_embedding(
-            cameras,
-            dim=self.config.camera_dim,
-            camera_type=self.config.camera_type,
-            table=self.config.camera_table,
-            domains=self.domains,
-        )
+        dim, kind, table = self.config.camera_dim, self.config.camera_type, self.config.camera_table
+        vector = camera_embedding(cameras, dim=dim, camera_type=kind, table=table, domains=self.domains)
         latents = self.vae.encode(image * 2 - 1).latent_dist.mode() * self.scaling_factor
         return Condition(image_token(self.image_encoder, image), latents, vector)
 
@@ -208,8 +170,7 @@ class Wonder3D(MultiViewGenerator):
         return Prediction(x0=signal * z_t - sigma * raw, eps=sigma * z_t + signal * raw)
 
     def raw_prediction(self, z_t: Tensor, timesteps: Tensor, condition: Condition) -> Tensor:
-        batch, views = z_t.shape[:2]
-        domains = len(self.domains)
+        (batch, views), domains = z_t.shape[:2], len(self.domains)
         arrange(self.unet, views, self._counterpart(views))
         noisy = by_domain(z_t, domains)
         clean = condition.latents.repeat_interleave(views, 0).repeat(domains, 1, 1, 1)
@@ -236,11 +197,7 @@ class Wonder3D(MultiViewGenerator):
 
 
 def image_token(encoder: nn.Module, image: Tensor) -> Tensor:
-    """(B, 3, H, W) in [0, 1] -> (B, 1, D): what the image is to cross-attention.
-
-    CLIP's projected embedding as it comes (not of unit length) from the image resized to CLIP's size; Lite0's
-    pooled features at unit RMS.
-    """
+    """(B, 3, H, W) in [0, 1] -> (B, 1, D): CLIP's projected embedding, or Lite0's features at unit RMS."""
     if isinstance(encoder, Lite0):
         tokens = encoder.embed(image)[:, None]
         # pooled ReLU6 features are small and positive; unit RMS suits a linear projection
@@ -265,5 +222,4 @@ def resized(images: Tensor, side: int) -> Tensor:
 def build(
     network: Mapping[str, Any], size_px: int, access: CheckpointAccess = CheckpointAccess()
 ) -> Wonder3D:
-    """With random weights. network: all settings; size_px: side of the views if they name none."""
     return Wonder3D(Settings.model_validate(network), size_px, access)

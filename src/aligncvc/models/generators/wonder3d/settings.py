@@ -94,13 +94,7 @@ class Settings(Section):
 _WONDER3D: dict[str, Any] = {
     "size_px": 256,
     "image_encoder": "clip",
-    "vae": {
-        "channels": [128, 256, 512, 512],
-        "layers": 2,
-        "latent_channels": 4,
-        "norm_groups": 32,
-        "scaling_factor": 0.18215,
-    },
+    "vae": {"channels": [128, 256, 512, 512], "layers": 2, "norm_groups": 32, "scaling_factor": 0.18215},
     "unet": {
         "channels": [320, 640, 1280, 1280],
         "attention": [True, True, True, False],
@@ -109,15 +103,6 @@ _WONDER3D: dict[str, Any] = {
         "norm_groups": 32,
         "prediction": "epsilon",
         "cross_domain": True,
-    },
-    "clip": {
-        "hidden_size": 1024,
-        "intermediate_size": 4096,
-        "num_hidden_layers": 24,
-        "num_attention_heads": 16,
-        "patch_size": 14,
-        "image_size": 224,
-        "projection_dim": 768,
     },
 }
 

@@ -2,8 +2,7 @@
 
 LGM (github 3DTopia/LGM, core/provider_objaverse.py and core/models.py) sees a y-up world in which the input
 camera stands at distance 1.5 and, in training, looks along -z from the +z axis: poses are relative to the
-first camera, elevation included. Its Gaussians come out in that world. Here a similarity takes our cameras
-there and its Gaussians back, so the rest of the project knows one world only.
+first camera, elevation included. A similarity takes our cameras there and its Gaussians back.
 """
 
 from __future__ import annotations
@@ -27,9 +26,8 @@ LGM_RADIUS = 1.5
 class Frame:
     """cameras (B, V, 4, 4) in the network's world, with the field of view of its rays; and the way back.
 
-    rotation (B, 3, 3), shift (B, 3): x_ours = position_scale * (rotation @ x_network) + shift.
-    size_scale (B,) is for the Gaussians' standard deviations; it differs from position_scale only for a
-    network that was trained with two fields of view at once (see `projection_fov_y_deg`).
+    rotation (B, 3, 3), shift (B, 3): x_ours = position_scale * (rotation @ x_network) + shift. size_scale
+    (B,) of Gaussians differs only for a network trained with two fields of view (`projection_fov_y_deg`).
     """
 
     cameras: Cameras
@@ -47,16 +45,15 @@ class Frame:
 def to_frame(cameras: Cameras, config: Settings) -> Frame | None:
     """Cameras (B, V, 4, 4), input view first, in the world that the configuration names; None: ours already.
 
-    A similarity keeps every projection, so rays of the cameras' own field of view describe the images
-    exactly. Where the network wants another field of view (`ray_fov_y_deg`), Gaussians come back at the size
-    at which they cover as many pixels at the object's centre; other parts then keep a perspective error.
+    With another field of view (`ray_fov_y_deg`) Gaussians cover as many pixels at the object's centre only.
     """
     if config.world == "ours":
         return None
     lgm = to_lgm(cameras.c2w)  # y up, OpenGL camera axes
     distance = cameras.c2w[:, 0, :3, 3].norm(dim=-1)
     scale = torch.ones_like(distance) if config.radius is None else config.radius / distance
-    lgm = torch.cat([lgm[..., :3], _scaled_last_column(lgm, scale)], -1)
+    centres = scale[:, None, None, None] * lgm[..., :3, 3:]
+    lgm = torch.cat([lgm[..., :3], torch.cat([centres, lgm[..., 3:, 3:]], -2)], -1)
     to_network = torch.eye(4, dtype=lgm.dtype, device=lgm.device).expand(len(lgm), 4, 4)
     if config.world == "first-camera":
         ahead = torch.eye(4, dtype=lgm.dtype, device=lgm.device).repeat(len(lgm), 1, 1)
@@ -76,11 +73,6 @@ def to_frame(cameras: Cameras, config: Settings) -> Frame | None:
         position_scale=position_scale,
         size_scale=_half_tan(cameras.fov_y_deg) / _half_tan(ray_fov) / scale,
     )
-
-
-def _scaled_last_column(c2w: Tensor, scale: Tensor) -> Tensor:
-    """(B, V, 4, 1): the camera centres times scale (B,), over the row's 1."""
-    return torch.cat([scale[:, None, None, None] * c2w[..., :3, 3:], c2w[..., 3:, 3:]], -2)
 
 
 def _half_tan(fov_deg: float) -> float:

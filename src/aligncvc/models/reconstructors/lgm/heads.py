@@ -1,32 +1,30 @@
 """From 14 channels a pixel to Gaussians: LGM's own head, and one anchored to the pixel's ray.
 
-A small network learns the ray head in minutes (it starts as a textured visual hull of the views);
-LGM's checkpoints need the absolute one. Both read channels as position 3, opacity 1, scale 3,
-rotation 4, colour 3.
+A small network learns the ray head in minutes; LGM's checkpoints need the absolute one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aligncvc.models.reconstructors.lgm.settings import Settings
 from aligncvc.scene.cameras import Cameras
 from aligncvc.scene.gaussians import Gaussians
 
 SPLIT = (3, 1, 3, 4, 3)
 
 
-class Head(Protocol):
+class Head:
+    """features (B, V, 14, H', W'), images (B, V, 3, H, W) in [0, 1] -> Gaussians (B, V H' W')."""
+
     def initialise(self, conv: nn.Conv2d) -> None:
-        """Set the last convolution so that training starts from a sensible set."""
+        """Set the last convolution so that training starts from a sensible set; here: leave the default."""
 
     def __call__(self, features: Tensor, images: Tensor, cameras: Cameras) -> Gaussians:
-        """features (B, V, 14, H', W'), images (B, V, 3, H, W) in [0, 1] -> Gaussians (B, V H' W')."""
+        raise NotImplementedError
 
 
 def _flat(x: Tensor) -> Tensor:
@@ -37,9 +35,8 @@ def _flat(x: Tensor) -> Tensor:
 def polar_rotation(quats: Tensor) -> Tensor:
     """(..., 4) quaternions of any length -> unit quaternions of the rotation that LGM's rasteriser draws.
 
-    That rasteriser puts quaternions into the formula for unit ones as they are. For q = (w, v) this gives
-    I + 2 w [v]x + 2 [v]x^2: in the plane across v a turn by atan2(2 w |v|, 1 - 2 |v|^2) and a stretch that
-    for a short q differs from 1 by less than 2 |v|^2. The turn (polar factor) is kept, the stretch is not.
+    It puts quaternions into the formula for unit ones: for q = (w, v) I + 2 w [v]x + 2 [v]x^2, across v a
+    turn by atan2(2 w |v|, 1 - 2 |v|^2), kept here, and a stretch that differs from 1 by less than 2 |v|^2.
     Needs |v|^2 < 1/2, or a unit q that turns by less than half a circle.
     """
     w, v = quats[..., :1], quats[..., 1:]
@@ -49,31 +46,21 @@ def polar_rotation(quats: Tensor) -> Tensor:
     return F.normalize(torch.cat([length + real, imaginary], -1), dim=-1)
 
 
-class LgmHead:
+class LgmHead(Head):
     """Absolute positions in [-1, 1]^3 (github 3DTopia/LGM).
 
-    rot_norm_dim -1 normalises each quaternion. 1 is what the first release was trained with: each of the four
-    members over all Gaussians of an object, which leaves quaternions of length about N^(-1/2).
+    rot_norm_dim -1 normalises each quaternion; 1, as in the first release, each member over all Gaussians.
     """
 
     def __init__(self, rot_norm_dim: Literal[-1, 1] = -1) -> None:
         self.rot_norm_dim = rot_norm_dim
 
-    def initialise(self, conv: nn.Conv2d) -> None:
-        """LGM keeps the default initialisation."""
-
     def activate(self, flat: Tensor) -> Tensor:
         """(B, N, 14) channels -> (B, N, 14) position, opacity, scale, rotation and colour as LGM has them."""
         position, opacity, scale, rotation, colour = flat.split(SPLIT, -1)
+        scale, rotation = 0.1 * F.softplus(scale), F.normalize(rotation, dim=self.rot_norm_dim)
         return torch.cat(
-            [
-                position.clamp(-1, 1),
-                opacity.sigmoid(),
-                0.1 * F.softplus(scale),
-                F.normalize(rotation, dim=self.rot_norm_dim),
-                0.5 * colour.tanh() + 0.5,
-            ],
-            -1,
+            [position.clamp(-1, 1), opacity.sigmoid(), scale, rotation, 0.5 * colour.tanh() + 0.5], -1
         )
 
     def __call__(self, features: Tensor, images: Tensor, cameras: Cameras) -> Gaussians:
@@ -83,7 +70,7 @@ class LgmHead:
         return Gaussians(means, scales, quats, opacities[..., 0], colors)
 
 
-class RayHead:
+class RayHead(Head):
     """Depth along the pixel's ray, a small lateral offset, and a colour that starts at the input pixel."""
 
     depth_range = 1.0
@@ -110,10 +97,8 @@ class RayHead:
         lateral = self.lateral_px * pixel_world * position[:, :, 1:].tanh()
         right, down = cameras.c2w[..., :3, 0, None, None], cameras.c2w[..., :3, 1, None, None]
         means = origins + depth * directions + lateral[:, :, :1] * right + lateral[:, :, 1:] * down
-        pixels = F.interpolate(images.flatten(0, 1), size=(height, width), mode="area").unflatten(
-            0, images.shape[:2]
-        )
-        base = torch.logit(pixels.clamp(0.02, 0.98))
+        pixels = F.interpolate(images.flatten(0, 1), size=(height, width), mode="area")
+        base = torch.logit(pixels.unflatten(0, images.shape[:2]).clamp(0.02, 0.98))
         return Gaussians(
             means=_flat(means),
             scales=_flat(0.5 * pixel_world * scale.clamp(-4, 3).exp()),
@@ -121,9 +106,3 @@ class RayHead:
             opacities=_flat(opacity.sigmoid())[..., 0],
             colors=_flat((base + colour).sigmoid()),
         )
-
-
-HEADS: dict[str, Callable[[Settings], Head]] = {
-    "lgm": lambda config: LgmHead(config.rot_norm_dim),
-    "ray": lambda config: RayHead(),
-}

@@ -1,8 +1,8 @@
 """An LGM-style reconstructor: posed views -> one Gaussian for each output pixel.
 
-Facts of the design (github 3DTopia/LGM): an asymmetric U-Net over [ImageNet-normalised rgb, Plucker
-rays], residuals scaled by sqrt(1/2), self-attention over the tokens of all views at the coarse
-levels, and a 1x1 convolution to 14 channels a Gaussian. The key names are those of its checkpoints.
+Facts of the design (github 3DTopia/LGM): an asymmetric U-Net over [ImageNet-normalised rgb, Plucker rays],
+residuals scaled by sqrt(1/2), self-attention over all views at the coarse levels. Keys are those of its
+checkpoints.
 """
 
 from __future__ import annotations
@@ -17,28 +17,27 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from aligncvc.models.reconstructors.lgm.frames import to_frame
-from aligncvc.models.reconstructors.lgm.heads import HEADS
+from aligncvc.models.reconstructors.lgm.heads import LgmHead, RayHead
 from aligncvc.models.reconstructors.lgm.settings import Settings
 from aligncvc.scene.cameras import Cameras
 from aligncvc.scene.gaussians import Gaussians
 
 RESIDUAL_SCALE = 0.5**0.5
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
-def _norm(channels: int, groups: int | None) -> nn.GroupNorm:
-    """groups: LGM has 32 at every width; None: at most 32, with two channels or more in each."""
-    return nn.GroupNorm(groups or math.gcd(32, channels // 2), channels, eps=1e-5)
+def _norm(channels: int, config: Settings) -> nn.GroupNorm:
+    """LGM has 32 groups at every width; None: at most 32, with two channels or more in each."""
+    return nn.GroupNorm(config.norm_groups or math.gcd(32, channels // 2), channels, eps=1e-5)
 
 
 class ResnetBlock(nn.Module):
     """norm-SiLU-conv twice, with a 1x1 shortcut where the width changes."""
 
-    def __init__(self, c_in: int, c_out: int, groups: int | None = None) -> None:
+    def __init__(self, c_in: int, c_out: int, config: Settings) -> None:
         super().__init__()
-        self.norm1, self.conv1 = _norm(c_in, groups), nn.Conv2d(c_in, c_out, 3, padding=1)
-        self.norm2, self.conv2 = _norm(c_out, groups), nn.Conv2d(c_out, c_out, 3, padding=1)
+        self.norm1, self.conv1 = _norm(c_in, config), nn.Conv2d(c_in, c_out, 3, padding=1)
+        self.norm2, self.conv2 = _norm(c_out, config), nn.Conv2d(c_out, c_out, 3, padding=1)
         self.shortcut = nn.Conv2d(c_in, c_out, 1) if c_in != c_out else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -48,7 +47,7 @@ class ResnetBlock(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention without a bias on q, k, v."""
+    """Multi-head self-attention without a bias on q, k, v. (B, T, C) -> (B, T, C)."""
 
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()
@@ -57,60 +56,45 @@ class SelfAttention(nn.Module):
         self.proj = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, T, C) -> (B, T, C)."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
 
 class MultiViewAttention(nn.Module):
-    """Attention over all pixels of all views of an object."""
+    """Attention over all pixels of all views of an object. (B V, C, H, W) -> the same."""
 
-    def __init__(self, channels: int, heads: int, groups: int | None = None) -> None:
+    def __init__(self, channels: int, config: Settings) -> None:
         super().__init__()
-        self.norm = _norm(channels, groups)
-        self.attn = SelfAttention(channels, heads)
+        self.norm = _norm(channels, config)
+        self.attn = SelfAttention(channels, config.heads)
 
     def forward(self, x: Tensor, views: int) -> Tensor:
-        """(B V, C, H, W) -> the same."""
         rows, channels, height, width = x.shape
-        tokens = (
-            self.norm(x).unflatten(0, (-1, views)).permute(0, 1, 3, 4, 2).reshape(rows // views, -1, channels)
-        )
-        out = self.attn(tokens).reshape(rows, height, width, channels).permute(0, 3, 1, 2)
-        return (x + out) * RESIDUAL_SCALE
+        pixels = self.norm(x).unflatten(0, (-1, views)).permute(0, 1, 3, 4, 2)
+        out = self.attn(pixels.reshape(rows // views, -1, channels))
+        return (x + out.reshape(rows, height, width, channels).permute(0, 3, 1, 2)) * RESIDUAL_SCALE
 
 
 class Stage(nn.Module):
-    """A run of residual blocks, each followed by attention where asked."""
+    """A run of residual blocks, some of them followed by attention."""
 
-    def __init__(
-        self, widths: list[tuple[int, int]], attention: bool, heads: int, groups: int | None
-    ) -> None:
+    def __init__(self, widths: list[tuple[int, int]], attentions: int, config: Settings) -> None:
+        """widths: in and out of each block. attentions: how many of the blocks have one, the first ones."""
         super().__init__()
-        self.nets = nn.ModuleList(ResnetBlock(a, b, groups) for a, b in widths)
-        self.attns = (
-            nn.ModuleList(MultiViewAttention(b, heads, groups) for _, b in widths) if attention else None
-        )
+        self.nets = nn.ModuleList(ResnetBlock(a, b, config) for a, b in widths)
+        attended = widths[:attentions]
+        self.attns = nn.ModuleList(MultiViewAttention(b, config) for _, b in attended) if attended else None
 
     def block(self, i: int, x: Tensor, views: int) -> Tensor:
         x = self.nets[i](x)
-        return x if self.attns is None else self.attns[i](x, views)
+        return x if self.attns is None or i >= len(self.attns) else self.attns[i](x, views)
 
 
 class DownBlock(Stage):
-    def __init__(
-        self,
-        c_in: int,
-        c_out: int,
-        layers: int,
-        attention: bool,
-        heads: int,
-        groups: int | None,
-        downsample: bool,
-    ) -> None:
-        widths = [(c_in if i == 0 else c_out, c_out) for i in range(layers)]
-        super().__init__(widths, attention, heads, groups)
-        self.downsample = nn.Conv2d(c_out, c_out, 3, stride=2, padding=1) if downsample else None
+    def __init__(self, widths: list[tuple[int, int]], attention: bool, last: bool, config: Settings) -> None:
+        super().__init__(widths, len(widths) if attention else 0, config)
+        width = widths[-1][1]
+        self.downsample = None if last else nn.Conv2d(width, width, 3, stride=2, padding=1)
 
     def forward(self, x: Tensor, views: int) -> tuple[Tensor, list[Tensor]]:
         skips = []
@@ -123,35 +107,21 @@ class DownBlock(Stage):
         return x, skips
 
 
-class MidBlock(nn.Module):
+class MidBlock(Stage):
     """Residual block, then (attention, residual block)."""
 
-    def __init__(self, channels: int, attention: bool, heads: int, groups: int | None) -> None:
-        super().__init__()
-        self.nets = nn.ModuleList(ResnetBlock(channels, channels, groups) for _ in range(2))
-        self.attns = nn.ModuleList([MultiViewAttention(channels, heads, groups)]) if attention else None
+    def __init__(self, channels: int, config: Settings) -> None:
+        super().__init__([(channels, channels)] * 2, int(config.mid_attention), config)
 
     def forward(self, x: Tensor, views: int) -> Tensor:
-        x = self.nets[0](x)
-        if self.attns is not None:
-            x = self.attns[0](x, views)
-        return self.nets[1](x)
+        return self.block(1, self.block(0, x, views), views)
 
 
 class UpBlock(Stage):
-    def __init__(
-        self,
-        c_in: int,
-        skips: list[int],
-        c_out: int,
-        attention: bool,
-        heads: int,
-        groups: int | None,
-        upsample: bool,
-    ) -> None:
-        widths = [((c_in if i == 0 else c_out) + skip, c_out) for i, skip in enumerate(skips)]
-        super().__init__(widths, attention, heads, groups)
-        self.upsample = nn.Conv2d(c_out, c_out, 3, padding=1) if upsample else None
+    def __init__(self, widths: list[tuple[int, int]], attention: bool, last: bool, config: Settings) -> None:
+        super().__init__(widths, len(widths) if attention else 0, config)
+        width = widths[-1][1]
+        self.upsample = None if last else nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, x: Tensor, skips: list[Tensor], views: int) -> Tensor:
         """skips: one for each residual block, the last made first used."""
@@ -169,41 +139,22 @@ class MultiViewUNet(nn.Module):
         super().__init__()
         down, up = config.down_channels, config.up_channels
         self.conv_in = nn.Conv2d(c_in, down[0], 3, padding=1)
-        widths = [down[0]]
-        blocks: list[nn.Module] = []
-        for i, channels in enumerate(down):
+        current, skips = down[0], [down[0]]
+        self.down_blocks = nn.ModuleList()
+        for i, (width, attention) in enumerate(zip(down, config.down_attention, strict=True)):
+            widths = [(current if n == 0 else width, width) for n in range(config.layers)]
             last = i == len(down) - 1
-            blocks.append(
-                DownBlock(
-                    down[max(i - 1, 0)],
-                    channels,
-                    config.layers,
-                    config.down_attention[i],
-                    config.heads,
-                    config.norm_groups,
-                    downsample=not last,
-                )
-            )
-            widths += [channels] * (config.layers + (not last))
-        self.down_blocks = nn.ModuleList(blocks)
-        self.mid_block = MidBlock(down[-1], config.mid_attention, config.heads, config.norm_groups)
-        blocks, current = [], down[-1]
-        for i, channels in enumerate(up):
-            skips = [widths.pop() for _ in range(config.layers + 1)]
-            blocks.append(
-                UpBlock(
-                    current,
-                    skips,
-                    channels,
-                    config.up_attention[i],
-                    config.heads,
-                    config.norm_groups,
-                    upsample=i != len(up) - 1,
-                )
-            )
-            current = channels
-        self.up_blocks = nn.ModuleList(blocks)
-        self.norm_out = _norm(current, config.norm_groups)
+            self.down_blocks.append(DownBlock(widths, attention, last, config))
+            skips += [width] * (config.layers + (not last))
+            current = width
+        self.mid_block = MidBlock(current, config)
+        self.up_blocks = nn.ModuleList()
+        for i, (width, attention) in enumerate(zip(up, config.up_attention, strict=True)):
+            count = config.layers + 1
+            widths = [((current if n == 0 else width) + skips.pop(), width) for n in range(count)]
+            self.up_blocks.append(UpBlock(widths, attention, i == len(up) - 1, config))
+            current = width
+        self.norm_out = _norm(current, config)
         self.conv_out = nn.Conv2d(current, c_out, 3, padding=1)
         self.gradient_checkpointing = False
         """Recompute the blocks' activations in the backward pass: less memory, one more forward pass."""
@@ -239,17 +190,13 @@ class LGM(nn.Module):
         self.config = config
         self.unet = MultiViewUNet(config)
         self.conv = nn.Conv2d(14, 14, 1)
-        self.head = HEADS[config.head](config)
+        self.head = LgmHead(config.rot_norm_dim) if config.head == "lgm" else RayHead()
         self.head.initialise(self.conv)
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
+        for name, values in zip(("mean", "std"), IMAGENET, strict=True):
+            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor, cameras: Cameras) -> Gaussians:
-        """images (B, V, 3, H, W) in [0, 1] on white; cameras (B, V, 4, 4), input view first.
-
-        The images may be of another size than the cameras (LGM sees 256 pixels and is drawn at 512).
-        Returns Gaussians (B, V H' W') in the world of `cameras`.
-        """
+        """images (B, V, 3, H, W), input view first; cameras may be of another size -> (B, V H' W')."""
         batch, views = images.shape[:2]
         images = _resized(images, self.config.size_px)
         cameras = cameras.resized(images.shape[-1], images.shape[-2])
@@ -277,5 +224,4 @@ def _resized(images: Tensor, side: int | None) -> Tensor:
 
 
 def build(network: Mapping[str, Any]) -> LGM:
-    """The reconstructor with random weights. network: all settings."""
     return LGM(Settings.model_validate(network))

@@ -51,8 +51,7 @@ class Settings(Section):
 
 _LGM: dict[str, Any] = {
     "down_channels": [64, 128, 256, 512, 1024, 1024],
-    "down_attention": [False, False, False, True, True, True],
-    "mid_attention": True,
+    "down_attention": [False] * 3 + [True] * 3,
     "layers": 2,
     "heads": 16,
     "norm_groups": 32,
@@ -61,16 +60,8 @@ _LGM: dict[str, Any] = {
 }
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "big": {
-        **_LGM,
-        "up_channels": [1024, 1024, 512, 256, 128],
-        "up_attention": [True, True, True, False, False],
-    },
-    "small": {
-        **_LGM,
-        "up_channels": [1024, 1024, 512, 256],
-        "up_attention": [True, True, True, False],
-    },
+    "big": _LGM | {"up_channels": [1024, 1024, 512, 256, 128], "up_attention": [True] * 3 + [False] * 2},
+    "small": _LGM | {"up_channels": [1024, 1024, 512, 256], "up_attention": [True] * 3 + [False]},
 }
 """LGM's two released shapes (github 3DTopia/LGM, core/options.py `big` and `small`): 415.04 M and 412.96 M
 parameters, 128 x 128 and 64 x 64 Gaussians a view of 256 x 256 pixels. Without a preset: the demo's sizes."""

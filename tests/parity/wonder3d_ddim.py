@@ -15,8 +15,20 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from aligncvc.errors import UserError
+from aligncvc.models.generators.wonder3d.labels import VIEWS
 from aligncvc.models.generators.wonder3d.network import Condition, Wonder3D
+
+RIGS = {
+    4: ("front", "right", "back", "left"),
+    5: ("front", "front_right", "right", "back", "left"),
+    6: ("front", "front_right", "right", "back", "left", "front_left"),
+}
+"""The order in which its views come, by their number."""
+
+
+def rig_azimuths_deg(views: int) -> list[float]:
+    """Azimuths of Wonder3D's rig of 4, 5 or 6 views."""
+    return [VIEWS[name] for name in RIGS[views]]
 
 
 def wonder3d_times(steps: int, length: int = 1000) -> list[int]:
@@ -49,13 +61,8 @@ def sample_ddim(
         guidance: classifier-free guidance.
         eta: share of fresh noise at each step; 0 is deterministic.
         noise: step index -> the fresh noise of a step, shaped like z; asked for only if eta > 0.
-
-    Raises UserError if noise is missing and eta > 0.
     """
-    if eta > 0 and noise is None:
-        raise UserError(
-            f"Wonder3D's sampling with eta {eta:g} needs fresh noise at every step; give noise, or eta 0"
-        )
+    assert eta == 0 or noise is not None
     times, abar = wonder3d_times(steps), generator.schedule.alphas_cumprod.to(z.device)
     for index, (now, following) in enumerate(pairwise(times)):
         timesteps = torch.full((len(z),), now, dtype=torch.long, device=z.device)

@@ -1,1 +1,0 @@
-"""What every training run needs, in pretraining and in alignment: averages, a resumable state, rates."""
