@@ -13,9 +13,15 @@ from snakemake.utils import validate
 # This checkout's package, whatever else is installed.
 sys.path.insert(0, str(Path(str(workflow.current_basedir)).resolve().parents[1] / "src"))
 
-from aligncvc.errors import UserError
-from aligncvc.files import PROJECT_ROOT
-from aligncvc.workflow.jobs import JobTable, any_of, shell_prefix, use_this_python
+try:
+    from aligncvc.errors import UserError
+    from aligncvc.files import PROJECT_ROOT
+    from aligncvc.workflow.jobs import JobTable, any_of, shell_prefix, use_this_python
+except ModuleNotFoundError as error:
+    raise WorkflowError(
+        f"the module {error.name} is not there: clone the repository, run `make env` in it and name its "
+        "workflow/Snakefile by path, since rules alone (github(...)) come without the package"
+    ) from None
 
 try:
     use_this_python()
