@@ -11,10 +11,12 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from aligncvc.config.jobs.base import Job
-from aligncvc.config.plan import CONTROL, NETWORKS, Plan
+from aligncvc.config.jobs.pretrain import Network
+from aligncvc.config.jobs.sample import CONTROL
+from aligncvc.config.plan import Plan
 from aligncvc.config.root import parse_config
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT
@@ -83,7 +85,7 @@ class JobTable:
         for control in self.config.evaluate.controls:
             jobs["control", control] = plan.control(control)
             jobs["evaluate", CONTROL, control] = plan.evaluate()
-        for network in NETWORKS if self.config.pretrain.set in self.sets else ():
+        for network in get_args(Network) if self.config.pretrain.set in self.sets else ():
             jobs["pretrain", network] = plan.pretrain(network)
         jobs["discrimination",], jobs["paper",] = plan.discrimination(), plan.paper()
         self.jobs = jobs
