@@ -1,8 +1,7 @@
 """Seconds and memory of the paper's networks, with random weights.
 
-Image to Gaussians in 50 two-stage and in 4 steps with feedback, by parts; one step of post-training as it is
-here and as a plain one. Each piece runs in a process of its own and may take the memory that is free.
-docs/wonder3d.md says how to read the rows.
+Each piece runs in a process of its own and may take the memory that is free. docs/wonder3d.md says how to
+read the rows.
 """
 
 from __future__ import annotations
@@ -11,15 +10,15 @@ import resource
 import statistics
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import psutil
 import torch
 
 from aligncvc.bench.dry_step import dry_step
-from aligncvc.bench.jobs import align_job, changed, plan_of, sampling_jobs
+from aligncvc.bench.jobs import align_job, changed, sampling_jobs
 from aligncvc.bench.measure import Row, measured_apart, row
-from aligncvc.bench.sampling import PARTS, Precision, measure_parts, measure_whole, part_calls
+from aligncvc.bench.sampling import PARTS, Precision, Result, measure_parts, measure_whole, part_calls
 from aligncvc.config.jobs.align import AlignJob
 from aligncvc.config.plan import Plan
 from aligncvc.errors import UserError
@@ -29,19 +28,16 @@ CONFIG = PROJECT_ROOT / "config/paper.yaml"
 PREFIX = "full_size_"
 """Of the names of all rows that come from here."""
 
-SAMPLERS = ("50", "4")
-"""By their steps: the two-stage baseline, and AlignCVC's sampler."""
+SAMPLERS = {"50": part_calls("two_stage", 50), "4": part_calls("aligncvc", 4)}
+"""Calls of each part by the steps: the two-stage baseline, and AlignCVC's sampler."""
 
 Mode = Literal["off", "parts", "whole"]
-Result = dict[str, Any]
 
 
 def measure_step(job: AlignJob, precision: Precision, plain: bool) -> Result:
     """seconds, peak_mb, weights_mb, finite and a note of one step at batch 1 on a synthetic object.
 
-    Ours: one denoiser for student and teacher, gradient checkpointing, bfloat16 if that is `precision`.
-    Plain: in float32 without checkpointing, the teacher's denoiser a second copy. On CUDA the mean over the
-    unrolled steps k, each after a step that warms up; on a CPU k = 1, the shortest, once.
+    On CUDA the mean over the unrolled steps k, each after a step that warms up; on a CPU k = 1, once.
     """
     cuda, bf16 = torch.cuda.is_available(), not plain and precision == "bf16"
     job = changed(job, batch=1, bf16=bf16, gradient_checkpointing=not plain)
@@ -74,7 +70,7 @@ PIECES: dict[str, Callable[[Plan, torch.device, Precision], Result]] = {
 
 
 def measure_piece(name: str, plan: Plan, precision: Precision) -> Result:
-    """A piece, in this process, with no more memory than is free. Raises UserError if that is too little."""
+    """A piece, with no more memory than is free. Raises UserError if that is too little."""
     cuda = torch.cuda.is_available()
     free = int(torch.cuda.mem_get_info()[0] if cuda else psutil.virtual_memory().available)
     if not cuda:
@@ -90,16 +86,15 @@ def measure_piece(name: str, plan: Plan, precision: Precision) -> Result:
 def bench_full_size(config: Path = CONFIG, mode: Mode | None = None) -> list[Row]:
     """Rows for results/bench.json; prints a sentence for each piece that was left out.
 
-    config: whose networks and settings; its weights are not read. mode: `parts` measures each part of the
-    samplers once, `whole` the samplers themselves too, `off` nothing; None: whole on CUDA, parts on a CPU,
-    where 50 steps take a quarter of an hour or more.
+    config: its weights are not read. mode: `parts` measures each part of the samplers once, `whole` the
+    samplers too, `off` nothing; None: whole on CUDA, parts on a CPU (50 steps take a quarter of an hour).
     """
     cuda = torch.cuda.is_available()
     mode = mode or ("whole" if cuda else "parts")
     left_out = {"off": tuple(PIECES), "parts": ("50 steps", "4 steps"), "whole": ()}[mode]
     # bfloat16 on CUDA; on a CPU the first piece finds out
     precision: Precision = "bf16" if cuda else "float32"
-    plan = plan_of(config)
+    plan = Plan.read(config)
     results: dict[str, Result] = {}
     for name in [name for name in PIECES if name not in left_out]:
         try:
@@ -111,7 +106,7 @@ def bench_full_size(config: Path = CONFIG, mode: Mode | None = None) -> list[Row
 
 
 def rows_of(results: dict[str, Result]) -> list[Row]:
-    """All rows of the pieces that were measured, by the piece's name."""
+    """All rows. results: the pieces that were measured."""
     ours, plain = results.get("post-training step"), results.get("plain post-training step")
     return [
         *(part_rows(results["parts"]) if "parts" in results else []),
@@ -121,16 +116,11 @@ def rows_of(results: dict[str, Result]) -> list[Row]:
     ]
 
 
-def calls_of(steps: str) -> dict[str, int]:
-    """How often a sampler goes through each part."""
-    return part_calls("two_stage" if steps == "50" else "aligncvc", int(steps))
-
-
 def part_rows(found: Result) -> list[Row]:
     """Each part once, and how often the samplers call it."""
     faster, note = "the faster one decides the precision", found["precision"]
     tried, seconds, memory = found["generator_seconds"], found["seconds"], found["peak_mb"]
-    calls = {(steps, part): n for steps in SAMPLERS for part, n in calls_of(steps).items()}
+    calls = {(steps, part): n for steps, counted in SAMPLERS.items() for part, n in counted.items()}
     return [
         *(row(f"{PREFIX}generator_{name}", s, "s/call", note=faster) for name, s in tried.items()),
         *(row(f"{PREFIX}one_{part}", seconds[part], "s/call", note=note) for part in PARTS),
@@ -162,7 +152,7 @@ def _sampler(steps: str, results: dict[str, Result]) -> dict[str, tuple[float, s
         }
     if parts:
         note = f"{parts['precision']}; computed: sum of one_* x *_calls, not measured"
-        seconds = sum(calls * parts["seconds"][part] for part, calls in calls_of(steps).items())
+        seconds = sum(calls * parts["seconds"][part] for part, calls in SAMPLERS[steps].items())
         return {
             "_computed": (seconds, "s/object", note),
             "_network_calls": (parts["network_calls"] * int(steps), "calls/object", None),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, Literal
 
@@ -62,20 +61,20 @@ def bench_sampling(jobs: dict[str, SampleJob]) -> list[Row]:
 
 
 def random_pair(spec: PairSpec, device: torch.device, precision: Precision) -> PairOfModels:
-    """A pair with random weights held in `precision`: time and memory do not depend on the numbers."""
+    """A pair with random weights: time and memory do not depend on the numbers."""
     return held_in(precision, load_pretrained(spec.without_weights()).to(device))
 
 
 def held_in(precision: Precision, pair: PairOfModels) -> PairOfModels:
-    """The pair itself, its weights now in another precision."""
+    """The pair itself, its weights in another precision."""
     pair.generator.to(DTYPES[precision])
     pair.reconstructor.to(DTYPES[precision])
     return pair
 
 
-def computing(device: torch.device, precision: Precision) -> AbstractContextManager[Any]:
-    """What a network of `precision` runs in: bfloat16 where torch's autocast allows it, or nothing."""
-    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
+def computing(device: torch.device, precision: Precision) -> torch.autocast:
+    """What a network of `precision` runs in."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
 def part_calls(feedback: str, steps: int) -> dict[str, int]:
@@ -94,8 +93,7 @@ def repeated(run: Callable[[], Any], device: torch.device) -> list[Any]:
 def measure_parts(job: SampleJob, device: torch.device) -> Result:
     """Each part once: seconds, peak_mb by part; precision; network_calls of a step with feedback.
 
-    On CUDA in bfloat16; on a CPU in whichever of float32 and bfloat16 has the faster call of the U-Net
-    (`generator_seconds` has both).
+    On CUDA in bfloat16; on a CPU in what has the faster call of the U-Net (`generator_seconds` has both).
     """
     tried: tuple[Precision, ...] = ("bf16",) if device.type == "cuda" else ("float32", "bf16")
     pair = random_pair(job.pair, device, tried[0])
