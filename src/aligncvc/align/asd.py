@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from aligncvc.config.alignment import Asd
+from aligncvc.config.jobs.align import Asd
 from aligncvc.errors import UserError
 from aligncvc.models.generators.schedules import AlphaSchedule
 

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from aligncvc.config.alignment import Adversarial
+from aligncvc.config.jobs.align import Adversarial
 from aligncvc.models.encoders.clip import load_clip
 from aligncvc.models.encoders.clip_levels import ClipLevels
 from aligncvc.models.encoders.levels import Level, LevelEncoder

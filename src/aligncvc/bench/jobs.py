@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from aligncvc.config.alignment import AlignRun
-from aligncvc.config.jobs.align import AlignJob
+from aligncvc.config.jobs.align import AlignJob, AlignRun
 from aligncvc.config.jobs.sample import SampleJob
 from aligncvc.config.plan import Plan
 from aligncvc.config.root import Method

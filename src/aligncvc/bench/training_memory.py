@@ -19,8 +19,7 @@ from aligncvc.bench.dry_step import Facts, dry_step, without_weights
 from aligncvc.bench.jobs import BOTH, align_job
 from aligncvc.bench.measure import measured_apart, size_mb
 from aligncvc.bench.synthetic import synthetic_renders
-from aligncvc.config.alignment import AlignRun
-from aligncvc.config.jobs.align import AlignJob
+from aligncvc.config.jobs.align import AlignJob, AlignRun
 from aligncvc.config.plan import Plan
 from aligncvc.errors import cli
 from aligncvc.files import write_text

@@ -8,8 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from aligncvc.config.alignment import AlignRun, Training
-from aligncvc.config.jobs.align import AlignJob
+from aligncvc.config.jobs.align import AlignJob, AlignRun, Training
 from aligncvc.config.jobs.base import NetworkJob
 from aligncvc.config.jobs.evaluate import DiscriminationJob, EvaluateJob
 from aligncvc.config.jobs.objects import ObjectsJob
@@ -202,9 +201,7 @@ class Plan:
         return PhotoJob(
             **self._common,
             sample=sample,
-            elevation_deg=render.elevation_deg,
-            distance=render.distance,
-            fov_y_deg=render.fov_y_deg,
+            **render.model_dump(include={"elevation_deg", "distance", "fov_y_deg"}),
             azimuths_deg=sample.pair.rig.azimuths_deg,
             turntable_views=self.config.paper.turntable_views,
             weights=sample.weights | self._hashes(["u2netp"]),
@@ -315,12 +312,8 @@ class Plan:
         job, method = self.sample(pair, name), self.config.sample.methods[name]
         run = None if job.run is None else self.config.align.runs[job.run]
         return Row(
+            **job.model_dump(include={"method", "feedback", "steps", "guidance", "run"}),
             pair=pair,
-            method=name,
-            feedback=job.feedback,
-            steps=job.steps,
-            guidance=job.guidance,
-            run=job.run,
             alignment="none" if run is None else run.alignment,
             trained=job.run is not None and job.aligned is None,
             tables=method.tables,

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, model_validator
 
-from aligncvc.config.alignment import Align
+from aligncvc.config.jobs.align import Align
 from aligncvc.config.jobs.paper import Paper
 from aligncvc.config.jobs.pretrain import Pretrain
 from aligncvc.config.jobs.sample import Control

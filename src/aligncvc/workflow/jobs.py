@@ -30,8 +30,7 @@ Wildcards = Any
 def use_this_python() -> None:
     """Make the rules' `python` the interpreter that runs snakemake, activated or not.
 
-    Only PATH changes: with --use-conda the activated environment still comes first. Raises UserError if this
-    interpreter is not Python 3.11 or its folder has no `python`.
+    Only PATH changes: with --use-conda the activated environment still comes first.
     """
     if sys.version_info[:2] != (3, 11):
         raise UserError(
@@ -67,10 +66,7 @@ class JobTable:
     def __init__(
         self, data: Mapping[str, Any], where: str, prefixed: Callable[[str], str] = lambda path: path
     ) -> None:
-        """data: the merged YAML. Raises UserError with one line naming each wrong key.
-
-        prefixed: what Snakemake makes of a rule's relative path where this workflow is a module of another.
-        """
+        """data: the merged YAML. prefixed: what Snakemake makes of a rule's relative path in a module."""
         self.prefixed = prefixed
         self.config = parse_config(dict(data), where)
         self.plan = plan = Plan(self.config)
@@ -91,10 +87,7 @@ class JobTable:
         self.jobs = jobs
 
     def write(self) -> None:
-        """Write every job's settings; files that hold them already are left alone.
-
-        Raises UserError if the folder holds files of another origin.
-        """
+        """Write every job's settings; files that hold them already are left alone."""
         claim_folder(Path(self.prefixed(f"{self.root}/settings")))
         for key, job in self.jobs.items():
             job.write(self._path(key))
@@ -146,7 +139,7 @@ class JobTable:
 
     @property
     def controls(self) -> list[tuple[str, str]]:
-        """The controls as rows: what stands for their pair, and their names."""
+        """The controls as rows."""
         return [(CONTROL, name) for name in self.config.evaluate.controls]
 
     @property
@@ -155,10 +148,7 @@ class JobTable:
         return self.plan.methods()
 
     def aligned(self, wildcards: Wildcards) -> list[str]:
-        """The weights of the alignment run that a method samples with.
-
-        None for a pretrained pair, and none for a run whose weights are in the ledger.
-        """
+        """The weights that a method samples with, where the workflow trains its alignment run."""
         run = self.config.sample.methods[wildcards.method].run
         folder = f"{self.root}/align/{wildcards.pair}/{run}"
         trained = (wildcards.pair, run) in self.plan.trained_runs
