@@ -18,7 +18,7 @@ from aligncvc.ownership import place
 from aligncvc.ownership import sha256_file as sha256_file
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
-"""The checkout: bundled assets and the default configuration are found relative to it."""
+"""The checkout."""
 
 PROVENANCE = ".provenance.json"
 """End of the name of what `write_provenance` writes beside an artefact."""
@@ -65,10 +65,7 @@ def sha256_json(value: Any) -> str:
 def write_provenance(
     artefact: Path | str, *, inputs: Mapping[str, str], config: Any, seed: int | None = None, **facts: Any
 ) -> None:
-    """Write `<artefact>.provenance.json` (PROVENANCE): code, configuration, inputs, seed, machine.
-
-    inputs: name -> sha256 (or another identifier) of what the artefact was made from.
-    """
+    """Write `<artefact>.provenance.json`. inputs: name -> sha256 of what the artefact was made from."""
     from aligncvc import __version__
 
     made = {

@@ -91,8 +91,9 @@ class _Claim:
 
     def note(self, path: Path, sha256: str | None) -> None:
         """List a file; before it is in place, so that a process killed in between leaves no stranger."""
-        if sha256 not in self.wrote.setdefault(self.name(path), set()):
-            self.wrote[self.name(path)].add(sha256)
+        known = self.wrote.setdefault(self.name(path), set())
+        if sha256 not in known:
+            known.add(sha256)
             self.append([self.name(path), sha256])
 
     def append(self, entry: object) -> None:
@@ -204,7 +205,7 @@ def _claim_on(path: Path) -> _Claim | None:
 
 
 def _need_folder(folder: Path) -> Path:
-    """The nearest folder that exists. Raises UserError if a file is in the place of one."""
+    """The nearest folder that exists. UserError if a file is in its place."""
     while not os.path.lexists(folder):
         folder = folder.parent
     if not folder.is_dir():

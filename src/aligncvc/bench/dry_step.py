@@ -1,7 +1,7 @@
 """`python -m aligncvc.bench.dry_step`: whether a training step runs at a configuration's sizes, and its cost.
 
-One synthetic object is drawn into a temporary folder, the pair is built with random weights (time and memory
-do not depend on them), and the Trainer itself makes a step: the losses, optimisers and averages of a run.
+The pair has random weights (time and memory do not depend on them), the object is synthetic, and the Trainer
+itself makes the step.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """`python -m aligncvc.bench.training_memory`: the peak memory of one training step, by what is trained how.
 
-Each variant runs in a process of its own, so that none finds memory that another has left. Counted is what
-the variant adds to a process with everything imported: networks, gradients, optimiser states, averages and
-activations; on CUDA the peak of allocated device memory. Weights are random and the object is synthetic.
+Counted is what a variant, in a process of its own, adds to one with everything imported; on CUDA the peak of
+allocated device memory. Weights are random and the object is synthetic.
 """
 
 from __future__ import annotations

@@ -274,10 +274,7 @@ class Plan:
         )
 
     def timesteps(self, steps: int) -> list[int]:
-        """Descending timesteps of K-step sampling with feedback at every step: listed, else evenly spaced.
-
-        Raises UserError if the configured list has another length or does not descend within [0, 999].
-        """
+        """Descending timesteps of K-step sampling with feedback at every step: listed, else evenly spaced."""
         listed = self.config.sample.timesteps.get(steps)
         if listed is None:
             return even_timesteps(steps)

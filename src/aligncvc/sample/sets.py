@@ -156,7 +156,6 @@ def write_set(
 
 
 def claim_samples(out: Path, ids: Sequence[str], seeds: Sequence[int], force: bool = False) -> None:
-    """Claim the folder of a set. Raises UserError if it holds files of another origin, unless force."""
     samples = [f"{name}/seed{seed}" for name in ids for seed in seeds]
     # a sample.json is what versions without marks left in every folder of theirs
     known = [f"{path}/{name}" for path in samples if _is_sample(out / path) for name in SAMPLE_FILES]
@@ -189,8 +188,6 @@ def save_model(
 ) -> list[Path]:
     """Write Gaussians as `path` (.ply) and their surface as .glb beside it; returns what was written.
 
-    voxel: edge of the cells that the surface is extracted with, which the protocol names. write: how the .ply
-    is written; by default as the networks have it, which is what evaluation measures.
     Translucent Gaussians have no surface: then there is no .glb, and one of an earlier run is removed.
     """
     write(path, gaussians)
