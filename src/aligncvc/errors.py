@@ -13,7 +13,7 @@ class UserError(Exception):
 
 
 def reason_of(error: Exception) -> str:
-    """Why one item of a set failed, in one line: of what is no `UserError` with the last place in this package."""
+    """Why one item of a set failed, in one line; of what is no UserError, the last place in this package."""
     if isinstance(error, UserError):
         return str(error)
     here = str(Path(__file__).parent)

@@ -27,8 +27,10 @@ CACHES = {
 """Environment variable -> folder below `.cache` of the checkout. Without one that may be written, the
 dependencies use the user's caches, as any installed package does."""
 
+_ROOT = Path(__file__).resolve().parents[2]
 
-def keep_to_ourselves(root: Path = Path(__file__).resolve().parents[2]) -> None:
+
+def keep_to_ourselves(root: Path = _ROOT) -> None:
     """Set what is not set yet. root: the folder that is the checkout if it has a pyproject.toml."""
     for name, value in NO_REPORTS.items():
         os.environ.setdefault(name, value)

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from aligncvc.bench import sampling
-from aligncvc.bench.jobs import sampling_jobs
 from aligncvc.bench.measure import Meter
+from aligncvc.bench.sampling import sampling_jobs
 from aligncvc.config.plan import Plan, even_timesteps
 
 CPU = torch.device("cpu")

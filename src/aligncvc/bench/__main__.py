@@ -60,10 +60,9 @@ def benches(args: Args) -> dict[Name, Callable[[], list[Row]]]:
     from aligncvc.bench.demo import bench_demo, demo_evaluation
     from aligncvc.bench.evaluation import bench_metrics
     from aligncvc.bench.full_size import bench_full_size
-    from aligncvc.bench.jobs import sampling_jobs
     from aligncvc.bench.measure import CLOCKS
     from aligncvc.bench.rasteriser import bench_rasteriser
-    from aligncvc.bench.sampling import bench_sampling
+    from aligncvc.bench.sampling import bench_sampling, sampling_jobs
     from aligncvc.config.plan import Plan
 
     clock, plan = CLOCKS[args.clock], Plan.read(args.config)

@@ -16,10 +16,9 @@ from accelerate import Accelerator
 
 from aligncvc.align.batches import unrolled_steps
 from aligncvc.align.trainer import Trainer
-from aligncvc.bench.jobs import align_job, changed
 from aligncvc.bench.measure import size_mb
 from aligncvc.bench.synthetic import synthetic_renders
-from aligncvc.config.jobs.align import AlignJob
+from aligncvc.config.jobs.align import AlignJob, AlignRun
 from aligncvc.config.plan import CLIP_HEADS, Plan, chosen
 from aligncvc.errors import UserError, cli
 from aligncvc.hardware import PeakMemory, hardware
@@ -27,6 +26,19 @@ from aligncvc.models.ledger.resolve import resolve
 from aligncvc.models.pair import load_pretrained
 
 Facts = dict[str, Any]
+
+BOTH = AlignRun()
+"""Soft and hard alignment, the paper's run."""
+
+
+def align_job(plan: Plan, run: str = "both", losses: AlignRun = BOTH) -> AlignJob:
+    """A training run with any losses and name; nothing of it is kept."""
+    return plan.training(next(iter(plan.pairs.values())), run, losses)
+
+
+def changed(job: AlignJob, **knobs: object) -> AlignJob:
+    """The same job with other knobs of training."""
+    return job.model_copy(update={"training": job.training.model_copy(update=knobs)})
 
 
 def without_weights(job: AlignJob) -> AlignJob:

@@ -15,10 +15,17 @@ from typing import Literal
 import psutil
 import torch
 
-from aligncvc.bench.dry_step import dry_step
-from aligncvc.bench.jobs import align_job, changed, sampling_jobs
+from aligncvc.bench.dry_step import align_job, changed, dry_step
 from aligncvc.bench.measure import Row, measured_apart, row
-from aligncvc.bench.sampling import PARTS, Precision, Result, measure_parts, measure_whole, part_calls
+from aligncvc.bench.sampling import (
+    PARTS,
+    Precision,
+    Result,
+    measure_parts,
+    measure_whole,
+    part_calls,
+    sampling_jobs,
+)
 from aligncvc.config.jobs.align import AlignJob
 from aligncvc.config.plan import Plan
 from aligncvc.errors import UserError

@@ -13,6 +13,8 @@ from torch import Tensor
 from aligncvc.bench.measure import Meter, Row, medians, row
 from aligncvc.bench.synthetic import cameras_at, noise_image
 from aligncvc.config.jobs.sample import SampleJob
+from aligncvc.config.plan import Plan
+from aligncvc.config.root import Method
 from aligncvc.loop.cost import counted_calls
 from aligncvc.loop.feedback import find_feedback
 from aligncvc.loop.unroll import Loop, sample, view_noise
@@ -34,6 +36,13 @@ REPEATS_CUDA = 3
 """Measurements of each full-size time on CUDA, after one that warms up. On a CPU there is one."""
 
 Result = dict[str, Any]
+
+
+def sampling_jobs(plan: Plan) -> dict[str, SampleJob]:
+    """By their number of steps: the two-stage baseline, and the sampler with feedback at every step."""
+    methods = Method(feedback="two_stage", steps=50), Method(feedback="aligncvc", steps=4)
+    spec = next(iter(plan.pairs.values()))
+    return {str(method.steps): plan.sampling(spec, "bench", method) for method in methods}
 
 
 def posed_noise(spec: PairSpec, device: torch.device | str = "cpu") -> tuple[Tensor, Cameras]:

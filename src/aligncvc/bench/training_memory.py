@@ -14,8 +14,7 @@ import tyro
 
 from aligncvc.align.batches import draw_batch
 from aligncvc.align.losses import reconstruction_loss
-from aligncvc.bench.dry_step import Facts, dry_step, without_weights
-from aligncvc.bench.jobs import BOTH, align_job
+from aligncvc.bench.dry_step import BOTH, Facts, align_job, dry_step, without_weights
 from aligncvc.bench.measure import measured_apart, size_mb
 from aligncvc.bench.synthetic import synthetic_renders
 from aligncvc.config.jobs.align import AlignJob, AlignRun

@@ -71,12 +71,19 @@ class JobTable:
         self.config = parse_config(dict(data), where)
         self.plan = plan = Plan(self.config)
         self.root = plan.root
-        jobs: dict[tuple[str, ...], Job] = {}
+        self.sets = list(self.config.objects.sets)
+        self.rows = plan.methods()
+        """(pair, method) of every method of every pair."""
+        self.controls = [(CONTROL, name) for name in self.config.evaluate.controls]
+        self.ledger = self.here(self.config.checkpoints.ledger)
+        self.metrics = f"{self.root}/metrics/{plan.protocol.slug}"
+        """Where records by this protocol go: numbers of another protocol lie elsewhere."""
+        self.jobs = jobs = dict[tuple[str, ...], Job]()
         for name in self.sets:
             jobs["objects", name], jobs["render", name] = plan.objects(name), plan.render(name)
         for run in plan.trained_runs:
             jobs["align", *run] = plan.align(*run)
-        for row in plan.methods():
+        for row in self.rows:
             jobs["sample", *row], jobs["evaluate", *row] = plan.sample(*row), plan.evaluate(row[1])
         for control in self.config.evaluate.controls:
             jobs["control", control] = plan.control(control)
@@ -84,7 +91,6 @@ class JobTable:
         for network in get_args(Network) if self.config.pretrain.set in self.sets else ():
             jobs["pretrain", network] = plan.pretrain(network)
         jobs["discrimination",], jobs["paper",] = plan.discrimination(), plan.paper()
-        self.jobs = jobs
 
     def write(self) -> None:
         """Write every job's settings; files that hold them already are left alone."""
@@ -95,7 +101,6 @@ class JobTable:
     def here(self, path: Path | str) -> str:
         """A file of the checkout for a rule's inputs, seen from the working folder; absolute paths stay.
 
-        Rules name files of the checkout by it, so that `snakemake --directory elsewhere` finds them too.
         Absolute in a module with a prefix, which would be put before a relative path.
         """
         if Path(path).is_absolute():
@@ -123,29 +128,9 @@ class JobTable:
             return code_hash(module)
         return lambda wildcards: code_hash(module, *job_modules(self.jobs[self._key(names, wildcards)]))
 
-    @property
-    def sets(self) -> list[str]:
-        """Names of the object sets."""
-        return list(self.config.objects.sets)
-
     def object_list(self, wildcards: Wildcards) -> list[str]:
         """The TSV that lists a set's objects, if it has one."""
         return [self.here(path) for path in [self.config.object_set(wildcards.set).list] if path]
-
-    @property
-    def ledger(self) -> str:
-        """The checkpoint ledger."""
-        return self.here(self.config.checkpoints.ledger)
-
-    @property
-    def controls(self) -> list[tuple[str, str]]:
-        """The controls as rows."""
-        return [(CONTROL, name) for name in self.config.evaluate.controls]
-
-    @property
-    def rows(self) -> list[tuple[str, str]]:
-        """(pair, method) of every method of every pair."""
-        return self.plan.methods()
 
     def aligned(self, wildcards: Wildcards) -> list[str]:
         """The weights that a method samples with, where the workflow trains its alignment run."""
@@ -161,11 +146,6 @@ class JobTable:
     def manifests(self, rows: Iterable[tuple[str, str]]) -> list[str]:
         """The sample sets of these rows."""
         return [f"{self.root}/sample/{pair}/{method}/manifest.json" for pair, method in rows]
-
-    @property
-    def metrics(self) -> str:
-        """Where records by this protocol go: numbers of another protocol lie elsewhere."""
-        return f"{self.root}/metrics/{self.plan.protocol.slug}"
 
     def records(self, rows: Iterable[tuple[str, str]]) -> list[str]:
         """The records of these rows."""
