@@ -59,10 +59,9 @@ def benches(args: Args) -> dict[Name, Callable[[], list[Row]]]:
     from aligncvc.bench.blender import bench_blender
     from aligncvc.bench.demo import bench_demo, demo_evaluation
     from aligncvc.bench.evaluation import bench_metrics
-    from aligncvc.bench.full_size import bench_full_size
     from aligncvc.bench.measure import CLOCKS
+    from aligncvc.bench.networks import bench_full_size, bench_sampling, sampling_jobs
     from aligncvc.bench.rasteriser import bench_rasteriser
-    from aligncvc.bench.sampling import bench_sampling, sampling_jobs
     from aligncvc.config.plan import Plan
 
     clock, plan = CLOCKS[args.clock], Plan.read(args.config)

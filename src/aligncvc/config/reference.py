@@ -7,7 +7,6 @@ import types
 import typing
 from typing import Any
 
-import tabulate
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
@@ -110,7 +109,7 @@ def protocols_page() -> str:
 
 def table() -> str:
     """The presets as a Markdown table: slug, class, scored views, size, object list."""
-    rows = []
+    rows = [("protocol", "class", "views scored", "size", "objects")]
     for name in presets():
         protocol = judged(load_protocol(name))
         render, chosen = protocol.render, protocol.objects
@@ -120,5 +119,6 @@ def table() -> str:
         objects = f"{chosen.list} ({', '.join(limits)})" if limits else chosen.list
         views, size = f"{len(scored)} of {render.ring_views}", f"{render.size_px} px"
         rows.append((protocol.slug, protocol.protocol_class, views, size, objects))
-    head = ("protocol", "class", "views scored", "size", "objects")
-    return tabulate.tabulate(rows, head, "github", disable_numparse=True)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    head, *lines = ("| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows)
+    return "\n".join([head, "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines])

@@ -87,15 +87,9 @@ def check_venv() -> Finding:
     return checked("venv", not missing, "virtual environments can be made", problem)
 
 
-def find_compiler() -> str | None:
-    """The C compiler that `splat.cpu` uses: cc, else gcc; None if there is none."""
-    names = ["cc", "gcc"]
-    return next((found for found in map(shutil.which, names) if found), None)
-
-
 def check_compiler() -> Finding:
     """A C compiler with threads and the C library's headers: the CPU rasteriser is compiled at first use."""
-    compiler = find_compiler()
+    compiler = shutil.which("cc") or shutil.which("gcc")
     remedy = "; install one with `apt-get install gcc libc6-dev`."
     if compiler is None:
         problem = f"No C compiler (cc or gcc) was found, and the CPU rasteriser needs one{remedy}"
@@ -121,21 +115,14 @@ def check_disk(folder: Path = ROOT, need_gb: float = DISK_GB) -> Finding:
     return checked("disk", free_gb >= need_gb, f"{free_gb:.0f} GB free", problem)
 
 
-def missing_libraries(names: dict[str, str]) -> list[str]:
-    """Debian packages of the shared libraries that the dynamic loader cannot open, in order."""
+def check_libraries(names: dict[str, str] = BLENDER_LIBRARIES) -> Finding:
+    """The X, GL and OpenMP libraries that Blender links against even when it draws no window."""
     packages = []
     for library, package in names.items():
         try:
             ctypes.CDLL(library)
         except OSError:
             packages.append(package)
-    return packages
-
-
-def check_libraries(names: dict[str, str] | None = None) -> Finding:
-    """The X, GL and OpenMP libraries that Blender links against even when it draws no window."""
-    names = BLENDER_LIBRARIES if names is None else names
-    packages = missing_libraries(names)
     problem = (
         "Blender needs shared libraries that this system lacks; install them "
         f"with `apt-get install --no-install-recommends {' '.join(packages)}`."
@@ -174,11 +161,6 @@ def findings(before_install: bool) -> list[Finding]:
     """Every check that makes sense now, in the order in which a reader should mend things."""
     first = [check_python(), check_platform(), check_venv(), check_compiler(), check_libraries()]
     return [*first, check_disk()] if before_install else [*first, check_environment(), check_gpu()]
-
-
-def problems(before_install: bool) -> list[str]:
-    """The sentences of the checks that failed."""
-    return [finding.message for finding in findings(before_install) if not finding.ok]
 
 
 def main() -> None:
