@@ -13,11 +13,7 @@ class UserError(Exception):
 
 
 def reason_of(error: Exception) -> str:
-    """Why one item of a set failed, in one line, whatever was raised: the run goes on with the others.
-
-    A `UserError` speaks for itself. Of anything else: its kind, what it says, and the last place of this
-    package that it came through.
-    """
+    """Why one item of a set failed, in one line; of what is no UserError, the last place in this package."""
     if isinstance(error, UserError):
         return str(error)
     here = str(Path(__file__).parent)

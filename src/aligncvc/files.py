@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from aligncvc.ownership import place
+from aligncvc.ownership import sha256_file as sha256_file
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
-"""The checkout: bundled assets and the default configuration are found relative to it."""
+"""The checkout."""
 
 PROVENANCE = ".provenance.json"
 """End of the name of what `write_provenance` writes beside an artefact."""
@@ -56,12 +57,6 @@ def write_json(path: Path | str, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, sort_keys=True) + "\n")
 
 
-def sha256_file(path: Path | str) -> str:
-    """Hex SHA-256 of a file's bytes."""
-    with Path(path).open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
 def sha256_json(value: Any) -> str:
     """Hex SHA-256 of a JSON-serialisable value, independent of key order."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
@@ -70,26 +65,20 @@ def sha256_json(value: Any) -> str:
 def write_provenance(
     artefact: Path | str, *, inputs: Mapping[str, str], config: Any, seed: int | None = None, **facts: Any
 ) -> None:
-    """Write `<artefact>.provenance.json` (PROVENANCE): code, configuration, inputs, seed, machine.
-
-    inputs: name -> sha256 (or another identifier) of what the artefact was made from.
-    """
+    """Write `<artefact>.provenance.json`. inputs: name -> sha256 of what the artefact was made from."""
     from aligncvc import __version__
 
-    write_json(
-        f"{artefact}{PROVENANCE}",
-        {
-            "artefact": Path(artefact).name,
-            "version": __version__,
-            "config_sha256": sha256_json(config),
-            "inputs": dict(inputs),
-            "seed": seed,
-            "python": platform.python_version(),
-            "machine": platform.machine(),
-            "written_unix": int(time.time()),
-            **facts,
-        },
-    )
+    made = {
+        "artefact": Path(artefact).name,
+        "version": __version__,
+        "config_sha256": sha256_json(config),
+        "inputs": dict(inputs),
+        "seed": seed,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "written_unix": int(time.time()),
+    }
+    write_json(f"{artefact}{PROVENANCE}", made | facts)
 
 
 @contextmanager

@@ -29,6 +29,12 @@ UNLISTED = ({"artefact", "config_sha256", "inputs"}, {"protocol_class", "hash", 
 """Keys of the JSON files that versions without marks wrote beside an output: provenance, protocol."""
 
 
+def sha256_file(path: Path | str) -> str:
+    """Hex SHA-256 of a file's bytes."""
+    with Path(path).open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
 @dataclass
 class _Claim:
     """What may be written in a folder. whole: the folder is the program's own, with all below it."""
@@ -61,7 +67,9 @@ class _Claim:
     def owns(self, path: Path) -> bool:
         """Whether a file that exists is this program's."""
         hashes = self.wrote.get(self.name(path), set())
-        return None in hashes or (self.whole and bool(hashes)) or _sha256(path) in hashes or _unlisted(path)
+        if None in hashes or (self.whole and hashes):
+            return True
+        return (path.is_file() and sha256_file(path) in hashes) or _unlisted(path)
 
     def require(self, path: Path) -> None:
         """Raises UserError if `path` is a folder, lies below a file, or is a file of another origin."""
@@ -83,8 +91,9 @@ class _Claim:
 
     def note(self, path: Path, sha256: str | None) -> None:
         """List a file; before it is in place, so that a process killed in between leaves no stranger."""
-        if sha256 not in self.wrote.setdefault(self.name(path), set()):
-            self.wrote[self.name(path)].add(sha256)
+        known = self.wrote.setdefault(self.name(path), set())
+        if sha256 not in known:
+            known.add(sha256)
             self.append([self.name(path), sha256])
 
     def append(self, entry: object) -> None:
@@ -163,7 +172,7 @@ def place(temporary: Path, path: Path) -> None:
     if claim is not None:
         claim.require(target)
         whatever = claim.whole or None in claim.wrote.get(claim.name(target), ())
-        claim.note(target, None if whatever else _sha256(temporary))
+        claim.note(target, None if whatever else sha256_file(temporary))
     temporary.replace(path)
 
 
@@ -196,7 +205,7 @@ def _claim_on(path: Path) -> _Claim | None:
 
 
 def _need_folder(folder: Path) -> Path:
-    """The nearest folder that exists. Raises UserError if a file is in the place of one."""
+    """The nearest folder that exists. UserError if a file is in its place."""
     while not os.path.lexists(folder):
         folder = folder.parent
     if not folder.is_dir():
@@ -213,13 +222,6 @@ def _try_to_write(folder: Path) -> None:
         raise UserError(
             f"nothing can be written into {nearest} ({error.strerror}); give --out a place of your own"
         ) from None
-
-
-def _sha256(path: Path) -> str:
-    if not path.is_file():
-        return ""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def _unlisted(path: Path) -> bool:

@@ -1,8 +1,7 @@
 """Dependencies keep to themselves: no reports about who uses them, no files outside the checkout.
 
-Imported by the package itself, so it runs before any other import, in every `python -m aligncvc.X`, in the
-workflow (whose jobs inherit the environment) and where the package is used as a library. Standard library
-only. What the environment says already stays as it is.
+Imported by the package itself, so it runs before any other import. Standard library only. What the
+environment says already stays as it is.
 """
 
 from __future__ import annotations
@@ -11,8 +10,8 @@ import os
 from pathlib import Path
 
 NO_REPORTS = {
-    # Official builds of onnxruntime report to their maker unless this is set before the first import: with it
-    # unset they also keep a device's number and a database below the home folder.
+    # Official builds of onnxruntime report to their maker, and keep a database below the home folder, unless
+    # this is set before the first import.
     "ORT_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",  # huggingface_hub, and through it diffusers and transformers
     "DO_NOT_TRACK": "1",  # whoever else heeds it
@@ -27,7 +26,6 @@ CACHES = {
 }
 """Environment variable -> folder below `.cache` of the checkout. Without one that may be written, the
 dependencies use the user's caches, as any installed package does."""
-
 
 _ROOT = Path(__file__).resolve().parents[2]
 

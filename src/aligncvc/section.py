@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any, Self
+
 from pydantic import BaseModel, ConfigDict, ValidationError
+
+from aligncvc.errors import UserError
 
 
 class Section(BaseModel):
     """A group of settings: unknown keys are errors, values do not change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def parsed(cls, data: Any, where: str) -> Self:
+        """A mapping as this type. Raises UserError with what is wrong, key by key, in one line."""
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise UserError(f"{where} is not valid: {faults(error)}") from None
 
 
 def faults(error: ValidationError) -> str:

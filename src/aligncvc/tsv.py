@@ -11,10 +11,7 @@ from aligncvc.files import write_text
 
 
 def read_tsv(path: Path, required: Iterable[str], mend: str) -> list[dict[str, str]]:
-    """Rows by column; lines that begin with # are comments, values that are missing are "".
-
-    Raises UserError, which ends with `mend`, for a file that is missing, unreadable or lacks a column.
-    """
+    """Rows by column; lines that begin with # are comments. UserErrors about the file end with `mend`."""
     try:
         lines = [x for x in path.read_text(encoding="utf-8").splitlines() if not x.startswith("#")]
     except (OSError, UnicodeDecodeError) as error:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from aligncvc.align.asd import AsdDraw, asd_gradient, draw_timesteps, soft_loss, surrogate_loss
-from aligncvc.config.alignment import Asd
+from aligncvc.config.jobs.align import Asd
 from aligncvc.models.generators.base import MultiViewGenerator, Prediction
 from aligncvc.models.generators.schedules import AlphaSchedule
 from aligncvc.streams import torch_stream

@@ -19,8 +19,7 @@ from aligncvc.align.discriminator import (
     load_discriminator,
 )
 from aligncvc.align.trainer import Trainer
-from aligncvc.config.alignment import GAN_LEVELS, Adversarial
-from aligncvc.config.jobs.align import AlignJob
+from aligncvc.config.jobs.align import GAN_LEVELS, Adversarial, AlignJob
 from aligncvc.errors import UserError
 from aligncvc.models.encoders.clip import ClipImageEncoder, ClipLevels
 from aligncvc.models.encoders.lite0 import Lite0

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from aligncvc.bench.jobs import plan_of
 from aligncvc.config.plan import Plan
 from aligncvc.files import PROJECT_ROOT
 
@@ -17,4 +16,4 @@ def smoke() -> Path:
 
 @pytest.fixture(scope="session")
 def plan(smoke: Path) -> Plan:
-    return plan_of(smoke)
+    return Plan.read(smoke)

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from aligncvc.bench import sampling
-from aligncvc.bench.jobs import sampling_jobs
+from aligncvc.bench import networks as sampling
 from aligncvc.bench.measure import Meter
+from aligncvc.bench.networks import sampling_jobs
 from aligncvc.config.plan import Plan, even_timesteps
 
 CPU = torch.device("cpu")

@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from aligncvc.bench import training_memory as memory
-from aligncvc.bench.dry_step import dry_step, without_weights
-from aligncvc.bench.full_size import measure_step
-from aligncvc.bench.jobs import align_job, changed
+from aligncvc.bench.dry_step import align_job, changed, dry_step, without_weights
 from aligncvc.bench.measure import size_mb
+from aligncvc.bench.networks import measure_step
 from aligncvc.config.jobs.align import AlignJob
 from aligncvc.config.plan import Plan
 from aligncvc.errors import UserError

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from aligncvc.bench import full_size as bench
-from aligncvc.bench.jobs import align_job
+from aligncvc.bench import networks as bench
+from aligncvc.bench.dry_step import align_job
 from aligncvc.bench.measure import measured_apart
 from aligncvc.config.plan import Plan
 from aligncvc.errors import UserError

@@ -11,7 +11,7 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from aligncvc.checkpoints.__main__ import Release
+from aligncvc.checkpoints.__main__ import release
 from aligncvc.errors import UserError
 from aligncvc.models.ledger.release import convert_release, lora_keys
 
@@ -91,7 +91,7 @@ def test_system_checkpoint_has_the_last_word(tmp_path: Path, capsys) -> None:
         {"state_dict": system_state(), "epoch": 3, "loops": {}}, tmp_path / "hub/system_ckpt/final.ckpt"
     )
     peft_unet().save_pretrained(tmp_path / "hub/guidance_ckpt")
-    Release(folder=tmp_path / "hub", out=tmp_path / "run").run()
+    release(tmp_path / "hub", tmp_path / "run")
     said = capsys.readouterr().out
     student = load_file(tmp_path / "run/student.safetensors")
     assert all(torch.equal(value, torch.ones(4, 6)) for value in student.values()), "the adapter `lora`"

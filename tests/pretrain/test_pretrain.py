@@ -13,8 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from aligncvc.config.jobs.pretrain import PretrainJob
-from aligncvc.config.pretrain import Training
+from aligncvc.config.jobs.pretrain import PretrainJob, Training
 from aligncvc.errors import UserError
 from aligncvc.models.kinds import complete
 from aligncvc.models.ledger.weights import check_network

@@ -19,8 +19,15 @@ from aligncvc.config.plan import Plan
 from aligncvc.config.root import Config
 from aligncvc.errors import UserError
 from aligncvc.sample.__main__ import PHOTO_METHOD
-from aligncvc.sample.photo import OBJECT_FILL, check_object, doubts, prepare, read_photo, recentre
-from aligncvc.sample.single import sample_photo
+from aligncvc.sample.photo import (
+    OBJECT_FILL,
+    check_object,
+    doubts,
+    prepare,
+    read_photo,
+    recentre,
+    sample_photo,
+)
 from aligncvc.scene.gaussians import is_viewer_ply, load_ply
 from aligncvc.viewer.page import ViewSettings
 from aligncvc.viewer.ply import for_viewers

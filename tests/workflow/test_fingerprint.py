@@ -149,7 +149,7 @@ def test_stages_of_this_project_see_what_they_use_and_nothing_else() -> None:
         strangers = ("paper", "evaluate", "render.", "viewer", "config.root", "config.plan", "workflow")
         strangers += ("models.generators.wonder3d", "models.reconstructors.lgm", "loop.aligncvc")
         assert not [n for n in found if n.removeprefix("aligncvc.").startswith(strangers)]
-    assert "aligncvc.config.alignment" not in sets
+    assert "aligncvc.config.jobs.align" not in sets
     render = closure("aligncvc.render.run")
     assert "aligncvc.render.blender_scene" in render
     assert not any(name.startswith(("aligncvc.align", "aligncvc.models.generators")) for name in render)

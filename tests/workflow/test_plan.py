@@ -82,7 +82,7 @@ def test_the_verdict_is_an_ordinary_experiment(fresh: Path) -> None:
         "verdict": 1,
     }  # fmt: skip
     assert "results/verdict/sample/wonder3d+lgm/aligncvc_4/manifest.json" in output
-    assert "--notes config/verdict-notes.yaml" in output
+    assert "--notes=config/verdict-notes.yaml" in output
     assert "snakemake --" not in output.partition("Job stats")[2], "no workflow inside the workflow"
 
 

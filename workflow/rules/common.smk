@@ -28,7 +28,8 @@ try:
     JOBS = JobTable(
         config,
         ", ".join(map(str, workflow.configfiles)),
-        lambda path: str(workflow.modifier.modify_path(path)),
+        # The modifier of now: that of another module is in its place when rules ask for their inputs.
+        lambda path, modifier=workflow.modifier: str(modifier.modify_path(path)),
     )
     # Now and not in `onstart`, which does not run where this workflow is a module of another.
     JOBS.write()

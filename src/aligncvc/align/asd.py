@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from aligncvc.config.alignment import Asd
+from aligncvc.config.jobs.align import Asd
 from aligncvc.errors import UserError
 from aligncvc.models.generators.base import MultiViewGenerator, Tree
 from aligncvc.models.generators.schedules import AlphaSchedule

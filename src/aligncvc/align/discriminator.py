@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from aligncvc.config.alignment import Adversarial
+from aligncvc.config.jobs.align import Adversarial
 from aligncvc.models.encoders.clip import ClipLevels, load_clip
 from aligncvc.models.encoders.frozen import Level, LevelEncoder
 from aligncvc.models.encoders.lite0 import load_lite0

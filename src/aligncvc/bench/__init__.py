@@ -1,1 +1,1 @@
-"""Speed and memory of the full-size networks (`python -m aligncvc.bench.full_size`)."""
+"""Speed and memory of what the project promises (`python -m aligncvc.bench`)."""

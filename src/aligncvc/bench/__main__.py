@@ -1,9 +1,4 @@
-"""python -m aligncvc.bench: every speed the project promises, measured in one run, most as ratios.
-
-The rasteriser against its dense oracle, four aligned steps against fifty unaligned ones, all metrics of one
-object and how they grow, BlenderProc against plain Blender, the demo workflow in an empty folder and the run
-after it, and the paper's networks at full size.
-"""
+"""python -m aligncvc.bench: every speed the project promises, measured in one run, most as ratios."""
 
 from __future__ import annotations
 
@@ -64,13 +59,12 @@ def benches(args: Args) -> dict[Name, Callable[[], list[Row]]]:
     from aligncvc.bench.blender import bench_blender
     from aligncvc.bench.demo import bench_demo, demo_evaluation
     from aligncvc.bench.evaluation import bench_metrics
-    from aligncvc.bench.full_size import bench_full_size
-    from aligncvc.bench.jobs import plan_of, sampling_jobs
     from aligncvc.bench.measure import CLOCKS
+    from aligncvc.bench.networks import bench_full_size, bench_sampling, sampling_jobs
     from aligncvc.bench.rasteriser import bench_rasteriser
-    from aligncvc.bench.sampling import bench_sampling
+    from aligncvc.config.plan import Plan
 
-    clock, plan = CLOCKS[args.clock], plan_of(args.config)
+    clock, plan = CLOCKS[args.clock], Plan.read(args.config)
     return {
         "splat": lambda: bench_rasteriser(clock),
         "sampling": lambda: bench_sampling(sampling_jobs(plan)),

@@ -1,8 +1,4 @@
-"""What BlenderProc costs on top of Blender: the same scene and settings through both interfaces.
-
-Two processes take turns: the render stage's own scene (BlenderProc) and the same calls made to Blender
-directly. Both render RGBA, depth and normals of one object at a ring of cameras and read them back.
-"""
+"""What BlenderProc costs on top of Blender: the render stage's own scene, and the same calls to Blender."""
 
 from __future__ import annotations
 
@@ -37,10 +33,9 @@ def bench_blender() -> list[Row]:
 def measure(
     glb: Path, *, repeats: int = 3, samples: int = 32, size_px: int = 64, views: int = 16
 ) -> dict[str, float]:
-    """Medians in seconds of processes with one thread that take turns.
+    """Median seconds of processes with one thread that take turns: {blenderproc,blender}_{start,view}.
 
-    glb: any object. Keys: blenderproc_start, blenderproc_view, blender_start, blender_view (start covers the
-    process's start and end, imports and scene set-up; view the rest over the views).
+    start: of the process's start and end, imports and scene set-up; view: the rest over the views.
     """
     cameras = cameras_at(ring_azimuths_deg(views), size_px)
     job = {
@@ -58,7 +53,7 @@ def measure(
 
 
 def _once(module: str, job: dict[str, Any]) -> dict[str, float]:
-    """Run one process on the job; seconds of each view, and of the process beside them ("start")."""
+    """Run one process on the job."""
     with tempfile.TemporaryDirectory(prefix="aligncvc-overhead-") as name:
         temporary, progress = Path(name, "tmp"), Path(name, "progress")
         temporary.mkdir()

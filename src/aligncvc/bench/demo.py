@@ -46,10 +46,7 @@ def _snakemake(folder: str) -> None:
 
 
 def demo_evaluation(results: Path) -> list[Row]:
-    """Evaluation of a finished run, if there is one: seconds of its jobs (Snakemake's) over the cores.
-
-    Each job has one thread, so that as many run at a time as there are cores.
-    """
+    """Evaluation of a finished run, if there is one: seconds of its jobs, one thread each, over the cores."""
     files = sorted((results / "benchmarks/evaluate").rglob("*.jsonl"))
     if not files:
         return []

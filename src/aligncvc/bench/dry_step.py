@@ -1,7 +1,7 @@
 """`python -m aligncvc.bench.dry_step`: whether a training step runs at a configuration's sizes, and its cost.
 
-One synthetic object is drawn into a temporary folder, the pair is built with random weights (time and memory
-do not depend on them), and the Trainer itself makes a step: the losses, optimisers and averages of a run.
+The pair has random weights (time and memory do not depend on them), the object is synthetic, and the Trainer
+itself makes the step.
 """
 
 from __future__ import annotations
@@ -16,17 +16,29 @@ from accelerate import Accelerator
 
 from aligncvc.align.batches import unrolled_steps
 from aligncvc.align.trainer import Trainer
-from aligncvc.bench.jobs import align_job, changed, plan_of
 from aligncvc.bench.measure import size_mb
 from aligncvc.bench.synthetic import synthetic_renders
-from aligncvc.config.jobs.align import AlignJob
-from aligncvc.config.plan import CLIP_HEADS, chosen
+from aligncvc.config.jobs.align import AlignJob, AlignRun
+from aligncvc.config.plan import CLIP_HEADS, Plan, chosen
 from aligncvc.errors import UserError, cli
 from aligncvc.hardware import PeakMemory, hardware
 from aligncvc.models.ledger.resolve import resolve
 from aligncvc.models.pair import load_pretrained
 
 Facts = dict[str, Any]
+
+BOTH = AlignRun()
+"""Soft and hard alignment, the paper's run."""
+
+
+def align_job(plan: Plan, run: str = "both", losses: AlignRun = BOTH) -> AlignJob:
+    """A training run with any losses and name; nothing of it is kept."""
+    return plan.training(next(iter(plan.pairs.values())), run, losses)
+
+
+def changed(job: AlignJob, **knobs: object) -> AlignJob:
+    """The same job with other knobs of training."""
+    return job.model_copy(update={"training": job.training.model_copy(update=knobs)})
 
 
 def without_weights(job: AlignJob) -> AlignJob:
@@ -35,8 +47,8 @@ def without_weights(job: AlignJob) -> AlignJob:
     It is without distances on a fixed batch, too, which are no part of a step.
     """
     offline = job.checkpoints.model_copy(update={"offline": True})
-    job = changed(job, monitor_every=0)
-    job = job.model_copy(update={"pair": job.pair.without_weights(), "checkpoints": offline})
+    bare = {"pair": job.pair.without_weights(), "checkpoints": offline}
+    job = changed(job, monitor_every=0).model_copy(update=bare)
     if job.training.gan.encoder == "clip":
         try:
             resolve(CLIP_HEADS, offline)
@@ -47,7 +59,7 @@ def without_weights(job: AlignJob) -> AlignJob:
 
 
 def step_with(k: int, job: AlignJob) -> int:
-    """The first training step whose unrolled sampling step is k. Raises UserError unless k is one of them."""
+    """The first training step whose unrolled sampling step is k."""
     total = len(job.timesteps)
     if not 1 <= k <= total:
         raise UserError(f"a training step unrolls 1 to {total} steps, not {k}; give another --k")
@@ -67,12 +79,11 @@ def dry_step(job: AlignJob, *, k: int = 1, steps: int = 1, teacher_copy: bool = 
 
     k: the unrolled sampling step that receives the gradient; the k - 1 before it add time. steps: 1 includes
     the optimisers' first allocation; more leave warming up out of `seconds`. teacher_copy: hold the teacher's
-    denoiser twice, as the release does. Precision, checkpointing and batch are the job's.
-    Returns seconds and peak_mb (of the last step; on a CPU of the whole process), added_mb (the same above
-    this process without networks), weights_mb (networks), record (what metrics.jsonl would hold), finite
-    (every trained parameter after the step), sizes in pixels, discriminator (`lite0` where CLIP's file is
-    missing), precision, gradient_checkpointing, hardware. Raises UserError if the run cannot be trained or
-    the loss is not finite.
+    denoiser twice, as the release does.
+    Returns seconds and peak_mb (of the last step; on a CPU of the whole process), added_mb (above this
+    process without networks), weights_mb (networks), record (what metrics.jsonl would hold), finite (every
+    trained parameter), sizes in pixels, discriminator (`lite0` where CLIP's file is missing), the job's
+    precision and checkpointing, hardware. Raises UserError if the run cannot be trained.
     """
     job, index = without_weights(job), step_with(k, job)
     spec, training, cpu = job.pair, job.training, not torch.cuda.is_available()
@@ -127,7 +138,7 @@ def command(
         checkpointing: gradient checkpointing; the configuration's if left out.
         teacher_copy: hold the teacher's denoiser twice.
     """
-    plan, asked = plan_of(config), {"bf16": bf16, "gradient_checkpointing": checkpointing}
+    plan, asked = Plan.read(config), {"bf16": bf16, "gradient_checkpointing": checkpointing}
     job = align_job(plan, run, chosen(plan.config.align.runs, run, "align.runs"))
     job = changed(job, **{name: value for name, value in asked.items() if value is not None})
     print(json.dumps(dry_step(job, k=k, steps=steps, teacher_copy=teacher_copy), indent=1))

@@ -1,7 +1,6 @@
 """How fast the metrics are: one object with 16 views at 256x256, family by family, and four objects.
 
-A bundled object is the truth, drawn from its own mesh; the prediction is made of Gaussians at its surface,
-wrong enough that no metric meets a special case. Two threads.
+The truth is a bundled object's mesh; the prediction is wrong enough that no metric meets a special case.
 """
 
 from __future__ import annotations
@@ -70,7 +69,7 @@ def bench_trial(name: str = OBJECTS[0], size_px: int = SIZE_PX, gaussians: int =
 
 
 def _on_surface(mesh: trimesh.Trimesh, count: int) -> Gaussians:
-    """Grey, opaque Gaussians near a surface, about as large as they must be to close it."""
+    """Grey, opaque Gaussians near a surface, which they close."""
     points, _ = trimesh.sample.sample_surface(mesh, count, seed=0)
     shift = torch.randn(count, 3, generator=torch_stream(0, "bench", "gaussians"))
     return Gaussians(

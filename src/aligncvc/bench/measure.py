@@ -11,7 +11,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -20,7 +20,6 @@ from aligncvc.errors import UserError
 from aligncvc.hardware import PeakMemory
 from aligncvc.loop.cost import Stopwatch
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 Row = dict[str, Any]
@@ -41,13 +40,9 @@ CLOCKS: dict[str, Clock] = {"wall": time.perf_counter, "cpu": cpu_seconds}
 def row(name: str, value: float, unit: str, reference: float | None = None, note: str | None = None) -> Row:
     """One line; ratio = how many times less than the reference. note: what the number holds for."""
     ratio = None if reference is None else round(reference / value, 2)
-    given = None if reference is None else _digits(reference)
-    made = {"name": name, "value": _digits(value), "unit": unit, "reference": given, "ratio": ratio}
+    given = None if reference is None else float(f"{reference:.6g}")
+    made = {"name": name, "value": float(f"{value:.6g}"), "unit": unit, "reference": given, "ratio": ratio}
     return made if note is None else {**made, "note": note}
-
-
-def _digits(value: float) -> float:
-    return float(f"{value:.6g}")
 
 
 def timed(run: Callable[[], object], clock: Clock = time.perf_counter) -> Callable[[], float]:
@@ -61,9 +56,9 @@ def timed(run: Callable[[], object], clock: Clock = time.perf_counter) -> Callab
     return seconds
 
 
-def medians(runs: Mapping[str, Callable[[], float]], repeats: int, warm_up: bool = True) -> dict[str, float]:
-    """The median of what each run returns. They take turns; a first round may warm up and does not count."""
-    rounds = [{name: run() for name, run in runs.items()} for _ in range(repeats + warm_up)][warm_up:]
+def medians(runs: Mapping[str, Callable[[], float]], repeats: int) -> dict[str, float]:
+    """The median of what each run returns. They take turns; a first round warms up and does not count."""
+    rounds = [{name: run() for name, run in runs.items()} for _ in range(1 + repeats)][1:]
     return {name: statistics.median(found[name] for found in rounds) for name in runs}
 
 
@@ -102,13 +97,10 @@ def size_mb(networks: Iterable[nn.Module | None]) -> float:
     return sum(t.numel() * t.element_size() for t in tensors.values()) / 2**20
 
 
-def measured_apart(work: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
-    """What `work` returns in a process of its own: no measurement finds memory that another has left.
-
-    Raises what `work` raises, and UserError if the process was ended from outside.
-    """
+def measured_apart(work: Callable[..., T], *arguments: object) -> T:
+    """What `work` returns in a process of its own: no measurement finds memory that another has left."""
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         try:
-            return pool.submit(work, *arguments, **options).result()
+            return pool.submit(work, *arguments).result()
         except BrokenProcessPool:
             raise UserError("the process of a measurement was ended, perhaps since memory ran out") from None

@@ -19,8 +19,7 @@ from aligncvc.render.bproc_adapter import run_child
 
 
 def plain_scene(job: dict[str, Any]) -> None:
-    """The job's first object with bpy alone; writes the same progress events as `blender_scene.run`."""
-    began = time.perf_counter()
+    """The job's first object with bpy alone; writes what it took, as `blender_scene.run` does."""
     import bpy
 
     bpy.ops.wm.read_factory_settings(use_empty=True)
@@ -41,14 +40,13 @@ def plain_scene(job: dict[str, Any]) -> None:
     _light(bpy, scene)
     scene.camera = _camera(bpy, scene, job)
     _passes(bpy, scene, Path(job["temporary"]))
-    _tell(job, "ready", seconds=time.perf_counter() - began)
-    _tell(job, "start", index=0)
     began = time.perf_counter()
     bpy.ops.import_scene.gltf(filepath=job["objects"][0]["path"])
     _normalise(bpy, scene)
     bpy.ops.render.render(animation=True, write_still=True)
     _read_back(Path(job["temporary"]), len(job["c2w"]))
-    _tell(job, "done", index=0, seconds=time.perf_counter() - began)
+    done = {"event": "done", "index": 0, "seconds": time.perf_counter() - began}
+    Path(job["progress"]).write_text(json.dumps(done) + "\n")
 
 
 def _light(bpy: Any, scene: Any) -> None:
@@ -122,11 +120,6 @@ def _read_back(folder: Path, views: int) -> None:
         for name in (f"rgb_{i:04d}.png", f"depth_{i:04d}.exr", f"normal_{i:04d}.exr"):
             if cv2.imread(str(folder / name), cv2.IMREAD_UNCHANGED) is None:
                 raise RuntimeError(f"Blender did not write {name}")
-
-
-def _tell(job: dict[str, Any], event: str, **facts: Any) -> None:
-    with Path(job["progress"]).open("a", encoding="utf-8") as handle:
-        handle.write(json.dumps({"event": event, **facts}) + "\n")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ from aligncvc.streams import torch_stream
 
 OBJECT = "synthetic"
 BLOBS = 400
-"""Gaussians of the object that is rendered to disk."""
 
 
 def random_gaussians(count: int, *, batch: int = 1, dtype: torch.dtype = torch.float32) -> Gaussians:
@@ -65,10 +64,7 @@ def views_of(drawn: Rendering, cameras: Cameras) -> Views:
 
 @contextmanager
 def synthetic_renders(azimuths_deg: list[float], size_px: int) -> Iterator[RenderSet]:
-    """One object's ring as the render stage lays it out, gone afterwards; the rig stands at `azimuths_deg`.
-
-    The ring has the fewest views, at least twice the rig's, among which the rig is found.
-    """
+    """One object's ring as the render stage lays it out: the fewest views, at least twice the rig's."""
     wanted = range(2 * len(azimuths_deg), 721)
     ring = next(n for n in wanted if all(abs(a * n / 360 - round(a * n / 360)) < 1e-6 for a in azimuths_deg))
     cameras = cameras_at(ring_azimuths_deg(ring), size_px)

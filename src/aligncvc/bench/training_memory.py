@@ -1,8 +1,7 @@
 """`python -m aligncvc.bench.training_memory`: the peak memory of one training step, by what is trained how.
 
-Each variant runs in a process of its own, so that none finds memory that another has left. Counted is what
-the variant adds to a process with everything imported: networks, gradients, optimiser states, averages and
-activations; on CUDA the peak of allocated device memory. Weights are random and the object is synthetic.
+Counted is what a variant, in a process of its own, adds to one with everything imported; on CUDA the peak of
+allocated device memory. Weights are random and the object is synthetic.
 """
 
 from __future__ import annotations
@@ -15,12 +14,11 @@ import tyro
 
 from aligncvc.align.batches import draw_batch
 from aligncvc.align.trainer import reconstruction_loss
-from aligncvc.bench.dry_step import Facts, dry_step, without_weights
-from aligncvc.bench.jobs import BOTH, align_job, plan_of
+from aligncvc.bench.dry_step import BOTH, Facts, align_job, dry_step, without_weights
 from aligncvc.bench.measure import measured_apart, size_mb
 from aligncvc.bench.synthetic import synthetic_renders
-from aligncvc.config.alignment import AlignRun
-from aligncvc.config.jobs.align import AlignJob
+from aligncvc.config.jobs.align import AlignJob, AlignRun
+from aligncvc.config.plan import Plan
 from aligncvc.errors import cli
 from aligncvc.files import write_text
 from aligncvc.hardware import PeakMemory, hardware
@@ -60,14 +58,12 @@ def reconstructor_alone(job: AlignJob, steps: int) -> Facts:
             reconstruction_loss(perceptual, drawn.rgb, batch.rgba, *weights).backward()
             optimiser.step()
             ema.update()
-    return {
-        "added_mb": round(memory.read() - before, 1),
-        "weights_mb": round(size_mb([model, perceptual]), 1),
-    }
+    added, held = memory.read() - before, size_mb([model, perceptual])
+    return {"added_mb": round(added, 1), "weights_mb": round(held, 1)}
 
 
 def measure(job: AlignJob, variant: str) -> Facts:
-    """variant, peak_mb, weights_mb, hardware: of the second step, the first having set up the optimisers."""
+    """A row of the CSV: of the second step, the first having set up the optimisers."""
     if variant == "reconstructor":
         found = reconstructor_alone(job, 2)
     else:
@@ -92,7 +88,7 @@ def command(
         force: replace `out` even if it is of another origin.
     """
     claim_files([out], force=force)
-    job = AlignJob.read(settings) if settings else align_job(plan_of(config))
+    job = AlignJob.read(settings) if settings else align_job(Plan.read(config))
     rows = pd.DataFrame([measured_apart(measure, job, variant) for variant in VARIANTS])
     text = rows.to_csv(index=False, lineterminator="\n")
     write_text(out, text)

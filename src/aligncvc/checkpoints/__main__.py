@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,145 +11,111 @@ from tyro.conf import Positional
 
 from aligncvc.errors import UserError, cli
 from aligncvc.files import sha256_file
-from aligncvc.models.ledger.ledger import (
-    PERMISSIVE_LICENCES,
-    Entry,
-    Ledger,
-    Model,
-    load_ledger,
-    meaning,
-    record,
-)
+from aligncvc.models.ledger.ledger import PERMISSIVE_LICENCES, Entry, Ledger, Model, load_ledger, meaning
+from aligncvc.models.ledger.ledger import record as record_in_ledger
 from aligncvc.models.ledger.release import convert_release
 from aligncvc.models.ledger.resolve import locate, resolve
 from aligncvc.models.specs import CheckpointAccess
 
-
-@dataclass
-class _Common:
-    ledger: Path | None = None
-    """Another ledger than config/checkpoints.yaml."""
-
-    @property
-    def path(self) -> Path | None:
-        return self.ledger.resolve() if self.ledger else None
-
-    def load(self) -> Ledger:
-        return load_ledger(self.path)
-
-    def access(self, **terms: Any) -> CheckpointAccess:
-        """This ledger on these terms."""
-        return CheckpointAccess(**({"ledger": str(self.path)} if self.path else {}), **terms)
+Ids = Annotated[Positional[tuple[str, ...]], tyro.conf.arg(help="Checkpoints by id; none means all.")]
+Elsewhere = Annotated[Path | None, tyro.conf.arg(help="Another ledger than config/checkpoints.yaml.")]
 
 
-@dataclass
-class _Choice(_Common):
-    ids: Positional[tuple[str, ...]] = ()
-    """Checkpoints by id; none means all."""
-
-    def chosen(self) -> dict[str, Entry]:
-        """The entries asked for, a group's id standing for its members; all of them if none is named."""
-        ledger = self.load()
-        ids = [member for name in self.ids for member in ledger.members(name)]
-        return {i: ledger.entry(i) for i in ids} if self.ids else dict(ledger.checkpoints)
-
-
-@dataclass
-class List(_Choice):
+def list_entries(ids: Ids = (), ledger: Elsewhere = None) -> None:
     """Print one line for each checkpoint."""
-
-    def run(self) -> None:
-        for name, entry in self.chosen().items():
-            size = f"{entry.bytes / 1e6:8.1f} MB" if entry.bytes else "         ?  "
-            print(f"{name:26} {size}  {entry.licence:13} {_state(name, entry):12}  {entry.source}")
+    for name, entry in _chosen(ids, ledger).items():
+        size = f"{entry.bytes / 1e6:8.1f} MB" if entry.bytes else "         ?  "
+        print(f"{name:26} {size}  {entry.licence:13} {_state(name, entry):12}  {entry.source}")
 
 
-@dataclass
-class Describe(_Choice):
+def describe(ids: Ids = (), ledger: Elsewhere = None) -> None:
     """Print everything the ledger says, and the network's parameters and keys, built here without memory."""
-
-    def run(self) -> None:
-        ledger = self.load()
-        for name in self.ids or (*ledger.models, *ledger.groups, *ledger.checkpoints):
-            print("\n".join(describe(ledger, name)))
+    known = load_ledger(_absolute(ledger))
+    for name in ids or (*known.models, *known.groups, *known.checkpoints):
+        print("\n".join(description(known, name)))
 
 
-@dataclass
-class Verify(_Choice):
+def verify(ids: Ids = (), ledger: Elsewhere = None) -> None:
     """Check the bytes of the files that are on this machine; all ids given must be there."""
-
-    def run(self) -> None:
-        for name, entry in self.chosen().items():
-            if not self.ids and _state(name, entry) != "here":
-                print(f"{name}: skipped ({_state(name, entry)})")
-                continue
-            resolve(name, self.access(accept_licences=[entry.licence]))
-            print(f"{name}: ok")
+    for name, entry in _chosen(ids, ledger).items():
+        if not ids and _state(name, entry) != "here":
+            print(f"{name}: skipped ({_state(name, entry)})")
+            continue
+        resolve(name, _access(ledger, accept_licences=[entry.licence]))
+        print(f"{name}: ok")
 
 
-@dataclass
-class Fetch(_Choice):
-    """Bring checkpoints onto this machine and verify them."""
+def fetch(
+    ids: Ids = (),
+    ledger: Elsewhere = None,
+    accept_licence: tuple[str, ...] = (),
+    offline: bool = False,
+) -> None:
+    """Bring checkpoints onto this machine and verify them.
 
-    accept_licence: list[str] = field(default_factory=list)
-    """Non-permissive licences accepted by name."""
-    offline: bool = False
-    """Never touch the network (also: ALIGNCVC_OFFLINE=1)."""
-
-    def run(self) -> None:
-        if not self.ids:
-            raise UserError("say which checkpoints to fetch; `... checkpoints list` names them")
-        for name in self.chosen():
-            access = self.access(offline=self.offline, accept_licences=self.accept_licence)
-            print(resolve(name, access))
-
-
-@dataclass
-class Record(_Common):
-    """Write a checked file's sha256 and size (and a hub entry's commit) into the ledger."""
-
-    id: Positional[str] = tyro.MISSING
-    """The checkpoint."""
-    file: Positional[Path] = tyro.MISSING
-    """Its file, which you have checked."""
-    revision: str | None = None
-    """Commit of the hub repository the file was taken from."""
-    force: bool = False
-    """Replace what is recorded."""
-
-    def run(self) -> None:
-        if not self.file.is_file():
-            raise UserError(f"{self.file} is not a file; give the checkpoint's file")
-        digest = sha256_file(self.file)
-        record(
-            self.id,
-            digest,
-            self.file.stat().st_size,
-            revision=self.revision,
-            path=self.path,
-            force=self.force,
-        )
-        print(f"{self.id}: {digest}")
+    Args:
+        accept_licence: Non-permissive licences accepted by name.
+        offline: Never touch the network (also: ALIGNCVC_OFFLINE=1).
+    """
+    if not ids:
+        raise UserError("say which checkpoints to fetch; `... checkpoints list` names them")
+    for name in _chosen(ids, ledger):
+        print(resolve(name, _access(ledger, offline=offline, accept_licences=list(accept_licence))))
 
 
-@dataclass
-class Release:
-    """Convert AlignCVC's released checkpoints into the files of an alignment run."""
+def record(
+    id: Positional[str],
+    file: Positional[Path],
+    ledger: Elsewhere = None,
+    revision: str | None = None,
+    force: bool = False,
+) -> None:
+    """Write a checked file's sha256 and size (and a hub entry's commit) into the ledger.
 
-    folder: Positional[Path] = tyro.MISSING
-    """Where the hub repository LaPetitRose/AlignCVC lies."""
-    out: Path = tyro.MISSING
-    """Folder of the run: results/align/NAME."""
-    force: bool = False
-    """Write into `out` even if it holds files of another origin, and replace those of the same name."""
+    Args:
+        id: The checkpoint.
+        file: Its file, which you have checked.
+        revision: Commit of the hub repository the file was taken from.
+        force: Replace what is recorded.
+    """
+    if not file.is_file():
+        raise UserError(f"{file} is not a file; give the checkpoint's file")
+    digest, size, path = sha256_file(file), file.stat().st_size, _absolute(ledger)
+    record_in_ledger(id, digest, size, revision=revision, path=path, force=force)
+    print(f"{id}: {digest}")
 
-    def run(self) -> None:
-        for line in convert_release(self.folder, self.out, self.force):
-            print(line)
-        print("use them in a pair of the ledger's models wonder3d-aligncvc and lgm-aligncvc")
+
+def release(folder: Positional[Path], out: Path, force: bool = False) -> None:
+    """Convert AlignCVC's released checkpoints into the files of an alignment run.
+
+    Args:
+        folder: Where the hub repository LaPetitRose/AlignCVC lies.
+        out: Folder of the run: results/align/NAME.
+        force: Write into `out` even if it holds files of another origin, and replace those of the same name.
+    """
+    for line in convert_release(folder, out, force):
+        print(line)
+    print("use them in a pair of the ledger's models wonder3d-aligncvc and lgm-aligncvc")
 
 
-def describe(ledger: Ledger, name: str) -> list[str]:
+def _absolute(path: Path | None) -> Path | None:
+    """On the command line a path is relative to the working folder."""
+    return path.resolve() if path else None
+
+
+def _access(ledger: Path | None, **terms: Any) -> CheckpointAccess:
+    """A ledger on these terms."""
+    return CheckpointAccess(**({"ledger": str(ledger.resolve())} if ledger else {}), **terms)
+
+
+def _chosen(ids: tuple[str, ...], path: Path | None) -> dict[str, Entry]:
+    """The entries asked for, a group's id standing for its members; all of them if none is named."""
+    ledger = load_ledger(_absolute(path))
+    members = [member for name in ids for member in ledger.members(name)]
+    return {i: ledger.entry(i) for i in members} if ids else dict(ledger.checkpoints)
+
+
+def description(ledger: Ledger, name: str) -> list[str]:
     """Lines about a checkpoint, or a model or group and each of its files. UserError for an unknown id."""
     whole = ledger.models.get(name) or ledger.groups.get(name)
     if whole is not None:
@@ -158,8 +123,10 @@ def describe(ledger: Ledger, name: str) -> list[str]:
         lines = [name, f"  what: {whole.what}", *_facts(whole.notes), f"  files: {', '.join(files)}"]
         if isinstance(whole, Model):
             lines.append(f"  network: {dict(whole.network)}")
-            lines += [f"    {part}" for part in _model_parts(whole)]
-        return [*lines, *(line for member in files for line in describe(ledger, member))]
+            from aligncvc.models.outline import model_modules, outline
+
+            lines += [f"    {part}" for part in outline(lambda: model_modules(whole))]
+        return [*lines, *(line for member in files for line in description(ledger, member))]
     entry = ledger.entry(name)
     permissive = entry.licence in PERMISSIVE_LICENCES
     terms = "used without asking" if permissive else f"must be accepted by name: {meaning(entry.licence)}"
@@ -189,12 +156,6 @@ def _network(network: Mapping[str, Any] | None) -> list[str]:
     return [f"  network: {dict(network)}", *(f"    {part}" for part in encoder_outline(network))]
 
 
-def _model_parts(model: Model) -> list[object]:
-    from aligncvc.models.outline import model_modules, outline
-
-    return list(outline(lambda: model_modules(model)))
-
-
 def _facts(notes: Mapping[str, object]) -> list[str]:
     return [f"  {key}: {value}" for key, value in notes.items()]
 
@@ -210,18 +171,10 @@ def _state(name: str, entry: Entry) -> str:
     return "here"
 
 
-Command = (
-    Annotated[List, tyro.conf.subcommand("list")]
-    | Annotated[Describe, tyro.conf.subcommand("describe")]
-    | Annotated[Verify, tyro.conf.subcommand("verify")]
-    | Annotated[Fetch, tyro.conf.subcommand("fetch")]
-    | Annotated[Record, tyro.conf.subcommand("record")]
-    | Annotated[Release, tyro.conf.subcommand("release")]
-)
-
-
 def main() -> None:
-    tyro.cli(Command, description="The ledger of weights.").run()  # type: ignore[arg-type]
+    commands = (describe, verify, fetch, record, release)
+    named = {"list": list_entries, **{command.__name__: command for command in commands}}
+    tyro.extras.subcommand_cli_from_dict(named, description="The ledger of weights.", sort_subcommands=False)
 
 
 if __name__ == "__main__":

@@ -69,12 +69,8 @@ def _judged(name: str) -> Protocol:
 
 
 def main() -> None:
-    """Command line."""
     commands = (resolve, schema, reference, protocols, protocol, compare)
-    tyro.extras.subcommand_cli_from_dict(
-        {command.__name__: command for command in commands},
-        description=__doc__,
-    )
+    tyro.extras.subcommand_cli_from_dict({c.__name__: c for c in commands}, description=__doc__)
 
 
 if __name__ == "__main__":

@@ -5,34 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import ValidationError
-
 from aligncvc.config.protocols import Protocol
-from aligncvc.config.root import Config
-from aligncvc.config.sampling import InlineModel
+from aligncvc.config.root import Config, InlineModel
 from aligncvc.errors import UserError
 from aligncvc.models.kinds import Role, complete
 from aligncvc.models.ledger.ledger import Ledger, load_ledger
 from aligncvc.models.specs import ModelSpec, PairSpec
-from aligncvc.scene.rigs import Rig
-from aligncvc.section import faults
 
 
 def model_spec(
     ledger: Ledger, role: Role, choice: str | InlineModel | Mapping[str, Any], where: str
 ) -> ModelSpec:
-    """A model of the ledger, or one written into the configuration, with all its settings.
-
-    Raises UserError for a name that the ledger does not have, and for settings that the kind does not.
-    """
+    """A model of the ledger, or one written into the configuration, with all its settings; else UserError."""
     if isinstance(choice, str):
         model = ledger.model(choice, role)
         kind, network = complete(role, model.network, f"the network of {choice} in the ledger")
         return ModelSpec(id=choice, kind=kind, network=network, weights=dict(model.weights))
-    try:
-        inline = choice if isinstance(choice, InlineModel) else InlineModel.model_validate(choice)
-    except ValidationError as error:
-        raise UserError(f"{where} is not valid: {faults(error)}") from None
+    inline = choice if isinstance(choice, InlineModel) else InlineModel.parsed(choice, where)
     kind, network = complete(role, inline.network, f"{where}.network")
     return ModelSpec(kind=kind, network=network, weights=inline.weights)
 
@@ -55,7 +44,7 @@ def pair_spec(config: Config, ledger: Ledger, name: str) -> PairSpec:
     """A pair with all settings of its networks. UserError, in a sentence that says why, if it cannot work."""
     pair, render, protocol = config.pairs[name], config.render, config.protocol
     generator = model_spec(ledger, "generators", pair.generator, f"pairs.{name}.generator")
-    rig: Rig = config.rigs[pair.rig]
+    rig = config.rigs[pair.rig]
     for rendering in (render, protocol.render):
         rig.indices(rendering.ring_views)
         if rig.elevation_deg not in (None, rendering.elevation_deg):

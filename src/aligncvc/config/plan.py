@@ -2,41 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any
 
-from aligncvc.config.alignment import AlignRun, Training
-from aligncvc.config.jobs.align import AlignJob
+from aligncvc.config.jobs.align import AlignJob, AlignRun, Training
 from aligncvc.config.jobs.base import NetworkJob
 from aligncvc.config.jobs.evaluate import DiscriminationJob, EvaluateJob
 from aligncvc.config.jobs.objects import ObjectsJob
 from aligncvc.config.jobs.paper import PairFacts, PaperJob, Row
-from aligncvc.config.jobs.pretrain import PretrainJob
+from aligncvc.config.jobs.pretrain import Network, PretrainJob
 from aligncvc.config.jobs.render import RenderJob
-from aligncvc.config.jobs.sample import ControlJob, PhotoJob, SampleJob
+from aligncvc.config.jobs.sample import CONTROL, Control, ControlJob, PhotoJob, SampleJob
 from aligncvc.config.objects import EVALUATION_SET
 from aligncvc.config.pairing import judge_of, judged, pair_spec
 from aligncvc.config.protocols import Protocol
-from aligncvc.config.root import Config
-from aligncvc.config.sampling import Method
+from aligncvc.config.root import Config, Method, load_config
 from aligncvc.errors import UserError
 from aligncvc.loop.feedback import find_feedback
 from aligncvc.models.ledger.ledger import Ledger, load_ledger
-from aligncvc.models.specs import ModelSpec, PairSpec, RunWeights
-
-CONTROL = "control"
-"""What stands in the place of a pair where a control has none, and before a control's name."""
+from aligncvc.models.specs import ModelSpec, PairSpec
 
 ALWAYS = ("lite0", "lpips-alex-trunk", "lpips-alex-heads")
 """Ledger ids of the frozen encoders that training and scoring use beside the pair's own networks."""
 
 CLIP_HEADS = "clip-vit-b32"
 """Ledger id of what hard alignment's discriminator reads with `align.gan.encoder: clip`."""
-
-NETWORKS: tuple[Literal["vae", "unet", "recon"], ...] = ("vae", "unet", "recon")
-"""What `snakemake pretrain` trains, in an order in which each finds what it needs."""
 
 UNROLLED_STEPS = 4
 """K of the sampler that alignment unrolls, the paper's."""
@@ -54,13 +47,22 @@ def even_timesteps(steps: int) -> list[int]:
     return [999 - (i * 1000) // steps for i in range(steps)]
 
 
+def weights_of(pair: PairSpec) -> list[str]:
+    """Ledger ids of both networks' weights."""
+    return [*pair.generator.weights.values(), *pair.reconstructor.weights.values()]
+
+
 class Plan:
     """A validated configuration seen as a set of jobs. Each method gives one job's settings."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self._common: dict[str, Any] = {"seed": config.seed, "checkpoints": config.checkpoints}
 
-    # --- what there is ---------------------------------------------------------------------------------
+    @classmethod
+    def read(cls, path: Path | None) -> Plan:
+        """The jobs of a configuration file; None: config/config.yaml."""
+        return cls(load_config(path))
 
     @property
     def root(self) -> str:
@@ -79,7 +81,7 @@ class Plan:
 
     @cached_property
     def judge(self) -> ModelSpec:
-        """The reconstructor that judges every row alike."""
+        """The reconstructor that judges every row."""
         return judge_of(self.protocol, self.ledger)
 
     @cached_property
@@ -87,12 +89,11 @@ class Plan:
         """All pairs, by name. Raises UserError for one that cannot work, in a sentence that says why."""
         return {name: pair_spec(self.config, self.ledger, name) for name in self.config.pairs}
 
-    def methods(self, pair: str | None = None) -> list[tuple[str, str]]:
+    def methods(self) -> list[tuple[str, str]]:
         """(pair, method) of every row, pair by pair, in the configuration's order."""
         return [
             (name, method)
             for name in self.config.pairs
-            if pair in (None, name)
             for method, settings in self.config.sample.methods.items()
             if settings.pairs is None or name in settings.pairs
         ]
@@ -115,8 +116,6 @@ class Plan:
         jobs += [self.align(*run) for run in self.trained_runs]
         jobs += [self.evaluate()]
         return list(dict.fromkeys(name for job in jobs for name in job.weights))
-
-    # --- settings of jobs ------------------------------------------------------------------------------
 
     def objects(self, name: str) -> ObjectsJob:
         """Fetching a set. Raises UserError for objects that do not ship and have no source."""
@@ -141,41 +140,46 @@ class Plan:
 
     def align(self, pair: str, run: str) -> AlignJob:
         """Training one run of one pair. Raises UserError for a run whose weights ship with the repository."""
-        config, spec = self.config, chosen(self.pairs, pair, "pairs")
-        losses = chosen(config.align.runs, run, "align.runs")
-        bundled = config.pairs[pair].aligned.get(run)
-        if bundled is not None:
-            repeat = self._repeated_by(pair, run)
-            mend = f"train run {repeat}" if repeat else "define a run with these losses and train that"
+        spec, runs = chosen(self.pairs, pair, "pairs"), self.config.align.runs
+        losses, bundled = chosen(runs, run, "align.runs"), self.config.pairs[pair].aligned
+        if run in bundled:
+            alike = [n for n in runs if n not in bundled and runs[n].losses == losses.losses]
+            mend = f"train run {alike[0]}" if alike else "define a run with these losses and train that"
             raise UserError(
-                f"the weights of run {run} of {pair} ship with the repository ({bundled.student}, "
-                f"{bundled.recon}) and are used as they are; to repeat its losses {mend}"
+                f"the weights of run {run} of {pair} ship with the repository ({bundled[run].student}, "
+                f"{bundled[run].recon}) and are used as they are; to repeat its losses {mend}"
             )
-        training = Training(**config.align.model_dump(exclude={"runs"}))
+        return self.training(spec, run, losses)
+
+    def training(self, spec: PairSpec, run: str, losses: AlignRun) -> AlignJob:
+        """Training a pair with any losses, whatever runs there are."""
+        training = Training(**self.config.align.model_dump(exclude={"runs"}))
+        clip = [CLIP_HEADS] if losses.hard and training.gan.encoder == "clip" else []
         return AlignJob(
-            seed=config.seed,
+            **self._common,
             pair=spec,
             run=run,
             losses=losses,
             training=training,
             timesteps=self.timesteps(UNROLLED_STEPS),
-            checkpoints=config.checkpoints,
-            weights=self._weights_of(
-                spec, *ALWAYS, *([CLIP_HEADS] if losses.hard and training.gan.encoder == "clip" else [])
-            ),
+            weights=self._hashes([*weights_of(spec), *ALWAYS, *clip]),
         )
 
     def sample(self, pair: str, method: str) -> SampleJob:
         """Sampling one method of one pair."""
-        config, spec = self.config, chosen(self.pairs, pair, "pairs")
-        settings: Method = chosen(config.sample.methods, method, "sample.methods")
+        spec = chosen(self.pairs, pair, "pairs")
+        return self.sampling(spec, method, chosen(self.config.sample.methods, method, "sample.methods"))
+
+    def sampling(self, spec: PairSpec, method: str, settings: Method) -> SampleJob:
+        """Sampling a pair with any settings, whatever methods there are."""
         feedback = find_feedback(settings.feedback)
         feedback.check(spec, settings.steps)
-        aligned = config.pairs[pair].aligned.get(settings.run) if settings.run else None
-        if aligned is not None:
-            self._check_timesteps(aligned, settings)
+        aligned = self.config.pairs[spec.name].aligned.get(settings.run) if settings.run else None
+        bundled = [aligned.student, aligned.recon] if aligned else []
+        self._check_timesteps(bundled, settings)
         return SampleJob(
-            seed=config.seed,
+            **self._common,
+            **self._every_set,
             pair=spec,
             method=method,
             feedback=settings.feedback,
@@ -184,12 +188,8 @@ class Plan:
             guidance=spec.guidance if settings.guidance is None else settings.guidance,
             run=settings.run,
             aligned=aligned,
-            lora_rank=config.align.lora_rank,
-            seeds=config.protocol.seeds,
-            voxel=config.protocol.metrics.geometry.voxel,
-            max_failure_rate=config.render.max_failure_rate,
-            checkpoints=config.checkpoints,
-            weights=self._weights_of(spec, "lite0", *([aligned.student, aligned.recon] if aligned else [])),
+            lora_rank=self.config.align.lora_rank,
+            weights=self._hashes([*weights_of(spec), "lite0", *bundled]),
         )
 
     def photo(self, pair: str, method: str, steps: int | None = None) -> PhotoJob:
@@ -199,54 +199,41 @@ class Plan:
             listed = None if sample.timesteps is None else self.timesteps(steps)
             sample = sample.model_copy(update={"steps": steps, "timesteps": listed})
         return PhotoJob(
-            seed=self.config.seed,
+            **self._common,
             sample=sample,
-            elevation_deg=render.elevation_deg,
-            distance=render.distance,
-            fov_y_deg=render.fov_y_deg,
+            **render.model_dump(include={"elevation_deg", "distance", "fov_y_deg"}),
             azimuths_deg=sample.pair.rig.azimuths_deg,
             turntable_views=self.config.paper.turntable_views,
-            checkpoints=sample.checkpoints,
             weights=sample.weights | self._hashes(["u2netp"]),
         )
 
-    def control(self, name: Literal["gt", "jitter", "shuffled", "copy"]) -> ControlJob:
+    def control(self, name: Control) -> ControlJob:
         """One control, through the judge; its views are as large as the smallest generator's."""
-        config, protocol = self.config, self.protocol
         return ControlJob(
-            seed=config.seed,
+            **self._common,
+            **self._every_set,
             control=name,
             judge=self.judge,
             views_px=min(pair.views_px for pair in self.pairs.values()),
-            size_px=protocol.render.size_px,
-            seeds=protocol.seeds,
-            voxel=protocol.metrics.geometry.voxel,
-            max_failure_rate=config.render.max_failure_rate,
-            checkpoints=config.checkpoints,
+            size_px=self.protocol.render.size_px,
             weights=self._hashes(self.judge.weights.values()),
         )
 
     def evaluate(self, method: str | None = None) -> EvaluateJob:
         """Scoring one method's samples, a control's, or a prediction made elsewhere."""
-        config = self.config
         return EvaluateJob(
-            seed=config.seed,
+            **self._common,
             protocol=self.protocol,
             judge=self.judge,
-            curves=method in config.evaluate.curves,
-            reserved=list(config.sample.methods),
-            checkpoints=config.checkpoints,
+            curves=method in self.config.evaluate.curves,
+            reserved=list(self.config.sample.methods),
             weights=self._hashes([*self.judge.weights.values(), *ALWAYS]),
         )
 
     def discrimination(self) -> DiscriminationJob:
         """Judging the metrics by the controls."""
-        evaluate = self.config.evaluate
-        return DiscriminationJob(
-            seed=self.config.seed,
-            controls=list(evaluate.controls),
-            must_discriminate=evaluate.must_discriminate,
-        )
+        must_discriminate = self.config.evaluate.must_discriminate
+        return DiscriminationJob(seed=self.config.seed, must_discriminate=must_discriminate)
 
     def paper(self) -> PaperJob:
         """Tables, figures, report."""
@@ -263,7 +250,7 @@ class Plan:
             object_lists=sorted(name for name in lists if name is not None),
         )
 
-    def pretrain(self, network: Literal["vae", "unet", "recon"]) -> PretrainJob:
+    def pretrain(self, network: Network) -> PretrainJob:
         """Training one of the demo's networks: those of the first pair, from random weights."""
         config = self.config
         pair = next(iter(self.pairs.values()))
@@ -275,7 +262,7 @@ class Plan:
             )
         model = pair.reconstructor if network == "recon" else pair.generator
         return PretrainJob(
-            seed=config.seed,
+            **self._common,
             network=network,
             model=model.model_copy(update={"weights": {}}),
             training=getattr(config.pretrain, network),
@@ -283,17 +270,11 @@ class Plan:
             rig=pair.rig,
             size_px=config.render.size_px,
             guidance=pair.guidance,
-            checkpoints=config.checkpoints,
             weights=self._hashes(ALWAYS),
         )
 
-    # --- parts ------------------------------------------------------------------------------------------
-
     def timesteps(self, steps: int) -> list[int]:
-        """Descending timesteps of K-step sampling with feedback at every step: listed, else evenly spaced.
-
-        Raises UserError if the configured list has another length or does not descend within [0, 999].
-        """
+        """Descending timesteps of K-step sampling with feedback at every step: listed, else evenly spaced."""
         listed = self.config.sample.timesteps.get(steps)
         if listed is None:
             return even_timesteps(steps)
@@ -304,23 +285,19 @@ class Plan:
             )
         return list(listed)
 
-    def _hashes(self, ids: Any) -> dict[str, str | None]:
+    @property
+    def _every_set(self) -> dict[str, Any]:
+        """What every job that makes a sample set has."""
+        seeds, voxel = self.config.protocol.seeds, self.config.protocol.metrics.geometry.voxel
+        return {"seeds": seeds, "voxel": voxel, "max_failure_rate": self.config.render.max_failure_rate}
+
+    def _hashes(self, ids: Iterable[str]) -> dict[str, str | None]:
         """sha256 by ledger id. Raises UserError for an id that the ledger does not have."""
         return {name: self.ledger.entry(name).sha256 for name in ids}
 
-    def _weights_of(self, pair: PairSpec, *more: str) -> dict[str, str | None]:
-        return self._hashes([*pair.generator.weights.values(), *pair.reconstructor.weights.values(), *more])
-
-    def _repeated_by(self, pair: str, name: str) -> str | None:
-        """A trained run of a pair with the losses of one whose weights ship with the repository."""
-        wanted = self.config.align.runs[name].losses
-        runs: Mapping[str, AlignRun] = self.config.align.runs
-        bundled = self.config.pairs[pair].aligned
-        return next((n for n, run in runs.items() if n not in bundled and run.losses == wanted), None)
-
-    def _check_timesteps(self, aligned: RunWeights, method: Method) -> None:
+    def _check_timesteps(self, aligned: Iterable[str], method: Method) -> None:
         """Raises UserError for a distilled network that is to work at other timesteps than its own."""
-        for name in (aligned.student, aligned.recon):
+        for name in aligned:
             wanted = self.ledger.entry(name).timesteps
             if wanted and method.steps == len(wanted) and self.timesteps(method.steps) != wanted:
                 raise UserError(
@@ -332,19 +309,15 @@ class Plan:
         job, method = self.sample(pair, name), self.config.sample.methods[name]
         run = None if job.run is None else self.config.align.runs[job.run]
         return Row(
+            **job.model_dump(include={"method", "feedback", "steps", "guidance", "run"}),
             pair=pair,
-            method=name,
-            feedback=job.feedback,
-            steps=job.steps,
-            guidance=job.guidance,
-            run=job.run,
             alignment="none" if run is None else run.alignment,
             trained=job.run is not None and job.aligned is None,
             tables=method.tables,
         )
 
     def _facts(self, pair: PairSpec) -> PairFacts:
-        used = [*pair.generator.weights.values(), *pair.reconstructor.weights.values()]
+        used = weights_of(pair)
         return PairFacts(
             name=pair.name,
             generator=pair.generator.id or pair.generator.kind,

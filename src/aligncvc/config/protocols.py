@@ -3,9 +3,7 @@
 Framing and background alone move PSNR by 4 to 8 dB, more than most methods differ. A protocol is a YAML file
 (config/protocols/*.yaml) that says which objects are shown, how they are rendered and which metrics compare
 what; twelve hex digits of its hash stand in every record and output path, and records of two protocols are
-never put side by side. Imported at every start of the workflow, so nothing here imports torch.
-
-`python -m aligncvc.config.protocols_table --help` lists, shows and compares them.
+never put side by side.
 """
 
 from __future__ import annotations
@@ -15,11 +13,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT, sha256_file, sha256_json
-from aligncvc.section import Section, faults
+from aligncvc.section import Section
 
 FOLDER = PROJECT_ROOT / "config/protocols"
 
@@ -209,10 +207,7 @@ class Protocol(Section):
 
     @property
     def content(self) -> dict[str, Any]:
-        """What the hash covers, JSON-serialisable: everything but the words about it.
-
-        The object list counts by its content, not by where it lies, and the judge by its network and weights.
-        """
+        """What the hash covers: all but words; the object list by its content, the judge by what it is."""
         return self.model_dump(
             mode="json", exclude={"name": True, "about": True, "judge": True, "objects": {"list", "obtain"}}
         )
@@ -238,19 +233,18 @@ def presets() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
-def protocol_path(name: str) -> Path:
-    """The file of a protocol: a name in config/protocols, or a path (relative to the repository's root)."""
-    return PROJECT_ROOT / name if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
-
-
 def load_protocol(name: str | Path) -> Protocol:
-    """Read a protocol by name or path. Raises UserError with one sentence for anything wrong in it."""
-    path = protocol_path(str(name))
+    """A protocol by its name in config/protocols, or by a path (relative to the repository's root).
+
+    Raises UserError with one sentence for anything wrong in it.
+    """
+    name = str(name)
+    path = PROJECT_ROOT / name if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError:
         raise UserError(
-            f"there is no protocol {str(name)!r} ({path}); choose one of {', '.join(presets())}, or give the "
+            f"there is no protocol {name!r} ({path}); choose one of {', '.join(presets())}, or give the "
             "path of a .yaml file"
         ) from None
     except yaml.YAMLError as error:
@@ -264,14 +258,9 @@ def parse_protocol(data: Any, name: str, where: str) -> Protocol:
         raise UserError(
             f"protocol {where} is no mapping; write keys and values as in config/protocols/demo.yaml"
         )
-    try:
-        if "name" in data:
-            raise UserError(
-                f"protocol {where} is not valid: name: a protocol is named by its file; leave it out"
-            )
-        protocol = Protocol.model_validate({**data, "name": name})
-    except ValidationError as error:
-        raise UserError(f"protocol {where} is not valid: {faults(error)}") from None
+    if "name" in data:
+        raise UserError(f"protocol {where} is not valid: name: a protocol is named by its file; leave it out")
+    protocol = Protocol.parsed({**data, "name": name}, f"protocol {where}")
     listing = PROJECT_ROOT / protocol.objects.list
     if not listing.is_file():
         raise UserError(
@@ -290,20 +279,8 @@ def parse_protocol(data: Any, name: str, where: str) -> Protocol:
 def differences(one: Protocol, other: Protocol) -> list[str]:
     """The hashed settings in which two protocols differ, as "render.size_px: 64 / 256"; none: comparable."""
     a, b = dict(_leaves(one.content)), dict(_leaves(other.content))
-    return [
-        f"{key}: {a.get(key)} / {b.get(key)}"
-        for key in sorted(a.keys() | b.keys())
-        if a.get(key) != b.get(key)
-    ]
-
-
-def require_same(one: Protocol, other: Protocol) -> None:
-    """Raises UserError, naming what differs, unless numbers of both protocols may be compared."""
-    if one.hash != other.hash:
-        raise UserError(
-            f"protocols {one.slug} and {other.slug} measure differently "
-            f"({'; '.join(differences(one, other))}); evaluate both sides by one protocol"
-        )
+    different = (key for key in sorted(a.keys() | b.keys()) if a.get(key) != b.get(key))
+    return [f"{key}: {a.get(key)} / {b.get(key)}" for key in different]
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -31,22 +31,20 @@ Unknown keys are errors. Threads, memory and GPUs are not configuration: they ar
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:
-    """The section types inside an annotation, looked for through dict, list and union."""
+    """The section types inside an annotation."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [model for argument in typing.get_args(annotation) for model in _models(argument)]
 
 
 def _type_name(annotation: Any) -> str:
-    """A short readable name of an annotation."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Literal:
         return " or ".join(f"`{json.dumps(value)}`" for value in arguments)
     if origin in (typing.Union, types.UnionType):
         return " or ".join("null" if a is type(None) else _type_name(a) for a in arguments)
     if origin in (list, dict):
-        inside = " to ".join(_type_name(argument) for argument in arguments)
-        return f"{origin.__name__} of {inside}"
+        return f"{origin.__name__} of {' to '.join(map(_type_name, arguments))}"
     names = {str: "text", int: "integer", float: "number", bool: "true or false"}
     return names.get(annotation, getattr(annotation, "__name__", str(annotation)))
 
@@ -116,12 +114,11 @@ def table() -> str:
         protocol = judged(load_protocol(name))
         render, chosen = protocol.render, protocol.objects
         scored = protocol.views.indices(render.ring_views, render.rig_indices)
-        limits = [f"split {chosen.split}"] * (chosen.split != "all") + [f"first {chosen.limit}"] * bool(
-            chosen.limit
-        )
+        limits = [f"split {chosen.split}"] * (chosen.split != "all")
+        limits += [f"first {chosen.limit}"] * bool(chosen.limit)
         objects = f"{chosen.list} ({', '.join(limits)})" if limits else chosen.list
         views, size = f"{len(scored)} of {render.ring_views}", f"{render.size_px} px"
         rows.append((protocol.slug, protocol.protocol_class, views, size, objects))
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows]
-    return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    head, *lines = ("| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows)
+    return "\n".join([head, "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines])

@@ -7,33 +7,99 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from aligncvc.config.alignment import Align
+from aligncvc.config.jobs.align import Align
+from aligncvc.config.jobs.paper import Paper
+from aligncvc.config.jobs.pretrain import Pretrain
+from aligncvc.config.jobs.sample import Control
 from aligncvc.config.objects import EVALUATION_SET, Objects, ObjectSet, Render
-from aligncvc.config.paper import Paper
-from aligncvc.config.pretrain import Pretrain
 from aligncvc.config.protocols import Protocol, load_protocol
-from aligncvc.config.sampling import Pair, Sample, orbit
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT, write_text
-from aligncvc.models.specs import CheckpointAccess
+from aligncvc.models.specs import CheckpointAccess, RunWeights
 from aligncvc.scene.rigs import Rig
-from aligncvc.section import Section, faults
+from aligncvc.section import Section
 
 SAFE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
 """What pairs, methods, runs and sets may be called: their names become folders, wildcards and arguments."""
 
 
+class InlineModel(Section):
+    """A generator or reconstructor written into the configuration instead of the ledger."""
+
+    network: dict[str, Any] = Field(description="kind, preset and what differs from it, as in the ledger")
+    weights: dict[str, str] = Field(
+        default_factory=dict, description="part -> ledger id; parts left out start from random weights"
+    )
+
+
+class Pair(Section):
+    """A generator and a reconstructor that work together."""
+
+    generator: str | InlineModel = Field(description="a model of the ledger, or an inline network")
+    reconstructor: str | InlineModel = Field(description="a model of the ledger, or an inline network")
+    rig: str = Field("orbit4", description="where the generator's views stand, one of rigs")
+    reconstruct: list[int] | None = Field(
+        None, description="which views of the rig the reconstructor is shown; null: all"
+    )
+    guidance: float = Field(1.3, description="classifier-free guidance where a method names none")
+    aligned: dict[str, RunWeights] = Field(
+        default_factory=dict,
+        description="alignment run -> its finished weights in the ledger: used as they are, never trained",
+    )
+
+
+def orbit(views: int) -> Rig:
+    """Evenly spaced views at the elevation of the renders."""
+    return Rig(azimuths_deg=[i * 360 / views for i in range(views)])
+
+
+class Method(Section):
+    """One row of the tables for each pair that it runs on."""
+
+    feedback: str = Field(
+        "aligncvc",
+        description="when sampling looks at the 3D model and what it feeds back: a module of aligncvc.loop, "
+        "or a dotted name of one's own",
+    )
+    steps: int = Field(4, ge=1, le=1000, description="of the schedule's 1000 timesteps")
+    run: str | None = Field(None, description="alignment run whose weights are used; null = pretrained")
+    guidance: float | None = Field(None, description="null: the pair's")
+    pairs: list[str] | None = Field(None, description="pairs that it runs on; null: all")
+    tables: list[Literal["table1", "table2"]] = ["table1"]
+
+
+class Sample(Section):
+    timesteps: dict[int, list[int]] = Field(
+        default_factory=lambda: {4: [999, 749, 599, 299]},
+        description="feedback at every step: timesteps by K; other K are spaced evenly",
+    )
+    methods: dict[str, Method] = Field(
+        default_factory=lambda: {
+            # 2.0 suits two-stage sampling best on training objects, not the 3D-aware loop (lab log).
+            "two_stage_50": Method(feedback="two_stage", steps=50, guidance=2.0),
+            "two_stage_4": Method(feedback="two_stage", steps=4, guidance=2.0),
+            "aware_4": Method(tables=["table1", "table2"]),
+            "soft_4": Method(run="soft", tables=["table2"]),
+            "hard_4": Method(run="hard", tables=["table2"]),
+            "short_4": Method(run="both", tables=["table2"]),
+            "aligncvc_4": Method(run="aligned", tables=["table1", "table2"]),
+            **{f"aware_{k}": Method(steps=k, tables=["table2"]) for k in (1, 2, 8)},
+            **{f"aligncvc_{k}": Method(steps=k, run="aligned", tables=["table2"]) for k in (1, 2, 8)},
+        }
+    )
+
+
 class Evaluate(Section):
     protocol: str = Field("demo", description="a name in config/protocols, or the path of a .yaml file")
-    controls: list[Literal["gt", "jitter", "shuffled", "copy"]] = Field(
+    controls: list[Control] = Field(
         ["gt", "jitter", "shuffled", "copy"], description="rows of known consistency in every table"
     )
     curves: list[str] = Field(
@@ -79,7 +145,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _names_are_safe(self) -> Config:
-        groups: dict[str, Mapping[str, object]] = {
+        groups: dict[str, Iterable[str]] = {
             "objects.sets": self.objects.sets,
             "pairs": self.pairs,
             "align.runs": self.align.runs,
@@ -97,21 +163,11 @@ class Config(Section):
     @model_validator(mode="after")
     def _names_exist(self) -> Config:
         for name, pair in self.pairs.items():
-            if pair.rig not in self.rigs:
-                raise ValueError(f"pairs.{name}.rig names {pair.rig!r}, which rigs does not define")
-            if strangers := sorted(set(pair.aligned) - set(self.align.runs)):
-                raise ValueError(
-                    f"pairs.{name}.aligned names {strangers[0]!r}, which align.runs does not define"
-                )
+            _require(f"pairs.{name}.rig", [pair.rig], "rigs", self.rigs)
+            _require(f"pairs.{name}.aligned", pair.aligned, "align.runs", self.align.runs)
         for name, method in self.sample.methods.items():
-            if method.run is not None and method.run not in self.align.runs:
-                raise ValueError(
-                    f"sample.methods.{name}.run names {method.run!r}, which align.runs does not define"
-                )
-            if strangers := sorted(set(method.pairs or ()) - set(self.pairs)):
-                raise ValueError(
-                    f"sample.methods.{name}.pairs names {strangers[0]!r}, which pairs does not define"
-                )
+            _require(f"sample.methods.{name}.run", [method.run], "align.runs", self.align.runs)
+            _require(f"sample.methods.{name}.pairs", method.pairs or [], "pairs", self.pairs)
         return self
 
     @cached_property
@@ -132,12 +188,14 @@ class Config(Section):
         return self.render.model_copy(update=dict(self.protocol.render) if name == EVALUATION_SET else {})
 
 
+def _require(where: str, names: Iterable[str | None], group: str, defined: Iterable[str]) -> None:
+    for name in sorted({name for name in names if name is not None} - set(defined)):
+        raise ValueError(f"{where} names {name!r}, which {group} does not define")
+
+
 def parse_config(data: dict[str, Any], where: str) -> Config:
-    """Validate a mapping. Raises UserError with one line for each wrong key."""
-    try:
-        return Config.model_validate(data)
-    except ValidationError as error:
-        raise UserError(f"configuration {where} is not valid: {faults(error)}") from None
+    """Validate a mapping. Raises UserError that names each wrong key."""
+    return Config.parsed(data, f"configuration {where}")
 
 
 def load_config(path: Path | str | None = None) -> Config:

@@ -9,7 +9,6 @@ import tyro
 
 from aligncvc.config.jobs.sample import SampleJob
 from aligncvc.config.plan import Plan
-from aligncvc.config.root import load_config
 from aligncvc.errors import UserError, cli
 
 PHOTO_METHOD = "aligncvc_4"
@@ -58,9 +57,9 @@ def sample(
             raise UserError("give either a photograph or --renders with --settings or --method, not both")
         if steps is not None and not 1 <= steps <= 1000:
             raise UserError(f"--steps {steps} must be 1 to 1000, the timesteps that there are")
-        plan = Plan(load_config(config))
+        plan = Plan.read(config)
         job = plan.photo(pair or next(iter(plan.config.pairs)), method or PHOTO_METHOD, steps)
-        from aligncvc.sample.single import sample_photo
+        from aligncvc.sample.photo import sample_photo
 
         for path in sample_photo(job, photo, out, aligned=aligned, seed=seed, raw=raw, force=force):
             print(path)
@@ -70,7 +69,7 @@ def sample(
     if settings is not None:
         chosen = SampleJob.read(settings)
     else:
-        plan = Plan(load_config(config))
+        plan = Plan.read(config)
         chosen = plan.sample(pair or next(iter(plan.config.pairs)), str(method))
     from aligncvc.sample.sets import sample_set
 

@@ -16,28 +16,25 @@ import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from aligncvc.config.jobs.sample import ControlJob
+from aligncvc.config.jobs.sample import CONTROL, ControlJob
 from aligncvc.errors import UserError
 from aligncvc.hardware import PeakMemory
 from aligncvc.loop.cost import Stopwatch
 from aligncvc.loop.unroll import Sampled
 from aligncvc.models.pair import load_reconstructor
-from aligncvc.sample.sets import Cost, Origin, write_set
+from aligncvc.sample.sets import Cost, Origin, claim_samples, write_set
 from aligncvc.scene.cameras import Cameras
 from aligncvc.scene.renderset import PosedObject, RenderSet, batched
 from aligncvc.scene.views import composite, reduced
 from aligncvc.splat import rasterise
 from aligncvc.streams import numpy_stream
 
-CONTROL = "control"
-"""Stands where a method has its pair, and before a control's name."""
 JITTER_GAIN = 0.15
 """Each colour channel of a jittered view is multiplied by 1 +- this (uniform) ..."""
 JITTER_OFFSET = 0.05
@@ -56,21 +53,16 @@ ControlViews = Callable[[str, Mapping[str, PosedObject], int, int], Tensor]
 
 
 def gt_views(name: str, objects: Mapping[str, PosedObject], root_seed: int, seed: int) -> Tensor:
-    """The true views."""
     return objects[name].rig_from(0)[0]
 
 
 def copied_views(name: str, objects: Mapping[str, PosedObject], root_seed: int, seed: int) -> Tensor:
-    """The input view at every pose."""
     images = objects[name].rig_from(0)[0]
     return images[:1].expand_as(images).clone()
 
 
 def shuffled_views(name: str, objects: Mapping[str, PosedObject], root_seed: int, seed: int) -> Tensor:
-    """The input view, and at every other pose the true view of another object, each a different one.
-
-    Objects are used twice only if there are fewer than views. Raises UserError for a set of one object.
-    """
+    """Of each other object one view; objects are used twice only if there are fewer than views."""
     others = sorted(set(objects) - {name})
     if not others:
         raise UserError(
@@ -87,7 +79,6 @@ def shuffled_views(name: str, objects: Mapping[str, PosedObject], root_seed: int
 
 
 def jittered_views(name: str, objects: Mapping[str, PosedObject], root_seed: int, seed: int) -> Tensor:
-    """The true views, each but the input with another colour and seen from a slightly wrong pose."""
     posed = objects[name]
     images = posed.rig_from(0)[0].clone()
     for view in range(1, len(posed.rig)):
@@ -139,11 +130,11 @@ def reconstruct(judge: nn.Module, images: Tensor, cameras: Cameras) -> tuple[Sam
 def control_set(job: ControlJob, manifest: Path, out: Path, force: bool = False) -> None:
     """Every object of the manifest times every seed, in the layout of `python -m aligncvc.sample`.
 
-    Views have the generators' size if that is smaller than the renders', so that controls and methods are
-    scored alike. Raises UserError for missing weights, and as `write_set` does.
+    Views have the generators' size if that is smaller than the renders', so that all are scored alike.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     renders, side = RenderSet(manifest, job.size_px), min(job.views_px, job.size_px)
+    claim_samples(out, renders.ids, job.seeds, force)
     objects: dict[str, PosedObject] = {}
     for name in renders.ids:
         with suppress(Exception):  # `write_set` says what is wrong with it
@@ -156,11 +147,9 @@ def control_set(job: ControlJob, manifest: Path, out: Path, force: bool = False)
     def make(posed: PosedObject, seed: int) -> tuple[Sampled, Cost]:
         return through(CONTROLS[job.control](posed.id, objects, job.seed, seed), posed)
 
-    rigs: list[dict[str, Any]] = [
-        {"azimuths_deg": azimuths_deg(posed), "elevation_deg": None} for posed in objects.values()
-    ]
+    rigs = [{"azimuths_deg": azimuths_deg(posed), "elevation_deg": None} for posed in objects.values()]
     origin = Origin(CONTROL, f"{CONTROL}:{job.control}", 1, next(iter(rigs), None))
-    write_set(job, origin, renders, out, make, lambda posed, _: through(posed.rig_from(0)[0], posed), force)
+    write_set(job, origin, renders, out, make, lambda posed, _: through(posed.rig_from(0)[0], posed))
 
 
 def azimuths_deg(posed: PosedObject) -> list[float]:

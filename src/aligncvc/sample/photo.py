@@ -1,8 +1,9 @@
-"""A photograph as the networks expect their input: one object, cut out, centred, on white."""
+"""One photograph -> model.ply, a turntable, a page to turn it on, and the cut-out that the networks saw."""
 
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,19 @@ from PIL import Image, UnidentifiedImageError
 from scipy import ndimage
 from torch import Tensor
 
+from aligncvc.config.jobs.sample import PhotoJob
 from aligncvc.errors import UserError
 from aligncvc.models.encoders.background import remove_background
+from aligncvc.ownership import claim_files
+from aligncvc.sample.sets import pair_for, sample_one, save_model
+from aligncvc.scene.cameras import orbit
+from aligncvc.scene.gaussians import save_ply
 from aligncvc.scene.pictures import eight_bit
-from aligncvc.scene.views import composite
+from aligncvc.scene.views import composite, save_png
+from aligncvc.viewer.page import ViewSettings, write_viewer
+from aligncvc.viewer.ply import save_viewer_ply
+from aligncvc.viewer.templating import data_uri
+from aligncvc.viewer.turntable import save_animation, turntable
 
 MIN_SIDE_PX = 32
 MAX_SIDE_PX = 2048
@@ -33,10 +43,7 @@ OBJECT_FILL = 0.84
 
 
 def read_photo(path: Path | str) -> Tensor:
-    """Any picture file -> (3|4, H, W) in [0, 1], upright; 4 channels if its transparency cuts something out.
-
-    Raises UserError if it is not a picture, smaller than 32 px, or of more pixels than Pillow dares to open.
-    """
+    """Any picture file -> (3|4, H, W) in [0, 1], upright; 4 channels if transparency cuts something out."""
     try:
         with Image.open(path) as image:
             upright = eight_bit(image)
@@ -62,11 +69,6 @@ def read_photo(path: Path | str) -> Tensor:
     if len(pixels) == 3 or float((pixels[3] <= 0.5).float().mean()) >= MIN_TRANSPARENT:
         return pixels
     return composite(pixels, 1.0)
-
-
-def cut_out(pixels: Tensor) -> Tensor:
-    """(3|4, H, W) -> (4, H, W): the alpha of the file if it has one, else the background is removed."""
-    return pixels if len(pixels) == 4 else remove_background(pixels)
 
 
 def check_object(rgba: Tensor, where: object) -> None:
@@ -110,21 +112,64 @@ def recentre(rgba: Tensor, size_px: int, fill: float = OBJECT_FILL) -> Tensor:
     # pad: where the square reaches beyond the picture; a negative pad crops
     square = F.pad(rgba, (-x, x + side - width, -y, y + side - height))
     colour, alpha = square[:3] * square[3:], square[3:]
-    small = F.interpolate(
-        torch.cat([colour, alpha])[None],
-        size=(size_px, size_px),
-        mode="bilinear",
-        antialias=True,
-        align_corners=False,
-    )[0]
+    both, size = torch.cat([colour, alpha])[None], (size_px, size_px)
+    small = F.interpolate(both, size=size, mode="bilinear", antialias=True, align_corners=False)[0]
     alpha = small[3:].clamp(0, 1)
     return torch.cat([(small[:3] / alpha.clamp_min(1e-4)).clamp(0, 1), alpha])
 
 
 def prepare(path: Path | str, size_px: int) -> Tensor:
     """A picture file -> (3, size_px, size_px) in [0, 1] on white. Raises UserError (see above)."""
-    rgba = cut_out(read_photo(path))
+    pixels = read_photo(path)
+    rgba = pixels if len(pixels) == 4 else remove_background(pixels)
     check_object(rgba, path)
     for sentence in doubts(rgba):
         print(f"note: {path}: {sentence}", file=sys.stderr)
     return composite(recentre(rgba, size_px), 1.0)
+
+
+def sample_photo(
+    job: PhotoJob,
+    photo: Path,
+    out: Path,
+    *,
+    aligned: Path | None = None,
+    seed: int = 0,
+    raw: bool = False,
+    force: bool = False,
+) -> list[Path]:
+    """Write `out` (.ply) and beside it NAME.glb (a mesh), NAME_turntable.webp, NAME_input.png and NAME.html.
+
+    Returns the paths written. aligned: folder of the method's alignment run; seed: of the noise. raw: write
+    the .ply as the networks have it (z up, no low-pass), which is what evaluation measures, instead of ready
+    for public viewers (`viewer.ply`). Raises UserError for a picture that cannot be handled, missing weights,
+    or, before any work, if one of the paths holds a file of another origin or is the photograph.
+    """
+    if out.suffix.lower() != ".ply":
+        raise UserError(f"--out {out} must end in .ply; it is a 3D Gaussian model")
+    beside = (f"{out.stem}_turntable.webp", f"{out.stem}_input.png", f"{out.stem}.html", f"{out.stem}.glb")
+    animation, cut_out, page, _ = others = [out.with_name(name) for name in beside]
+    claim_files([out, *others], inputs=[photo], force=force)
+    method, size_px = job.sample, job.sample.pair.renderings_px
+    image = prepare(photo, size_px)
+    pair = pair_for(method, aligned)
+    device = next(pair.reconstructor.parameters()).device
+    # the photograph's elevation is unknown: the training renders' is assumed
+    lens = {"distance": job.distance, "fov_y_deg": job.fov_y_deg}
+    cameras = orbit(job.azimuths_deg, job.elevation_deg, size_px=size_px, **lens)
+    sampled, _ = sample_one(pair, method, image.to(device), cameras.to(device), seed, "photo")
+    view = ViewSettings.of(job)
+    write = save_ply if raw else partial(save_viewer_ply, native_px=size_px, view=view)
+    model, *surface = save_model(out, sampled.gaussians, method.voxel, write)
+    save_animation(animation, turntable(sampled.gaussians, view, job.turntable_views, size_px))
+    save_png(cut_out, image)
+    write_viewer(
+        page,
+        sampled.gaussians,
+        out.stem,
+        caption=f"made from {photo.name}",
+        native_px=size_px,
+        poster=data_uri(animation.read_bytes(), ".webp"),
+        view=view,
+    )
+    return [model, animation, cut_out, page, *surface]

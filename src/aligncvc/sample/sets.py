@@ -64,13 +64,8 @@ def sample_one(
 ) -> tuple[Sampled, Cost]:
     """One object with one method, batch 1 so that the timing is that of one object.
 
-    Args:
-        pair: the job's networks.
-        job: feedback, steps, timesteps and guidance.
-        image: (3, H, W) in [0, 1] on white.
-        cameras: (V, 4, 4), input view first at azimuth 0.
-        seed: of the noise, whose streams are (seed, "sample", name, step, view).
-        name: the object's.
+    image: (3, H, W) in [0, 1] on white. cameras: (V, 4, 4), input view first at azimuth 0. seed: of the
+    noise, whose streams are (seed, "sample", name, step, view).
     """
     generator, views, device = pair.generator, len(cameras), image.device
 
@@ -86,10 +81,7 @@ def sample_one(
 
 
 def pair_for(job: SampleJob, aligned: Path | None = None) -> PairOfModels:
-    """The job's networks on the device that there is; aligned: folder of its run, by default the workflow's.
-
-    Raises UserError for a feedback that does not suit the pair and for missing or unfit weights.
-    """
+    """The job's networks on the device that there is. aligned: folder of its run; None: the workflow's."""
     find_feedback(job.feedback).check(job.pair, job.steps)
     weights = None
     if job.aligned is not None:
@@ -103,10 +95,7 @@ def pair_for(job: SampleJob, aligned: Path | None = None) -> PairOfModels:
 def sample_set(
     job: SampleJob, manifest: Path, out: Path, aligned: Path | None = None, force: bool = False
 ) -> None:
-    """Every object of the manifest times every seed, as `write_set` lays them out.
-
-    Raises UserError as `pair_for`, `RenderSet` and `write_set` do.
-    """
+    """Every object of the manifest times every seed, as `write_set` lays them out."""
     renders = RenderSet(manifest, job.pair.renderings_px, job.pair.rig)
     claim_samples(out, renders.ids, job.seeds, force)
     pair = pair_for(job, aligned)
@@ -120,7 +109,7 @@ def sample_set(
 
     rig = job.pair.rig.model_dump(mode="json")
     origin = Origin(job.pair.name, job.method, job.steps, rig, job.pair.reconstruct)
-    write_set(job, origin, renders, out, make, lambda posed, seed: make(posed, seed, short), force)
+    write_set(job, origin, renders, out, make, lambda posed, seed: make(posed, seed, short))
 
 
 def write_set(
@@ -129,34 +118,21 @@ def write_set(
     renders: RenderSet,
     out: Path,
     make: Make,
-    warm_up: Make | None = None,
-    force: bool = False,
+    warm_up: Make,
 ) -> None:
-    """Make and save every object times every seed; `<out>/manifest.json` comes last.
+    """Make and save every object times every seed in `{object}/seed{seed}/`; `manifest.json` comes last.
 
-    An object that fails for any reason is listed under "failed" and the others go on.
-
-    Args:
-        job: seeds, voxel, max_failure_rate.
-        origin: whose samples they are.
-        renders: the objects.
-        out: folder of the set: `{object}/seed{seed}/`, see `save_sampled`.
-        make: makes one sample.
-        warm_up: makes one that is thrown away, so that the first object's time holds no one-off set-up; None:
-            make.
-        force: write among files of another origin, and replace those of the same name.
-
-    Raises UserError as soon as more objects have failed than job.max_failure_rate allows, and before any work
-    if `out` holds files of another origin.
+    An object that fails for any reason is listed under "failed" and the others go on, until more have failed
+    than job.max_failure_rate allows. warm_up: makes a sample that is thrown away, so that the first object's
+    time holds no one-off set-up.
     """
-    claim_samples(out, renders.ids, job.seeds, force)
     entries: list[dict[str, Any]] = []
     failed: list[dict[str, str]] = []
     for object_id in renders.ids:
         try:
             posed = renders.load(object_id)
             if not entries:
-                (warm_up or make)(posed, job.seeds[0])
+                warm_up(posed, job.seeds[0])
             done = []
             for seed in job.seeds:
                 sampled, cost = make(posed, seed)
@@ -180,7 +156,6 @@ def write_set(
 
 
 def claim_samples(out: Path, ids: Sequence[str], seeds: Sequence[int], force: bool = False) -> None:
-    """Claim the folder of a set. Raises UserError if it holds files of another origin, unless force."""
     samples = [f"{name}/seed{seed}" for name in ids for seed in seeds]
     # a sample.json is what versions without marks left in every folder of theirs
     known = [f"{path}/{name}" for path in samples if _is_sample(out / path) for name in SAMPLE_FILES]
@@ -213,8 +188,6 @@ def save_model(
 ) -> list[Path]:
     """Write Gaussians as `path` (.ply) and their surface as .glb beside it; returns what was written.
 
-    voxel: edge of the cells that the surface is extracted with, which the protocol names. write: how the .ply
-    is written; by default as the networks have it, which is what evaluation measures.
     Translucent Gaussians have no surface: then there is no .glb, and one of an earlier run is removed.
     """
     write(path, gaussians)

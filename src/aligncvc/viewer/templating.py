@@ -15,8 +15,6 @@ _MIME = {
     ".jpg": "image/jpeg", ".jpeg": "image/jpeg",
 }  # fmt: skip
 
-IMAGE_SUFFIXES = frozenset(_MIME)
-
 
 def render_template(name: str, *, folder: Path = TEMPLATES, **values: object) -> str:
     """Fill the template `name` of `folder`; HTML is escaped, an unknown variable is an error."""

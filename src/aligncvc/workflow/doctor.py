@@ -50,18 +50,20 @@ class Finding(NamedTuple):
     message: str
 
 
+def checked(name: str, ok: bool, well: str, problem: str) -> Finding:
+    """A finding that says one thing or the other."""
+    return Finding(name, ok, well if ok else problem)
+
+
 def check_python(version: tuple[int, ...] = tuple(sys.version_info[:3])) -> Finding:
     """Blender's wheel exists for Python 3.11 alone."""
     found = ".".join(map(str, version))
-    if tuple(version[:2]) == (3, 11):
-        return Finding("python", True, f"Python {found}")
-    return Finding(
-        "python",
-        False,
+    problem = (
         f"Python 3.11 is needed (Blender's wheel exists for no other) and this is {found}; "
         "install it (Debian 12: `apt-get install python3.11 python3.11-venv`) or name it, as in "
-        "`make PYTHON=/path/to/python3.11 env`.",
+        "`make PYTHON=/path/to/python3.11 env`."
     )
+    return checked("python", tuple(version[:2]) == (3, 11), f"Python {found}", problem)
 
 
 def check_platform() -> Finding:
@@ -69,113 +71,77 @@ def check_platform() -> Finding:
     system, machine = platform.system(), platform.machine()
     glibc = platform.libc_ver()[1] or "0"
     new_enough = tuple(int(part) for part in glibc.split(".")[:2]) >= (2, 28)
-    if (system, machine) == ("Linux", "x86_64") and new_enough:
-        return Finding("platform", True, f"Linux x86_64, glibc {glibc}")
-    return Finding(
-        "platform",
-        False,
+    ok = (system, machine) == ("Linux", "x86_64") and new_enough
+    problem = (
         "Linux on x86_64 with glibc 2.28 or later is needed (Blender's wheel) and "
-        f"this is {system} on {machine} with glibc {glibc}; use such a machine or a container of one.",
+        f"this is {system} on {machine} with glibc {glibc}; use such a machine or a container of one."
     )
+    return checked("platform", ok, f"Linux x86_64, glibc {glibc}", problem)
 
 
 def check_venv() -> Finding:
     """`python -m venv` with pip inside, which Debian splits off into its own package."""
     missing = [name for name in ("venv", "ensurepip") if importlib.util.find_spec(name) is None]
-    if not missing:
-        return Finding("venv", True, "virtual environments can be made")
-    return Finding(
-        "venv",
-        False,
-        f"Python's {' and '.join(missing)} modules are missing; install them with "
-        "`apt-get install python3.11-venv`.",
-    )
-
-
-def find_compiler() -> str | None:
-    """The C compiler that `splat.cpu` uses: cc, else gcc; None if there is none."""
-    names = ["cc", "gcc"]
-    return next((found for found in map(shutil.which, names) if found), None)
+    names, remedy = " and ".join(missing), "install them with `apt-get install python3.11-venv`"
+    problem = f"Python's {names} modules are missing; {remedy}."
+    return checked("venv", not missing, "virtual environments can be made", problem)
 
 
 def check_compiler() -> Finding:
     """A C compiler with threads and the C library's headers: the CPU rasteriser is compiled at first use."""
-    compiler = find_compiler()
+    compiler = shutil.which("cc") or shutil.which("gcc")
     remedy = "; install one with `apt-get install gcc libc6-dev`."
     if compiler is None:
-        return Finding(
-            "compiler",
-            False,
-            f"No C compiler (cc or gcc) was found, and the CPU rasteriser needs one{remedy}",
-        )
+        problem = f"No C compiler (cc or gcc) was found, and the CPU rasteriser needs one{remedy}"
+        return Finding("compiler", False, problem)
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "probe.c"
         source.write_text(PROGRAM)
         flags = ["-shared", "-fPIC", "-pthread"]
         command = [compiler, *flags, str(source), "-o", str(source.with_suffix(".so")), "-lm"]
         result = subprocess.run(command, capture_output=True, text=True, check=False)
-    if result.returncode == 0:
-        return Finding("compiler", True, compiler)
     reason = (result.stderr.strip().splitlines() or ["no message"])[0]
-    return Finding("compiler", False, f"{compiler} cannot compile a small program ({reason}){remedy}")
+    problem = f"{compiler} cannot compile a small program ({reason}){remedy}"
+    return checked("compiler", result.returncode == 0, compiler, problem)
 
 
 def check_disk(folder: Path = ROOT, need_gb: float = DISK_GB) -> Finding:
     """Room for the environment beside the checkout."""
     free_gb = shutil.disk_usage(folder).free / 1e9
-    if free_gb >= need_gb:
-        return Finding("disk", True, f"{free_gb:.0f} GB free")
-    return Finding(
-        "disk",
-        False,
+    problem = (
         f"{folder} has {free_gb:.1f} GB free and the environment needs {need_gb:g} GB; "
-        "free some space or clone to a larger disk.",
+        "free some space or clone to a larger disk."
     )
+    return checked("disk", free_gb >= need_gb, f"{free_gb:.0f} GB free", problem)
 
 
-def missing_libraries(names: dict[str, str]) -> list[str]:
-    """Debian packages of the shared libraries that the dynamic loader cannot open, in order."""
+def check_libraries(names: dict[str, str] = BLENDER_LIBRARIES) -> Finding:
+    """The X, GL and OpenMP libraries that Blender links against even when it draws no window."""
     packages = []
     for library, package in names.items():
         try:
             ctypes.CDLL(library)
         except OSError:
             packages.append(package)
-    return packages
-
-
-def check_libraries(names: dict[str, str] | None = None) -> Finding:
-    """The X, GL and OpenMP libraries that Blender links against even when it draws no window."""
-    names = BLENDER_LIBRARIES if names is None else names
-    packages = missing_libraries(names)
-    if not packages:
-        return Finding("libraries", True, f"Blender's {len(names)} shared libraries are there")
-    return Finding(
-        "libraries",
-        False,
+    problem = (
         "Blender needs shared libraries that this system lacks; install them "
-        f"with `apt-get install --no-install-recommends {' '.join(packages)}`.",
+        f"with `apt-get install --no-install-recommends {' '.join(packages)}`."
     )
+    return checked("libraries", not packages, f"Blender's {len(names)} shared libraries are there", problem)
 
 
 def check_environment() -> Finding:
     """The interpreter that runs this is one that has the project's packages."""
     needed = ("torch", "diffusers", "peft", "bpy", "blenderproc", "lpips", "snakemake", "pydantic", "tyro")
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
-    if importlib.util.find_spec("torchvision") is not None and importlib.util.find_spec("torch") is not None:
-        return Finding(
-            "packages",
-            False,
+    problem = f"{sys.executable} lacks {', '.join(missing)}; run `make env` and use `.venv/bin/python`."
+    breaks = importlib.util.find_spec("torchvision") is not None and "torch" not in missing
+    if breaks:
+        problem = (
             f"torchvision is installed in {sys.prefix}, which breaks diffusers "
-            "and peft beside CPU torch; run `python -m pip uninstall torchvision` or `make env`.",
+            "and peft beside CPU torch; run `python -m pip uninstall torchvision` or `make env`."
         )
-    if not missing:
-        return Finding("packages", True, f"all in {sys.prefix}")
-    return Finding(
-        "packages",
-        False,
-        f"{sys.executable} lacks {', '.join(missing)}; run `make env` and use `.venv/bin/python`.",
-    )
+    return checked("packages", not missing and not breaks, f"all in {sys.prefix}", problem)
 
 
 def check_gpu() -> Finding:
@@ -195,11 +161,6 @@ def findings(before_install: bool) -> list[Finding]:
     """Every check that makes sense now, in the order in which a reader should mend things."""
     first = [check_python(), check_platform(), check_venv(), check_compiler(), check_libraries()]
     return [*first, check_disk()] if before_install else [*first, check_environment(), check_gpu()]
-
-
-def problems(before_install: bool) -> list[str]:
-    """The sentences of the checks that failed."""
-    return [finding.message for finding in findings(before_install) if not finding.ok]
 
 
 def main() -> None:

@@ -36,7 +36,7 @@ _DATA_SUFFIXES = {*_C_SUFFIXES, ".html", ".css", ".js", ".json", ".yaml", ".tsv"
 
 
 def module_path(module: str, source: Path = SOURCE) -> Path | None:
-    """The file of a dotted module name, a package's `__init__.py`, or None if there is no such module."""
+    """The file of a module, or a package's `__init__.py`, if there is one."""
     base = source.joinpath(*module.split("."))
     return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)
 
@@ -63,14 +63,6 @@ def _runtime_nodes(tree: ast.AST) -> Iterator[ast.AST]:
             yield from _runtime_nodes(child)
 
 
-def _absolute(node: ast.ImportFrom, package: list[str]) -> str:
-    """The module that a `from` import names, its leading dots resolved against the package."""
-    if not node.level:
-        return node.module or ""
-    base = package[: len(package) - node.level + 1]
-    return ".".join([*base, node.module] if node.module else base)
-
-
 @cache
 def imported_modules(module: str, source: Path = SOURCE) -> frozenset[str]:
     """The package's modules that `module` names: imports at any depth of the code, and in strings."""
@@ -83,7 +75,7 @@ def imported_modules(module: str, source: Path = SOURCE) -> frozenset[str]:
         if isinstance(node, ast.Import):
             named.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = _absolute(node, package)
+            base = importlib.util.resolve_name("." * node.level + (node.module or ""), ".".join(package))
             named.add(base)
             named.update(f"{base}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Constant) and _MODULE_NAME.match(str(node.value)):
@@ -175,7 +167,7 @@ def code_hash(module: str, *more: str, source: Path = SOURCE) -> str:
 
 
 def _outside(name: str) -> list[Path]:
-    """Python files of a module or package of the user's, found without importing it if it is top-level."""
+    """Python files of a module or package of the user's."""
     spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None:
         raise ValueError(f"there is no module {name}")
@@ -184,14 +176,9 @@ def _outside(name: str) -> list[Path]:
 
 
 def job_modules(settings: Any) -> list[str]:
-    """The modules that a job's settings name: networks of its pair and judge, and its feedback.
-
-    settings: a model of `config.jobs`. Networks are found in any field, at any depth.
-    """
-    found: list[str] = []
+    """The modules that a job's settings name, at any depth: networks of pair and judge, the feedback."""
     feedback = getattr(settings, "feedback", None)
-    if feedback is not None:
-        found.append(feedback_module(feedback))
+    found = [] if feedback is None else [feedback_module(feedback)]
     for name in type(settings).model_fields:
         value = getattr(settings, name)
         if isinstance(value, ModelSpec):

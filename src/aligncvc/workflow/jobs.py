@@ -11,10 +11,12 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from aligncvc.config.jobs.base import Job
-from aligncvc.config.plan import CONTROL, NETWORKS, Plan
+from aligncvc.config.jobs.pretrain import Network
+from aligncvc.config.jobs.sample import CONTROL
+from aligncvc.config.plan import Plan
 from aligncvc.config.root import parse_config
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT
@@ -28,8 +30,7 @@ Wildcards = Any
 def use_this_python() -> None:
     """Make the rules' `python` the interpreter that runs snakemake, activated or not.
 
-    Only PATH changes: with --use-conda the activated environment still comes first. Raises UserError if this
-    interpreter is not Python 3.11 or its folder has no `python`.
+    Only PATH changes: with --use-conda the activated environment still comes first.
     """
     if sys.version_info[:2] != (3, 11):
         raise UserError(
@@ -65,34 +66,34 @@ class JobTable:
     def __init__(
         self, data: Mapping[str, Any], where: str, prefixed: Callable[[str], str] = lambda path: path
     ) -> None:
-        """data: the merged YAML. Raises UserError with one line naming each wrong key.
-
-        prefixed: what Snakemake makes of a rule's relative path where this workflow is a module of another.
-        """
+        """data: the merged YAML. prefixed: what Snakemake makes of a rule's relative path in a module."""
         self.prefixed = prefixed
         self.config = parse_config(dict(data), where)
         self.plan = plan = Plan(self.config)
         self.root = plan.root
-        jobs: dict[tuple[str, ...], Job] = {}
+        self.sets = list(self.config.objects.sets)
+        self.rows = plan.methods()
+        """(pair, method) of every method of every pair."""
+        self.controls = [(CONTROL, name) for name in self.config.evaluate.controls]
+        self.ledger = self.here(self.config.checkpoints.ledger)
+        self.metrics = f"{self.root}/metrics/{plan.protocol.slug}"
+        """Where records by this protocol go: numbers of another protocol lie elsewhere."""
+        self.jobs = jobs = dict[tuple[str, ...], Job]()
         for name in self.sets:
             jobs["objects", name], jobs["render", name] = plan.objects(name), plan.render(name)
         for run in plan.trained_runs:
             jobs["align", *run] = plan.align(*run)
-        for row in plan.methods():
+        for row in self.rows:
             jobs["sample", *row], jobs["evaluate", *row] = plan.sample(*row), plan.evaluate(row[1])
         for control in self.config.evaluate.controls:
             jobs["control", control] = plan.control(control)
             jobs["evaluate", CONTROL, control] = plan.evaluate()
-        for network in NETWORKS if self.config.pretrain.set in self.sets else ():
+        for network in get_args(Network) if self.config.pretrain.set in self.sets else ():
             jobs["pretrain", network] = plan.pretrain(network)
         jobs["discrimination",], jobs["paper",] = plan.discrimination(), plan.paper()
-        self.jobs = jobs
 
     def write(self) -> None:
-        """Write every job's settings; files that hold them already are left alone.
-
-        Raises UserError if the folder holds files of another origin.
-        """
+        """Write every job's settings; files that hold them already are left alone."""
         claim_folder(Path(self.prefixed(f"{self.root}/settings")))
         for key, job in self.jobs.items():
             job.write(self._path(key))
@@ -100,7 +101,6 @@ class JobTable:
     def here(self, path: Path | str) -> str:
         """A file of the checkout for a rule's inputs, seen from the working folder; absolute paths stay.
 
-        Rules name files of the checkout by it, so that `snakemake --directory elsewhere` finds them too.
         Absolute in a module with a prefix, which would be put before a relative path.
         """
         if Path(path).is_absolute():
@@ -128,35 +128,12 @@ class JobTable:
             return code_hash(module)
         return lambda wildcards: code_hash(module, *job_modules(self.jobs[self._key(names, wildcards)]))
 
-    @property
-    def sets(self) -> list[str]:
-        """Names of the object sets."""
-        return list(self.config.objects.sets)
-
     def object_list(self, wildcards: Wildcards) -> list[str]:
         """The TSV that lists a set's objects, if it has one."""
         return [self.here(path) for path in [self.config.object_set(wildcards.set).list] if path]
 
-    @property
-    def ledger(self) -> str:
-        """The checkpoint ledger."""
-        return self.here(self.config.checkpoints.ledger)
-
-    @property
-    def controls(self) -> list[tuple[str, str]]:
-        """The controls as rows: what stands for their pair, and their names."""
-        return [(CONTROL, name) for name in self.config.evaluate.controls]
-
-    @property
-    def rows(self) -> list[tuple[str, str]]:
-        """(pair, method) of every method of every pair."""
-        return self.plan.methods()
-
     def aligned(self, wildcards: Wildcards) -> list[str]:
-        """The weights of the alignment run that a method samples with.
-
-        None for a pretrained pair, and none for a run whose weights are in the ledger.
-        """
+        """The weights that a method samples with, where the workflow trains its alignment run."""
         run = self.config.sample.methods[wildcards.method].run
         folder = f"{self.root}/align/{wildcards.pair}/{run}"
         trained = (wildcards.pair, run) in self.plan.trained_runs
@@ -169,11 +146,6 @@ class JobTable:
     def manifests(self, rows: Iterable[tuple[str, str]]) -> list[str]:
         """The sample sets of these rows."""
         return [f"{self.root}/sample/{pair}/{method}/manifest.json" for pair, method in rows]
-
-    @property
-    def metrics(self) -> str:
-        """Where records by this protocol go: numbers of another protocol lie elsewhere."""
-        return f"{self.root}/metrics/{self.plan.protocol.slug}"
 
     def records(self, rows: Iterable[tuple[str, str]]) -> list[str]:
         """The records of these rows."""

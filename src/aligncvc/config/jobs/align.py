@@ -1,10 +1,176 @@
-"""What one alignment run of one pair reads."""
+"""Post-training: its section of the configuration (`align`), and what one run of one pair reads."""
 
 from __future__ import annotations
 
-from aligncvc.config.alignment import AlignRun, Training
+from typing import Literal
+
+from pydantic import Field, model_validator
+
 from aligncvc.config.jobs.base import NetworkJob
 from aligncvc.models.specs import PairSpec
+from aligncvc.section import Section
+
+
+class Asd(Section):
+    """Soft alignment: Asynchronous Score Distillation (arXiv 2407.02040)."""
+
+    mode: Literal["asd", "official"] = Field(
+        "asd", description="official: dt = 0 and guidance on both terms, whose gradient is zero"
+    )
+    t_min: float = Field(0.50, ge=0, le=1)
+    t_max: float = Field(0.98, ge=0, le=1)
+    eta: float = Field(0.1, ge=0)
+    guidance_scale: float = Field(1.0, description="the released configuration has 1.3: docs/lab-log.md")
+    dmd_normalise: bool = True
+
+
+GAN_LEVELS = {"lite0": 5, "clip": 3}
+"""How many levels a discriminator's encoder has; a test compares this with the encoders."""
+
+
+class Adversarial(Section):
+    """Hard alignment: GAN heads on a frozen multi-level image encoder."""
+
+    encoder: Literal["lite0", "clip"] = Field(
+        "lite0",
+        description="EfficientNet-Lite0 (bundled), or the paper's CLIP ViT-B/32 (ledger: clip-vit-b32)",
+    )
+    hidden: int = 64
+    lr: float = Field(2e-4, gt=0)
+    label_smoothing: float = Field(
+        0.8, gt=0, le=1, description="target for real images (multilevel sigmoid loss)"
+    )
+    augment: bool = True
+    levels: list[int] | None = Field(
+        None,
+        min_length=1,
+        description="the encoder's levels that have a head, null for all; lite0: 0 to 4, maps at strides 2 "
+        "to 32; clip: 0 and 1, tokens after blocks 4 and 8, and 2, the image embedding",
+    )
+    r1: float = Field(
+        0.0, ge=0, description="weight of the gradient penalty on real images, every fourth step"
+    )
+    warmup: int = Field(0, ge=0, description="first steps in which only the heads learn from the GAN")
+
+    @model_validator(mode="after")
+    def _levels_exist_once(self) -> Adversarial:
+        levels, count = self.levels or [], GAN_LEVELS[self.encoder]
+        if unknown := [level for level in levels if not 0 <= level < count]:
+            raise ValueError(
+                f"levels {unknown} do not exist in the encoder {self.encoder}, which has 0 to {count - 1}; "
+                "choose among those, or null for all"
+            )
+        if len(set(levels)) < len(levels):
+            raise ValueError(f"levels {levels} names a level twice; list each once")
+        return self
+
+
+class AlignRun(Section):
+    """Which losses an alignment run has."""
+
+    soft: bool = Field(True, description="ASD on the student's latents")
+    hard: bool = Field(True, description="GAN and reconstruction loss on the renderings")
+    regression: bool = Field(
+        False, description="the foil: reconstruction loss of views and of renderings, no ASD, no GAN"
+    )
+    asd_mode: Literal["asd", "official"] | None = Field(None, description="overrides align.asd.mode")
+    steps: int | None = Field(None, ge=1, description="overrides align.steps")
+
+    @model_validator(mode="after")
+    def _sensible(self) -> AlignRun:
+        if self.regression and (self.soft or self.hard):
+            raise ValueError(
+                "regression is an alternative to soft and hard alignment: set soft and hard to false with it"
+            )
+        if not (self.soft or self.hard or self.regression):
+            raise ValueError("the run has neither soft nor hard alignment nor regression: switch one on")
+        if self.asd_mode is not None and not self.soft:
+            raise ValueError(
+                "asd_mode belongs to soft alignment, which is off: switch that on or leave it out"
+            )
+        return self
+
+    @property
+    def alignment(self) -> str:
+        """What tables call it: soft, hard, both, regression, or official (soft as in the released code)."""
+        if self.regression:
+            return "regression"
+        if self.asd_mode == "official" and not self.hard:
+            return "official"
+        return "both" if self.soft and self.hard else "soft" if self.soft else "hard"
+
+    @property
+    def losses(self) -> tuple[bool, bool, bool, str | None]:
+        """What tells runs apart, whatever their length: soft, hard, regression, ASD's mode."""
+        return self.soft, self.hard, self.regression, self.asd_mode
+
+
+class Training(Section):
+    """The knobs of post-training: the unrolled loop and its losses."""
+
+    steps: int = Field(16, ge=1)
+    batch: int = Field(2, ge=1, description="objects a step")
+    asd: Asd = Asd()
+    gan: Adversarial = Adversarial()
+    lambda_soft: float = Field(0.02, ge=0, description="0.02 puts the student's two gradients on a par")
+    lambda_hard: float = Field(0.01, ge=0)
+    lambda_recon: float = Field(
+        1.0, ge=0, description="MSE + LPIPS to ground truth: of renderings (hard), of views too (regression)"
+    )
+    mse_weight: float = Field(
+        10.0, ge=0, description="of the MSE in the reconstruction loss, where LPIPS, a larger number, has 1"
+    )
+    foreground_weight: float = Field(
+        1.0, ge=0, description="added to the MSE's weight where ground truth shows the object"
+    )
+    novel_views: int = Field(
+        4, ge=0, description="ring views beside the rig that the reconstruction loss compares renderings at"
+    )
+    lora_rank: int = Field(4, ge=1)
+    lr_student: float = Field(5e-4, gt=0)
+    lr_recon: float = Field(1e-4, gt=0)
+    warmup_steps: int = Field(0, ge=0, description="steps in which both learning rates rise to their values")
+    lr_final: float = Field(
+        1.0, ge=0, le=1, description="share of the learning rates that a cosine ends at; 1 keeps them"
+    )
+    ema_decay: float = Field(0.9, ge=0, lt=1)
+    bf16: bool = Field(
+        False, description="bfloat16 where accelerate allows it; on processors without it slower, not faster"
+    )
+    gradient_checkpointing: bool = Field(
+        False,
+        description="keep no activations inside the networks' blocks and compute them once more in the "
+        "backward pass: less memory, more time, the same gradients",
+    )
+    save_every: int = Field(10, ge=1, description="steps between full resumable states")
+    monitor_every: int = Field(
+        0,
+        ge=0,
+        description="steps between student-teacher distances on a fixed batch; 0: never, which "
+        "domains: both of the generator needs",
+    )
+
+
+class Align(Training):
+    """Post-training."""
+
+    runs: dict[str, AlignRun] = Field(
+        default_factory=lambda: {
+            "soft": AlignRun(hard=False),
+            "hard": AlignRun(soft=False),
+            "both": AlignRun(),
+            "aligned": AlignRun(),
+        },
+        description="by name: which losses; `pairs` says which runs ship with the repository",
+    )
+
+    @model_validator(mode="after")
+    def _regression_has_a_weight(self) -> Align:
+        if self.lambda_recon == 0:
+            for name, run in self.runs.items():
+                if run.regression:
+                    raise ValueError(f"runs.{name} is regression, whose weight lambda_recon is 0: raise it")
+        return self
 
 
 class AlignJob(NetworkJob):

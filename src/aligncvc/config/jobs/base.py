@@ -30,7 +30,7 @@ class Job(Section):
         return json.dumps(self.model_dump(mode="json"), indent=1, sort_keys=True) + "\n"
 
     def write(self, path: Path | str) -> None:
-        """Write the settings unless the file already holds them: its time says when they changed."""
+        """Write the settings unless the file holds them already: its time says when they changed."""
         path = Path(path)
         if not (path.is_file() and path.read_text(encoding="utf-8") == self.text):
             write_text(path, self.text)

@@ -10,9 +10,8 @@ from aligncvc.models.specs import ModelSpec
 class EvaluateJob(NetworkJob):
     """One sample set or prediction.
 
-    judge: the reconstructor behind held-out and split-half scores, the same for all rows. curves: whether
-    these are measured along the steps. reserved: names of the configuration's own methods, which
-    predictions made elsewhere may not take.
+    judge: the reconstructor behind held-out and split-half scores. curves: whether these are measured along
+    the steps. reserved: names of the configuration's own methods, which predictions may not take.
     """
 
     protocol: Protocol
@@ -24,5 +23,4 @@ class EvaluateJob(NetworkJob):
 class DiscriminationJob(Job):
     """must_discriminate: metrics that must rank the controls, or the run fails."""
 
-    controls: list[str]
     must_discriminate: list[str] = []

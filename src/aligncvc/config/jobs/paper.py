@@ -1,13 +1,45 @@
-"""What tables, figures and the report read beside their input files."""
+"""Tables, figures and the report: their section of the configuration, and what they read beside files."""
 
 from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from aligncvc.config.jobs.base import Job
-from aligncvc.config.paper import Paper
 from aligncvc.config.protocols import Protocol
 from aligncvc.section import Section
+
+
+class Paper(Section):
+    columns: list[str] = Field(
+        [
+            "psnr", "ssim", "lpips", "dists", "fg_psnr", "chamfer_half_sum@none", "f_0.1@none",
+            "residual_psnr", "delta_psnr", "heldout_psnr", "split_psnr",
+            "kernel_lite0_views_renders", "kernel_lite0_renders",
+            "network_calls", "seconds", "peak_mb",
+        ],
+        description="metrics that tables show, in order; their CSV holds all that were measured",
+    )  # fmt: skip
+    reference: dict[Literal["table1", "table2"], str] = Field(
+        default_factory=dict,
+        description="the row that others are compared with; left out: the two-stage row with most steps "
+        "(table1), the 3D-aware row without alignment at the number of steps that most rows have (table2)",
+    )
+    compared: list[str] = Field(
+        ["psnr", "lpips", "residual_psnr"], description="metrics with a difference and win rate to that row"
+    )
+    showcase: int = Field(6, ge=1, description="objects shown in figures and report")
+    turntable_views: int = Field(24, ge=1)
+    viewer_models: int = Field(6, ge=0, description="rotating models in the report")
+    claims: str | None = Field(
+        None, description="YAML of claims that `snakemake verdict` judges, such as config/claims/verdict.yaml"
+    )
+    notes: str | None = Field(
+        None,
+        description="YAML of what people make of the claims' lines, by claim, such as "
+        "config/verdict-notes.yaml; printed on the verdict's page, it changes no judgement",
+    )
 
 
 class Row(Section):

@@ -7,14 +7,25 @@ from typing import Literal
 from aligncvc.config.jobs.base import NetworkJob
 from aligncvc.models.specs import ModelSpec, PairSpec, RunWeights
 
+Control = Literal["gt", "jitter", "shuffled", "copy"]
+CONTROL = "control"
+"""What stands in the place of a pair where a control has none, and before a control's name."""
 
-class SampleJob(NetworkJob):
+
+class _SetJob(NetworkJob):
+    """voxel: edge of the cells that surfaces are extracted with, in the renderer's units."""
+
+    seeds: list[int] = [0]
+    voxel: float = 0.03
+    max_failure_rate: float = 0.1
+
+
+class SampleJob(_SetJob):
     """One row of the tables.
 
     feedback: a module of aligncvc.loop. timesteps: descending, where the feedback starts from a list; None:
     the schedule's own. guidance: classifier-free guidance. run: alignment run, None for the pretrained pair;
     aligned: ledger ids of its weights if they ship with the repository, else they come from `--aligned`.
-    voxel: edge of the cells that surfaces are extracted with, in the renderer's units.
     """
 
     pair: PairSpec
@@ -26,21 +37,15 @@ class SampleJob(NetworkJob):
     run: str | None = None
     aligned: RunWeights | None = None
     lora_rank: int = 4
-    seeds: list[int] = [0]
-    voxel: float = 0.03
-    max_failure_rate: float = 0.1
 
 
-class ControlJob(NetworkJob):
+class ControlJob(_SetJob):
     """Views of known consistency through the judge. views_px: side of the views; size_px: of the renders."""
 
-    control: Literal["gt", "jitter", "shuffled", "copy"]
+    control: Control
     judge: ModelSpec
     views_px: int
     size_px: int
-    seeds: list[int] = [0]
-    voxel: float = 0.03
-    max_failure_rate: float = 0.1
 
 
 class PhotoJob(NetworkJob):
