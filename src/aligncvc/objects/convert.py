@@ -1,4 +1,4 @@
-"""Wavefront OBJ + MTL + textures -> parts for `scene.glb`, and whether a GLB has something in it.
+"""OBJ + MTL + textures, PLY and STL -> parts for `scene.glb`, and whether a GLB has something in it.
 
 Repairs: faces wound against their own normals are turned, zero-area and coincident faces and invisible
 materials are dropped, textures are reduced. MTL colours are display values (sRGB); glTF wants linear ones.
@@ -9,25 +9,33 @@ from __future__ import annotations
 import contextlib
 import io
 import posixpath
-import struct
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import trimesh
 from numpy.typing import NDArray
 from PIL import Image
-from trimesh.resolvers import ZipResolver
+from trimesh.resolvers import Resolver, ZipResolver
+from trimesh.visual import ColorVisuals
 
 from aligncvc.errors import UserError
-from aligncvc.scene.glb import MAGIC, Material, Part, to_linear
+from aligncvc.meshes.paint import rgba
+from aligncvc.scene.glb import Material, Part, to_linear
+from aligncvc.scene.gltf import Gltf, picture_fault
 
 TEXTURE_PX = 256
 JPEG_QUALITY = 85
 CREASE_DEG = 40.0
 """Edges sharper than this stay sharp in models that come without normals."""
+_VALUE = r"[ \t]+(?:[-+]?\.?\d[\d.eE+-]*|on|off|[rgbmlz])"
+MAP_OPTIONS = re.compile(
+    rf"^([ \t]*map_Kd[ \t]+)((?:-[a-z]+(?:{_VALUE})*[ \t]+)+)(\S[^\n]*)", re.IGNORECASE | re.MULTILINE
+)
+"""A texture's line of an MTL file with options before the name."""
 INVISIBLE = 0.01
 """Opacity below which a material is not drawn at all."""
 
@@ -45,8 +53,88 @@ class MemoryResolver(ZipResolver):
         full = posixpath.normpath(posixpath.join("/", self.namespace, name)).strip("/").lower()
         if full not in self.files:
             raise FileNotFoundError(key)
-        data = self.files[full]
-        return data.decode("latin-1").encode() if full.endswith((".obj", ".mtl")) else data
+        return _recoded(full, self.files[full])
+
+
+class FolderResolver(Resolver):
+    """Finds what a model names where it lies, and keeps what it did not find or cannot use in `faults`.
+
+    Names are taken as they stand, then as names of a file in the model's folder or in Gazebo's
+    materials/textures (Google Scanned Objects); upper and lower case are alike.
+    """
+
+    def __init__(self, model: Path) -> None:
+        self.folder = model.parent
+        self.faults: list[str] = []
+        self.materials: set[str] | None = None
+
+    def get(self, key: str) -> bytes:
+        """Bytes of `key`. FileNotFoundError if there is none."""
+        name = key.strip().strip('"').replace("\\", "/")
+        base, gazebo = posixpath.basename(name), self.folder.parent / "materials/textures"
+        places = ((self.folder, name), (self.folder, base), (gazebo, base))
+        path = next((found for place in places if (found := _any_case(*place))), None)
+        if path is None:
+            self.faults.append(f"{key.strip()} is missing")
+            raise FileNotFoundError(key)
+        data = path.read_bytes()
+        if path.suffix.lower() == ".mtl":
+            text = _recoded(".mtl", data).decode()
+            self.materials = {
+                " ".join(name.split()) for name in re.findall(r"^\s*newmtl\s+(.+)$", text, re.M)
+            }
+            return MAP_OPTIONS.sub(self._without_options, text).encode()
+        if fault := picture_fault(data):
+            self.faults.append(f"{path.name} is broken: {fault}")
+        return data
+
+    def _without_options(self, line: re.Match[str]) -> str:
+        for option, values in re.findall(r"-([ost])((?:\s+[-+.\d]\S*)+)", line[2]):
+            plain = 1.0 if option == "s" else 0.0
+            if any(float(value) != plain for value in values.split()):
+                self.faults.append(f"{line[3]} is scaled or moved (-{option}), which is not read")
+        return f"{line[1]}{line[3]}"
+
+    def require_all(self, used: Iterable[str] = ()) -> None:
+        """UserError if something that the model names was not found or cannot be used. used: materials."""
+        unknown = set() if self.materials is None else set(used) - self.materials - {"None", "(null)"}
+        self.faults += [f"the material {name} is in no MTL file that is read" for name in sorted(unknown)]
+        if self.faults:
+            raise UserError(
+                f"its look is incomplete: {'; '.join(dict.fromkeys(self.faults))}; put that right beside the "
+                "model, or remove it from the model's files"
+            )
+
+    def keys(self) -> list[str]:
+        """Nothing: what is there is asked for by name."""
+        return []
+
+    def namespaced(self, namespace: str) -> FolderResolver:
+        return self
+
+    def write(self, name: str, data: Any) -> None:
+        raise NotImplementedError
+
+
+def _recoded(name: str, data: bytes) -> bytes:
+    return data.decode("latin-1").encode() if name.endswith((".obj", ".mtl")) else data
+
+
+def named(text: str, statement: str) -> set[str]:
+    """The names that an OBJ or MTL file's statements of one kind give."""
+    found = re.findall(rf"^\s*{statement}\s+(.+)$", text, re.MULTILINE)
+    return {" ".join(name.split()) for name in found}
+
+
+def _any_case(folder: Path, name: str) -> Path | None:
+    """The file of that name, whatever its case, or None."""
+    path = folder
+    for part in PurePosixPath(name).parts:
+        exact = path / part
+        if not exact.exists() and path.is_dir():
+            exact = next((each for each in path.iterdir() if each.name.lower() == part.lower()), exact)
+        path = exact
+    return path if path.is_file() else None
 
 
 def _encode_texture(image: Image.Image, size: int) -> tuple[bytes, str, str]:
@@ -185,12 +273,37 @@ def _precedence(mesh: trimesh.Trimesh) -> tuple[bool, bool]:
     return hidden, getattr(mesh.visual, "uv", None) is None
 
 
+def _coloured_by_vertex(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
+    """Colours of faces as colours of vertices that no two faces share."""
+    if not (isinstance(mesh.visual, ColorVisuals) and mesh.visual.kind == "face"):
+        return mesh
+    corners, colours = np.asarray(mesh.faces).reshape(-1), np.repeat(mesh.visual.face_colors, 3, axis=0)
+    faces = np.arange(len(corners)).reshape(-1, 3)
+    return trimesh.Trimesh(mesh.vertices[corners], faces, vertex_colors=colours, process=False)
+
+
+def _vertex_colours(mesh: trimesh.Trimesh) -> NDArray[np.float32] | None:
+    """Linear RGBA (V, 4) that the vertices have of their own, or None."""
+    given = mesh.vertex_attributes.get("color")  # where a material stands beside them
+    if isinstance(mesh.visual, ColorVisuals):
+        given = mesh.visual.vertex_colors if mesh.visual.kind == "vertex" else None
+    if given is None:
+        return None
+    colours = rgba(np.asarray(given))
+    return np.concatenate([to_linear(colours[:, :3]), colours[:, 3:]], 1).astype(np.float32)
+
+
 def _part(mesh: trimesh.Trimesh, faces: NDArray[Any], rotation: NDArray[np.float64], texture_px: int) -> Part:
     positions = np.einsum("ij,vj->vi", rotation, np.asarray(mesh.vertices, np.float64))
     own = _face_normals(positions, faces)
     visual = mesh.visual
     uv = getattr(visual, "uv", None)
     material = _material(getattr(visual, "material", None), uv is not None, texture_px)
+    colours = _vertex_colours(mesh)
+    if colours is not None:
+        white = (1.0, 1.0, 1.0, 1.0) if isinstance(visual, ColorVisuals) else material.colour
+        mode = "BLEND" if colours[:, 3].min() < 0.995 else material.alpha_mode
+        material = replace(material, colour=white, alpha_mode=mode)
     given = mesh._cache.cache.get("vertex_normals")  # only what the file gave
     if given is not None:
         turned = _unit_normals(positions, faces, np.einsum("ij,vj->vi", rotation, np.nan_to_num(given)))
@@ -201,10 +314,13 @@ def _part(mesh: trimesh.Trimesh, faces: NDArray[Any], rotation: NDArray[np.float
         normals = corner_normals(positions.astype(np.float32), faces)
     corners = faces.reshape(-1)
     columns = [positions[corners].astype(np.float32), normals.reshape(-1, 3).round(3).astype(np.float32)]
+    if colours is not None:
+        columns.append(colours[corners])
     if material.texture is not None and uv is not None:
         columns.append(np.nan_to_num(np.stack([uv[corners, 0], 1 - uv[corners, 1]], 1)).astype(np.float32))
-    (points, directions, *maps), faces = _unique_vertices(columns)
-    return Part(points, faces, directions, maps[0] if maps else None, material)
+    (points, directions, *more), faces = _unique_vertices(columns)
+    maps = more.pop() if material.texture is not None else None
+    return Part(points, faces, directions, maps, material, more[0] if more else None)
 
 
 def _scaled(parts: list[Part], size: float | None) -> list[Part]:
@@ -221,26 +337,28 @@ def _scaled(parts: list[Part], size: float | None) -> list[Part]:
 
 def obj_parts(
     data: bytes,
-    resolver: MemoryResolver,
+    resolver: Resolver,
     rotation: NDArray[np.float64] | None = None,
     size: float | None = None,
     texture_px: int = TEXTURE_PX,
+    kind: str = "obj",
 ) -> list[Part]:
     """Parts of an OBJ file's bytes, y up, centred. UserError if it has no triangles.
 
-    rotation: (3,3) applied to the model; size: the longest side (glTF metres), None keeps the file's.
+    rotation: (3,3) applied to the model; size: the longest side (glTF metres), None keeps the file's. kind:
+    also "ply" and "stl".
     """
-    text = io.BytesIO(data.decode("latin-1").encode())
+    text = io.BytesIO(data.decode("latin-1").encode() if kind == "obj" else data)
     try:
-        scene = trimesh.load_scene(text, file_type="obj", resolver=resolver, process=False)
+        scene = trimesh.load_scene(text, file_type=kind, resolver=resolver, process=False)
     except Exception as error:  # the reader's errors are many; each means an unreadable model
-        raise UserError(f"the OBJ file does not load: {type(error).__name__}: {error}") from None
+        raise UserError(f"the {kind.upper()} file does not load: {type(error).__name__}: {error}") from None
     turn = np.eye(3) if rotation is None else np.asarray(rotation, np.float64)
     meshes = [m for _, m in sorted(scene.geometry.items()) if isinstance(m, trimesh.Trimesh) and len(m.faces)]
-    meshes.sort(key=_precedence)
+    meshes = sorted(map(_coloured_by_vertex, meshes), key=_precedence)
     faces = [_solid_faces(mesh) for mesh in meshes]
     if not sum(map(len, faces)):
-        raise UserError("the OBJ file has no triangles")
+        raise UserError(f"the {kind.upper()} file has no triangles")
     faces = drop_coincident([np.nan_to_num(np.asarray(mesh.vertices)) for mesh in meshes], faces)
     parts = [_part(m, f, turn, texture_px) for m, f in zip(meshes, faces, strict=True) if len(f)]
     visible = [part for part in parts if part.material.colour[3] >= INVISIBLE]
@@ -248,15 +366,17 @@ def obj_parts(
 
 
 def check_glb(path: Path) -> int:
-    """Number of triangles of a GLB. UserError if it is cut, unreadable, empty, a point or not finite."""
-    header = path.read_bytes()[:12] if path.is_file() else b""
-    if len(header) < 12 or header[:4] != MAGIC:
-        raise UserError(f"{path.name} is not a GLB file (no glTF header)")
-    declared = struct.unpack("<I", header[8:12])[0]
-    if declared != path.stat().st_size:
-        raise UserError(f"{path.name} is cut short: {path.stat().st_size} of {declared} bytes")
+    """Number of triangles of a GLB.
+
+    UserError if it is cut, unreadable, empty, a point or not finite, requires what nobody here reads, or
+    wears a broken picture.
+    """
+    gltf = Gltf.read(path)
+    gltf.require_known()
+    gltf.require_pictures()
     try:
-        scene = trimesh.load_scene(path, file_type="glb", process=False)
+        gltf.simplify()
+        scene = trimesh.load_scene(io.BytesIO(gltf.to_bytes()), file_type="glb", process=False)
         meshes = [m for m in scene.dump() if isinstance(m, trimesh.Trimesh) and len(m.faces)]
     except Exception as error:  # any reader error means the same thing here: a bad file
         raise UserError(f"{path.name} does not load: {type(error).__name__}: {error}") from None
