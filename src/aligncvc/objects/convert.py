@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import posixpath
 import re
 from collections.abc import Iterable, Mapping
@@ -69,30 +70,34 @@ class FolderResolver(Resolver):
         self.materials: set[str] | None = None
 
     def get(self, key: str) -> bytes:
-        """Bytes of `key`. FileNotFoundError if there is none."""
-        name = key.strip().strip('"').replace("\\", "/")
+        """Bytes of `key`, whose options are taken out if it has materials. Whatever fails is kept: trimesh
+        goes on without."""
+        try:
+            return self._found(key.strip().strip('"').replace("\\", "/"))
+        except Exception as error:
+            self.faults.append(f"{key.strip()} {error}")
+            raise
+
+    def _found(self, name: str) -> bytes:
         base, gazebo = posixpath.basename(name), self.folder.parent / "materials/textures"
         places = ((self.folder, name), (self.folder, base), (gazebo, base))
         path = next((found for place in places if (found := _any_case(*place))), None)
         if path is None:
-            self.faults.append(f"{key.strip()} is missing")
-            raise FileNotFoundError(key)
+            raise FileNotFoundError("is missing")
         data = path.read_bytes()
         if path.suffix.lower() == ".mtl":
             text = _recoded(".mtl", data).decode()
-            self.materials = {
-                " ".join(name.split()) for name in re.findall(r"^\s*newmtl\s+(.+)$", text, re.M)
-            }
+            self.materials = named(text, "newmtl")
             return MAP_OPTIONS.sub(self._without_options, text).encode()
         if fault := picture_fault(data):
-            self.faults.append(f"{path.name} is broken: {fault}")
+            raise ValueError(f"is broken: {fault}")
         return data
 
     def _without_options(self, line: re.Match[str]) -> str:
-        for option, values in re.findall(r"-([ost])((?:\s+[-+.\d]\S*)+)", line[2]):
+        for option, values in re.findall(r"-([ost])((?:\s+[-+]?\.?\d\S*)+)", line[2]):
             plain = 1.0 if option == "s" else 0.0
             if any(float(value) != plain for value in values.split()):
-                self.faults.append(f"{line[3]} is scaled or moved (-{option}), which is not read")
+                raise ValueError(f"scales or moves {line[3].strip()} (-{option}), which is not read")
         return f"{line[1]}{line[3]}"
 
     def require_all(self, used: Iterable[str] = ()) -> None:
@@ -349,6 +354,7 @@ def obj_parts(
     also "ply" and "stl".
     """
     text = io.BytesIO(data.decode("latin-1").encode() if kind == "obj" else data)
+    logging.getLogger("trimesh").setLevel(logging.CRITICAL)  # what it warns of with a traceback fails below
     try:
         scene = trimesh.load_scene(text, file_type=kind, resolver=resolver, process=False)
     except Exception as error:  # the reader's errors are many; each means an unreadable model
