@@ -14,6 +14,7 @@ import trimesh
 from trimesh.visual import ColorVisuals, TextureVisuals
 
 from aligncvc.errors import UserError
+from aligncvc.meshes.companions import FolderResolver, text_of
 from aligncvc.meshes.paint import Paint, rgba
 from aligncvc.scene.glb import Material, Part, to_linear, to_srgb, write_glb
 from aligncvc.scene.gltf import READ, TEXTURE_TRANSFORM, Gltf
@@ -57,7 +58,7 @@ def load_mesh(path: Path | str, *, colours: bool = True) -> trimesh.Trimesh:
     if not path.is_file():
         raise UserError(f"there is no mesh at {path}; check the path")
     try:
-        scene = _gltf_scene(path, colours) if is_gltf else trimesh.load_scene(path, process=False)
+        scene = _gltf_scene(path, colours) if is_gltf else _named_scene(path, colours)
         parts = [p for p in scene.dump() if isinstance(p, trimesh.Trimesh) and len(p.faces)]
     except UserError:
         raise
@@ -74,6 +75,16 @@ def load_mesh(path: Path | str, *, colours: bool = True) -> trimesh.Trimesh:
     if is_gltf:
         mesh.apply_transform(Y_UP_TO_Z_UP)
     return mesh
+
+
+def _named_scene(path: Path, colours: bool) -> trimesh.Scene:
+    """A scene with the materials and textures that an OBJ or PLY file names. UserError if one is lost."""
+    resolver, data, kind = FolderResolver(path), path.read_bytes(), path.suffix.lower()[1:]
+    text = text_of(data).encode() if kind == "obj" else data
+    scene = trimesh.load_scene(io.BytesIO(text), file_type=kind, resolver=resolver, process=False)
+    if colours:
+        resolver.require_all(data)
+    return scene
 
 
 def _gltf_scene(path: Path, colours: bool) -> trimesh.Scene:

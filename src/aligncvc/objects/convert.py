@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import io
-import logging
 import posixpath
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,19 +22,15 @@ from trimesh.resolvers import Resolver, ZipResolver
 from trimesh.visual import ColorVisuals
 
 from aligncvc.errors import UserError
+from aligncvc.meshes.companions import text_of
 from aligncvc.meshes.paint import rgba
 from aligncvc.scene.glb import Material, Part, to_linear
-from aligncvc.scene.gltf import Gltf, picture_fault
+from aligncvc.scene.gltf import Gltf
 
 TEXTURE_PX = 256
 JPEG_QUALITY = 85
 CREASE_DEG = 40.0
 """Edges sharper than this stay sharp in models that come without normals."""
-_VALUE = r"[ \t]+(?:[-+]?\.?\d[\d.eE+-]*|on|off|[rgbmlz])"
-MAP_OPTIONS = re.compile(
-    rf"^([ \t]*map_Kd[ \t]+)((?:-[a-z]+(?:{_VALUE})*[ \t]+)+)(\S[^\n]*)", re.IGNORECASE | re.MULTILINE
-)
-"""A texture's line of an MTL file with options before the name."""
 INVISIBLE = 0.01
 """Opacity below which a material is not drawn at all."""
 
@@ -54,92 +48,8 @@ class MemoryResolver(ZipResolver):
         full = posixpath.normpath(posixpath.join("/", self.namespace, name)).strip("/").lower()
         if full not in self.files:
             raise FileNotFoundError(key)
-        return _recoded(full, self.files[full])
-
-
-class FolderResolver(Resolver):
-    """Finds what a model names where it lies, and keeps what it did not find or cannot use in `faults`.
-
-    Names are taken as they stand, then as names of a file in the model's folder or in Gazebo's
-    materials/textures (Google Scanned Objects); upper and lower case are alike.
-    """
-
-    def __init__(self, model: Path) -> None:
-        self.folder = model.parent
-        self.faults: list[str] = []
-        self.materials: set[str] | None = None
-
-    def get(self, key: str) -> bytes:
-        """Bytes of `key`, whose options are taken out if it has materials. Whatever fails is kept: trimesh
-        goes on without."""
-        try:
-            return self._found(key.strip().strip('"').replace("\\", "/"))
-        except Exception as error:
-            self.faults.append(f"{key.strip()} {error}")
-            raise
-
-    def _found(self, name: str) -> bytes:
-        base, gazebo = posixpath.basename(name), self.folder.parent / "materials/textures"
-        places = ((self.folder, name), (self.folder, base), (gazebo, base))
-        path = next((found for place in places if (found := _any_case(*place))), None)
-        if path is None:
-            raise FileNotFoundError("is missing")
-        data = path.read_bytes()
-        if path.suffix.lower() == ".mtl":
-            text = _recoded(".mtl", data).decode()
-            self.materials = named(text, "newmtl")
-            return MAP_OPTIONS.sub(self._without_options, text).encode()
-        if fault := picture_fault(data):
-            raise ValueError(f"is broken: {fault}")
-        return data
-
-    def _without_options(self, line: re.Match[str]) -> str:
-        for option, values in re.findall(r"-([ost])((?:\s+[-+]?\.?\d\S*)+)", line[2]):
-            plain = 1.0 if option == "s" else 0.0
-            if any(float(value) != plain for value in values.split()):
-                raise ValueError(f"scales or moves {line[3].strip()} (-{option}), which is not read")
-        return f"{line[1]}{line[3]}"
-
-    def require_all(self, used: Iterable[str] = ()) -> None:
-        """UserError if something that the model names was not found or cannot be used. used: materials."""
-        unknown = set() if self.materials is None else set(used) - self.materials - {"None", "(null)"}
-        self.faults += [f"the material {name} is in no MTL file that is read" for name in sorted(unknown)]
-        if self.faults:
-            raise UserError(
-                f"its look is incomplete: {'; '.join(dict.fromkeys(self.faults))}; put that right beside the "
-                "model, or remove it from the model's files"
-            )
-
-    def keys(self) -> list[str]:
-        """Nothing: what is there is asked for by name."""
-        return []
-
-    def namespaced(self, namespace: str) -> FolderResolver:
-        return self
-
-    def write(self, name: str, data: Any) -> None:
-        raise NotImplementedError
-
-
-def _recoded(name: str, data: bytes) -> bytes:
-    return data.decode("latin-1").encode() if name.endswith((".obj", ".mtl")) else data
-
-
-def named(text: str, statement: str) -> set[str]:
-    """The names that an OBJ or MTL file's statements of one kind give."""
-    found = re.findall(rf"^\s*{statement}\s+(.+)$", text, re.MULTILINE)
-    return {" ".join(name.split()) for name in found}
-
-
-def _any_case(folder: Path, name: str) -> Path | None:
-    """The file of that name, whatever its case, or None."""
-    path = folder
-    for part in PurePosixPath(name).parts:
-        exact = path / part
-        if not exact.exists() and path.is_dir():
-            exact = next((each for each in path.iterdir() if each.name.lower() == part.lower()), exact)
-        path = exact
-    return path if path.is_file() else None
+        data = self.files[full]
+        return text_of(data).encode() if full.endswith((".obj", ".mtl")) else data
 
 
 def _encode_texture(image: Image.Image, size: int) -> tuple[bytes, str, str]:
@@ -353,8 +263,7 @@ def obj_parts(
     rotation: (3,3) applied to the model; size: the longest side (glTF metres), None keeps the file's. kind:
     also "ply" and "stl".
     """
-    text = io.BytesIO(data.decode("latin-1").encode() if kind == "obj" else data)
-    logging.getLogger("trimesh").setLevel(logging.CRITICAL)  # what it warns of with a traceback fails below
+    text = io.BytesIO(text_of(data).encode() if kind == "obj" else data)
     try:
         scene = trimesh.load_scene(text, file_type=kind, resolver=resolver, process=False)
     except Exception as error:  # the reader's errors are many; each means an unreadable model

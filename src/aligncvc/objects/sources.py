@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from aligncvc.config.objects import ObjectSet
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT, atomic_path
-from aligncvc.objects.convert import FolderResolver, named, obj_parts
+from aligncvc.meshes.companions import FolderResolver
+from aligncvc.objects.convert import obj_parts
 from aligncvc.objects.download import Policy
 from aligncvc.objects.listing import ObjectRow, read_list, select, slug, split_of
 from aligncvc.scene.glb import write_glb
@@ -133,7 +134,7 @@ def convert_mesh(path: Path, out: Path, turn: NDArray[np.float64] | None = None)
             raise UserError(f"the file {path} is missing")
         resolver, data, kind = FolderResolver(path), path.read_bytes(), suffix[1:]
         parts = obj_parts(data, resolver, turn, texture_px=OWN_TEXTURE_PX, kind=kind)
-        resolver.require_all(named(data.decode("latin-1"), "usemtl") if kind == "obj" else ())
+        resolver.require_all(data)
         write_glb(out, parts)
 
 

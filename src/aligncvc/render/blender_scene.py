@@ -136,9 +136,7 @@ class Scene:
         except Exception as error:
             raise BadObjectError("import", (str(error).strip() or repr(error)).splitlines()[-1]) from error
         imported = [o for o in self.bpy.data.objects if o not in known]
-        added = self.bpy.data.collections.get("glTF_not_exported")  # the importer's shapes of bones
-        foreign = set(added.objects) if added else set()
-        for thing in [o for o in imported if o.type in ("LIGHT", "CAMERA") or o in foreign]:
+        for thing in [o for o in imported if o.type in ("LIGHT", "CAMERA")]:
             imported.remove(thing)
             self.bpy.data.objects.remove(thing)
         self.bpy.context.view_layer.update()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import binascii
 import copy
-import io
 import json
 import struct
 from collections.abc import Iterator
@@ -20,10 +19,10 @@ from urllib.parse import unquote
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from aligncvc.errors import UserError
 from aligncvc.scene.glb import FLOAT, MAGIC, container
+from aligncvc.scene.pictures import picture_fault
 
 Floats = NDArray[np.float64]
 TEXTURE_TRANSFORM, WEBP = "KHR_texture_transform", "EXT_texture_webp"
@@ -190,6 +189,7 @@ class Gltf:
         for node in list(self._list("nodes")):
             if "mesh" in node:
                 self._bake(node)
+        self.document.pop("skins", None)
         for primitive in (p for mesh in self._list("meshes") for p in mesh["primitives"]):
             if "material" not in primitive and "COLOR_0" in primitive["attributes"]:
                 materials = self.document.setdefault("materials", [])
@@ -210,6 +210,7 @@ class Gltf:
         for index, node in enumerate(nodes):
             if index not in seen:
                 node.pop("mesh", None)
+                node.pop("skin", None)
         if len(scenes) > 1:
             self.document |= {"scenes": [kept], "scene": 0}
 
@@ -311,15 +312,3 @@ def _textures_of(thing: Any) -> Iterator[int]:
             yield value["index"]
         if isinstance(value, (dict, list)):
             yield from _textures_of(value)
-
-
-def picture_fault(data: bytes) -> str | None:
-    """What is wrong with the bytes of a picture, or None."""
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
-    except Image.DecompressionBombError:
-        return f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels"
-    except Exception as error:  # Pillow's readers raise many kinds for a broken file
-        return " ".join(str(error).split())
-    return None
