@@ -77,10 +77,11 @@ def test_textures_are_found_where_they_lie(tmp_path: Path, line: str, where: str
         ({"line": "map_Kd tex.png"}, None, "tex.png is missing"),
         ({"line": "map_Kd tex.png"}, picture()[:50], "tex.png is broken"),
         ({"line": "map_Kd tex.png"}, b"no picture", "no picture of a known kind"),
-        ({"line": "map_Kd -s 2 2 1 tex.png"}, picture(), r"scales or moves tex.png \(-s\)"),
-        ({"line": "map_Kd -o 0 .5 -clamp on tex.png"}, picture(), r"scales or moves tex.png \(-o\)"),
+        ({"line": "map_Kd -s 2 2 1 tex.png"}, picture(), r"tex.png is scaled or moved \(-s\)"),
+        ({"line": "map_Kd -o 0 .5 -clamp on tex.png"}, picture(), r"tex.png is scaled or moved \(-o\)"),
         ({"line": "", "library": "absent.mtl"}, None, "absent.mtl is missing"),
         ({"line": "", "worn": "other"}, None, "material other is in no MTL file"),
+        ({"line": "", "library": "mesh.mtl more.mtl"}, None, r"more\.mtl is missing"),
     ],
 )
 def test_a_lost_look_fails_the_object(
@@ -96,6 +97,22 @@ def test_a_lost_look_fails_the_object(
         load_mesh(path)
     assert str(caught.value) in {row.reason for row in rows} and "\n" not in str(caught.value)
     assert len(load_mesh(path, colours=False).faces) == 3
+
+
+@pytest.mark.parametrize("libraries", ["mtllib mesh.mtl more.mtl", "mtllib more.mtl\nmtllib mesh.mtl"])
+def test_all_material_files_are_read(tmp_path: Path, libraries: str) -> None:
+    path = obj(tmp_path, "map_Kd tex.png")
+    path.with_name("tex.png").write_bytes(picture())
+    path.with_name("more.mtl").write_text("newmtl more\nKd 0 1 0\n")
+    text = path.read_text().replace("mtllib mesh.mtl", f"# mtllib of a comment\n{libraries}")
+    path.write_text(f"{text}usemtl more\nf 2/1 3/2 4/3\nf 3/1 1/2 4/3\n")
+    convert_mesh(path, tmp_path / "out.glb")
+    np.testing.assert_allclose(worn(tmp_path / "out.glb"), BLUE, atol=3)
+    colours = [
+        m["pbrMetallicRoughness"]["baseColorFactor"]
+        for m in Gltf.read(tmp_path / "out.glb").document["materials"]
+    ]
+    assert sorted(colours) == [[0, 1, 0, 1], [1, 1, 1, 1]]
 
 
 def test_a_picture_of_too_many_pixels_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,16 +139,20 @@ def corner_colours(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return place, colour
 
 
-@pytest.mark.parametrize("kind", ["obj", "obj with a material", "ply"])
+@pytest.mark.parametrize("kind", ["obj", "obj with a material", "ply", "ply of another tool"])
 def test_colours_of_vertices_arrive(tmp_path: Path, kind: str) -> None:
     """Each corner has the colour of its place; display values in the file, linear ones in the GLB."""
     box = trimesh.creation.box()
     colours = np.full((8, 4), 255)
     colours[:, :3] = (box.vertices + 0.5) * 200 + 20
     path = tmp_path / f"box.{kind[:3]}"
-    if kind == "ply":
+    if kind.startswith("ply"):
         box.visual = trimesh.visual.ColorVisuals(box, vertex_colors=colours.astype(np.uint8))
-        path.write_bytes(box.export(file_type="ply"))
+        data = box.export(file_type="ply")
+        if "other" in kind:
+            for name in (b"red", b"green", b"blue"):
+                data = data.replace(b" " + name, b" diffuse_" + name)
+        path.write_bytes(data)
     else:
         (tmp_path / "box.mtl").write_text("newmtl plain\nKd 1 1 1\n")
         rows = [
@@ -186,7 +207,7 @@ def test_only_what_a_model_names_is_read(tmp_path: Path, monkeypatch: pytest.Mon
 def test_names_are_taken_whatever_their_case(tmp_path: Path) -> None:
     (tmp_path / "Maps").mkdir()
     (tmp_path / "Maps/Skin.PNG").write_bytes(picture())
-    assert FolderResolver(tmp_path / "a.obj").get("maps\\skin.png") == picture()
+    assert FolderResolver(tmp_path / "a.obj", b"").get("maps\\skin.png") == picture()
 
 
 def test_gltf_beside_its_files_becomes_one_glb(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import trimesh
 from trimesh.visual import ColorVisuals, TextureVisuals
 
 from aligncvc.errors import UserError
-from aligncvc.meshes.companions import FolderResolver, text_of
+from aligncvc.meshes.companions import FolderResolver, readable
 from aligncvc.meshes.paint import Paint, rgba
 from aligncvc.scene.glb import Material, Part, to_linear, to_srgb, write_glb
 from aligncvc.scene.gltf import READ, TEXTURE_TRANSFORM, Gltf
@@ -79,11 +79,12 @@ def load_mesh(path: Path | str, *, colours: bool = True) -> trimesh.Trimesh:
 
 def _named_scene(path: Path, colours: bool) -> trimesh.Scene:
     """A scene with the materials and textures that an OBJ or PLY file names. UserError if one is lost."""
-    resolver, data, kind = FolderResolver(path), path.read_bytes(), path.suffix.lower()[1:]
-    text = text_of(data).encode() if kind == "obj" else data
-    scene = trimesh.load_scene(io.BytesIO(text), file_type=kind, resolver=resolver, process=False)
+    data, kind = path.read_bytes(), path.suffix.lower()[1:]
+    resolver = FolderResolver(path, data)
+    read = io.BytesIO(readable(data, kind))
+    scene = trimesh.load_scene(read, file_type=kind, resolver=resolver, process=False)
     if colours:
-        resolver.require_all(data)
+        resolver.require_all()
     return scene
 
 

@@ -22,7 +22,7 @@ from trimesh.resolvers import Resolver, ZipResolver
 from trimesh.visual import ColorVisuals
 
 from aligncvc.errors import UserError
-from aligncvc.meshes.companions import text_of
+from aligncvc.meshes.companions import readable, text_of
 from aligncvc.meshes.paint import rgba
 from aligncvc.scene.glb import Material, Part, to_linear
 from aligncvc.scene.gltf import Gltf
@@ -263,7 +263,7 @@ def obj_parts(
     rotation: (3,3) applied to the model; size: the longest side (glTF metres), None keeps the file's. kind:
     also "ply" and "stl".
     """
-    text = io.BytesIO(text_of(data).encode() if kind == "obj" else data)
+    text = io.BytesIO(readable(data, kind))
     try:
         scene = trimesh.load_scene(text, file_type=kind, resolver=resolver, process=False)
     except Exception as error:  # the reader's errors are many; each means an unreadable model

@@ -132,9 +132,10 @@ def convert_mesh(path: Path, out: Path, turn: NDArray[np.float64] | None = None)
     else:
         if not path.is_file():
             raise UserError(f"the file {path} is missing")
-        resolver, data, kind = FolderResolver(path), path.read_bytes(), suffix[1:]
-        parts = obj_parts(data, resolver, turn, texture_px=OWN_TEXTURE_PX, kind=kind)
-        resolver.require_all(data)
+        data = path.read_bytes()
+        resolver = FolderResolver(path, data)
+        parts = obj_parts(data, resolver, turn, texture_px=OWN_TEXTURE_PX, kind=suffix[1:])
+        resolver.require_all()
         write_glb(out, parts)
 
 
