@@ -66,6 +66,8 @@ def load_mesh(path: Path | str, *, colours: bool = True) -> trimesh.Trimesh:
         raise UserError(f"{path} is not a readable mesh ({error!r}); export it again") from error
     if not parts or not all(np.isfinite(part.vertices).all() for part in parts):
         raise UserError(f"{path} holds no triangles with finite vertices; export it again")
+    if any(part.faces.min() < 0 or part.faces.max() >= len(part.vertices) for part in parts):
+        raise UserError(f"{path} has faces of vertices that are not there; export it again")
     starts = np.cumsum([0] + [len(p.vertices) for p in parts[:-1]])
     faces = np.concatenate([p.faces + start for p, start in zip(parts, starts, strict=True)])
     mesh = trimesh.Trimesh(np.concatenate([p.vertices for p in parts]), faces, process=False)

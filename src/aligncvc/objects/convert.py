@@ -297,6 +297,8 @@ def check_glb(path: Path) -> int:
         raise UserError(f"{path.name} does not load: {type(error).__name__}: {error}") from None
     if not meshes:
         raise UserError(f"{path.name} has no triangles")
+    if any(mesh.faces.max() >= len(mesh.vertices) for mesh in meshes):
+        raise UserError(f"{path.name} has faces of vertices that are not there; export it again")
     corners = np.concatenate([mesh.vertices[np.unique(mesh.faces)] for mesh in meshes])
     if not np.isfinite(corners).all():
         raise UserError(f"{path.name} has coordinates that are not finite")
