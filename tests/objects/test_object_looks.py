@@ -15,8 +15,8 @@ from PIL import Image
 from aligncvc.config.objects import ObjectSet
 from aligncvc.errors import UserError
 from aligncvc.meshes import load_mesh
-from aligncvc.meshes.companions import FolderResolver
 from aligncvc.objects.sources import convert_mesh
+from aligncvc.scene.companions import FolderResolver
 from aligncvc.scene.glb import to_linear
 from aligncvc.scene.gltf import Gltf
 

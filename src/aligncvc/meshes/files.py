@@ -14,9 +14,9 @@ import trimesh
 from trimesh.visual import ColorVisuals, TextureVisuals
 
 from aligncvc.errors import UserError
-from aligncvc.meshes.companions import FolderResolver, readable
-from aligncvc.meshes.paint import Paint, rgba
-from aligncvc.scene.glb import Material, Part, to_linear, to_srgb, write_glb
+from aligncvc.meshes.paint import Paint
+from aligncvc.scene.companions import FolderResolver, readable
+from aligncvc.scene.glb import Material, Part, rgba, to_linear, to_srgb, write_glb
 from aligncvc.scene.gltf import READ, TEXTURE_TRANSFORM, Gltf
 
 FORMATS = (".glb", ".gltf", ".obj", ".ply")

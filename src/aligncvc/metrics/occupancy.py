@@ -9,7 +9,7 @@ import numpy as np
 import trimesh
 from numpy.typing import NDArray
 
-from aligncvc.meshes.draw import rasterise_triangles
+from aligncvc.scene.triangles import rasterise_triangles
 
 NUDGE = 1e-4 * np.array([0.7548776662, 0.5698402910, 0.3819660113])
 """Cells are moved by this share of a cell: no centre then lies on an edge that two triangles share."""

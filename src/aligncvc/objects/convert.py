@@ -22,9 +22,8 @@ from trimesh.resolvers import Resolver, ZipResolver
 from trimesh.visual import ColorVisuals
 
 from aligncvc.errors import UserError
-from aligncvc.meshes.companions import readable, text_of
-from aligncvc.meshes.paint import rgba
-from aligncvc.scene.glb import Material, Part, to_linear
+from aligncvc.scene.companions import readable, text_of
+from aligncvc.scene.glb import Material, Part, rgba, to_linear
 from aligncvc.scene.gltf import Gltf
 
 TEXTURE_PX = 256
@@ -280,6 +279,13 @@ def obj_parts(
     return _scaled(visible or parts, size)
 
 
+def surface_of(gltf: Gltf) -> list[trimesh.Trimesh]:
+    """The meshes of a file, y up, each in its place. Any error of trimesh's reader for a bad one."""
+    gltf.simplify()
+    scene = trimesh.load_scene(io.BytesIO(gltf.to_bytes()), file_type="glb", process=False)
+    return [m for m in scene.dump() if isinstance(m, trimesh.Trimesh) and len(m.faces)]
+
+
 def check_glb(path: Path) -> int:
     """Number of triangles of a GLB.
 
@@ -290,9 +296,7 @@ def check_glb(path: Path) -> int:
     gltf.require_known()
     gltf.require_pictures()
     try:
-        gltf.simplify()
-        scene = trimesh.load_scene(io.BytesIO(gltf.to_bytes()), file_type="glb", process=False)
-        meshes = [m for m in scene.dump() if isinstance(m, trimesh.Trimesh) and len(m.faces)]
+        meshes = surface_of(gltf)
     except Exception as error:  # any reader error means the same thing here: a bad file
         raise UserError(f"{path.name} does not load: {type(error).__name__}: {error}") from None
     if not meshes:

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from aligncvc.config.objects import ObjectSet
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT, atomic_path
-from aligncvc.meshes.companions import FolderResolver
 from aligncvc.objects.convert import obj_parts
 from aligncvc.objects.download import Policy
 from aligncvc.objects.listing import ObjectRow, read_list, select, slug, split_of
+from aligncvc.scene.companions import FolderResolver
 from aligncvc.scene.glb import write_glb
 from aligncvc.scene.gltf import Gltf
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
-import trimesh
 from numpy.typing import NDArray
 
-from aligncvc.meshes import draw_mesh, load_mesh
+from aligncvc.objects.convert import surface_of
 from aligncvc.scene.gltf import Gltf
+from aligncvc.scene.triangles import silhouette
 from aligncvc.scene.views import Views
 
 MIN_AGREEMENT = 0.98
@@ -28,21 +28,25 @@ def surface_fault(path: Path, views: Views, normalisation: Mapping[str, Any], in
     Compared are the surface's extent, and its silhouette in one view between the front and the side. Parts
     of a surface with transparent materials may be unseen.
     """
-    mesh = load_mesh(path, colours=False)
-    vertices = _normalised(np.asarray(mesh.vertices, np.float64), normalisation)
-    extent = vertices[np.unique(mesh.faces)]
+    gltf = Gltf.read(path)
+    meshes = surface_of(gltf)
+    starts = np.cumsum([0, *(len(mesh.vertices) for mesh in meshes[:-1])])
+    faces = np.concatenate([mesh.faces + start for mesh, start in zip(meshes, starts, strict=True)])
+    x, y, z = np.concatenate([mesh.vertices for mesh in meshes]).T
+    vertices = _normalised(np.stack([x, -z, y], 1), normalisation)
+    extent = vertices[np.unique(faces)]
     low, high = extent.min(0), extent.max(0)
     size = float((high - low).max() if in_cube else np.linalg.norm(extent, axis=1).max())
     if abs(size - 1) > MAX_MISFIT or float(np.abs(low + high).max()) > 2 * MAX_MISFIT:
         return f"its surface has another size or place than the pictures show; {ADVICE}"
     at = [len(views) // 8]
     shown = views.alpha[at]
-    drawn = draw_mesh(trimesh.Trimesh(vertices, mesh.faces, process=False), views.cameras[at]).alpha
+    drawn = torch.from_numpy(silhouette(vertices, faces, views.cameras[at]))[None]
     beyond = (shown > 0.5) & ~_around(drawn)
-    unseen = (drawn > 0.5) & ~_around(shown)
-    if any(m.get("alphaMode", "OPAQUE") != "OPAQUE" for m in Gltf.read(path).document.get("materials", [])):
+    unseen = drawn & ~_around(shown)
+    if any(m.get("alphaMode", "OPAQUE") != "OPAQUE" for m in gltf.document.get("materials", [])):
         unseen &= False
-    union = int(((shown > 0.5) | (drawn > 0.5)).sum())
+    union = int(((shown > 0.5) | drawn).sum())
     agreement = 1 - int((beyond | unseen).sum()) / max(union, 1)
     if agreement < MIN_AGREEMENT:
         return f"its surface and its pictures show different shapes (they agree by {agreement:.0%}); {ADVICE}"
