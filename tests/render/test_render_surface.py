@@ -80,7 +80,7 @@ def test_equal_shapes_pass_and_others_do_not(seen: tuple[Path, Views, dict[str, 
     for wrong in ({"scale": facts["scale"] * 100}, {"offset": [0.0, 0.0, 0.1]}):
         assert "another size or place" in str(surface_fault(path, views, {**facts, **wrong}, False))
     assert "another size" in str(surface_fault(path, views, facts, True))  # as if it were in the cube
-    shifted = replace(views, rgba=views.rgba.roll(3, -1))
+    shifted = replace(views, rgba=views.rgba.roll(6, -1))
     assert "agree by" in str(surface_fault(path, shifted, facts, False))
     near = replace(views, rgba=views.rgba.roll(1, -1))
     assert surface_fault(path, near, facts, False) is None

@@ -16,7 +16,7 @@ from aligncvc.scene.triangles import silhouette
 from aligncvc.scene.views import Views
 
 MIN_AGREEMENT = 0.95
-"""Share of the two silhouettes' union that lies in both, a pixel's breadth apart; of equal shapes 0.97 to 1."""
+"""Share of the two silhouettes' union that lies in both, but for a pixel; of equal shapes 0.97 to 1."""
 MAX_MISFIT = 0.01
 """How far the surface's centre and size may lie from those that the pictures were normalised to."""
 ADVICE = "export it as one still mesh in one scene, without skin, morph targets or instances"
