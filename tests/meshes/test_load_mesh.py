@@ -191,15 +191,20 @@ def test_without_colours_the_shape_is_the_same(tmp_path: Path) -> None:
     assert isinstance(plain.visual, ColorVisuals) and plain.visual.kind is None
 
 
+ODD = b"""ply\nformat ascii 1.0\nelement vertex 3\nproperty float x\nproperty float y\nproperty float z
+element face 1\nproperty list uchar int vertex_indices\nend_header\n0 0 0\n1 0 0\n0 1 0\n3 0 1 9\n"""
+
+
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
         ("mesh.fbx", b"", "known mesh format"),
         ("missing.glb", None, "there is no mesh"),
-        ("broken.glb", b"glTF\2\0\0\0", "not a readable mesh"),
-        ("broken.gltf", b"{", "not a readable mesh"),
+        ("broken.glb", b"glTF\2\0\0\0", "not a GLB file"),
+        ("broken.gltf", b"{", "does not load"),
         ("empty.obj", b"v 0 0 0\n", "no triangles"),
         ("broken.ply", b"ply\nformat ascii 1.0\nelement vertex 9\n", "not a readable mesh"),
+        ("odd.ply", ODD, "faces of vertices that are not there"),
         ("nan.obj", b"v nan 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n", "no triangles with finite vertices"),
     ],
 )

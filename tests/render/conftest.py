@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 from render_scenes import Rendered, box_glb, small_job, sphere_glb, write_manifest
 
 from aligncvc.render.run import render_set
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "meshes"))  # GLBs that are made on the spot
 
 
 @pytest.fixture(scope="session")

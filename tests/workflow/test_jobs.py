@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -178,3 +179,19 @@ def test_experiments_are_prefixes(tmp_path: Path, monkeypatch) -> None:
     assert mine.metrics.startswith("results/mine/metrics/demo-")
     assert (tmp_path / "results/mine/settings/paper.json").is_file()
     assert not (tmp_path / "results/settings").exists()
+
+
+def test_content_of_a_folder_of_meshes_follows_every_file(tmp_path: Path) -> None:
+    """One more, one less, another in the place of one; of other sources nothing is looked at."""
+    sets = {"mine": {"source": "folder", "path": str(tmp_path)}, "other": {"path": str(tmp_path)}}
+    jobs, at = table(objects={"sets": sets}), SimpleNamespace(set="mine")
+    seen = [jobs.folder_content(at)]
+    for name, text in (("a.obj", "v"), ("a.obj", "v 0"), ("deep/skin.png", "x")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+        seen.append(jobs.folder_content(at))
+    (tmp_path / "a.obj").unlink()
+    (tmp_path / "lost").symlink_to(tmp_path / "nowhere")
+    seen.append(jobs.folder_content(at))
+    assert len(set(seen)) == len(seen) and jobs.folder_content(at) == seen[-1]
+    assert jobs.folder_content(SimpleNamespace(set="other")) == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -57,6 +58,18 @@ def test_edit_of_the_kernel_reruns_what_rasterises(checkout: Path, planned: Plan
 def test_configuration_reruns_only_its_readers(planned: Planned) -> None:
     assert planned("--config", "paper={showcase: 3}") == PAPER
     assert planned("--config", "pretrain={recon: {lr: 0.5}}") == {}
+
+
+def test_a_folder_of_meshes_that_changes_is_fetched_again(checkout: Path, planned: Planned) -> None:
+    first, second = sorted((checkout / "assets/objects").glob("*.glb"))[:2]
+    (checkout / "meshes").mkdir()
+    shutil.copy(first, checkout / "meshes/{a} b.glb")
+    target = "results/objects/mine/manifest.tsv"
+    mine = (target, "--config", "objects={sets: {mine: {source: folder, path: meshes}}}")
+    snakemake(checkout, "--cores", "1", *mine)
+    assert planned(*mine) == {}
+    shutil.copy2(second, checkout / "meshes/more.glb")  # older than the manifest
+    assert planned(*mine) == {"objects": 1}
 
 
 def test_an_alignment_weight_reruns_from_alignment(planned: Planned) -> None:

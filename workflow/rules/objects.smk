@@ -1,6 +1,6 @@
 """3D objects.
 
-In:  a set of the configuration (objects.sets) and its list in config/objects/.
+In:  a set of the configuration (objects.sets), its list in config/objects/, or a folder of meshes.
 Out: objects/{set}/manifest.tsv and the GLBs beside it, which are kept between runs.
 """
 
@@ -23,6 +23,7 @@ rule objects:
     params:
         settings=JOBS.settings("objects", "{set}"),
         reads=JOBS.reads("objects", "{set}"),
+        content=JOBS.folder_content,
         code=JOBS.code("aligncvc.objects.fetch"),
         folder=subpath(output.manifest, parent=True),
     shell:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,42 +11,12 @@ from numpy.typing import NDArray
 
 from aligncvc.meshes.paint import Paint
 from aligncvc.scene.cameras import Cameras
+from aligncvc.scene.triangles import rasterise_triangles
 from aligncvc.splat import Rendering
 
 Array = NDArray[Any]
-CHUNK = 4_000_000
-"""Candidate pixels that are tested at once: about 300 MB."""
 SAME_SURFACE = 0.02
 """Samples of a pixel within this depth of its nearest belong to one surface; their depths are averaged."""
-
-
-def rasterise_triangles(corners: Array, width: int, height: int) -> Iterator[tuple[Array, Array, Array]]:
-    """Pixel centres (at half-integers) in triangles (T, 3, 2), in chunks of bounded size.
-
-    Each chunk: triangle (F,), pixel (F,) = row * width + column, barycentric weights in the image (F, 3).
-    """
-    low = np.ceil(corners.min(1) - 0.5).astype(np.int64).clip(0)
-    high = np.floor(corners.max(1) - 0.5).astype(np.int64)
-    high = np.minimum(high, [width - 1, height - 1])
-    spans = (high - low + 1).clip(0)
-    edge1, edge2 = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    area = edge1[:, 0] * edge2[:, 1] - edge1[:, 1] * edge2[:, 0]
-    counts = np.where(np.abs(area) > 1e-12, spans[:, 0] * spans[:, 1], 0)
-    alive = np.flatnonzero(counts)
-    groups = np.cumsum(counts[alive]) // CHUNK
-    for chunk in np.split(alive, np.flatnonzero(np.diff(groups)) + 1):
-        repeats = counts[chunk]
-        face = np.repeat(chunk, repeats)
-        place = np.arange(len(face)) - np.repeat(np.cumsum(repeats) - repeats, repeats)
-        column = low[face, 0] + place % spans[face, 0]
-        row = low[face, 1] + place // spans[face, 0]
-        x, y = column + 0.5 - corners[face, 0, 0], row + 0.5 - corners[face, 0, 1]
-        second = (x * edge2[face, 1] - y * edge2[face, 0]) / area[face]
-        third = (y * edge1[face, 0] - x * edge1[face, 1]) / area[face]
-        first = 1 - second - third
-        inside = (first >= 0) & (second >= 0) & (third >= 0)
-        weights = np.stack([first[inside], second[inside], third[inside]], 1)
-        yield face[inside], row[inside] * width + column[inside], weights
 
 
 def draw_mesh(

@@ -7,18 +7,17 @@ glTF keeps the colours of vertices and materials linear, and is converted on the
 from __future__ import annotations
 
 import io
-import json
-import struct
 from pathlib import Path
 
 import numpy as np
 import trimesh
-from trimesh.resolvers import FilePathResolver
 from trimesh.visual import ColorVisuals, TextureVisuals
 
 from aligncvc.errors import UserError
-from aligncvc.meshes.paint import Paint, rgba
-from aligncvc.scene.glb import MAGIC, Material, Part, container, to_linear, to_srgb, write_glb
+from aligncvc.meshes.paint import Paint
+from aligncvc.scene.companions import FolderResolver, readable
+from aligncvc.scene.glb import Material, Part, rgba, to_linear, to_srgb, write_glb
+from aligncvc.scene.gltf import READ, TEXTURE_TRANSFORM, Gltf
 
 FORMATS = (".glb", ".gltf", ".obj", ".ply")
 Y_UP_TO_Z_UP = np.array([[1.0, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
@@ -59,12 +58,16 @@ def load_mesh(path: Path | str, *, colours: bool = True) -> trimesh.Trimesh:
     if not path.is_file():
         raise UserError(f"there is no mesh at {path}; check the path")
     try:
-        scene = _gltf_scene(path) if is_gltf else trimesh.load_scene(path, process=False)
+        scene = _gltf_scene(path, colours) if is_gltf else _named_scene(path, colours)
         parts = [p for p in scene.dump() if isinstance(p, trimesh.Trimesh) and len(p.faces)]
+    except UserError:
+        raise
     except Exception as error:  # trimesh's readers raise anything from struct.error to AttributeError
         raise UserError(f"{path} is not a readable mesh ({error!r}); export it again") from error
     if not parts or not all(np.isfinite(part.vertices).all() for part in parts):
         raise UserError(f"{path} holds no triangles with finite vertices; export it again")
+    if any(part.faces.min() < 0 or part.faces.max() >= len(part.vertices) for part in parts):
+        raise UserError(f"{path} has faces of vertices that are not there; export it again")
     starts = np.cumsum([0] + [len(p.vertices) for p in parts[:-1]])
     faces = np.concatenate([p.faces + start for p, start in zip(parts, starts, strict=True)])
     mesh = trimesh.Trimesh(np.concatenate([p.vertices for p in parts]), faces, process=False)
@@ -76,28 +79,36 @@ def load_mesh(path: Path | str, *, colours: bool = True) -> trimesh.Trimesh:
     return mesh
 
 
-def _gltf_scene(path: Path) -> trimesh.Scene:
+def _named_scene(path: Path, colours: bool) -> trimesh.Scene:
+    """A scene with the materials and textures that an OBJ or PLY file names. UserError if one is lost."""
+    data, kind = path.read_bytes(), path.suffix.lower()[1:]
+    resolver = FolderResolver(path, data)
+    read = io.BytesIO(readable(data, kind))
+    scene = trimesh.load_scene(read, file_type=kind, resolver=resolver, process=False)
+    if colours:
+        resolver.require_all()
+    return scene
+
+
+def _gltf_scene(path: Path, colours: bool) -> trimesh.Scene:
     """A scene whose parts carry their COLOR_0 as sRGB in `vertex_attributes["color"]`.
 
     They are linear as glTF says, unless trimesh wrote the file. Every primitive is given a material: without
     one trimesh keeps only the low byte of 16-bit colours. On copying it forgets colours in the visual.
     """
-    data, rest = path.read_bytes(), None
-    if data[:4] == MAGIC:
-        (length,) = struct.unpack_from("<I", data, 12)
-        data, rest = data[20 : 20 + length], data[20 + length :]
-    document = json.loads(data)
+    gltf = Gltf.read(path, str(path))
+    gltf.require_known(READ - {TEXTURE_TRANSFORM} if colours else READ)
+    if colours:
+        gltf.require_pictures()
+    gltf.simplify()
+    document = gltf.document
     materials = document.setdefault("materials", [])
     for primitive in (p for m in document.get("meshes", []) for p in m["primitives"]):
         if "material" not in primitive:
             primitive["material"] = len(materials)
             materials.append({"pbrMetallicRoughness": {}})
     written_by = str(document.get("asset", {}).get("generator", ""))
-    data, kind = json.dumps(document).encode(), "gltf"
-    if rest is not None:
-        data, kind = container(document, rest), "glb"
-    resolver = FilePathResolver(str(path))
-    scene = trimesh.load_scene(io.BytesIO(data), file_type=kind, resolver=resolver, process=False)
+    scene = trimesh.load_scene(io.BytesIO(gltf.to_bytes()), file_type="glb", process=False)
     for part in scene.geometry.values():
         if not isinstance(part, trimesh.Trimesh) or not isinstance(part.visual, TextureVisuals):
             continue

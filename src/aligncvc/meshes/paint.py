@@ -19,18 +19,9 @@ from PIL import Image
 from trimesh.visual import ColorVisuals, TextureVisuals
 from trimesh.visual.material import MultiMaterial, PBRMaterial
 
-from aligncvc.scene.glb import to_linear, to_srgb
+from aligncvc.scene.glb import rgba, to_linear, to_srgb
 
 Array = NDArray[Any]
-
-
-def rgba(values: Array) -> NDArray[np.float64]:
-    """(N, 3) or (N, 4) colours, integers of any width or floats in [0, 1] -> (N, 4) in [0, 1]."""
-    values = np.asarray(values)
-    top = np.iinfo(values.dtype).max if values.dtype.kind in "iu" else 1
-    out = np.ones((len(values), 4))
-    out[:, : values.shape[1]] = np.clip(values.astype(np.float64) / top, 0, 1)
-    return out
 
 
 def multiplied(first: Array, second: Array) -> NDArray[np.float64]:

@@ -16,10 +16,10 @@ from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from aligncvc.meshes.draw import rasterise_triangles
 from aligncvc.meshes.tsdf import OPAQUE
 from aligncvc.metrics.surface_alignment import Points, Similarity
 from aligncvc.scene.gaussians import Gaussians
+from aligncvc.scene.triangles import rasterise_triangles
 from aligncvc.splat import Rendering
 from aligncvc.splat.constants import ALPHA_MIN
 from aligncvc.streams import numpy_stream, stream_seed

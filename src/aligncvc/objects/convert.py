@@ -1,4 +1,4 @@
-"""Wavefront OBJ + MTL + textures -> parts for `scene.glb`, and whether a GLB has something in it.
+"""OBJ + MTL + textures, PLY and STL -> parts for `scene.glb`, and whether a GLB has something in it.
 
 Repairs: faces wound against their own normals are turned, zero-area and coincident faces and invisible
 materials are dropped, textures are reduced. MTL colours are display values (sRGB); glTF wants linear ones.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import io
 import posixpath
-import struct
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,10 +18,13 @@ import numpy as np
 import trimesh
 from numpy.typing import NDArray
 from PIL import Image
-from trimesh.resolvers import ZipResolver
+from trimesh.resolvers import Resolver, ZipResolver
+from trimesh.visual import ColorVisuals
 
 from aligncvc.errors import UserError
-from aligncvc.scene.glb import MAGIC, Material, Part, to_linear
+from aligncvc.scene.companions import readable, text_of
+from aligncvc.scene.glb import Material, Part, rgba, to_linear
+from aligncvc.scene.gltf import Gltf
 
 TEXTURE_PX = 256
 JPEG_QUALITY = 85
@@ -46,7 +48,7 @@ class MemoryResolver(ZipResolver):
         if full not in self.files:
             raise FileNotFoundError(key)
         data = self.files[full]
-        return data.decode("latin-1").encode() if full.endswith((".obj", ".mtl")) else data
+        return text_of(data).encode() if full.endswith((".obj", ".mtl")) else data
 
 
 def _encode_texture(image: Image.Image, size: int) -> tuple[bytes, str, str]:
@@ -185,12 +187,37 @@ def _precedence(mesh: trimesh.Trimesh) -> tuple[bool, bool]:
     return hidden, getattr(mesh.visual, "uv", None) is None
 
 
+def _coloured_by_vertex(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
+    """Colours of faces as colours of vertices that no two faces share."""
+    if not (isinstance(mesh.visual, ColorVisuals) and mesh.visual.kind == "face"):
+        return mesh
+    corners, colours = np.asarray(mesh.faces).reshape(-1), np.repeat(mesh.visual.face_colors, 3, axis=0)
+    faces = np.arange(len(corners)).reshape(-1, 3)
+    return trimesh.Trimesh(mesh.vertices[corners], faces, vertex_colors=colours, process=False)
+
+
+def _vertex_colours(mesh: trimesh.Trimesh) -> NDArray[np.float32] | None:
+    """Linear RGBA (V, 4) that the vertices have of their own, or None."""
+    given = mesh.vertex_attributes.get("color")  # where a material stands beside them
+    if isinstance(mesh.visual, ColorVisuals):
+        given = mesh.visual.vertex_colors if mesh.visual.kind == "vertex" else None
+    if given is None:
+        return None
+    colours = rgba(np.asarray(given))
+    return np.concatenate([to_linear(colours[:, :3]), colours[:, 3:]], 1).astype(np.float32)
+
+
 def _part(mesh: trimesh.Trimesh, faces: NDArray[Any], rotation: NDArray[np.float64], texture_px: int) -> Part:
     positions = np.einsum("ij,vj->vi", rotation, np.asarray(mesh.vertices, np.float64))
     own = _face_normals(positions, faces)
     visual = mesh.visual
     uv = getattr(visual, "uv", None)
     material = _material(getattr(visual, "material", None), uv is not None, texture_px)
+    colours = _vertex_colours(mesh)
+    if colours is not None:
+        white = (1.0, 1.0, 1.0, 1.0) if isinstance(visual, ColorVisuals) else material.colour
+        mode = "BLEND" if colours[:, 3].min() < 0.995 else material.alpha_mode
+        material = replace(material, colour=white, alpha_mode=mode)
     given = mesh._cache.cache.get("vertex_normals")  # only what the file gave
     if given is not None:
         turned = _unit_normals(positions, faces, np.einsum("ij,vj->vi", rotation, np.nan_to_num(given)))
@@ -201,10 +228,13 @@ def _part(mesh: trimesh.Trimesh, faces: NDArray[Any], rotation: NDArray[np.float
         normals = corner_normals(positions.astype(np.float32), faces)
     corners = faces.reshape(-1)
     columns = [positions[corners].astype(np.float32), normals.reshape(-1, 3).round(3).astype(np.float32)]
+    if colours is not None:
+        columns.append(colours[corners])
     if material.texture is not None and uv is not None:
         columns.append(np.nan_to_num(np.stack([uv[corners, 0], 1 - uv[corners, 1]], 1)).astype(np.float32))
-    (points, directions, *maps), faces = _unique_vertices(columns)
-    return Part(points, faces, directions, maps[0] if maps else None, material)
+    (points, directions, *more), faces = _unique_vertices(columns)
+    maps = more.pop() if material.texture is not None else None
+    return Part(points, faces, directions, maps, material, more[0] if more else None)
 
 
 def _scaled(parts: list[Part], size: float | None) -> list[Part]:
@@ -221,47 +251,58 @@ def _scaled(parts: list[Part], size: float | None) -> list[Part]:
 
 def obj_parts(
     data: bytes,
-    resolver: MemoryResolver,
+    resolver: Resolver,
     rotation: NDArray[np.float64] | None = None,
     size: float | None = None,
     texture_px: int = TEXTURE_PX,
+    kind: str = "obj",
 ) -> list[Part]:
     """Parts of an OBJ file's bytes, y up, centred. UserError if it has no triangles.
 
-    rotation: (3,3) applied to the model; size: the longest side (glTF metres), None keeps the file's.
+    rotation: (3,3) applied to the model; size: the longest side (glTF metres), None keeps the file's. kind:
+    also "ply" and "stl".
     """
-    text = io.BytesIO(data.decode("latin-1").encode())
+    text = io.BytesIO(readable(data, kind))
     try:
-        scene = trimesh.load_scene(text, file_type="obj", resolver=resolver, process=False)
+        scene = trimesh.load_scene(text, file_type=kind, resolver=resolver, process=False)
     except Exception as error:  # the reader's errors are many; each means an unreadable model
-        raise UserError(f"the OBJ file does not load: {type(error).__name__}: {error}") from None
+        raise UserError(f"the {kind.upper()} file does not load: {type(error).__name__}: {error}") from None
     turn = np.eye(3) if rotation is None else np.asarray(rotation, np.float64)
     meshes = [m for _, m in sorted(scene.geometry.items()) if isinstance(m, trimesh.Trimesh) and len(m.faces)]
-    meshes.sort(key=_precedence)
+    meshes = sorted(map(_coloured_by_vertex, meshes), key=_precedence)
     faces = [_solid_faces(mesh) for mesh in meshes]
     if not sum(map(len, faces)):
-        raise UserError("the OBJ file has no triangles")
+        raise UserError(f"the {kind.upper()} file has no triangles")
     faces = drop_coincident([np.nan_to_num(np.asarray(mesh.vertices)) for mesh in meshes], faces)
     parts = [_part(m, f, turn, texture_px) for m, f in zip(meshes, faces, strict=True) if len(f)]
     visible = [part for part in parts if part.material.colour[3] >= INVISIBLE]
     return _scaled(visible or parts, size)
 
 
+def surface_of(gltf: Gltf) -> list[trimesh.Trimesh]:
+    """The meshes of a file, y up, each in its place. Any error of trimesh's reader for a bad one."""
+    gltf.simplify()
+    scene = trimesh.load_scene(io.BytesIO(gltf.to_bytes()), file_type="glb", process=False)
+    return [m for m in scene.dump() if isinstance(m, trimesh.Trimesh) and len(m.faces)]
+
+
 def check_glb(path: Path) -> int:
-    """Number of triangles of a GLB. UserError if it is cut, unreadable, empty, a point or not finite."""
-    header = path.read_bytes()[:12] if path.is_file() else b""
-    if len(header) < 12 or header[:4] != MAGIC:
-        raise UserError(f"{path.name} is not a GLB file (no glTF header)")
-    declared = struct.unpack("<I", header[8:12])[0]
-    if declared != path.stat().st_size:
-        raise UserError(f"{path.name} is cut short: {path.stat().st_size} of {declared} bytes")
+    """Number of triangles of a GLB.
+
+    UserError if it is cut, unreadable, empty, a point or not finite, requires what nobody here reads, or
+    wears a broken picture.
+    """
+    gltf = Gltf.read(path)
+    gltf.require_known()
+    gltf.require_pictures()
     try:
-        scene = trimesh.load_scene(path, file_type="glb", process=False)
-        meshes = [m for m in scene.dump() if isinstance(m, trimesh.Trimesh) and len(m.faces)]
+        meshes = surface_of(gltf)
     except Exception as error:  # any reader error means the same thing here: a bad file
         raise UserError(f"{path.name} does not load: {type(error).__name__}: {error}") from None
     if not meshes:
         raise UserError(f"{path.name} has no triangles")
+    if any(mesh.faces.max() >= len(mesh.vertices) for mesh in meshes):
+        raise UserError(f"{path.name} has faces of vertices that are not there; export it again")
     corners = np.concatenate([mesh.vertices[np.unique(mesh.faces)] for mesh in meshes])
     if not np.isfinite(corners).all():
         raise UserError(f"{path.name} has coordinates that are not finite")

@@ -10,16 +10,17 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import trimesh
 from numpy.typing import NDArray
 
 from aligncvc.config.objects import ObjectSet
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT, atomic_path
-from aligncvc.objects.convert import MemoryResolver, obj_parts
+from aligncvc.objects.convert import obj_parts
 from aligncvc.objects.download import Policy
 from aligncvc.objects.listing import ObjectRow, read_list, select, slug, split_of
+from aligncvc.scene.companions import FolderResolver
 from aligncvc.scene.glb import write_glb
+from aligncvc.scene.gltf import Gltf
 
 MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl")
 OWN_TEXTURE_PX = 4096
@@ -126,26 +127,25 @@ def _turn(row: ObjectRow) -> NDArray[np.float64]:
 def convert_mesh(path: Path, out: Path, turn: NDArray[np.float64] | None = None) -> None:
     """Copy a GLB or convert glTF, or OBJ, PLY or STL by `turn` (3, 3), to one. UserError if unreadable."""
     suffix = path.suffix.lower()
-    if suffix == ".glb":
-        copy_file(path, out)
-    elif suffix == ".obj":
-        beside = [f for f in path.parent.rglob("*") if f.is_file() and f.suffix.lower() != ".obj"]
-        files = {f.relative_to(path.parent).as_posix(): f.read_bytes() for f in beside}
-        # Gazebo's layout (Google Scanned Objects): meshes/model.obj names what lies in materials/textures.
-        for texture in sorted(path.parent.parent.glob("materials/textures/*")):
-            files.setdefault(texture.name, texture.read_bytes())
-        write_glb(out, obj_parts(path.read_bytes(), MemoryResolver(files), turn, texture_px=OWN_TEXTURE_PX))
+    if suffix in (".glb", ".gltf"):
+        _pack(path, out)
     else:
-        try:
-            scene = trimesh.load_scene(path, process=False)
-            for thing in (scene, *scene.geometry.values()):
-                thing.metadata.clear()  # it holds this machine's paths
-            if turn is not None and suffix != ".gltf":
-                homogeneous = np.eye(4)
-                homogeneous[:3, :3] = turn
-                scene.apply_transform(homogeneous)
-            data = scene.export(file_type="glb")
-        except Exception as error:  # the readers' errors are many; each means an unreadable mesh
-            raise UserError(f"{path.name} does not load: {type(error).__name__}: {error}") from None
+        if not path.is_file():
+            raise UserError(f"the file {path} is missing")
+        data = path.read_bytes()
+        resolver = FolderResolver(path, data)
+        parts = obj_parts(data, resolver, turn, texture_px=OWN_TEXTURE_PX, kind=suffix[1:])
+        resolver.require_all()
+        write_glb(out, parts)
+
+
+def _pack(path: Path, out: Path) -> None:
+    """A glTF file as one GLB, a GLB that is one already byte for byte."""
+    if not path.is_file():
+        raise UserError(f"the file {path} is missing")
+    gltf = Gltf.read(path)
+    if path.suffix.lower() == ".glb" and not gltf.took_in:
+        copy_file(path, out)
+    else:
         with atomic_path(out) as temporary:
-            temporary.write_bytes(data)
+            temporary.write_bytes(gltf.to_bytes())

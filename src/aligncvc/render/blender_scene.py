@@ -20,6 +20,7 @@ import numpy as np
 
 from aligncvc.errors import reason_of
 from aligncvc.render import appearance, bproc_adapter
+from aligncvc.scene.gltf import Gltf
 
 SCENE_VERSION = 2
 """Part of every job's hash: raise it when the same job would give other pixels."""
@@ -131,17 +132,13 @@ class Scene:
         """
         known = set(self.bpy.data.objects)
         try:
-            self.bproc.loader.load_obj(path)
+            self.bproc.loader.load_obj(self._still(path))
         except Exception as error:
-            raise BadObjectError("import", str(error).strip().splitlines()[-1] or repr(error)) from error
+            raise BadObjectError("import", (str(error).strip() or repr(error)).splitlines()[-1]) from error
         imported = [o for o in self.bpy.data.objects if o not in known]
         for thing in [o for o in imported if o.type in ("LIGHT", "CAMERA")]:
             imported.remove(thing)
             self.bpy.data.objects.remove(thing)
-        for thing in imported:
-            thing.animation_data_clear()  # frames are cameras here, nothing may move
-            if thing.type == "MESH" and thing.data.shape_keys is not None:
-                thing.data.shape_keys.animation_data_clear()
         self.bpy.context.view_layer.update()
         meshes = [o for o in imported if o.type == "MESH"]
         stretch, heading = np.ones(3), 0.0
@@ -168,6 +165,15 @@ class Scene:
             material.use_backface_culling = False
         normalisation = {"scale": scale, "offset": offset, "stretch": stretch, "heading_deg": heading}
         return {name: np.asarray(value) for name, value in normalisation.items()}
+
+    def _still(self, path: str) -> str:
+        """A GLB as everybody reads it: itself, or simplified among the temporary files."""
+        gltf = Gltf.read(Path(path))
+        if not gltf.simplify():
+            return path
+        still = Path(self.job["temporary"]) / "still.glb"
+        still.write_bytes(gltf.to_bytes())
+        return str(still)
 
     def _points(self, meshes: list[Any]) -> np.ndarray:
         """(N, 3) world positions of the vertices that faces use, as they will be rendered."""

@@ -17,6 +17,7 @@ from aligncvc.ownership import claim_folder
 from aligncvc.render import jobs, results
 from aligncvc.render.jobs import SourceObject
 from aligncvc.render.results import Status
+from aligncvc.render.surface import surface_fault
 from aligncvc.render.workers import START_SECONDS, Worker, split
 from aligncvc.scene.views import Views, split_variant
 
@@ -123,8 +124,13 @@ class Renderer:
         try:
             views, normalisation = results.views_from_npz(path, self.job)
             path.unlink()
+            in_cube = self.job.render.normalisation == "unit-cube"
+            fault = surface_fault(source.path, views, normalisation, in_cube)
         except Exception as error:  # a file that Blender could not finish, or too large for the memory
             self._record(source, "render", reason_of(error), seconds)
+            return
+        if fault is not None:
+            self._record(source, "quality", fault, seconds)
             return
         renderer = jobs.renderer_facts(self.job.render) | worker.versions
         renderer["seed"] = jobs.object_seed(self.job, source)

@@ -36,6 +36,15 @@ def to_srgb(linear: NDArray[Any]) -> NDArray[np.float64]:
     return np.where(values <= 0.0031308, values * 12.92, 1.055 * values ** (1 / 2.4) - 0.055)
 
 
+def rgba(values: NDArray[Any]) -> NDArray[np.float64]:
+    """(N, 3) or (N, 4) colours, integers of any width or floats in [0, 1] -> (N, 4) in [0, 1]."""
+    values = np.asarray(values)
+    top = np.iinfo(values.dtype).max if values.dtype.kind in "iu" else 1
+    out = np.ones((len(values), 4))
+    out[:, : values.shape[1]] = np.clip(values.astype(np.float64) / top, 0, 1)
+    return out
+
+
 @dataclass(frozen=True)
 class Material:
     """A diffuse, double-sided glTF material.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 BITS_PER_SAMPLE = 258
 """TIFF's tag: a 12-bit picture is stored in 16 bits."""
@@ -32,3 +34,17 @@ def eight_bit(image: Image.Image) -> Image.Image:
 def _bits(image: Image.Image) -> int:
     stored = getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE, (16,))
     return int(stored[0] if isinstance(stored, tuple) else stored)
+
+
+def picture_fault(data: bytes) -> str | None:
+    """What is wrong with the bytes of a picture, or None."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            image.load()
+    except Image.DecompressionBombError:
+        return f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels"
+    except UnidentifiedImageError:
+        return "no picture of a known kind"
+    except Exception as error:  # Pillow's readers raise many kinds for a broken file
+        return " ".join(str(error).split())
+    return None

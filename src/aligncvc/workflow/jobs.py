@@ -5,6 +5,7 @@ Imported at every start of the workflow, so nothing here imports torch. Used by 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -19,7 +20,7 @@ from aligncvc.config.jobs.sample import CONTROL
 from aligncvc.config.plan import Plan
 from aligncvc.config.root import parse_config
 from aligncvc.errors import UserError
-from aligncvc.files import PROJECT_ROOT
+from aligncvc.files import PROJECT_ROOT, sha256_json
 from aligncvc.ownership import claim_folder
 from aligncvc.workflow.fingerprint import code_hash, job_modules
 
@@ -131,6 +132,19 @@ class JobTable:
     def object_list(self, wildcards: Wildcards) -> list[str]:
         """The TSV that lists a set's objects, if it has one."""
         return [self.here(path) for path in [self.config.object_set(wildcards.set).list] if path]
+
+    def folder_content(self, wildcards: Wildcards) -> str:
+        """A params function: hash of the names, sizes and dates in a set's folder of meshes."""
+        objects = self.config.object_set(wildcards.set)
+        if objects.source != "folder" or objects.path is None:
+            return ""
+        folder, found = PROJECT_ROOT / Path(objects.path).expanduser(), []
+        for at, _, names in os.walk(folder):
+            for path in (Path(at, name) for name in names):
+                with contextlib.suppress(OSError):  # a link to nowhere
+                    facts = path.stat()
+                    found.append([str(path.relative_to(folder)), facts.st_size, facts.st_mtime_ns])
+        return sha256_json(sorted(found))
 
     def aligned(self, wildcards: Wildcards) -> list[str]:
         """The weights that a method samples with, where the workflow trains its alignment run."""
