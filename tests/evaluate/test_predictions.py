@@ -41,6 +41,7 @@ from aligncvc.scene.renderset import PosedObject
 from aligncvc.scene.views import Views, composite, save_png, save_views
 from aligncvc.splat import rasterise
 from aligncvc.streams import torch_stream
+from aligncvc.viewer.page import ViewSettings
 from aligncvc.viewer.ply import save_viewer_ply
 
 RIG = [0, 2, 4, 6]
@@ -387,7 +388,7 @@ def test_one_seed_of_a_protocol_of_several_is_complete(posed: PosedObject, tmp_p
 
 
 def test_a_model_made_for_viewers_is_refused(posed: PosedObject, tmp_path: Path) -> None:
-    save_viewer_ply(tmp_path / "model.ply", cloud("ball"), 64, Config().render)
+    save_viewer_ply(tmp_path / "model.ply", cloud("ball"), 64, ViewSettings())
     with pytest.raises(UserError, match=r"model\.ply was written for viewers .* with --raw"):
         load_prediction(tmp_path, posed)
     with pytest.raises(UserError, match="written for viewers"):
