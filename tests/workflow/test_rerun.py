@@ -115,7 +115,7 @@ def test_stages_read_the_settings_of_this_run(checkout: Path) -> None:
 def test_what_a_job_does_not_use_makes_it_not_stale(checkout: Path, planned: Planned) -> None:
     """A wording, a line of the ledger, another kind of network, another feedback, the page's script."""
     source = checkout / "src/aligncvc"
-    alignment = source / "config/alignment.py"
+    alignment = source / "config/jobs/align.py"
     alignment.write_text(alignment.read_text().replace("objects a step", "objects in each step"))
     ledger = checkout / "config/checkpoints.yaml"
     text = ledger.read_text()
