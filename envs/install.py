@@ -51,7 +51,7 @@ def main() -> None:
     wanted = digest()
     if STAMP.exists() and STAMP.read_text().strip() == wanted:
         return
-    sentences = doctor.problems(before_install=True)
+    sentences = [found.message for found in doctor.findings(before_install=True) if not found.ok]
     if sentences:
         stop("\nerror: ".join(sentences))
     python = str(VENV / "bin/python")
