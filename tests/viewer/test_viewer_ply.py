@@ -24,7 +24,7 @@ from PIL import Image
 from aligncvc.files import PROJECT_ROOT
 from aligncvc.scene.cameras import Cameras, orbit
 from aligncvc.scene.gaussians import Gaussians, is_viewer_ply, load_ply, save_ply
-from aligncvc.splat import projection, rasterise
+from aligncvc.splat import dense, rasterise
 from aligncvc.viewer.page import ViewSettings
 from aligncvc.viewer.ply import Z_UP_TO_Y_UP, for_viewers, save_viewer_ply
 from aligncvc.viewer.turntable import turntable
@@ -120,7 +120,7 @@ def test_without_any_low_pass_it_looks_like_the_turntable(
     save_viewer_ply(tmp_path / "model.ply", model, NATIVE_PX, VIEW)
     save_ply(tmp_path / "raw.ply", model)
     expected = pixels(turntable(model, VIEW, 4, NATIVE_PX, px))[1:2]
-    monkeypatch.setattr(projection, "BLUR_PX2", 0.0)
+    monkeypatch.setattr(dense, "BLUR_PX2", 0.0)
     cameras = ring(px)[[1]]
     ready = pixels(rasterise(load_ply(tmp_path / "model.ply"), y_up(cameras), backend="dense").rgb)
     raw = pixels(rasterise(load_ply(tmp_path / "raw.ply"), cameras, backend="dense").rgb)
