@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -70,3 +71,10 @@ def test_a_bare_python_is_told_to_make_the_environment() -> None:
     del states["disk"]  # with the environment installed there may be no room for another
     needed = ("python", "platform", "venv", "compiler", "libraries")
     assert states == dict.fromkeys(needed, "ok"), before.stdout
+
+
+def test_what_calls_the_doctor_from_outside_finds_it() -> None:
+    """.ci/run and envs/install.py use it before anything is installed, where no type checker looks."""
+    for path in (".ci/run", "envs/install.py"):
+        named = re.findall(r"\bdoctor\.(\w+)", (PROJECT_ROOT / path).read_text(encoding="utf-8"))
+        assert named and all(hasattr(doctor, name) for name in named), path

@@ -115,14 +115,20 @@ def check_disk(folder: Path = ROOT, need_gb: float = DISK_GB) -> Finding:
     return checked("disk", free_gb >= need_gb, f"{free_gb:.0f} GB free", problem)
 
 
-def check_libraries(names: dict[str, str] = BLENDER_LIBRARIES) -> Finding:
-    """The X, GL and OpenMP libraries that Blender links against even when it draws no window."""
+def missing_libraries(names: dict[str, str] = BLENDER_LIBRARIES) -> list[str]:
+    """The Debian packages of those libraries that this system lacks."""
     packages = []
     for library, package in names.items():
         try:
             ctypes.CDLL(library)
         except OSError:
             packages.append(package)
+    return packages
+
+
+def check_libraries(names: dict[str, str] = BLENDER_LIBRARIES) -> Finding:
+    """The X, GL and OpenMP libraries that Blender links against even when it draws no window."""
+    packages = missing_libraries(names)
     problem = (
         "Blender needs shared libraries that this system lacks; install them "
         f"with `apt-get install --no-install-recommends {' '.join(packages)}`."
