@@ -8,7 +8,9 @@ from typing import Any, Literal
 
 import torch
 import yaml
+from torch import Tensor
 
+from aligncvc.align.discriminator import Discriminator, generator_loss
 from aligncvc.config.jobs.align import AlignJob
 from aligncvc.config.jobs.sample import ControlJob, SampleJob
 from aligncvc.config.plan import Plan
@@ -166,3 +168,15 @@ def write_renders(folder: Path, names: tuple[str, ...] = ("a", "b", "c"), size_p
     manifest = folder / "manifest.tsv"
     manifest.write_text("\n".join(rows) + "\n")
     return manifest
+
+
+def moved_by(discriminator: Discriminator, fakes: Tensor) -> Tensor:
+    """The images (B, V, 3, H, W) after ten steps down the generator's loss."""
+    moving = fakes.clone().requires_grad_(True)
+    mover = torch.optim.Adam([moving], lr=0.02)
+    for _ in range(10):
+        loss = generator_loss(discriminator, moving, 0.8, None)
+        mover.zero_grad()
+        loss.backward()
+        mover.step()
+    return moving.detach()

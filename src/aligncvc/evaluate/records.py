@@ -102,7 +102,7 @@ def concat(paths: Iterable[Path | str]) -> list[Record]:
                 f"{first} (protocol {one}) and {path} (protocol {other}) were measured "
                 f"differently{_difference(first, path)}; evaluate both with one configuration and set"
             )
-        for name, sha256 in _sidecar(path).get("ground_truth_sha256", {}).items():
+        for name, sha256 in protocol_beside(path).get("ground_truth_sha256", {}).items():
             beside, expected = pixels.setdefault(name, (path, sha256))
             if sha256 != expected:
                 raise UserError(
@@ -131,7 +131,7 @@ def record_files(records: Path) -> list[Path]:
     return [records, protocol_file(records), Path(f"{records}{PROVENANCE}")]
 
 
-def _sidecar(records: Path) -> dict[str, Any]:
+def protocol_beside(records: Path) -> dict[str, Any]:
     """What `protocol_file` holds, {} if it is not there."""
     try:
         found = json.loads(protocol_file(records).read_text(encoding="utf-8"))
@@ -142,6 +142,6 @@ def _sidecar(records: Path) -> dict[str, Any]:
 
 def _difference(one: Path, other: Path) -> str:
     """The keys on which the protocols written beside two files differ, or nothing if they are not there."""
-    a, b = _sidecar(one), _sidecar(other)
+    a, b = protocol_beside(one), protocol_beside(other)
     keys = sorted(key for key in a.keys() | b.keys() if a.get(key) != b.get(key))
     return f" ({', '.join(keys)})" if a and b and keys else ""

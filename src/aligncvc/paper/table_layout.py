@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 from aligncvc.config.jobs.paper import PaperJob
 from aligncvc.errors import UserError
 from aligncvc.evaluate.catalogue import CATALOGUE, Family
-from aligncvc.evaluate.records import protocol_file
+from aligncvc.evaluate.records import protocol_beside
 from aligncvc.evaluate.stats import DRAWS, NONE, Interval
 from aligncvc.paper.reading import TEMPLATES, read_rankings
 from aligncvc.paper.reported import Reported, read_reported
@@ -58,7 +57,7 @@ def read_facts(
     A protocol that is not there is left out (records can be aggregated without); the other files must be
     readable, or UserError is raised.
     """
-    protocols = [p for p in map(_protocol, metrics) if p]
+    protocols = [p for p in map(protocol_beside, metrics) if p]
     reasons = {name: text for protocol in protocols for name, text in _not_available(protocol)}
     for protocol in protocols:
         missing = protocol.get("unavailable")
@@ -66,14 +65,6 @@ def read_facts(
             reasons.setdefault(str(name), f"n/a ({why})")
     muted = frozenset(name for name, verdict in read_rankings(discrimination).items() if verdict == "no")
     return ProtocolFacts(protocols[0] if protocols else {}, reasons, muted, tuple(read_reported(reported)))
-
-
-def _protocol(records: Path) -> dict[str, Any]:
-    try:
-        protocol = json.loads(protocol_file(records).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return protocol if isinstance(protocol, dict) else {}
 
 
 def _not_available(value: Any, name: str = "") -> Iterator[tuple[str, str]]:

@@ -7,6 +7,7 @@ import logging
 import posixpath
 import re
 from functools import cached_property
+from io import UnsupportedOperation
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -97,7 +98,7 @@ class FolderResolver(Resolver):
         return self
 
     def write(self, name: str, data: Any) -> None:
-        raise NotImplementedError
+        raise UnsupportedOperation("the folder of a model is only read")
 
 
 def text_of(data: bytes) -> str:

@@ -5,6 +5,7 @@ A small network learns the ray head in minutes; LGM's checkpoints need the absol
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Literal
 
 import torch
@@ -17,14 +18,14 @@ from aligncvc.scene.gaussians import Gaussians
 SPLIT = (3, 1, 3, 4, 3)
 
 
-class Head:
+class Head(ABC):
     """features (B, V, 14, H', W'), images (B, V, 3, H, W) in [0, 1] -> Gaussians (B, V H' W')."""
 
-    def initialise(self, conv: nn.Conv2d) -> None:
+    def initialise(self, conv: nn.Conv2d) -> None:  # noqa: B027  (a head may leave the default)
         """Set the last convolution so that training starts from a sensible set; here: leave the default."""
 
-    def __call__(self, features: Tensor, images: Tensor, cameras: Cameras) -> Gaussians:
-        raise NotImplementedError
+    @abstractmethod
+    def __call__(self, features: Tensor, images: Tensor, cameras: Cameras) -> Gaussians: ...
 
 
 def _flat(x: Tensor) -> Tensor:
