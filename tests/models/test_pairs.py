@@ -115,7 +115,7 @@ def test_a_generator_gets_its_camera_table() -> None:
 @pytest.mark.parametrize(("network", "words"), [
     ({}, "names no kind; choose one of"),
     ({"kind": "wonder4d"}, "no kind 'wonder4d' of generators"),
-    ({"kind": "wonder3d", "preset": "v9"}, "the preset 'v9'; wonder3d has plus, v1"),
+    ({"kind": "wonder3d", "preset": "v9"}, "the preset 'v9'; wonder3d has plus, tiny, v1"),
     ({"kind": "wonder3d", "unit": 3}, "unit: Extra inputs"),
     ({"kind": "no_such_package.net"}, "cannot be imported"),
 ])  # fmt: skip

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from aligncvc.models.generators.parts import Vae
 from aligncvc.models.generators.wonder3d.labels import CAMERA_DIM, camera_embedding
 from aligncvc.models.generators.wonder3d.network import Wonder3D
-from aligncvc.models.generators.wonder3d.settings import Settings, Unet, Vae
+from aligncvc.models.generators.wonder3d.settings import Settings, Unet
 from aligncvc.models.pair import attach_lora
 from aligncvc.scene.cameras import orbit, ring_azimuths_deg
 

@@ -14,9 +14,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "parity"))
 from wonder3d_ddim import rig_azimuths_deg, same_noise, sample_ddim, wonder3d_times
 
 from aligncvc.errors import UserError
+from aligncvc.models.generators.parts import Clip, Vae
 from aligncvc.models.generators.wonder3d.labels import LABELS, VIEWS, camera_embedding
 from aligncvc.models.generators.wonder3d.network import Wonder3D, build, image_token, resized
-from aligncvc.models.generators.wonder3d.settings import PRESETS, Clip, Settings, Unet, Vae
+from aligncvc.models.generators.wonder3d.settings import PRESETS, Settings, Unet
 from aligncvc.models.ledger.weights import load_strict, renamed
 from aligncvc.models.pair import attach_lora
 from aligncvc.scene.cameras import orbit

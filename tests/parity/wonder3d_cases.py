@@ -15,8 +15,9 @@ from parity_tools import fill, numbers
 from torch import Tensor, nn
 from wonder3d_ddim import rig_azimuths_deg, same_noise, sample_ddim
 
+from aligncvc.models.generators.parts import Clip, Vae
 from aligncvc.models.generators.wonder3d.network import Condition, Wonder3D
-from aligncvc.models.generators.wonder3d.settings import PRESETS, Clip, Settings, Unet, Vae
+from aligncvc.models.generators.wonder3d.settings import PRESETS, Settings, Unet
 from aligncvc.scene.cameras import orbit
 
 DIMS = {"wonder3d-v1": 10, "wonder3d-plus": 14}

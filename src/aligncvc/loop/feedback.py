@@ -55,9 +55,13 @@ class Step:
 
 @dataclass(frozen=True)
 class State:
-    """Where sampling stands: noisy latents z (B, V, C, h, w) at times[index]; after the last step, clean."""
+    """Where sampling stands: noisy latents z (B, V, C, h, w) at times[index]; after the last step, clean.
+
+    image: the input image (B, 3, H, W). condition: what the denoiser sees of it and of the cameras.
+    """
 
     z: Tensor
+    image: Tensor
     condition: Tree
     times: list[Time]
     index: int = 0
@@ -120,7 +124,10 @@ class Feedback:
 
     def finish(self, loop: Loop, state: State, step: Step) -> Look:
         """The result, from the last step: what it saw of the 3D model, else what the clean latents yield."""
-        return step.look or loop.look(self.advance(loop, state, step).z)
+        if step.look is not None:
+            return step.look
+        end = self.advance(loop, state, step)
+        return loop.look(end.z, end, clean=True)
 
 
 def find_feedback(name: str) -> Feedback:

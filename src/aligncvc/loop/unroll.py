@@ -43,7 +43,7 @@ class Loop:
         with self.watch("encode"):
             condition = self.pair.generator.encode_condition(image, self.cameras.c2w)
         z = self.pair.generator.schedule.start(self.noise(0, times[0]), times[0])
-        return State(z, condition, times)
+        return State(z, image, condition, times)
 
     def predict(self, state: State) -> Prediction:
         """Clean latents and noise, with guidance (on the network's own output, both branches in one call)."""
@@ -69,15 +69,15 @@ class Loop:
         with self.watch("decode"):
             return clamp_straight_through(self.pair.generator.decode(latents))
 
-    def look(self, latents: Tensor, state: State | None = None) -> Look:
-        """Decode clean latents, reconstruct, render. state: where they were predicted; None: final ones."""
+    def look(self, latents: Tensor, state: State, *, clean: bool = False) -> Look:
+        """Decode latents, reconstruct, render. They were predicted at `state`, or are `clean`, the final."""
         views, noisy, at = self.decode(latents), None, None
         sees, shown = getattr(self.pair.reconstructor, "sees", "views"), self.pair.spec.reconstruct
         if sees == "noisy":
-            noisy = views if state is None else self.decode(state.z)
+            noisy = views if clean else self.decode(state.z)
             noisy = noisy if shown is None else noisy[:, shown]
         if sees != "views":
-            at = At(self.at(0 if state is None else state.now), noisy)
+            at = At(self.at(0 if clean else state.now), noisy, state.image)
         with torch.set_grad_enabled(self.grad_3d and torch.is_grad_enabled()):
             gaussians, drawn = lift(self.pair.reconstructor, views, self.cameras, shown, at, self.watch)
         return Look(views, gaussians, drawn)

@@ -29,6 +29,11 @@ def feedback_module(name: str) -> str:
     return name if "." in name else f"aligncvc.loop.{name}"
 
 
+def takes_maps(kind: str) -> bool:
+    """Whether a kind of generator can be told of a 3D model (`generators.base.TakesMaps`)."""
+    return bool(getattr(kind_module("generators", kind, "settings"), "TAKES_MAPS", False))
+
+
 def known_kinds(role: Role) -> list[str]:
     home = import_module(f"aligncvc.models.{role}")
     return sorted(module.name for module in iter_modules(home.__path__) if module.ispkg)

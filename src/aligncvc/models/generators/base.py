@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from aligncvc.errors import UserError
 from aligncvc.models.generators.schedules import Schedule
+from aligncvc.scene.cameras import Cameras
+from aligncvc.splat import Rendering
 
 Tree = Any
 """What a denoiser sees besides noisy latents: tensors whose first axis is B, in dataclasses, mappings, tuples
@@ -145,3 +147,14 @@ class MultiViewGenerator(nn.Module, ABC):
         finally:
             for adapter in adapters:
                 adapter.enable_adapters(True)
+
+
+class TakesMaps(ABC):
+    """A generator whose condition can hold renderings of a 3D model. Its settings.py has `TAKES_MAPS = True`.
+
+    `encode_condition` starts without any.
+    """
+
+    @abstractmethod
+    def with_maps(self, condition: Tree, drawn: Rendering, cameras: Cameras) -> Tree:
+        """The condition, with what was drawn (B, V, ...) at the cameras (B, V, 4, 4) in place of the last."""

@@ -49,9 +49,11 @@ def meaning(licence: str) -> str:
 class Stored(Section):
     """How the tensors of a file are named, where that differs from the network's own names.
 
-    prefix: of the keys that are meant. constants: last parts of keys without weights. renames: of parts of
-    keys.
+    layout: dotted name of a function that puts a release's tensors under our names, applied first. prefix: of
+    the keys that are meant. constants: last parts of keys without weights. renames: of parts of keys.
     """
+
+    layout: str | None = Field(None, pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")
 
     prefix: str = ""
     constants: list[str] = Field(default_factory=list)

@@ -12,6 +12,7 @@ import json
 import pickle
 import struct
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,24 @@ def load_weights(module: nn.Module, weights: Path | str, spec: ModelSpec, access
     if isinstance(weights, Path):
         return load_strict(module, weights)
     stored = load_ledger(access.ledger).entry(weights).stored
-    state = {k: v for k, v in read_state(path).items() if k.rpartition(".")[2] not in stored.constants}
+    state = in_our_layout(read_state(path), stored.layout)
+    state = {k: v for k, v in state.items() if k.rpartition(".")[2] not in stored.constants}
     load_strict(module, renamed(state, stored.renames), prefix=stored.prefix, where=str(path))
+
+
+def in_our_layout(state: dict[str, Tensor], layout: str | None) -> dict[str, Tensor]:
+    """A release's tensors under our names, by the function that the ledger names; None: they have them."""
+    if layout is None:
+        return state
+    module, _, name = layout.rpartition(".")
+    try:
+        function = getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise UserError(
+            f"the ledger names a layout {layout!r} that does not exist ({error}); give the dotted name of a "
+            "function from a state dict to one"
+        ) from None
+    return function(state)
 
 
 def renamed(state: Mapping[str, Tensor], renames: Mapping[str, str]) -> dict[str, Tensor]:
@@ -178,11 +195,18 @@ def write_facts(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, o
         save_file(own, temporary, metadata={"facts": json.dumps(facts, sort_keys=True)})
 
 
+def _agree(recorded: Any, wanted: Any) -> bool:
+    """Whether all that was recorded still holds; settings that came later are free."""
+    if isinstance(recorded, dict) and isinstance(wanted, dict):
+        return all(_agree(value, wanted[key]) for key, value in recorded.items() if key in wanted)
+    return bool(recorded == wanted)
+
+
 def check_network(path: Path | str, spec: ModelSpec) -> None:
     """Raise UserError if a file says that its network was built with other settings than `spec`'s."""
     recorded, wanted = read_facts(path).get(NETWORK, {}), network_facts(spec)
     for key, value in recorded.items():
-        if key in wanted and wanted[key] != value:
+        if key in wanted and not _agree(value, wanted[key]):
             raise UserError(
                 f"{path} was made with a network whose {key} is {value} and the pair's says {wanted[key]}; "
                 "use the network that the weights were made with"

@@ -17,11 +17,12 @@ class At:
     """Where in sampling the views come from, for reconstructors that are told so.
 
     timesteps: (B,), the generator's, 0 for clean views. noisy: the decoded noisy latents (B, V, 3, H, W), or
-    None.
+    None. image: the input image (B, 3, H, W) in [0, 1] on white, or None: the first view stands for it.
     """
 
     timesteps: Tensor
     noisy: Tensor | None = None
+    image: Tensor | None = None
 
 
 class Reconstructor(Protocol):

@@ -13,13 +13,14 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
 from aligncvc.errors import UserError
 from aligncvc.models.encoders.clip import ClipImageEncoder
 from aligncvc.models.encoders.lite0 import Lite0, load_lite0
-from aligncvc.models.generators.base import MultiViewGenerator, Prediction
+from aligncvc.models.generators.base import Prediction
+from aligncvc.models.generators.latent import LatentGenerator, resized
 from aligncvc.models.generators.schedules import AlphaSchedule
 from aligncvc.models.generators.wonder3d.attention import arrange, by_domain, by_object, join_views
 from aligncvc.models.generators.wonder3d.labels import camera_embedding
@@ -62,7 +63,7 @@ class Condition:
     cameras: Tensor
 
 
-class Wonder3D(MultiViewGenerator):
+class Wonder3D(LatentGenerator):
     """Latents are (B, V, D C, h, w): the domains of a view lie in its channels, normals first.
 
     In the U-Net they are rows [normals; colours], each (B, V); with guidance, unconditional objects come
@@ -71,36 +72,17 @@ class Wonder3D(MultiViewGenerator):
 
     # diffusers builds attributes and methods at run time, which type checkers cannot follow
     unet: Any
-    vae: Any
     schedule: AlphaSchedule
 
     def __init__(self, config: Settings, size_px: int, access: CheckpointAccess = CheckpointAccess()) -> None:
         """size_px: of the views, unless the settings name one. UserError if latents do not fit it."""
-        super().__init__()
+        super().__init__(config.vae, config.size_px or size_px)
         self.config = config
-        self.size_px = config.size_px or size_px
         self.domains = DOMAINS[config.domains]
-        self.scaling_factor, self.latent_channels = config.vae.scaling_factor, config.vae.latent_channels
-        self.factor = 2 ** (len(config.vae.channels) - 1)
-        if self.size_px % self.factor:
-            raise UserError(
-                f"views of {self.size_px} pixels do not divide into latents {self.factor} times smaller; "
-                "choose a multiple of it for the network's size_px or render.size_px"
-            )
-        self.vae = AutoencoderKL(
-            down_block_types=("DownEncoderBlock2D",) * len(config.vae.channels),
-            up_block_types=("UpDecoderBlock2D",) * len(config.vae.channels),
-            block_out_channels=tuple(config.vae.channels),
-            layers_per_block=config.vae.layers,
-            latent_channels=config.vae.latent_channels,
-            norm_num_groups=config.vae.norm_groups,
-            sample_size=self.size_px,
-        )
         self.unet = build_unet(config, self.size_px // self.factor)
         lite = config.image_encoder == "lite0"
         self.image_encoder = load_lite0(access) if lite else ClipImageEncoder(**config.clip.model_dump())
         self.schedule = AlphaSchedule.scaled_linear()
-        self.vae.requires_grad_(False)
         self.image_encoder.requires_grad_(False)
 
     @property
@@ -116,8 +98,8 @@ class Wonder3D(MultiViewGenerator):
         return {"unet": self.unet, "vae": self.vae, **clip}
 
     def latent_shape(self, views: int) -> tuple[int, int, int, int]:
-        side = self.size_px // self.factor
-        return views, len(self.domains) * self.latent_channels, side, side
+        views, channels, *sides = super().latent_shape(views)
+        return views, len(self.domains) * channels, *sides
 
     def encode(self, images: Tensor) -> Tensor:
         """(B, V, 3 D, H, W) in [0, 1], any size; normals, then colours. UserError if one is missing."""
@@ -139,8 +121,7 @@ class Wonder3D(MultiViewGenerator):
         """Images (B, V, 3 N, H, W) of any N domains -> latents (B, V, N C, h, w)."""
         domains = images.shape[2] // 3
         rows = by_domain(images, domains)
-        latents = self.vae.encode(resized(rows, self.size_px) * 2 - 1).latent_dist.mode()
-        return by_object(latents, domains, len(images)) * self.scaling_factor
+        return by_object(self.encode_rows(rows), domains, len(images)) * self.scaling_factor
 
     def decode(self, latents: Tensor) -> Tensor:
         return self.decode_domains(latents[:, :, -self.latent_channels :])[:, :, -1]  # the colours
@@ -156,7 +137,7 @@ class Wonder3D(MultiViewGenerator):
         image = resized(image, self.size_px)
         dim, kind, table = self.config.camera_dim, self.config.camera_type, self.config.camera_table
         vector = camera_embedding(cameras, dim=dim, camera_type=kind, table=table, domains=self.domains)
-        latents = self.vae.encode(image * 2 - 1).latent_dist.mode() * self.scaling_factor
+        latents = self.encode_rows(image) * self.scaling_factor
         return Condition(image_token(self.image_encoder, image), latents, vector)
 
     def unconditional(self, condition: Condition) -> Condition:
@@ -208,15 +189,6 @@ def image_token(encoder: nn.Module, image: Tensor) -> Tensor:
         image = F.interpolate(image, size, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
     pixels = ((image - encoder.mean) / encoder.std).to(encoder.tower.dtype)
     return encoder.tower(pixel_values=pixels).image_embeds[:, None]
-
-
-def resized(images: Tensor, side: int) -> Tensor:
-    """(N, 3, H, W) at side x side: means over pixels when they shrink, bilinear when they grow."""
-    if tuple(images.shape[-2:]) == (side, side):
-        return images
-    if min(images.shape[-2:]) >= side:
-        return F.interpolate(images, (side, side), mode="area")
-    return F.interpolate(images, (side, side), mode="bilinear", align_corners=False)
 
 
 def build(

@@ -6,17 +6,8 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from aligncvc.models.generators.parts import SD_VAE, TINY_CLIP, TINY_VAE, Clip, Vae
 from aligncvc.section import Section
-
-
-class Vae(Section):
-    """AutoencoderKL: `len(channels) - 1` halvings from pixels to latents."""
-
-    channels: list[int] = [24, 48, 96]
-    layers: int = 1
-    latent_channels: int = 4
-    norm_groups: int = 8
-    scaling_factor: float = Field(1.0, gt=0, description="latents = encoder mean x this; 0.18215 for SD 1.x")
 
 
 class Unet(Section):
@@ -40,18 +31,6 @@ class Unet(Section):
         if self.attention is not None and len(self.attention) != len(self.channels):
             raise ValueError(f"attention has {len(self.attention)} flags for {len(self.channels)} channels")
         return self
-
-
-class Clip(Section):
-    """CLIP's image tower, keys of transformers' CLIPVisionConfig; the defaults are ViT-L/14."""
-
-    hidden_size: int = 1024
-    intermediate_size: int = 4096
-    num_hidden_layers: int = 24
-    num_attention_heads: int = 16
-    patch_size: int = 14
-    image_size: int = 224
-    projection_dim: int = 768
 
 
 class Settings(Section):
@@ -94,7 +73,7 @@ class Settings(Section):
 _WONDER3D: dict[str, Any] = {
     "size_px": 256,
     "image_encoder": "clip",
-    "vae": {"channels": [128, 256, 512, 512], "layers": 2, "norm_groups": 32, "scaling_factor": 0.18215},
+    "vae": SD_VAE,
     "unet": {
         "channels": [320, 640, 1280, 1280],
         "attention": [True, True, True, False],
@@ -109,7 +88,13 @@ _WONDER3D: dict[str, Any] = {
 PRESETS: dict[str, dict[str, Any]] = {
     "v1": {**_WONDER3D, "camera_dim": 10},
     "plus": {**_WONDER3D, "camera_dim": 14},
+    "tiny": {
+        "vae": TINY_VAE,
+        "unet": {"channels": [16, 32], "head_channels": 8, "norm_groups": 4},
+        "image_encoder": "clip",
+        "clip": TINY_CLIP,
+    },
 }
 """Wonder3D v1 and Wonder3D++ (github xxlong0/Wonder3D, branches main and Wonder3D_Plus): Stable Diffusion 1.x
 with eight input channels, cross-domain attention and a camera projection, 910.79 M parameters, beside its VAE
-and CLIP ViT-L/14's image tower. Without a preset: the demo's sizes."""
+and CLIP ViT-L/14's image tower. Without a preset: the demo's sizes; tiny: for tests."""

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from aligncvc.models.reconstructors.base import At
 from aligncvc.models.reconstructors.lgm.frames import to_frame
 from aligncvc.models.reconstructors.lgm.heads import LgmHead, RayHead
 from aligncvc.models.reconstructors.lgm.settings import Settings
@@ -195,7 +196,7 @@ class LGM(nn.Module):
         for name, values in zip(("mean", "std"), IMAGENET, strict=True):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
 
-    def forward(self, images: Tensor, cameras: Cameras) -> Gaussians:
+    def forward(self, images: Tensor, cameras: Cameras, at: At | None = None) -> Gaussians:
         """images (B, V, 3, H, W), input view first; cameras may be of another size -> (B, V H' W')."""
         batch, views = images.shape[:2]
         images = _resized(images, self.config.size_px)

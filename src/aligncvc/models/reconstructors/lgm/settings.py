@@ -61,6 +61,12 @@ _LGM: dict[str, Any] = {
 
 PRESETS: dict[str, dict[str, Any]] = {
     "big": _LGM | {"up_channels": [1024, 1024, 512, 256, 128], "up_attention": [True] * 3 + [False] * 2},
+    "tiny": {
+        "down_channels": [8, 16],
+        "down_attention": [False, True],
+        "up_channels": [16, 8],
+        "up_attention": [True, False],
+    },
     "small": _LGM | {"up_channels": [1024, 1024, 512, 256], "up_attention": [True] * 3 + [False]},
 }
 """LGM's two released shapes (github 3DTopia/LGM, core/options.py `big` and `small`): 415.04 M and 412.96 M

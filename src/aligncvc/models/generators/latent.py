@@ -1,0 +1,72 @@
+"""Generators that denoise the latents of a frozen image VAE, one image a view (Rombach et al. 2022)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch.nn.functional as F
+from diffusers import AutoencoderKL
+from torch import Tensor
+
+from aligncvc.errors import UserError
+from aligncvc.models.generators.base import MultiViewGenerator
+from aligncvc.models.generators.parts import Vae
+
+
+def build_vae(vae: Vae, size_px: int) -> AutoencoderKL:
+    """With random weights, frozen; size_px is a note for diffusers only."""
+    model = AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * len(vae.channels),
+        up_block_types=("UpDecoderBlock2D",) * len(vae.channels),
+        block_out_channels=tuple(vae.channels),
+        layers_per_block=vae.layers,
+        latent_channels=vae.latent_channels,
+        norm_num_groups=vae.norm_groups,
+        sample_size=size_px,
+        use_post_quant_conv=vae.post_quant_conv,
+    )
+    return model.requires_grad_(False)
+
+
+class LatentGenerator(MultiViewGenerator):
+    """Latents are (B, V, C, h, w), `factor` times smaller than views of size_px pixels."""
+
+    # diffusers builds attributes and methods at run time, which type checkers cannot follow
+    vae: Any
+
+    def __init__(self, vae: Vae, size_px: int) -> None:
+        """size_px: of the views. UserError if latents do not fit it."""
+        super().__init__()
+        self.size_px = size_px
+        self.scaling_factor, self.latent_channels = vae.scaling_factor, vae.latent_channels
+        self.factor = 2 ** (len(vae.channels) - 1)
+        if size_px % self.factor:
+            raise UserError(
+                f"views of {size_px} pixels do not divide into latents {self.factor} times smaller; "
+                "choose a multiple of it for the network's size_px or render.size_px"
+            )
+        self.vae = build_vae(vae, size_px)
+
+    def latent_shape(self, views: int) -> tuple[int, int, int, int]:
+        side = self.size_px // self.factor
+        return views, self.latent_channels, side, side
+
+    def encode_rows(self, images: Tensor) -> Tensor:
+        """(N, 3, H, W) in [0, 1], any size -> the VAE's means (N, C, h, w), not scaled; differentiable."""
+        return self.vae.encode(resized(images, self.size_px) * 2 - 1).latent_dist.mode()
+
+    def encode(self, images: Tensor) -> Tensor:
+        return self.encode_rows(images.flatten(0, 1)).unflatten(0, images.shape[:2]) * self.scaling_factor
+
+    def decode(self, latents: Tensor) -> Tensor:
+        rows = self.vae.decode(latents.flatten(0, 1) / self.scaling_factor).sample / 2 + 0.5
+        return rows.unflatten(0, latents.shape[:2])
+
+
+def resized(images: Tensor, side: int) -> Tensor:
+    """(N, 3, H, W) at side x side: means over pixels when they shrink, bilinear when they grow."""
+    if tuple(images.shape[-2:]) == (side, side):
+        return images
+    if min(images.shape[-2:]) >= side:
+        return F.interpolate(images, (side, side), mode="area")
+    return F.interpolate(images, (side, side), mode="bilinear", align_corners=False)

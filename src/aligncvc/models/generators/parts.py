@@ -1,0 +1,64 @@
+"""Settings of what generators share: the image VAE and CLIP's image tower (no torch here)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from aligncvc.section import Section
+
+
+class Vae(Section):
+    """AutoencoderKL: `len(channels) - 1` halvings from pixels to latents."""
+
+    channels: list[int] = [24, 48, 96]
+    layers: int = 1
+    latent_channels: int = 4
+    norm_groups: int = 8
+    scaling_factor: float = Field(1.0, gt=0, description="latents = encoder mean x this; 0.18215 for SD 1.x")
+    post_quant_conv: bool = Field(True, description="a 1x1 convolution before the decoder")
+
+
+class Clip(Section):
+    """CLIP's image tower, keys of transformers' CLIPVisionConfig; the defaults are ViT-L/14."""
+
+    hidden_size: int = 1024
+    intermediate_size: int = 4096
+    num_hidden_layers: int = 24
+    num_attention_heads: int = 16
+    patch_size: int = 14
+    image_size: int = 224
+    projection_dim: int = 768
+    hidden_act: str = "quick_gelu"
+
+
+SD_VAE: dict[str, Any] = {
+    "channels": [128, 256, 512, 512],
+    "layers": 2,
+    "norm_groups": 32,
+    "scaling_factor": 0.18215,
+}
+"""Stable Diffusion's, which every published generator here has: latents eight times smaller."""
+
+VIT_H: dict[str, Any] = {
+    "hidden_size": 1280,
+    "intermediate_size": 5120,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 16,
+    "projection_dim": 1024,
+    "hidden_act": "gelu",
+}
+"""OpenCLIP's ViT-H/14 (laion2b): the image tower of SVD, SV3D, VideoMV and ImageDream."""
+
+TINY_VAE: dict[str, Any] = {"channels": [8, 16, 16], "norm_groups": 4}
+TINY_CLIP: dict[str, Any] = {
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "patch_size": 8,
+    "image_size": 32,
+    "projection_dim": 16,
+}
+"""Sizes of the presets `tiny`, with which tests take every kind through the same checks."""
