@@ -19,9 +19,8 @@ import torch
 from torch import Tensor
 
 from aligncvc.config.jobs.align import Asd
-from aligncvc.errors import UserError
 from aligncvc.models.generators.base import MultiViewGenerator, Tree
-from aligncvc.models.generators.schedules import AlphaSchedule
+from aligncvc.models.generators.schedules import SD_TIMESTEPS
 
 DMD_FLOOR = 0.1
 """Added to the DMD normaliser (TriplaneTurbo), so that a student at its goal does not blow up."""
@@ -29,7 +28,7 @@ DMD_FLOOR = 0.1
 
 @dataclass(frozen=True)
 class AsdDraw:
-    """Of one evaluation: timesteps t and t_plus >= t, (B,) long; noise (B, V, C, h, w)."""
+    """Of one evaluation: the teacher's times t and t_plus >= t, (B,); noise (B, V, C, h, w)."""
 
     t: Tensor
     t_plus: Tensor
@@ -53,16 +52,6 @@ def draw_timesteps(
     return t, (t + shift).clamp_max(train_timesteps - 1)
 
 
-def alpha_schedule(teacher: MultiViewGenerator) -> AlphaSchedule:
-    """The teacher's schedule. Raises UserError for one of sigmas, which has no share t of T timesteps."""
-    if not isinstance(teacher.schedule, AlphaSchedule):
-        raise UserError(
-            f"soft alignment noises to whole timesteps and {type(teacher).__name__} has a schedule of "
-            "sigmas; train the run without it (soft: false)"
-        )
-    return teacher.schedule
-
-
 def asd_gradient(
     teacher: MultiViewGenerator, latents: Tensor, condition: Tree, draw: AsdDraw, settings: Asd
 ) -> tuple[Tensor, Tensor]:
@@ -70,7 +59,7 @@ def asd_gradient(
 
     The mean absolute one to the teacher's x0. DMD normalisation divides the x0 estimates' difference by it.
     """
-    z, guided, schedule = latents.detach(), settings.guidance_scale, alpha_schedule(teacher)
+    z, guided, schedule = latents.detach(), settings.guidance_scale, teacher.schedule
     with torch.no_grad(), teacher.adapters_off():
         z_t = schedule.add_noise(z, draw.noise, draw.t)
         first = teacher.predict(z_t, draw.t, condition, guided)
@@ -78,7 +67,7 @@ def asd_gradient(
         second_scale = guided if settings.mode == "official" else 1.0
         second = teacher.predict(z_plus, draw.t_plus, condition, second_scale)
     difference = (first.eps - second.eps).float()
-    abar = schedule.alphas_cumprod.to(z.device)[draw.t].view(-1, 1, 1, 1, 1).float()
+    abar = schedule.signal_share(draw.t).float()
     distance = (z - first.x0).abs().float().mean(dim=(2, 3, 4), keepdim=True)
     if settings.dmd_normalise:
         return ((1 - abar) / abar).sqrt() * difference / (distance + DMD_FLOOR), distance.flatten(1)
@@ -100,7 +89,8 @@ def soft_loss(
     randoms: Sequence[torch.Generator],
 ) -> tuple[Tensor, Tensor]:
     """Draw timesteps, evaluate the teacher; the student's surrogate loss, and the distance (B, V) to it."""
-    t, t_plus = draw_timesteps(randoms, settings, len(alpha_schedule(teacher)))
-    draw = AsdDraw(t.to(latents.device), t_plus.to(latents.device), noise)
+    t, t_plus = draw_timesteps(randoms, settings, SD_TIMESTEPS)
+    like = teacher.schedule.like
+    draw = AsdDraw(like(t.to(latents.device)), like(t_plus.to(latents.device)), noise)
     gradient, distance = asd_gradient(teacher, latents, condition, draw, settings)
     return surrogate_loss(latents, gradient), distance

@@ -41,7 +41,7 @@ def image_diagnostics(look: Look, truth: Tensor) -> dict[str, float]:
 
     PSNR in dB; sharpness and saturation: ratio to ground truth's. Each at the smaller size of its two sides.
     """
-    views, renderings = look.views, look.renderings
+    views, renderings = look.views, look.on_white
     views_pair, renderings_pair = at_common_size(views, truth), at_common_size(renderings, truth)
 
     def ratio(measure: Callable[[Tensor], Tensor], sides: tuple[Tensor, ...]) -> float:
@@ -72,7 +72,7 @@ class Monitor:
         self.encoder = load_lite0(job.checkpoints).to(device)
         self.guidance, count = job.pair.guidance, len(job.timesteps)
         times = [job.timesteps[i % count] for i in range(MONITORED_OBJECTS)]
-        self.timesteps = torch.tensor(times, device=device)
+        self.timesteps = generator.schedule.like(torch.tensor(times, device=device))
         with torch.no_grad():
             self.condition = generator.encode_condition(batch.image, batch.cameras.c2w)
             try:

@@ -18,7 +18,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from aligncvc.align.asd import alpha_schedule, soft_loss
+from aligncvc.align.asd import soft_loss
 from aligncvc.align.batches import Batch, draw_batch, unrolled_steps
 from aligncvc.align.diagnostics import Monitor, image_diagnostics
 from aligncvc.align.discriminator import (
@@ -74,8 +74,6 @@ class Trainer:
         self.feedback.check(job.pair, len(job.timesteps))
         self.pair = load_pretrained(job.pair, job.checkpoints)
         self.generator, self.reconstructor = self.pair.generator, self.pair.reconstructor
-        if self.run.soft:
-            alpha_schedule(self.generator)
         self.lora = attach_lora(self.generator, self.settings.lora_rank, job.seed)
         self.pair.to(self.device)
         # The teacher is the generator with its LoRA off; another object here would be a second copy of it.
@@ -156,7 +154,7 @@ class Trainer:
 
         grad_3d = self.run.hard or self.run.regression
         loop = Loop(self.pair, batch.cameras, self.job.pair.guidance, noise, grad_3d=grad_3d)
-        times: list[Time] = list(self.job.timesteps)
+        times = self.generator.schedule.listed(self.job.timesteps)
         steps = unroll(loop, self.feedback, batch.image, times, grad_from=k - 1)
         ((state, step),) = deque(islice(steps, k), maxlen=1)
         latents = step.prediction.x0
@@ -177,10 +175,10 @@ class Trainer:
         if self.discriminator is not None:
             weight = self.settings.lambda_hard if index >= self.settings.gan.warmup else 0.0
             smoothing, augmentation = self.settings.gan.label_smoothing, self.augmentation(batch, "g")
-            loss = generator_loss(self.discriminator, look.renderings, smoothing, augmentation)
+            loss = generator_loss(self.discriminator, look.on_white, smoothing, augmentation)
             losses["g"] = weight * loss
         if self.lpips is not None:
-            renderings, truth = look.renderings, batch.rgba
+            renderings, truth = look.on_white, batch.rgba
             if self.settings.novel_views:
                 # The rig alone would let the Gaussians thin out between its cameras
                 novel = rasterise(look.gaussians, batch.novel_cameras, background=BACKGROUND).rgb
@@ -203,7 +201,7 @@ class Trainer:
         with self.accelerator.autocast():
             smoothing, augmentation = self.settings.gan.label_smoothing, self.augmentation(batch, "d")
             heads = discriminator_loss(
-                self.discriminator, batch.views, look.renderings, smoothing, augmentation, lazy
+                self.discriminator, batch.views, look.on_white, smoothing, augmentation, lazy
             )
         heads.loss.backward()
         norm = self.average_and_clip(self.heads)

@@ -52,7 +52,7 @@ def reconstructor_alone(job: AlignJob, steps: int) -> Facts:
         for index in range(steps):
             memory = PeakMemory(device)
             batch = draw_batch(renders, job.seed, index, range(training.batch), device)
-            drawn = lift(model, batch.views, batch.cameras, spec.reconstruct)[1]
+            drawn = lift(spec, model, batch.views, batch.cameras)[1]
             optimiser.zero_grad(set_to_none=True)
             weights = training.mse_weight, training.foreground_weight
             reconstruction_loss(perceptual, drawn.rgb, batch.rgba, *weights).backward()

@@ -70,6 +70,7 @@ def pair_spec(config: Config, ledger: Ledger, name: str) -> PairSpec:
         reconstructor=model_spec(ledger, "reconstructors", pair.reconstructor, f"pairs.{name}.reconstructor"),
         rig=rig,
         reconstruct=pair.reconstruct,
+        reconstruct_fov_y_deg=pair.reconstruct_fov_y_deg,
         views_px=generator.network.get("size_px") or render.size_px,
         renderings_px=render.size_px,
         guidance=pair.guidance,

@@ -49,6 +49,13 @@ class Pair(Section):
     reconstruct: list[int] | None = Field(
         None, description="which views of the rig the reconstructor is shown; null: all"
     )
+    reconstruct_fov_y_deg: float | None = Field(
+        None,
+        gt=0,
+        lt=180,
+        description="vertical field of view at which the reconstructor is shown them, padded with white or "
+        "cropped, for one that was trained with other cameras; null: as they are",
+    )
     guidance: float = Field(1.3, description="classifier-free guidance where a method names none")
     aligned: dict[str, RunWeights] = Field(
         default_factory=dict,

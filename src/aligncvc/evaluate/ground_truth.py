@@ -50,7 +50,7 @@ class GroundTruth:
         """Manifests of the renders and, where geometry has a truth, of the objects; rig, if not theirs."""
         require_supported(protocol)
         self.protocol, self.objects = protocol, objects
-        self.set = RenderSet(renders, protocol.render.size_px, rig)
+        self.set = RenderSet(renders, protocol.render.size_px, rig, as_rendered=True)
 
     def load(self, name: str) -> PosedObject:
         """One object's views in the frame of its input view. Raises UserError if they are unusable."""

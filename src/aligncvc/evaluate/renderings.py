@@ -64,7 +64,8 @@ def measure(
     for name, seed in sorted(manifest.entries):
         try:
             posed = truth.load(name)
-            views, drawn = read_steps(manifest.path(name, seed) / "steps.npz", posed)
+            steps = manifest.path(name, seed) / "steps.npz"
+            views, drawn = read_steps(steps, posed, manifest.rig)
         except UserError:
             continue
         row = Record(

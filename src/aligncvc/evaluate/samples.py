@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from aligncvc.errors import UserError
+from aligncvc.scene.framing import at_field_of_view
 from aligncvc.scene.gaussians import Gaussians, load_ply, require_raw
 from aligncvc.scene.renderset import PosedObject
-from aligncvc.scene.rigs import Rig
+from aligncvc.scene.rigs import Rig, fov_covering
 from aligncvc.scene.views import Views
 from aligncvc.splat import rasterise
 
@@ -56,23 +57,31 @@ def read_manifest(folder: Path) -> SampleManifest:
         ) from error
 
 
-def read_steps(path: Path, posed: PosedObject) -> tuple[Tensor, Tensor]:
-    """Generated views and renderings of the kept steps, each (K, V, 3, H, W) in [0, 1]; sizes may differ."""
+def read_steps(path: Path, posed: PosedObject, rig: Rig | None = None) -> tuple[Tensor, Tensor]:
+    """Generated views and renderings of the kept steps, each (K, V, 3, H, W) in [0, 1]; sizes may differ.
+
+    rig: of the samples; if its cameras were others than the truth's, objects come back to the truth's size.
+    """
     try:
         with np.load(path, allow_pickle=False) as arrays:
             views, renders = arrays["views"], arrays["renders"]
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is not a readable steps.npz ({error}); sample the object again") from error
-    rig, size = len(posed.rig), tuple(posed.views.rgba.shape[-2:])
+    count, size = len(posed.rig), tuple(posed.views.rgba.shape[-2:])
     for name, array, wanted in (("views", views, views.shape[2:4]), ("renders", renders, size)):
-        shape = (*renders.shape[:1], rig, *wanted, 3)
+        shape = (*renders.shape[:1], count, *wanted, 3)
         if array.dtype != np.uint8 or array.ndim != 5 or not array.size or array.shape != shape:
             sides = "height, width" if array is views else "{}, {}".format(*size)
             raise UserError(
-                f"{path} holds {name} {array.dtype}{array.shape}, expected uint8 (K, {rig}, {sides}, 3) with "
-                "the K of the renders; sample with the configuration of the renders"
+                f"{path} holds {name} {array.dtype}{array.shape}, expected uint8 (K, {count}, {sides}, 3) "
+                "with the K of the renders; sample with the configuration of the renders"
             )
     views, renders = (torch.from_numpy(a).permute(0, 1, 4, 2, 3).float() / 255 for a in (views, renders))
+    if rig is None or rig.half_width is None:
+        return views, renders
+    cameras = posed.views.cameras
+    drawn = replace(cameras, fov_y_deg=fov_covering(rig.half_width, float(cameras.positions[0].norm())))
+    views, renders = (at_field_of_view(x, drawn, cameras.fov_y_deg)[0] for x in (views, renders))
     return views, renders
 
 

@@ -81,7 +81,7 @@ def _read_trial(manifest: SampleManifest, truth: GroundTruth, name: str, seed: i
     posed = truth.load(name)
     folder = manifest.path(name, seed)
     cost = read_cost(folder / "sample.json")
-    views, renders = read_steps(folder / "steps.npz", posed)
+    views, renders = read_steps(folder / "steps.npz", posed, manifest.rig)
     gaussians, surface = read_gaussians(folder / "model.ply"), folder / "model.glb"
     voxel = truth.protocol.metrics.geometry.voxel  # sampling wrote the surface with such cells too
     model = GaussianModel(gaussians, voxel, surface if surface.is_file() else None)

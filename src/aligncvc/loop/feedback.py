@@ -33,16 +33,27 @@ NO_FEEDBACK = ("cost", "feedback", "unroll")
 
 @dataclass(frozen=True)
 class Look:
-    """Generated views (B, V, 3, H, W), the 3D model they yield, and that model drawn, at its size."""
+    """Generated views (B, V, 3, H, W), the 3D model they yield, and that model drawn, at its size.
+
+    background: grey value that it was drawn on.
+    """
 
     views: Tensor
     gaussians: Gaussians
     drawn: Rendering
+    background: float = 1.0
 
     @property
     def renderings(self) -> Tensor:
-        """(B, V, 3, H', W')."""
+        """(B, V, 3, H', W') as they are fed back."""
         return self.drawn.rgb
+
+    @property
+    def on_white(self) -> Tensor:
+        """(B, V, 3, H', W'), to be compared with views and truth."""
+        if self.background == 1.0:
+            return self.drawn.rgb
+        return self.drawn.rgb + (1 - self.drawn.alpha) * (1 - self.background)
 
 
 @dataclass(frozen=True)
@@ -102,7 +113,7 @@ class Feedback:
 
     def times(self, schedule: Schedule, steps: int, listed: list[int] | None) -> list[Time]:
         """Descending timesteps; listed: those of the configuration, if it has any for so many steps."""
-        return schedule.times(steps) if listed is None else list(listed)
+        return schedule.times(steps) if listed is None else schedule.listed(listed)
 
     def kept(self, steps: int) -> list[int]:
         """Steps whose views and renderings are kept, the last among them: evenly spaced, four at most."""

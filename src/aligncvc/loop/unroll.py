@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -14,13 +14,15 @@ from aligncvc.models.generators.base import Guidance, Prediction
 from aligncvc.models.generators.schedules import Time
 from aligncvc.models.pair import PairOfModels
 from aligncvc.models.reconstructors.base import At
+from aligncvc.models.specs import PairSpec
 from aligncvc.scene.cameras import Cameras
+from aligncvc.scene.framing import at_field_of_view
 from aligncvc.scene.gaussians import Gaussians
 from aligncvc.splat import Rendering, rasterise
 from aligncvc.streams import normal
 
 BACKGROUND = 1.0
-"""Renderings are on white, as are the views that both networks were trained on."""
+"""Views are on white, which both networks were trained on."""
 
 
 @dataclass(frozen=True)
@@ -71,16 +73,14 @@ class Loop:
 
     def look(self, latents: Tensor, state: State, *, clean: bool = False) -> Look:
         """Decode latents, reconstruct, render. They were predicted at `state`, or are `clean`, the final."""
-        views, noisy, at = self.decode(latents), None, None
-        sees, shown = getattr(self.pair.reconstructor, "sees", "views"), self.pair.spec.reconstruct
-        if sees == "noisy":
-            noisy = views if clean else self.decode(state.z)
-            noisy = noisy if shown is None else noisy[:, shown]
+        pair, views, at = self.pair, self.decode(latents), None
+        sees = getattr(pair.reconstructor, "sees", "views")
         if sees != "views":
+            noisy = views if clean else self.decode(state.z) if sees == "noisy" else None
             at = At(self.at(0 if clean else state.now), noisy, state.image)
         with torch.set_grad_enabled(self.grad_3d and torch.is_grad_enabled()):
-            gaussians, drawn = lift(self.pair.reconstructor, views, self.cameras, shown, at, self.watch)
-        return Look(views, gaussians, drawn)
+            gaussians, drawn = lift(pair.spec, pair.reconstructor, views, self.cameras, at, self.watch)
+        return Look(views, gaussians, drawn, pair.spec.rig.background)
 
     def encode(self, look: Look, predicted: Tensor) -> Tensor:
         """Clean latents of renderings; predicted: those that they were made from (`encode_renderings`)."""
@@ -148,26 +148,37 @@ def sample(loop: Loop, feedback: Feedback, image: Tensor, times: list[Time]) -> 
     return Sampled(
         looks[-1].gaussians[0],
         torch.cat([look.views for look in looks]),
-        torch.cat([look.renderings for look in looks]),
+        torch.cat([look.on_white for look in looks]),
         [times[index] for index in kept],
     )
 
 
 def lift(
+    spec: PairSpec,
     reconstructor: nn.Module,
     views: Tensor,
     cameras: Cameras,
-    shown: list[int] | None = None,
     at: At | None = None,
     watch: Stopwatch | None = None,
 ) -> tuple[Gaussians, Rendering]:
-    """Views (B, V, 3, H, W), of which some are `shown`, -> Gaussians and their renderings at all cameras."""
+    """Views (B, V, 3, H, W), shown as the pair shows them, -> Gaussians, and drawn at all cameras."""
     watch = watch or Stopwatch()
-    seen = (views, cameras) if shown is None else (views[:, shown], cameras[shown])
+    seen, seen_cameras = as_shown(spec, views, cameras)
+    if at is not None and at.noisy is not None:
+        at = replace(at, noisy=as_shown(spec, at.noisy, cameras)[0])
     with watch("reconstruct"):
-        gaussians = reconstructor(*seen) if at is None else reconstructor(*seen, at=at)
+        gaussians = reconstructor(seen, seen_cameras, **({} if at is None else {"at": at}))
     with watch("render"):
-        return gaussians, rasterise(gaussians, cameras, background=BACKGROUND)
+        return gaussians, rasterise(gaussians, cameras, background=spec.rig.background)
+
+
+def as_shown(spec: PairSpec, views: Tensor, cameras: Cameras) -> tuple[Tensor, Cameras]:
+    """The views and cameras that the reconstructor gets: some of them, at its field of view."""
+    if spec.reconstruct is not None:
+        views, cameras = views[:, spec.reconstruct], cameras[spec.reconstruct]
+    if spec.reconstruct_fov_y_deg is not None:
+        return at_field_of_view(views, cameras, spec.reconstruct_fov_y_deg, BACKGROUND)
+    return views, cameras
 
 
 def clamp_straight_through(images: Tensor) -> Tensor:

@@ -44,7 +44,8 @@ class PairSpec(Section):
     """A generator and a reconstructor that work together.
 
     rig: where the generator's V views stand. reconstruct: which of them the reconstructor is shown, None for
-    all; every view is rendered and fed back. views_px, renderings_px: side of the generator's views and of
+    all, and reconstruct_fov_y_deg at which field of view, None for their own; every view is rendered and fed
+    back. views_px, renderings_px: side of the generator's views and of
     the renderings. guidance: where a method names none. seed: of random weights.
     """
 
@@ -53,6 +54,7 @@ class PairSpec(Section):
     reconstructor: ModelSpec
     rig: Rig
     reconstruct: list[int] | None = None
+    reconstruct_fov_y_deg: float | None = None
     views_px: int
     renderings_px: int
     guidance: float

@@ -106,16 +106,19 @@ class PairResults:
         """The object's name for people, else its id."""
         return self.names.get(posed.id, posed.id)
 
+    def manifest(self, method: str) -> SampleManifest:
+        return {**self.controls, **self.samples}[method]
+
     def folder(self, method: str, posed: PosedObject) -> Path | None:
         """Where the shown seed's sample of a method or control lies, None if that sample failed."""
-        manifest, sample = {**self.controls, **self.samples}[method], (posed.id, self.seed)
+        manifest, sample = self.manifest(method), (posed.id, self.seed)
         return manifest.path(*sample) if sample in manifest.entries else None
 
     def steps(self, method: str, posed: PosedObject) -> Steps | None:
         """The kept steps of the shown seed, None if that sample failed."""
         if not (folder := self.folder(method, posed)):
             return None
-        views, renders = read_steps(folder / "steps.npz", posed)
+        views, renders = read_steps(folder / "steps.npz", posed, self.manifest(method).rig)
         return pixels_last(views), pixels_last(renders)
 
     def drawn(self, method: str, posed: PosedObject, view: int) -> np.ndarray | None:

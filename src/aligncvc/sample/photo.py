@@ -19,8 +19,10 @@ from aligncvc.models.encoders.background import remove_background
 from aligncvc.ownership import claim_files
 from aligncvc.sample.sets import pair_for, sample_one, save_model
 from aligncvc.scene.cameras import orbit
+from aligncvc.scene.framing import at_field_of_view
 from aligncvc.scene.gaussians import save_ply
 from aligncvc.scene.pictures import eight_bit
+from aligncvc.scene.rigs import fov_covering
 from aligncvc.scene.views import composite, save_png
 from aligncvc.viewer.page import ViewSettings, write_viewer
 from aligncvc.viewer.ply import save_viewer_ply
@@ -157,6 +159,8 @@ def sample_photo(
     # the photograph's elevation is unknown: the training renders' is assumed
     lens = {"distance": job.distance, "fov_y_deg": job.fov_y_deg}
     cameras = orbit(job.azimuths_deg, job.elevation_deg, size_px=size_px, **lens)
+    if (half := method.pair.rig.half_width) is not None:
+        image, cameras = at_field_of_view(image, cameras, fov_covering(half, job.distance))
     sampled, _ = sample_one(pair, method, image.to(device), cameras.to(device), seed, "photo")
     view = ViewSettings.of(job)
     write = save_ply if raw else partial(save_viewer_ply, native_px=size_px, view=view)

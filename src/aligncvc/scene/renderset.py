@@ -13,7 +13,8 @@ from torch import Tensor
 from aligncvc.errors import UserError
 from aligncvc.files import sha256_json
 from aligncvc.scene.cameras import Cameras, relative_c2w
-from aligncvc.scene.rigs import Rig
+from aligncvc.scene.framing import at_field_of_view
+from aligncvc.scene.rigs import Rig, fov_covering
 from aligncvc.scene.views import Views, composite, load_views, view_facts
 from aligncvc.tsv import read_tsv
 
@@ -22,11 +23,15 @@ CACHED_OBJECTS = 64
 
 @dataclass(frozen=True)
 class PosedObject:
-    """One object's ring: views, and the indices of the generator's rig among them (the input view first)."""
+    """One object's ring: views, and the indices of the generator's rig among them (the input view first).
+
+    fov_y_deg: at which `rig_from` and `ring_from` show them (`at_field_of_view`); None: as they are.
+    """
 
     id: str
     views: Views
     rig: list[int]
+    fov_y_deg: float | None = None
 
     def rig_from(self, start: int = 0) -> tuple[Tensor, Cameras]:
         """The rig turned by `start` ring steps: images (V, 3, H, W) on white, cameras from azimuth 0."""
@@ -37,7 +42,10 @@ class PosedObject:
         """Views `members` (N, 4, H, W) of the ring turned by `start` steps, posed as the rig's are."""
         chosen = self.views[[(start + i) % len(self.views) for i in members]]
         cameras, front = chosen.cameras, self.views.cameras.c2w[(start + self.rig[0]) % len(self.views)]
-        return chosen.rgba, replace(cameras, c2w=relative_c2w(cameras.c2w, front))
+        cameras = replace(cameras, c2w=relative_c2w(cameras.c2w, front))
+        if self.fov_y_deg is None:
+            return chosen.rgba, cameras
+        return at_field_of_view(chosen.rgba, cameras, self.fov_y_deg)
 
     @property
     def between(self) -> list[int]:
@@ -48,13 +56,21 @@ class PosedObject:
 class RenderSet:
     """The objects of a render manifest whose status is ok, in the manifest's order."""
 
-    def __init__(self, manifest: Path | str, size_px: int | None = None, rig: Rig | None = None) -> None:
+    def __init__(
+        self,
+        manifest: Path | str,
+        size_px: int | None = None,
+        rig: Rig | None = None,
+        *,
+        as_rendered: bool = False,
+    ) -> None:
         """size_px: None takes any size. rig: None takes the one that cameras.json names.
 
-        Raises UserError for an unusable manifest.
+        as_rendered: objects keep their size in the renders, whatever the rig says. Raises UserError for an
+        unusable manifest.
         """
         self.manifest = Path(manifest)
-        self.size_px, self.rig = size_px, rig
+        self.size_px, self.rig, self.as_rendered = size_px, rig, as_rendered
         rows = read_tsv(self.manifest, ("id", "status"), "write renders with python -m aligncvc.render")
         ready = [row for row in rows if row["status"] == "ok"]
         self.ids = [row["id"] for row in ready]
@@ -80,7 +96,11 @@ class RenderSet:
                 "render the set with this configuration"
             )
         rig = _named_rig(folder, len(views)) if self.rig is None else self.rig.indices(len(views))
-        return PosedObject(object_id, views, rig)
+        return PosedObject(object_id, views, rig, self._fov_y_deg(views.cameras))
+
+    def _fov_y_deg(self, cameras: Cameras) -> float | None:
+        half = None if self.rig is None or self.as_rendered else self.rig.half_width
+        return None if half is None else fov_covering(half, float(cameras.positions[0].norm()))
 
 
 def _named_rig(folder: Path, count: int) -> list[int]:

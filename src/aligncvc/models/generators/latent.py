@@ -13,9 +13,9 @@ from aligncvc.models.generators.base import MultiViewGenerator
 from aligncvc.models.generators.parts import Vae
 
 
-def build_vae(vae: Vae, size_px: int) -> AutoencoderKL:
+def build_vae(vae: Vae, size_px: int) -> Any:
     """With random weights, frozen; size_px is a note for diffusers only."""
-    model = AutoencoderKL(
+    model: Any = AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * len(vae.channels),
         up_block_types=("UpDecoderBlock2D",) * len(vae.channels),
         block_out_channels=tuple(vae.channels),

@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 Time = int | float
 """A timestep as the denoiser is told it; larger is noisier."""
+
+
+SD_TIMESTEPS = 1000
+"""Of Stable Diffusion's schedule, in which configurations list timesteps."""
 
 
 class Schedule(ABC):
@@ -28,6 +33,20 @@ class Schedule(ABC):
     @abstractmethod
     def signal_noise(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
         """(signal, sigma) at timesteps (B,), each (B, 1, 1, 1, 1)."""
+
+    @abstractmethod
+    def like(self, timesteps: Tensor) -> Tensor:
+        """This schedule's times for the 1000 timesteps of Stable Diffusion, (B,) long."""
+
+    def listed(self, timesteps: Sequence[int]) -> list[Time]:
+        """The same for a configuration's list."""
+        times: list[Time] = self.like(torch.tensor(timesteps)).tolist()
+        return times
+
+    def signal_share(self, timesteps: Tensor) -> Tensor:
+        """abar, the signal's share of the variance at timesteps (B,), (B, 1, 1, 1, 1)."""
+        signal, sigma = self.signal_noise(timesteps)
+        return signal.square() / (signal.square() + sigma.square())
 
     def start(self, noise: Tensor, time: Time) -> Tensor:
         """What sampling from `time` starts with, from standard normal noise."""
@@ -67,6 +86,13 @@ class AlphaSchedule(Schedule):
     def times(self, steps: int) -> list[Time]:
         return [round(len(self) - i * len(self) / steps) - 1 for i in range(steps)]
 
+    def like(self, timesteps: Tensor) -> Tensor:
+        """Timesteps are timesteps, if there are as many."""
+        return timesteps if len(self) == SD_TIMESTEPS else timesteps * len(self) // SD_TIMESTEPS
+
+    def signal_share(self, timesteps: Tensor) -> Tensor:
+        return self.alphas_cumprod.to(timesteps.device)[timesteps].view(-1, 1, 1, 1, 1)
+
     def signal_noise(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
         abar = self.alphas_cumprod.to(timesteps.device)[timesteps]
         return abar.sqrt().view(-1, 1, 1, 1, 1), (1 - abar).sqrt().view(-1, 1, 1, 1, 1)
@@ -95,6 +121,13 @@ class SigmaSchedule(Schedule):
         roots = self.high ** (1 / self.rho), self.low ** (1 / self.rho)
         shares = [i / max(1, steps - 1) for i in range(steps)]
         return [0.25 * self.rho * math.log(roots[0] + s * (roots[1] - roots[0])) for s in shares]
+
+    def like(self, timesteps: Tensor) -> Tensor:
+        """Those with as much noise for the signal; the last timestep is the largest sigma."""
+        signal, sigma = AlphaSchedule.scaled_linear().signal_noise(timesteps)
+        times = (sigma / signal).flatten().log() / 4
+        top = torch.full_like(times, math.log(self.high) / 4)
+        return torch.where(timesteps >= SD_TIMESTEPS - 1, top, times)
 
     def signal_noise(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
         sigma = (4 * timesteps).exp().view(-1, 1, 1, 1, 1)

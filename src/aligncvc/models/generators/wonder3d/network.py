@@ -98,8 +98,8 @@ class Wonder3D(LatentGenerator):
         return {"unet": self.unet, "vae": self.vae, **clip}
 
     def latent_shape(self, views: int) -> tuple[int, int, int, int]:
-        views, channels, *sides = super().latent_shape(views)
-        return views, len(self.domains) * channels, *sides
+        views, channels, height, width = super().latent_shape(views)
+        return views, len(self.domains) * channels, height, width
 
     def encode(self, images: Tensor) -> Tensor:
         """(B, V, 3 D, H, W) in [0, 1], any size; normals, then colours. UserError if one is missing."""
