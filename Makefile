@@ -23,7 +23,7 @@ env:
 
 demo: env
 	$(BIN)/snakemake --cores $(CORES)
-	@cat results/table1.md; echo; cat results/table2.md; echo; cat results/discrimination.md
+	@$(BIN)/python -m aligncvc.paper.summary
 
 test: env lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile

@@ -16,9 +16,15 @@ EVALUATION_SET = "eval"
 class ObjectSet(Section):
     """Where one named set of 3D objects comes from."""
 
-    source: Literal["bundled", "sweethome3d", "objaverse", "folder", "gobjaverse"] = "bundled"
+    source: Literal["bundled", "sweethome3d", "objaverse", "folder", "gobjaverse"] = Field(
+        "bundled",
+        description="where the objects come from: the files of this repository, the furniture package, "
+        "Objaverse, a folder of meshes, or frames of GObjaverse",
+    )
     list: str | None = Field(None, description="TSV of objects (id, source, sha256, licence, creator, split)")
-    split: Literal["train", "eval", "all"] = "all"
+    split: Literal["train", "eval", "all"] = Field(
+        "all", description="rows of the list that are taken, by its column split"
+    )
     limit: int | None = Field(None, ge=1, description="use only the first n objects of the list")
     path: str | None = Field(
         None, description="folder of meshes (folder), dataset's root (gobjaverse), .deb or URL (sweethome3d)"
@@ -29,6 +35,8 @@ class ObjectSet(Section):
 
 
 class Objects(Section):
+    """Which 3D objects there are."""
+
     sets: dict[str, ObjectSet] = Field(
         default_factory=lambda: {
             "train": ObjectSet(list="config/objects/bundled.tsv", split="train"),

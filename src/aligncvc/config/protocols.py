@@ -25,14 +25,14 @@ FOLDER = PROJECT_ROOT / "config/protocols"
 class Rendering(Section):
     """Everything that decides the pixels of a rendered object, except the object and the root seed."""
 
-    size_px: int = Field(64, ge=16)
-    elevation_deg: float = Field(10.0, gt=-90, lt=90)
+    size_px: int = Field(64, ge=16, description="side of the square renders")
+    elevation_deg: float = Field(10.0, gt=-90, lt=90, description="of the ring above the horizon")
     distance: float = Field(3.0, gt=0, description="camera distance from the object's centre")
-    fov_y_deg: float = Field(39.6, gt=0, lt=180)
+    fov_y_deg: float = Field(39.6, gt=0, lt=180, description="vertical field of view in degrees")
     ring_views: int = Field(16, ge=4, description="evaluation ring, view 0 is the input view")
     rig_views: int = Field(4, ge=2, description="generator's rig, evenly spaced members of the ring")
     samples: int = Field(16, ge=1, description="Cycles samples a pixel, fixed (no adaptive sampling)")
-    denoise: bool = False
+    denoise: bool = Field(False, description="Cycles' denoiser after sampling")
     normalisation: Literal["unit-sphere", "unit-cube"] = Field(
         "unit-sphere", description="the object fits a sphere of radius 1, or a cube of side 1 (SyncDreamer)"
     )
@@ -59,7 +59,9 @@ class ObjectChoice(Section):
     """Which objects: rows of a TSV. Where their files lie says the configuration (objects.sets.eval)."""
 
     list: str = Field(description="TSV of objects, relative to the repository's root")
-    split: Literal["train", "eval", "all"] = "all"
+    split: Literal["train", "eval", "all"] = Field(
+        "all", description="rows of the list that are taken, by its column split"
+    )
     limit: int | None = Field(None, ge=1, description="only the first n")
     obtain: str | None = Field(
         None, description="how to get objects that do not ship with the repository; not hashed"
@@ -90,7 +92,7 @@ class ScoredViews(Section):
 class Psnr(Section):
     """-10 log10 of the MSE over pixels and channels, a view at a time, then the mean over views."""
 
-    data_range: Literal[1] = 1
+    data_range: Literal[1] = Field(1, description="largest value of a pixel")
     cap_db: Literal[100] = Field(100, description="identical images count as this many dB")
     averaging: Literal["per-view"] = Field("per-view", description="psnr_pooled pools the MSE instead")
 
@@ -99,14 +101,14 @@ class Ssim(Section):
     """Wang et al. 2004, K1 = 0.01, K2 = 0.03, population covariance, valid positions, channels apart."""
 
     window: Literal["gaussian-11", "uniform-7"] = Field("gaussian-11", description="sigma 1.5; or flat")
-    data_range: Literal[1] = 1
+    data_range: Literal[1] = Field(1, description="largest value of a pixel")
 
 
 class Lpips(Section):
     """LPIPS with the official v0.1 weights, inputs scaled to [-1, 1], not resized."""
 
     nets: list[Literal["alex", "vgg"]] = Field(["alex"], description="the first is `lpips`, vgg `lpips_vgg`")
-    version: Literal["0.1"] = "0.1"
+    version: Literal["0.1"] = Field("0.1", description="of the metric's linear heads")
 
 
 class Dists(Section):
@@ -118,7 +120,7 @@ class Dists(Section):
 class Distribution(Section):
     """Distances between sets of images."""
 
-    features: list[Literal["lite0"]] = ["lite0"]
+    features: list[Literal["lite0"]] = Field(["lite0"], description="encoder whose features are compared")
 
 
 class Geometry(Section):
@@ -129,7 +131,11 @@ class Geometry(Section):
     alignment: list[Literal["none", "scale_centre", "yaw", "rotation_icp"]] = Field(
         ["none", "scale_centre", "yaw", "rotation_icp"], description="rungs of the ladder that are reported"
     )
-    chamfer: list[Literal["half_sum", "sum", "squared_sum"]] = ["half_sum", "sum", "squared_sum"]
+    chamfer: list[Literal["half_sum", "sum", "squared_sum"]] = Field(
+        ["half_sum", "sum", "squared_sum"],
+        description="forms of the distance that are reported: half the sum of both mean distances, their "
+        "sum, the sum of mean squared ones",
+    )
     grid: int = Field(64, ge=8, description="cells a side of the grid of the volume IoU")
     voxel: float = Field(0.03, gt=0, description="edge of the cells that a mesh is extracted with (TSDF)")
 

@@ -70,6 +70,12 @@ def _default(field: FieldInfo) -> str:
     return f"`{text}`" if len(text) <= 60 else "see `config/config.yaml`"
 
 
+def _first_line(sections: list[type[BaseModel]]) -> str:
+    """What a section says of itself, for a key that says nothing more."""
+    line = ((sections[0].__doc__ or "").strip().splitlines() or [""])[0] if sections else ""
+    return line[:1].lower() + line[1:].rstrip(".") if line[1:2].islower() else line.rstrip(".")
+
+
 def _table(model: type[BaseModel], title: str) -> list[str]:
     """The Markdown lines of one section and then of the sections inside it."""
     lines = ["", f"## {title}", "", (model.__doc__ or "").strip().splitlines()[0] if model.__doc__ else ""]
@@ -83,7 +89,7 @@ def _table(model: type[BaseModel], title: str) -> list[str]:
         default = "below" if nested and not many else _default(field)
         kind = "section" if nested and not many else _type_name(field.annotation)
         kind = f"{kind}, {limits}" if (limits := _limits(field)) else kind
-        meaning = (field.description or "").replace("|", "\\|")
+        meaning = (field.description or _first_line(nested)).replace("|", "\\|")
         lines.append(f"| `{name}` | {kind} | {default} | {meaning} |")
     for child, path in inner:
         lines += _table(child, path)

@@ -80,10 +80,12 @@ class Method(Section):
     run: str | None = Field(None, description="alignment run whose weights are used; null = pretrained")
     guidance: float | None = Field(None, description="null: the pair's")
     pairs: list[str] | None = Field(None, description="pairs that it runs on; null: all")
-    tables: list[Literal["table1", "table2"]] = ["table1"]
+    tables: list[Literal["table1", "table2"]] = Field(["table1"], description="tables that have this row")
 
 
 class Sample(Section):
+    """Which rows the tables have, and the timesteps of the sampler."""
+
     timesteps: dict[int, list[int]] = Field(
         default_factory=lambda: {4: [999, 749, 599, 299]},
         description="feedback at every step: timesteps by K; other K are spaced evenly",
@@ -105,6 +107,8 @@ class Sample(Section):
 
 
 class Evaluate(Section):
+    """What samples are measured by."""
+
     protocol: str = Field("demo", description="a name in config/protocols, or the path of a .yaml file")
     controls: list[Control] = Field(
         ["gt", "jitter", "shuffled", "copy"], description="rows of known consistency in every table"
@@ -123,7 +127,9 @@ class Evaluate(Section):
 class Config(Section):
     """Everything a run depends on."""
 
-    seed: int = 0
+    seed: int = Field(
+        0, description="root of every random stream: objects, views and steps have streams of their own"
+    )
     experiment: str | None = Field(
         None, pattern=SAFE_NAME, description="results go to results/NAME instead of results"
     )

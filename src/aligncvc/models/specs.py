@@ -13,7 +13,9 @@ from aligncvc.section import Section
 class CheckpointAccess(Section):
     """Where weight files come from and on which terms: handed whole to everything that loads weights."""
 
-    ledger: str = "config/checkpoints.yaml"
+    ledger: str = Field(
+        "config/checkpoints.yaml", description="the list of weight files, relative to the checkout"
+    )
     offline: bool = Field(True, description="never touch the network; missing files are an error")
     accept_licences: list[str] = Field(
         default_factory=list, description="non-permissive licences accepted by name"
@@ -36,8 +38,8 @@ class ModelSpec(Section):
 class RunWeights(Section):
     """Ledger ids of a finished alignment run."""
 
-    student: str
-    recon: str
+    student: str = Field(description="ledger id of the LoRA")
+    recon: str = Field(description="ledger id of the reconstructor")
 
 
 class PairSpec(Section):

@@ -17,11 +17,13 @@ class Asd(Section):
     mode: Literal["asd", "official"] = Field(
         "asd", description="official: dt = 0 and guidance on both terms, whose gradient is zero"
     )
-    t_min: float = Field(0.50, ge=0, le=1)
-    t_max: float = Field(0.98, ge=0, le=1)
-    eta: float = Field(0.1, ge=0)
+    t_min: float = Field(0.50, ge=0, le=1, description="smallest timestep, as a share of T")
+    t_max: float = Field(0.98, ge=0, le=1, description="largest timestep, as a share of T")
+    eta: float = Field(0.1, ge=0, description="the second timestep is later by up to eta (t - t_min T)")
     guidance_scale: float = Field(1.0, description="the released configuration has 1.3: docs/lab-log.md")
-    dmd_normalise: bool = True
+    dmd_normalise: bool = Field(
+        True, description="divide the gradient by the mean distance to the teacher's x0"
+    )
 
 
 GAN_LEVELS = {"lite0": 5, "clip": 3}
@@ -35,12 +37,15 @@ class Adversarial(Section):
         "lite0",
         description="EfficientNet-Lite0 (bundled), or the paper's CLIP ViT-B/32 (ledger: clip-vit-b32)",
     )
-    hidden: int = 64
-    lr: float = Field(2e-4, gt=0)
+    hidden: int = Field(64, description="channels of the heads on the frozen encoder")
+    lr: float = Field(2e-4, gt=0, description="learning rate of the heads")
     label_smoothing: float = Field(
         0.8, gt=0, le=1, description="target for real images (multilevel sigmoid loss)"
     )
-    augment: bool = True
+    augment: bool = Field(
+        True,
+        description="colour, translation and cutout before the encoder (DiffAugment), for both sides alike",
+    )
     levels: list[int] | None = Field(
         None,
         min_length=1,
@@ -108,12 +113,12 @@ class AlignRun(Section):
 class Training(Section):
     """The knobs of post-training: the unrolled loop and its losses."""
 
-    steps: int = Field(16, ge=1)
+    steps: int = Field(16, ge=1, description="optimiser steps")
     batch: int = Field(2, ge=1, description="objects a step")
     asd: Asd = Asd()
     gan: Adversarial = Adversarial()
     lambda_soft: float = Field(0.02, ge=0, description="0.02 puts the student's two gradients on a par")
-    lambda_hard: float = Field(0.01, ge=0)
+    lambda_hard: float = Field(0.01, ge=0, description="weight of the discriminator's loss")
     lambda_recon: float = Field(
         1.0, ge=0, description="MSE + LPIPS to ground truth: of renderings (hard), of views too (regression)"
     )
@@ -126,14 +131,16 @@ class Training(Section):
     novel_views: int = Field(
         4, ge=0, description="ring views beside the rig that the reconstruction loss compares renderings at"
     )
-    lora_rank: int = Field(4, ge=1)
-    lr_student: float = Field(5e-4, gt=0)
-    lr_recon: float = Field(1e-4, gt=0)
+    lora_rank: int = Field(4, ge=1, description="rank of the student's LoRA")
+    lr_student: float = Field(5e-4, gt=0, description="learning rate of the student's LoRA")
+    lr_recon: float = Field(1e-4, gt=0, description="learning rate of the reconstructor")
     warmup_steps: int = Field(0, ge=0, description="steps in which both learning rates rise to their values")
     lr_final: float = Field(
         1.0, ge=0, le=1, description="share of the learning rates that a cosine ends at; 1 keeps them"
     )
-    ema_decay: float = Field(0.9, ge=0, lt=1)
+    ema_decay: float = Field(
+        0.9, ge=0, lt=1, description="of the moving average of the weights, which is what is saved"
+    )
     bf16: bool = Field(
         False, description="bfloat16 where accelerate allows it; on processors without it slower, not faster"
     )

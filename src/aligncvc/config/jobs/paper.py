@@ -12,6 +12,8 @@ from aligncvc.section import Section
 
 
 class Paper(Section):
+    """What tables, figures and the report show."""
+
     columns: list[str] = Field(
         [
             "psnr", "ssim", "lpips", "dists", "fg_psnr", "chamfer_half_sum@none", "f_0.1@none",
@@ -30,7 +32,7 @@ class Paper(Section):
         ["psnr", "lpips", "residual_psnr"], description="metrics with a difference and win rate to that row"
     )
     showcase: int = Field(6, ge=1, description="objects shown in figures and report")
-    turntable_views: int = Field(24, ge=1)
+    turntable_views: int = Field(24, ge=1, description="frames of each turning model")
     viewer_models: int = Field(6, ge=0, description="rotating models in the report")
     claims: str | None = Field(
         None, description="YAML of claims that `snakemake verdict` judges, such as config/claims/verdict.yaml"

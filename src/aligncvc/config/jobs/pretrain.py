@@ -18,10 +18,12 @@ Network = Literal["vae", "unet", "recon"]
 class Training(Section):
     """How one network is pretrained: AdamW, warm-up, plateau, cosine."""
 
-    steps: int = Field(3000, ge=1)
+    steps: int = Field(3000, ge=1, description="optimiser steps")
     batch: int = Field(4, ge=1, description="objects a step (single views for the VAE)")
     lr: float = Field(1e-3, gt=0, description="peak learning rate")
-    ema_decay: float = Field(0.998, ge=0, lt=1)
+    ema_decay: float = Field(
+        0.998, ge=0, lt=1, description="of the moving average of the weights, which is what is saved"
+    )
     save_every: int = Field(250, ge=1, description="steps between resumable states and held-out scores")
     bf16: bool = Field(True, description="bfloat16 autocast of the network")
 
@@ -29,7 +31,7 @@ class Training(Section):
 class Pretrain(Section):
     """`snakemake pretrain`: the demo's networks from renders of the furniture package."""
 
-    set: str = "furniture"
+    set: str = Field("furniture", description="the set of objects.sets that the networks are trained on")
     vae: Training = Training(steps=2000, batch=16)
     unet: Training = Training(steps=30000, batch=8, lr=8e-4, ema_decay=0.9995, save_every=1000)
     recon: Training = Training(steps=4000, lr=8e-4)

@@ -13,15 +13,18 @@ from aligncvc.section import Section
 class Unet(Section):
     """Wonder3D-style multi-view UNet2DConditionModel."""
 
-    channels: list[int] = [64, 128]
-    layers: int = 1
-    head_channels: int = 64
+    channels: list[int] = Field([64, 128], description="of each level, the finest first")
+    layers: int = Field(1, description="residual blocks a level")
+    head_channels: int = Field(64, description="channels of an attention head")
     heads: int | None = Field(None, ge=1, description="heads at every level; null: channels / head_channels")
     attention: list[bool] | None = Field(
         None, description="levels with transformers, the finest first; null: all of them"
     )
-    norm_groups: int = 16
-    prediction: Literal["epsilon", "v_prediction"] = "v_prediction"
+    norm_groups: int = Field(16, description="of every group norm")
+    prediction: Literal["epsilon", "v_prediction"] = Field(
+        "v_prediction",
+        description="what the network was trained to say: the noise, or v = signal x noise - sigma x image",
+    )
     cross_domain: bool = Field(
         False, description="a second attention in each transformer, between the normals and colours of a view"
     )
