@@ -40,6 +40,7 @@ def test_round_trips(seed: int) -> None:
         formats.from_opengl(formats.to_opengl(c2w)),
         formats.from_pytorch3d(*formats.to_pytorch3d(c2w)),
         formats.from_lgm(formats.to_lgm(c2w)),
+        formats.from_imagedream(formats.to_imagedream(c2w)),
         formats.from_wonder3d(formats.to_wonder3d(c2w)),
         formats.invert_rigid(formats.invert_rigid(c2w)),
     ):

@@ -27,7 +27,7 @@ class ClipImageEncoder(Frozen):
     tower: Any  # with and without projection, transformers has two classes
 
     def __init__(self, projected: bool = True, **architecture: Any) -> None:
-        """projected: with the layer behind the tower. architecture: as CLIPVisionConfig, where not ViT-B/32."""
+        """projected: with the layer behind the tower. architecture: what differs from ViT-B/32."""
         from transformers import CLIPVisionConfig, CLIPVisionModel, CLIPVisionModelWithProjection
 
         super().__init__()

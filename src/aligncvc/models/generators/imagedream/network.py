@@ -1,9 +1,9 @@
 """ImageDream "pixel": a diffusers U-Net that denoises all views beside the clean latents of the input image.
 
-Facts of the design (arXiv 2312.02201; github YuxuanSnow/Gen3Diffusion, mvdream/): Stable Diffusion 2.1's U-Net
+Facts of the design (arXiv 2312.02201; github YuxuanSnow/Gen3Diffusion, mvdream): Stable Diffusion 2.1's U-Net
 whose self-attention sees all frames of an object, the views and one more that holds the input image; image
-tokens have keys and values of their own in cross-attention; the camera's matrix goes through an MLP into the
-time embedding. `docs/imagedream.md` compares it with the official code.
+tokens have keys and values of their own in cross-attention; the camera's matrix goes through an MLP and is
+added to the time embedding. `docs/imagedream.md` compares it with the official code.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ def build_unet(config: Settings, side: int) -> UNet2DConditionModel:
 class Condition:
     """What the denoiser sees besides noisy latents.
 
-    text, negative: (B, T, D) tokens of this branch's prompt and of the unconditional one; features (B, N, E) of
-    the image encoder; latents (B, C, h, w) of the input image; cameras (B, V + 1, 16), zeros for the image.
+    text, negative: (B, T, D) tokens of this branch's prompt and of the unconditional one; features (B, N, E)
+    of the image encoder; latents (B, C, h, w) of the input image; cameras (B, V + 1, 16), 0 for the image.
     """
 
     text: Tensor
@@ -180,21 +180,27 @@ def build_text_encoder(config: Settings) -> nn.Module:
 
 
 def image_features(encoder: nn.Module, image: Tensor, resize: str) -> Tensor:
-    """(B, 3, H, W) in [0, 1] -> (B, N, E): CLIP's tokens before its last block, or Lite0's map at unit RMS."""
+    """(B, 3, H, W) in [0, 1] -> (B, N, E): CLIP's tokens before its last block, or Lite0's at unit RMS."""
     if isinstance(encoder, Lite0):
         tokens = encoder.features(image)[-1].flatten(2).transpose(1, 2)
         return tokens / tokens.square().mean((1, 2), keepdim=True).sqrt().clamp_min(1e-6)
     assert isinstance(encoder, ClipImageEncoder)
-    size, filtered = (encoder.size_px, encoder.size_px), resize == "antialias"
-    if tuple(image.shape[-2:]) != size:
-        image = F.interpolate(image, size, mode="bicubic", antialias=filtered, align_corners=not filtered)
-        image = image.clamp(0, 1) if filtered else image  # as 8-bit pixels are; the other form overshoots
+    image = resized_for_clip(image, encoder.size_px, resize)
     pixels = ((image - encoder.mean) / encoder.std).to(encoder.tower.dtype)
     return encoder.tower(pixel_values=pixels, output_hidden_states=True).hidden_states[-2]
 
 
+def resized_for_clip(image: Tensor, side: int, resize: str) -> Tensor:
+    """(B, 3, H, W) in [0, 1] -> (B, 3, side, side); the form without a filter overshoots [0, 1]."""
+    if tuple(image.shape[-2:]) == (side, side):
+        return image
+    if resize == "corners":
+        return F.interpolate(image, (side, side), mode="bicubic", align_corners=True)
+    return F.interpolate(image, (side, side), mode="bicubic", antialias=True).clamp(0, 1)
+
+
 def camera_tokens(cameras: Tensor) -> Tensor:
-    """(B, V, 4, 4) ours -> (B, V + 1, 16): rows of ImageDream's matrices at unit distance; the image's are 0."""
+    """(B, V, 4, 4) ours -> (B, V + 1, 16): ImageDream's matrices at unit distance; 0 for the image."""
     c2w = to_imagedream(cameras)
     position = c2w[..., :3, 3:] / c2w[..., :3, 3:].norm(dim=-2, keepdim=True)
     near = torch.cat([torch.cat([c2w[..., :3, :3], position], -1), c2w[..., 3:, :]], -2)

@@ -55,7 +55,8 @@ class Settings(Section):
     unet: Unet = Unet()
     resampler: Resampler = Resampler()
     image_encoder: Literal["lite0", "clip"] = Field(
-        "lite0", description="whose features the resampler gets: Lite0's last map, or CLIP's last block but one"
+        "lite0",
+        description="what the resampler gets: Lite0's last map, or CLIP's tokens before its last block",
     )
     clip: Clip = Clip()
     clip_resize: Literal["corners", "antialias"] = Field(
@@ -99,5 +100,5 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 """Gen-3Diffusion's 2D generator (github YuxuanSnow/Gen3Diffusion) and ImageDream "pixel" as LGM uses it (hub
-ashawkey/imagedream-ipmv-diffusers): one architecture, 941.67 M parameters, beside the VAE, text tower and CLIP
-ViT-H/14. Without a preset: the demo's sizes; tiny: for tests."""
+ashawkey/imagedream-ipmv-diffusers): one architecture, 941.67 M parameters, beside the VAE, text tower and
+CLIP ViT-H/14. Without a preset: the demo's sizes; tiny: for tests."""
