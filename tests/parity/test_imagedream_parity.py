@@ -10,6 +10,7 @@ import pytest
 import torch
 from imagedream_cases import (
     ELEVATION_DEG,
+    SIZE_PX,
     image,
     inputs,
     our_samples,
@@ -19,6 +20,7 @@ from imagedream_cases import (
 )
 from parity_tools import DATA, TOLERANCE, key_differences, relative_error, shapes
 from PIL import Image
+from transformers import CLIPConfig, CLIPModel
 
 from aligncvc.errors import UserError
 from aligncvc.models.generators.imagedream.network import (
@@ -30,6 +32,7 @@ from aligncvc.models.generators.imagedream.network import (
 )
 from aligncvc.models.generators.imagedream.prompts import END, IDS, LENGTH, PAD, START, TEXTS, token_ids
 from aligncvc.models.generators.imagedream.released import unet_from_released
+from aligncvc.models.generators.imagedream.settings import PRESETS, Settings
 from aligncvc.models.ledger.weights import load_strict
 
 Facts = dict[str, torch.Tensor]
@@ -70,6 +73,18 @@ def test_a_released_file_with_a_key_less_or_more_is_refused() -> None:
         state = {k: v for k, v in (released_state() | change).items() if v is not None}
         with pytest.raises(UserError, match=r"resnets\.0\.norm1\.weight|label_emb"):
             load_strict(unet, unet_from_released(state))
+
+
+def test_towers_load_from_names_of_released_files() -> None:
+    """A whole CLIP has the prefixes under which each tower alone has always been saved."""
+    generator = ImageDream(Settings.model_validate(PRESETS["tiny"]), SIZE_PX)
+    for part in ("text", "image"):
+        tower = generator.parts()[f"{part}_encoder"]
+        name = {"text": "text", "image": "vision"}[part]
+        whole = CLIPModel(CLIPConfig(**{f"{name}_config": tower.config.to_dict()}))
+        load_strict(tower, whole.state_dict(), prefix=f"{name}_model.")
+        expected = whole.get_parameter(f"{name}_model.encoder.layers.0.mlp.fc1.weight")
+        assert torch.equal(tower.get_parameter("encoder.layers.0.mlp.fc1.weight"), expected)
 
 
 @torch.no_grad()

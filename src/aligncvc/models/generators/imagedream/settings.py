@@ -20,7 +20,7 @@ class Unet(Section):
         None, description="levels with transformers, the finest first; null: all of them"
     )
     norm_groups: int = 16
-    context_dim: int = Field(256, ge=1, description="width of text and image tokens")
+    context_dim: int = Field(128, ge=1, description="width of text and image tokens")
 
     @model_validator(mode="after")
     def _one_flag_a_level(self) -> Unet:
@@ -33,7 +33,7 @@ class Resampler(Section):
     """What makes a few image tokens of an encoder's features (IP-Adapter Plus, arXiv 2308.06721)."""
 
     tokens: int = 4
-    depth: int = 2
+    depth: int = 1
     heads: int = 4
     head_channels: int = 32
 
