@@ -63,6 +63,10 @@ def test_scipy_agrees(seed: int) -> None:
     np.testing.assert_allclose(lgm[:, :3, :3], (z_to_y_up * opengl).as_matrix(), atol=1e-12)
     np.testing.assert_allclose(lgm[:, :3, 3], z_to_y_up.apply(position), atol=1e-12)
 
+    imagedream, front_to_x = formats.to_imagedream(c2w), Rotation.from_euler("z", 90, degrees=True)
+    np.testing.assert_allclose(imagedream[:, :3, :3], (front_to_x * opengl).as_matrix(), atol=1e-12)
+    np.testing.assert_allclose(imagedream[:, :3, 3], front_to_x.apply(position), atol=1e-12)
+
     wonder3d = formats.to_wonder3d(c2w)
     np.testing.assert_allclose(wonder3d[:, :, :3], opengl.inv().as_matrix(), atol=1e-12)
     np.testing.assert_allclose(wonder3d[:, :, 3], -opengl.inv().apply(position), atol=1e-12)
