@@ -40,6 +40,7 @@ def test_round_trips(seed: int) -> None:
         formats.from_opengl(formats.to_opengl(c2w)),
         formats.from_pytorch3d(*formats.to_pytorch3d(c2w)),
         formats.from_lgm(formats.to_lgm(c2w)),
+        formats.from_imagedream(formats.to_imagedream(c2w)),
         formats.from_wonder3d(formats.to_wonder3d(c2w)),
         formats.invert_rigid(formats.invert_rigid(c2w)),
     ):
@@ -61,6 +62,10 @@ def test_scipy_agrees(seed: int) -> None:
     lgm = formats.to_lgm(c2w)
     np.testing.assert_allclose(lgm[:, :3, :3], (z_to_y_up * opengl).as_matrix(), atol=1e-12)
     np.testing.assert_allclose(lgm[:, :3, 3], z_to_y_up.apply(position), atol=1e-12)
+
+    imagedream, front_to_x = formats.to_imagedream(c2w), Rotation.from_euler("z", 90, degrees=True)
+    np.testing.assert_allclose(imagedream[:, :3, :3], (front_to_x * opengl).as_matrix(), atol=1e-12)
+    np.testing.assert_allclose(imagedream[:, :3, 3], front_to_x.apply(position), atol=1e-12)
 
     wonder3d = formats.to_wonder3d(c2w)
     np.testing.assert_allclose(wonder3d[:, :, :3], opengl.inv().as_matrix(), atol=1e-12)

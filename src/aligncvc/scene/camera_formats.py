@@ -61,6 +61,18 @@ def from_lgm(c2w: Tensor) -> Tensor:
     return from_opengl(z_up_to_y_up(c2w).T @ c2w)
 
 
+def to_imagedream(c2w: Tensor) -> Tensor:
+    """(..., 4, 4) ours -> ImageDream's camera-to-world: OpenGL axes, z up, the input view at +x, then +y."""
+    x, y, z, bottom = to_opengl(c2w).unbind(-2)
+    return torch.stack([-y, x, z, bottom], -2)
+
+
+def from_imagedream(c2w: Tensor) -> Tensor:
+    """(..., 4, 4) ImageDream's camera-to-world -> ours."""
+    x, y, z, bottom = from_opengl(c2w).unbind(-2)
+    return torch.stack([y, -x, z, bottom], -2)
+
+
 def to_wonder3d(c2w: Tensor) -> Tensor:
     """(..., 4, 4) ours -> Wonder3D's pose files: (..., 3, 4) OpenGL world-to-camera, z-up world."""
     return invert_rigid(to_opengl(c2w))[..., :3, :]

@@ -24,12 +24,15 @@ AFTER_BLOCKS = (4, 8)
 class ClipImageEncoder(Frozen):
     """Images to points on CLIP's unit sphere."""
 
-    def __init__(self, **architecture: Any) -> None:
-        """architecture: what differs from ViT-B/32 in `transformers.CLIPVisionConfig`."""
-        from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+    tower: Any  # with and without projection, transformers has two classes
+
+    def __init__(self, projected: bool = True, **architecture: Any) -> None:
+        """projected: with the layer behind the tower. architecture: what differs from ViT-B/32."""
+        from transformers import CLIPVisionConfig, CLIPVisionModel, CLIPVisionModelWithProjection
 
         super().__init__()
-        self.tower = CLIPVisionModelWithProjection(CLIPVisionConfig(**architecture))
+        kind = CLIPVisionModelWithProjection if projected else CLIPVisionModel
+        self.tower = kind(CLIPVisionConfig(**architecture))
         self.size_px = int(architecture.get("image_size", 224))
         self.keep_colours(_COLOURS)
         self.freeze()
