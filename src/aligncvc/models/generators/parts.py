@@ -18,6 +18,11 @@ class Vae(Section):
     norm_groups: int = 8
     scaling_factor: float = Field(1.0, gt=0, description="latents = encoder mean x this; 0.18215 for SD 1.x")
     post_quant_conv: bool = Field(True, description="a 1x1 convolution before the decoder")
+    video_decoder: bool = Field(
+        False,
+        description="Stable Video Diffusion's decoder, in which the views of an object see each other; its "
+        "norms have 32 groups and there is no convolution before it",
+    )
 
 
 class Clip(Section):
