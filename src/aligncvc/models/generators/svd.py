@@ -25,35 +25,34 @@ from aligncvc.models.generators.schedules import SigmaSchedule
 class VideoDenoiser(UNetSpatioTemporalConditionModel):
     """diffusers' network with a vector of its own for each view, where diffusers has one for the video."""
 
-    def forward(self, sample: Tensor, timesteps: Tensor, tokens: Tensor, vectors: Tensor) -> Tensor:  # type: ignore[override]
+    # self: its attributes and methods are built at run time, which type checkers cannot follow
+    def forward(self: Any, sample: Tensor, timesteps: Tensor, tokens: Tensor, vectors: Tensor) -> Tensor:
         """sample (B, V, C, h, w), timesteps (B,), tokens (B, T, D), vectors (B, V, E) -> (B, V, C', h, w)."""
         batch, views = sample.shape[:2]
-        told = self.time_embedding(self.time_proj(timesteps).to(sample.dtype))
-        told = told.repeat_interleave(views, 0) + self.add_embedding(vectors.flatten(0, 1).to(sample.dtype))
-        context = tokens.repeat_interleave(views, 0)
+        told = self.time_embedding(self.time_proj(timesteps).to(sample.dtype)).repeat_interleave(views, 0)
+        told = told + self.add_embedding(vectors.flatten(0, 1).to(sample.dtype))
         # no view is a single image, which temporal layers would leave alone
-        always = {"temb": told, "image_only_indicator": sample.new_zeros(batch, views)}
-        seen = {"encoder_hidden_states": context}
+        plain = {"temb": told, "image_only_indicator": sample.new_zeros(batch, views)}
+        attending = plain | {"encoder_hidden_states": tokens.repeat_interleave(views, 0)}
         x = self.conv_in(sample.flatten(0, 1))
         skips = [x]
         for block in self.down_blocks:
-            x, new = block(x, **always, **(seen if hasattr(block, "attentions") else {}))
+            x, new = block(x, **(attending if hasattr(block, "attentions") else plain))
             skips += new
-        x = self.mid_block(x, **always, **seen)
+        x = self.mid_block(x, **attending)
         for block in self.up_blocks:
             count = len(block.resnets)
             skips, taken = skips[:-count], tuple(skips[-count:])
             size = skips[-1].shape[2:] if skips else None  # of odd latents, twice the half is not the whole
-            x = block(
-                x, taken, **always, upsample_size=size, **(seen if hasattr(block, "attentions") else {})
-            )
+            given = attending if hasattr(block, "attentions") else plain
+            x = block(x, taken, upsample_size=size, **given)
         return self.conv_out(self.conv_act(self.conv_norm_out(x))).unflatten(0, (batch, views))
 
 
 def build_denoiser(unet: VideoUnet, latent_channels: int, vector_dim: int, token_dim: int) -> VideoDenoiser:
     """With random weights. vector_dim: E of the views' vectors; token_dim: D of the image's tokens."""
     attention = unet.attention or [True] * len(unet.channels)
-    model = VideoDenoiser(
+    model: Any = VideoDenoiser(
         in_channels=2 * latent_channels,
         out_channels=latent_channels,
         block_out_channels=tuple(unet.channels),
