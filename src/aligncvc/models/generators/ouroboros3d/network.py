@@ -83,7 +83,9 @@ class Ouroboros3D(svd.VideoGenerator, TakesMaps):
         clip = isinstance(encoder, ClipImageEncoder)
         tokens = svd.image_token(encoder, image) if clip else image_token(encoder, image)
         empty = image.new_zeros(*cameras.shape[:2], *image.shape[1:])
-        return Condition(tokens, self.encode_rows(image + self._noise(image)), self._posed(cameras), empty, empty)
+        return Condition(
+            tokens, self.encode_rows(image + self._noise(image)), self._posed(cameras), empty, empty
+        )
 
     def _noise(self, image: Tensor) -> Tensor:
         """For pixels in [0, 1]; the image token is of the clean image."""

@@ -70,7 +70,9 @@ class MapsUnet(nn.Module):
                 seen[side] = harmonics(plucker(c2w, focal, side, self.rays)).to(x.dtype)
             return x + features(seen[side])
 
-        features = [adapter(each.flatten(0, 1)) for adapter, each in zip(self.cond_encoder, maps, strict=True)]
+        features = [
+            adapter(each.flatten(0, 1)) for adapter, each in zip(self.cond_encoder, maps, strict=True)
+        ]
         levels = [sum(each[1:], each[0]) for each in zip(*features, strict=True)]
 
         x = unet.conv_in(sample.flatten(0, 1))
@@ -115,9 +117,7 @@ def _for_block(block: nn.Module, told: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key: value for key, value in told.items() if key != "encoder_hidden_states"}
 
 
-def _down(
-    block: Any, x: Tensor, skips: list[Tensor], told: dict[str, Tensor], features: Tensor
-) -> Tensor:
+def _down(block: Any, x: Tensor, skips: list[Tensor], told: dict[str, Tensor], features: Tensor) -> Tensor:
     """A down block; maps' features come after its last skip and before it halves, if it has transformers."""
     if not getattr(block, "has_cross_attention", False):
         x, new = block(hidden_states=x, **_for_block(block, told))
