@@ -9,7 +9,7 @@ The reference must be importable; nothing is fetched or built. Each option is `p
 --published compares the whole published width, two views of 128 pixels (14 GB if both were held; one is at a
 time), and nothing else. --facts FOLDER writes what CI compares with.
 
-Example:  PYTHONPATH=src:/path/of/reference python tests/parity/compare_ouroboros3d.py --model wrapper:network ...
+Example:  PYTHONPATH=src:/path/of/reference python tests/parity/compare_ouroboros3d.py --model wrap:net ...
 """
 
 from __future__ import annotations

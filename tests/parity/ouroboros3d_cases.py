@@ -1,4 +1,4 @@
-"""The cases in which Ouroboros3D's generator is compared with its official code, and what ours yields in them."""
+"""The cases in which Ouroboros3D's generator meets its official code, and what ours yields in them."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def ours(config: Settings) -> Ouroboros3D:
 
 
 def inputs(c2w: Tensor, size_px: int = SIZE_PX, token_dim: int = TOKEN_DIM, batch: int = 2) -> tuple:
-    """(z, timesteps, condition) of one call of our generator, by formula. c2w (V, 4, 4): the network's own."""
+    """(z, timesteps, condition) of one call of our generator, by formula. c2w (V, 4, 4): in its world."""
     views, side = len(c2w), size_px // FACTOR
     maps = (batch, views, 3, size_px, size_px)
     condition = Condition(

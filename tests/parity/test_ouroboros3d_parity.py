@@ -84,7 +84,8 @@ def test_a_changed_network_is_noticed(facts: Facts, generator: Ouroboros3D) -> N
                  "unet.mid_block.attentions.0.time_pos_embed.linear_1.weight",
                  "unet.up_blocks.2.attentions.1.time_mixer.mix_factor", "unet.add_embedding.linear_2.bias",
                  "cond_encoder.0.body.9.block2.weight", "cond_encoder.1.body.3.in_conv.weight",
-                 "down_plucker.2.embed.0.weight", "mid_plucker.embed.2.bias", "up_plucker.3.embed.2.weight"):  # fmt: skip
+                 "down_plucker.2.embed.0.weight", "mid_plucker.embed.2.bias",
+                 "up_plucker.3.embed.2.weight"):  # fmt: skip
         parameter = unet.get_parameter(name)
         kept = parameter.clone()
         parameter.mul_(1.5)

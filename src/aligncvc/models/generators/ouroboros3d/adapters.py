@@ -34,7 +34,7 @@ class AdapterBlock(nn.Module):
 
 
 class Adapter(nn.Module):
-    """(N, 3, H, W) -> one feature a level, (N, C, h, w): the finest at H / factor, each next at half of it."""
+    """(N, 3, H, W) -> a feature a level, (N, C, h, w): the finest at H / factor, each next at half of it."""
 
     def __init__(self, channels: Sequence[int], factor: int) -> None:
         """channels: of the U-Net's levels. factor: how many times smaller than pixels its latents are."""

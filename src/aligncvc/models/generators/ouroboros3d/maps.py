@@ -17,7 +17,7 @@ RELEASED_SCALE, TRUE_SCALE = 0.001, 0.5
 def coordinate_maps(
     depth: Tensor, alpha: Tensor, c2w: Tensor, focal: float, form: Literal["released", "true"]
 ) -> Tensor:
-    """Depth and alpha (B, V, 1, H, W), poses (B, V, 4, 4) -> positions (B, V, 3, H, W) in [0, 1], 0.5 outside.
+    """Depth, alpha (B, V, 1, H, W), poses (B, V, 4, 4) -> positions (B, V, 3, H, W) in [0, 1], empty 0.5.
 
     depth and poses are in the network's world; focal: length as a share of the image's side. true: x / 2 +
     0.5, so [-1, 1] becomes [0, 1]. released: what the weights know. It takes numbers of pixels for shares of

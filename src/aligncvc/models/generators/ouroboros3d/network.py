@@ -59,10 +59,11 @@ class Ouroboros3D(svd.VideoGenerator, TakesMaps):
         token_dim = LITE0_DIM if lite else config.clip.projection_dim
         super().__init__(config.vae, config.unet, config.size_px or size_px, 3 * ID_DIM, token_dim)
         self.config, channels = config, config.unet.channels
-        if self.size_px % (self.factor * 2 ** (len(channels) - 1)):
+        step = self.factor * 2 ** (len(channels) - 1)
+        if self.size_px % step:
             raise UserError(
-                f"views of {self.size_px} pixels cannot be halved to the last of the network's levels; choose "
-                f"a multiple of {self.factor * 2 ** (len(channels) - 1)} for its size_px or render.size_px"
+                f"views of {self.size_px} pixels cannot be halved down to the last of the network's levels; "
+                f"choose a multiple of {step} for its size_px or render.size_px"
             )
         self.unet = MapsUnet(self.unet, channels, self.factor, config.rays, config.ray_skips)
         self.focal = 0.5 / math.tan(math.radians(config.fov_y_deg) / 2)
@@ -82,10 +83,9 @@ class Ouroboros3D(svd.VideoGenerator, TakesMaps):
         image, encoder = resized(image, self.size_px), self.image_encoder
         clip = isinstance(encoder, ClipImageEncoder)
         tokens = svd.image_token(encoder, image) if clip else image_token(encoder, image)
+        latents = self.encode_rows(image + self._noise(image))
         empty = image.new_zeros(*cameras.shape[:2], *image.shape[1:])
-        return Condition(
-            tokens, self.encode_rows(image + self._noise(image)), self._posed(cameras), empty, empty
-        )
+        return Condition(tokens, latents, self._posed(cameras), empty, empty)
 
     def _noise(self, image: Tensor) -> Tensor:
         """For pixels in [0, 1]; the image token is of the clean image."""

@@ -27,7 +27,7 @@ class Settings(Section):
 
     size_px: int | None = Field(None, ge=1, description="side of the generator's views; null: the renders'")
     vae: Vae = Vae()
-    unet: VideoUnet = VideoUnet()
+    unet: VideoUnet = VideoUnet(channels=[32, 64, 64], head_channels=32, even_norms=False)
     image_encoder: Literal["lite0", "clip"] = Field("lite0", description="where the image token comes from")
     clip: Clip = Clip()
     radius: float = Field(
@@ -46,8 +46,8 @@ class Settings(Section):
     )
     coordinates: Literal["released", "true"] = Field(
         "released",
-        description="maps of where rendered pixels lie; true: x / 2 + 0.5; released: with pixels' numbers for "
-        "shares of the image's side and x / 1000 + 0.5, as the published weights need",
+        description="maps of where rendered pixels lie; true: x / 2 + 0.5; released: pixels' numbers taken "
+        "for shares of the image's side and x / 1000 + 0.5, as the published weights need",
     )
     noise_aug: float = Field(
         0.02, ge=0, description="noise on the condition's pixels in [-1, 1], which the network is told of"

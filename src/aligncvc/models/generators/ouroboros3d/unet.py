@@ -1,6 +1,7 @@
 """Ouroboros3D's U-Net: SVD's, told of cameras by rays and of a 3D model by adapters.
 
-Facts of the design (github Costwen/Ouroboros3D, src/models/unet/mv_unet.py). Keys are those of its checkpoints.
+Facts of the design (github Costwen/Ouroboros3D, src/models/unet/mv_unet.py). Keys are those of its
+checkpoints.
 """
 
 from __future__ import annotations
