@@ -1,4 +1,4 @@
-"""SV3D: a video diffusion network whose frames turn once round the object (Voleti et al. 2024, arXiv 2403.12008).
+"""SV3D: video diffusion whose frames turn once round the object (Voleti et al. 2024, arXiv 2403.12008).
 
 Facts of the design (github Stability-AI/generative-models): the input image's latents, not scaled, are
 concatenated to the noisy ones, one image token goes through cross-attention, and each frame has a vector of
@@ -39,9 +39,8 @@ class SV3D(VideoGenerator):
         """size_px: of the views, unless the settings name one. UserError if latents do not fit it."""
         lite = config.image_encoder == "lite0"
         token_dim = EMBED_CHANNELS if lite else config.clip.projection_dim
-        super().__init__(
-            config.vae, config.unet, config.size_px or size_px, vector_dim(config.told), token_dim
-        )
+        size_px = config.size_px or size_px
+        super().__init__(config.vae, config.unet, size_px, vector_dim(config.told), token_dim)
         self.config = config
         self.image_encoder = load_lite0(access) if lite else ClipImageEncoder(**config.clip.model_dump())
         self.image_encoder.requires_grad_(False)
@@ -70,7 +69,7 @@ class SV3D(VideoGenerator):
         return frames[:, places]
 
     def guide(self, unconditional: Tensor, conditional: Tensor, guidance: Guidance) -> Tensor:
-        """A number is the largest weight, of the view behind the object; the others have less (`triangle`)."""
+        """A number is the weight of the view behind the object; the others have less (`triangle`)."""
         if not isinstance(guidance, Tensor):
             guidance = triangle(conditional.shape[1], guidance, self.config.turn).to(conditional)
         return super().guide(unconditional, conditional, guidance)

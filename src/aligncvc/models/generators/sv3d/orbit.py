@@ -39,30 +39,23 @@ def orbit_angles(cameras: Tensor, turn: str, even: bool = False) -> tuple[Tensor
     azimuth, elevation, _ = spherical_deg(Cameras(cameras, fov_y_deg=1.0, width=1, height=1))
     azimuth = azimuth if turn == "counter-clockwise" else -azimuth
     azimuth = ((azimuth + NEAR_DEG) % 360 - NEAR_DEG).clamp_min(0)
-    views = azimuth.shape[1]
-    frames = azimuth[:, frame_order(views, turn)]
-    rising = (frames[:, :-1].diff(dim=1) > 0).all() & (frames[:, :-1] >= NEAR_DEG).all()
-    if not bool(rising & (frames[:, -1] < NEAR_DEG).all()):
+    frames = azimuth[:, frame_order(azimuth.shape[1], turn)]
+    # the input view is the last frame at 360 degrees and the frame before the first at 0
+    turned = torch.cat([torch.full_like(frames[:, :1], NEAR_DEG), frames[:, :-1]], 1)
+    if not bool((turned.diff(dim=1) > 0).all() & (frames[:, -1] < NEAR_DEG).all()):
         raise UserError(
-            "SV3D's views are one turn round the object that starts at the input view, and these stand at "
-            f"azimuths {', '.join(f'{a:g}' for a in spherical_azimuths(cameras))} degrees; give the pair a rig "
-            "whose azimuths start at 0 and rise"
+            "SV3D's views are one turn round the object, and these stand at azimuths "
+            f"{', '.join(f'{float(a):.1f}' for a in azimuth[0])} degrees; give the pair a rig whose azimuths "
+            "start at 0 and rise"
         )
-    if even:
-        steps = torch.arange(1, views + 1, device=frames.device) * 360 / views
-        apart = ((frames - steps + 180) % 360 - 180).abs().amax()
-        if bool((apart > EVEN_DEG) | ((elevation - elevation[:, :1]).abs().amax() > EVEN_DEG)):
-            raise UserError(
-                "SV3D_u turns evenly round the object at the input's elevation, and a view of this rig stands "
-                "elsewhere; give the pair an even rig of one elevation, or use SV3D_p"
-            )
+    steps = torch.arange(1, frames.shape[1] + 1, device=frames.device) * 360 / frames.shape[1]
+    uneven = ((frames - steps + 180) % 360 - 180).abs().amax() > EVEN_DEG
+    if even and bool(uneven | ((elevation - elevation[:, :1]).abs().amax() > EVEN_DEG)):
+        raise UserError(
+            "SV3D_u turns evenly round the object at the input's elevation, and a view of this rig stands "
+            "elsewhere; give the pair an even rig of one elevation, or choose SV3D_p"
+        )
     return (90 - elevation).deg2rad(), azimuth.deg2rad()
-
-
-def spherical_azimuths(cameras: Tensor) -> list[float]:
-    """Degrees of the first object's views, rounded for a message."""
-    azimuth = spherical_deg(Cameras(cameras[0], fov_y_deg=1.0, width=1, height=1))[0]
-    return [round(float(a), 1) for a in azimuth]
 
 
 def view_vectors(cameras: Tensor, told: str, turn: str, noise_level: float) -> Tensor:

@@ -62,6 +62,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "clip": TINY_CLIP,
     },
 }
-"""SV3D_p and SV3D_u (arXiv 2403.12008; github Stability-AI/generative-models): 1525.28 M and 1523.97 M parameters,
-beside Stable Diffusion's VAE without its post_quant_conv and OpenCLIP ViT-H/14's image tower. Without a preset: the
-demo's sizes; tiny: for tests."""
+"""SV3D_p and SV3D_u (arXiv 2403.12008; github Stability-AI/generative-models): 1525.28 M and 1523.97 M
+parameters, beside Stable Diffusion's VAE without its post_quant_conv and OpenCLIP ViT-H/14's image tower.
+Without a preset: the demo's sizes; tiny: for tests."""
