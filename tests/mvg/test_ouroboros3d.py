@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers.pipelines.stable_video_diffusion.pipeline_stable_video_diffusion import (
+    _resize_with_antialiasing,
+)
 from torch import Tensor
 
 from aligncvc.errors import UserError
@@ -77,6 +80,16 @@ def test_noise_is_on_the_latents_only_and_always_the_same() -> None:
     expected = noisy.vae.encode(2 * small - 1 + pixels).latent_dist.mode()
     torch.testing.assert_close(found.latents, expected)
     assert (found.latents - without.latents).abs().max() > 1e-5
+
+
+def test_the_token_is_svds() -> None:
+    """CLIP sees the clean image at diffusers' antialiased size."""
+    generator = built(size_px=2 * SIZE_PX)
+    found = generator.encode_condition(image(), cameras().c2w).tokens
+    encoder = generator.image_encoder
+    pixels = _resize_with_antialiasing(image() * 2 - 1, (SIZE_PX, SIZE_PX)) / 2 + 0.5
+    expected = encoder.tower(pixel_values=(pixels - encoder.mean) / encoder.std).image_embeds
+    torch.testing.assert_close(found[:, 0], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_it_starts_without_maps_and_then_sees_what_was_drawn() -> None:

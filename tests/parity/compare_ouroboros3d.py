@@ -3,6 +3,7 @@
 The reference must be importable; nothing is fetched or built. Each option is `package.module:object`:
   --model  callable(**options of UNetSpatioTemporalConditionModel) -> the U-Net with two adapters and rays,
            widths as block_out_channels; called as (latents, timesteps, tokens, time ids, maps, cameras)
+  --first-model  the same with the temporal layers of diffusers 0.25.0, which the release pins
   --rays   callable(intrinsics (1, V, 3, 3), c2w (1, V, 4, 4), side) -> harmonic features (1, V, h, w, 78)
   --maps   callable(depth, c2w, intrinsics, side) -> position maps (1, V, 3, H, W)
 --rig FOLDER has the release's c2w.npy and intrinsics.npy.
@@ -45,6 +46,7 @@ from parity_tools import TOLERANCE, fill, key_differences, named, relative_error
 from torch import Tensor
 
 from aligncvc.files import atomic_path, write_json
+from aligncvc.models.generators.base import over_tree
 from aligncvc.models.generators.ouroboros3d.maps import coordinate_maps
 from aligncvc.models.generators.ouroboros3d.network import Ouroboros3D
 
@@ -63,9 +65,13 @@ def compare_published(build: Callable[..., Any], c2w: Tensor, intrinsics: Tensor
 
 @torch.no_grad()
 def compare_reduced(
-    build: Callable[..., Any], c2w: Tensor, intrinsics: Tensor, facts: dict[str, np.ndarray]
+    build: Callable[..., Any],
+    first: Callable[..., Any],
+    c2w: Tensor,
+    intrinsics: Tensor,
+    facts: dict[str, np.ndarray],
 ) -> dict[str, float]:
-    """Relative errors of the network, and of guided clean latents by SVD's scheduler, at reduced width."""
+    """Relative errors at reduced width: network, SVD's scheduler, the release's pair of branches."""
     theirs = build(**REDUCED_UNET).eval()
     fill(theirs)
     generator = ours(reduced())
@@ -77,7 +83,15 @@ def compare_reduced(
     x0 = torch.cat([_clean(guided[i : i + 1], z[i : i + 1], float(t[i])) for i in range(len(t))])
     facts["network"], facts["x0"] = expected.numpy(), x0.numpy()
     found = generator.predict(z, t, condition, GUIDANCE)
+    theirs = first(**REDUCED_UNET).eval()
+    fill(theirs)
+    one = inputs(c2w[VIEWS], batch=1)
+    both = over_tree(lambda *b: torch.cat(b), generator.unconditional(one[2]), one[2])
+    pair = theirs(*reference_call(one[0].repeat(2, 1, 1, 1, 1), one[1].repeat(2), both, intrinsics))
+    facts["pair"] = pair.numpy()
+    branches = ours(reduced(temporal_context="released")).branches(*one)
     return {
+        "pair of branches, temporal_context released": relative_error(torch.cat(branches), pair),
         "network": relative_error(generator.raw_prediction(z, t, condition), expected),
         "guided x0": relative_error(found.x0, x0),
     }
@@ -107,7 +121,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    for option in ("--model", "--rays", "--maps"):
+    for option in ("--model", "--first-model", "--rays", "--maps"):
         parser.add_argument(option, required=True, type=named)
     parser.add_argument("--rig", required=True, type=Path)
     parser.add_argument("--published", action="store_true")
@@ -122,7 +136,7 @@ def main() -> None:
     else:
         facts: dict[str, np.ndarray] = {"c2w": c2w.numpy(), "focal": np.float32(focal)}
         keys = key_list(arguments.model)
-        errors = compare_reduced(arguments.model, c2w, intrinsics[0], facts)
+        errors = compare_reduced(arguments.model, arguments.first_model, c2w, intrinsics[0], facts)
         rays = arguments.rays(intrinsics[None], c2w[None], RAYS_SIDE)[0]
         poses = c2w[VIEWS][None]
         maps = arguments.maps(depth(), poses, intrinsics[VIEWS][None], MAPS_SIDE)

@@ -58,6 +58,17 @@ def test_network_and_guided_latents_are_the_official_ones(facts: Facts, generato
     assert relative_error(even.x0[:, 0], guided.x0[:, 0]) > 1e-3, "the first view is guided less"
 
 
+@torch.no_grad()
+def test_branches_of_the_releases_sampling_share_their_tokens(facts: Facts, generator: Ouroboros3D) -> None:
+    """temporal_context: released is diffusers 0.25.0's order; a network of one branch does not see it."""
+    case = inputs(facts["c2w"][VIEWS], batch=1)
+    alternating = ours(reduced(temporal_context="released"))
+    assert relative_error(torch.cat(alternating.branches(*case)), facts["pair"]) < TOLERANCE
+    assert relative_error(torch.cat(generator.branches(*case)), facts["pair"]) > 1e-3
+    alone = alternating.raw_prediction(*case)
+    assert relative_error(alone, generator.raw_prediction(*case)) < TOLERANCE
+
+
 def test_rays_and_maps_are_the_official_ones(facts: Facts) -> None:
     focal = float(facts["focal"])
     assert relative_error(our_rays(facts["c2w"], focal), facts["rays"]) < TOLERANCE

@@ -13,8 +13,8 @@ from aligncvc.models.generators.base import MultiViewGenerator
 from aligncvc.models.generators.parts import Vae
 
 
-def build_vae(vae: Vae, size_px: int) -> AutoencoderKL | AutoencoderKLTemporalDecoder:
-    """With random weights, frozen; size_px is a note for diffusers only."""
+def build_vae(vae: Vae, size_px: int) -> Any:
+    """diffusers' model with random weights, frozen; size_px is a note for diffusers only."""
     common: dict[str, Any] = {
         "down_block_types": ("DownEncoderBlock2D",) * len(vae.channels),
         "block_out_channels": tuple(vae.channels),
@@ -22,14 +22,13 @@ def build_vae(vae: Vae, size_px: int) -> AutoencoderKL | AutoencoderKLTemporalDe
         "latent_channels": vae.latent_channels,
         "sample_size": size_px,
     }
-    if vae.video_decoder:
-        return AutoencoderKLTemporalDecoder(**common).requires_grad_(False)
-    model = AutoencoderKL(
-        **common,
-        up_block_types=("UpDecoderBlock2D",) * len(vae.channels),
-        norm_num_groups=vae.norm_groups,
-        use_post_quant_conv=vae.post_quant_conv,
-    )
+    alone = {
+        "up_block_types": ("UpDecoderBlock2D",) * len(vae.channels),
+        "norm_num_groups": vae.norm_groups,
+        "use_post_quant_conv": vae.post_quant_conv,
+    }
+    video, image = AutoencoderKLTemporalDecoder, AutoencoderKL
+    model: Any = video(**common) if vae.video_decoder else image(**common, **alone)
     return model.requires_grad_(False)
 
 

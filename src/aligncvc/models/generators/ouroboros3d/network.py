@@ -17,14 +17,13 @@ from torch import Tensor, nn
 
 from aligncvc.errors import UserError
 from aligncvc.models.encoders.clip import ClipImageEncoder
-from aligncvc.models.encoders.lite0 import load_lite0
+from aligncvc.models.encoders.lite0 import EMBED_CHANNELS, Lite0, load_lite0
 from aligncvc.models.generators import svd
 from aligncvc.models.generators.base import Guidance, TakesMaps
 from aligncvc.models.generators.latent import resized
 from aligncvc.models.generators.ouroboros3d.maps import coordinate_maps
 from aligncvc.models.generators.ouroboros3d.settings import Settings
-from aligncvc.models.generators.ouroboros3d.unet import MapsUnet
-from aligncvc.models.generators.wonder3d.network import LITE0_DIM, image_token
+from aligncvc.models.generators.ouroboros3d.unet import MapsUnet, alternate_tokens
 from aligncvc.models.specs import CheckpointAccess
 from aligncvc.scene.camera_formats import to_first_camera
 from aligncvc.scene.cameras import Cameras
@@ -56,7 +55,7 @@ class Ouroboros3D(svd.VideoGenerator, TakesMaps):
     def __init__(self, config: Settings, size_px: int, access: CheckpointAccess = CheckpointAccess()) -> None:
         """size_px: of the views, unless the settings name one. UserError if latents do not fit it."""
         lite = config.image_encoder == "lite0"
-        token_dim = LITE0_DIM if lite else config.clip.projection_dim
+        token_dim = EMBED_CHANNELS if lite else config.clip.projection_dim
         super().__init__(config.vae, config.unet, config.size_px or size_px, 3 * ID_DIM, token_dim)
         self.config, channels = config, config.unet.channels
         step = self.factor * 2 ** (len(channels) - 1)
@@ -66,6 +65,8 @@ class Ouroboros3D(svd.VideoGenerator, TakesMaps):
                 f"choose a multiple of {step} for its size_px or render.size_px"
             )
         self.unet = MapsUnet(self.unet, channels, self.factor, config.rays, config.ray_skips)
+        if config.temporal_context == "released":
+            alternate_tokens(self.unet)
         self.focal = 0.5 / math.tan(math.radians(config.fov_y_deg) / 2)
         self.image_encoder = load_lite0(access) if lite else ClipImageEncoder(**config.clip.model_dump())
         self.image_encoder.requires_grad_(False)
@@ -81,8 +82,7 @@ class Ouroboros3D(svd.VideoGenerator, TakesMaps):
     @torch.no_grad()
     def encode_condition(self, image: Tensor, cameras: Tensor) -> Condition:
         image, encoder = resized(image, self.size_px), self.image_encoder
-        clip = isinstance(encoder, ClipImageEncoder)
-        tokens = svd.image_token(encoder, image) if clip else image_token(encoder, image)
+        tokens = encoder.token(image) if isinstance(encoder, Lite0) else svd.image_token(encoder, image)
         latents = self.encode_rows(image + self._noise(image))
         empty = image.new_zeros(*cameras.shape[:2], *image.shape[1:])
         return Condition(tokens, latents, self._posed(cameras), empty, empty)

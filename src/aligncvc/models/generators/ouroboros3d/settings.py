@@ -44,6 +44,12 @@ class Settings(Section):
         description="rays reach the skip that a block starts from, as the published weights need: their code "
         "adds them in place; false: hidden states only",
     )
+    temporal_context: Literal["own", "released"] = Field(
+        "own",
+        description="the token that temporal layers see: the object's own; released: of guidance's two "
+        "branches in turn, pixel by pixel, as the release samples one object (its diffusers 0.25.0 has the "
+        "axes in another order); at batch 1, as the weights were trained, both are the same",
+    )
     coordinates: Literal["released", "true"] = Field(
         "released",
         description="maps of where rendered pixels lie; true: x / 2 + 0.5; released: pixels' numbers taken "

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
+from diffusers.models.attention import TemporalBasicTransformerBlock
 from torch import Tensor, nn
 
 from aligncvc.models.generators.ouroboros3d.adapters import Adapter
@@ -109,6 +110,19 @@ class MapsUnet(nn.Module):
         if self.ray_skips:
             skips[-1] = x
         return x
+
+
+def alternate_tokens(unet: nn.Module) -> None:
+    """Give temporal layers a batch's B tokens in turn, as diffusers 0.25.0 does: row r sees token r mod B."""
+
+    def in_turn(_: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        tokens, batch = named["encoder_hidden_states"], len(inputs[0]) // named["num_frames"]
+        mixed = tokens.unflatten(0, (batch, -1)).transpose(0, 1).flatten(0, 1)
+        return inputs, named | {"encoder_hidden_states": mixed}
+
+    for module in unet.modules():
+        if isinstance(module, TemporalBasicTransformerBlock):
+            module.register_forward_pre_hook(in_turn, with_kwargs=True)
 
 
 def _for_block(block: nn.Module, told: dict[str, Tensor]) -> dict[str, Tensor]:
