@@ -47,6 +47,34 @@ def test_round_trips(seed: int) -> None:
         torch.testing.assert_close(back, c2w, atol=1e-12, rtol=0)
 
 
+OUROBOROS3D_AZIMUTHS = (0, 45, 90, 135, 180, 225, 270, 337.5)
+OUROBOROS3D_C2W = {
+    1: [[0.70710678, 0, -0.70710678, 1.2315656], [0, -1, 0, 0], [-0.70710678, 0, -0.70710678, 1.2315656]],
+    2: [[0, 0, -1, 1.7416968], [0, -1, 0, 0], [-1, 0, 0, 0]],
+    7: [[0.9238796, 0, 0.3826831, -0.6665186], [0, -1, 0, 0], [0.3826831, 0, -0.9238796, 1.6091182]],
+}
+"""Views of github Costwen/Ouroboros3D's hyper/c2w.npy, rounded; the others are turned in the same way."""
+
+
+def test_first_camera_is_ouroboros3ds_rig() -> None:
+    ours = orbit(OUROBOROS3D_AZIMUTHS, 0, distance=3, fov_y_deg=FOV, size_px=SIZE).c2w
+    found = formats.to_first_camera(ours, 1.7416968)
+    for view, rows in OUROBOROS3D_C2W.items():
+        torch.testing.assert_close(found[view, :3], torch.tensor(rows), atol=1e-6, rtol=0)
+    torch.testing.assert_close(found[0].diagonal(), torch.tensor([1.0, -1, -1, 1]))
+
+
+@settings(deadline=None)
+@given(st.floats(-60, 60), st.floats(-60, 60), st.floats(0.5, 5))
+def test_first_camera_round_trip(first: float, second: float, distance: float) -> None:
+    ours = orbit([0, 70], [first, second], distance=2.5, fov_y_deg=FOV, size_px=SIZE).c2w.double()
+    there = formats.to_first_camera(ours[None], distance)
+    facing = torch.tensor([[1.0, 0, 0, 0], [0, -1, 0, 0], [0, 0, -1, distance], [0, 0, 0, 1]])
+    torch.testing.assert_close(there[0, 0], facing.double(), atol=1e-6, rtol=0)
+    back = formats.from_first_camera(there, ours[None, 0])
+    torch.testing.assert_close(back[0], ours, atol=1e-6, rtol=0)
+
+
 @settings(deadline=None)
 @given(seeds)
 def test_scipy_agrees(seed: int) -> None:

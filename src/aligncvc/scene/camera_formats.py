@@ -73,6 +73,39 @@ def from_imagedream(c2w: Tensor) -> Tensor:
     return torch.stack([y, -x, z, bottom], -2)
 
 
+def _facing(distance: Tensor) -> Tensor:
+    """(...) -> (..., 4, 4): OpenCV camera-to-world of a camera on +z that looks at the origin, y up."""
+    pose = torch.diag(distance.new_tensor([1, -1, -1, 1])).repeat(*distance.shape, 1, 1)
+    pose[..., 2, 3] = distance
+    return pose
+
+
+def to_first_camera(c2w: Tensor, distance: float) -> Tensor:
+    """(..., V, 4, 4) ours -> OpenCV camera-to-world in the y-up world that the first camera faces.
+
+    It stands there on +z at `distance`, whatever its elevation; positions are scaled so. Ouroboros3D's
+    (github Costwen/Ouroboros3D, hyper/c2w.npy and src/data/multiview_blender.py).
+    """
+    first = c2w[..., :1, :, :]
+    own = first[..., :3, 3].norm(dim=-1)
+    moved = _facing(own) @ invert_rigid(first) @ c2w
+    return _scaled(moved, distance / own)
+
+
+def from_first_camera(c2w: Tensor, first: Tensor) -> Tensor:
+    """(..., V, 4, 4) such poses -> ours; first (..., 4, 4): the first camera's own pose, which they lack."""
+    first = first[..., None, :, :]
+    own = first[..., :3, 3].norm(dim=-1)
+    scaled = _scaled(c2w, own / c2w[..., :1, :3, 3].norm(dim=-1))
+    return first @ invert_rigid(_facing(own)) @ scaled
+
+
+def _scaled(c2w: Tensor, factor: Tensor) -> Tensor:
+    """The same rotations, centres `factor` (..., 1) times as far from the origin."""
+    centre = c2w[..., :3, 3:] * factor[..., None, None]
+    return torch.cat([c2w[..., :3], torch.cat([centre, c2w[..., 3:, 3:]], -2)], -1)
+
+
 def to_wonder3d(c2w: Tensor) -> Tensor:
     """(..., 4, 4) ours -> Wonder3D's pose files: (..., 3, 4) OpenGL world-to-camera, z-up world."""
     return invert_rigid(to_opengl(c2w))[..., :3, :]

@@ -100,6 +100,12 @@ class Lite0(LevelEncoder):
         """(B, 3, H, W) in [0, 1] -> (B, 1280) pooled features of the head."""
         return F.relu6(self.head(self.features(images)[-1])).mean((-2, -1))
 
+    def token(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) in [0, 1] -> (B, 1, 1280), the same at unit RMS for cross-attention."""
+        tokens = self.embed(images)[:, None]
+        # pooled ReLU6 features are small and positive; unit RMS suits a linear projection
+        return tokens / tokens.square().mean(-1, keepdim=True).sqrt().clamp_min(1e-6)
+
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1] -> (B, 1000) ImageNet logits (trained at 224 px)."""
         return self.classifier(self.embed(images))

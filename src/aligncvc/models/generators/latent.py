@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch.nn.functional as F
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, AutoencoderKLTemporalDecoder
 from torch import Tensor
 
 from aligncvc.errors import UserError
@@ -14,17 +14,21 @@ from aligncvc.models.generators.parts import Vae
 
 
 def build_vae(vae: Vae, size_px: int) -> Any:
-    """With random weights, frozen; size_px is a note for diffusers only."""
-    model: Any = AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * len(vae.channels),
-        up_block_types=("UpDecoderBlock2D",) * len(vae.channels),
-        block_out_channels=tuple(vae.channels),
-        layers_per_block=vae.layers,
-        latent_channels=vae.latent_channels,
-        norm_num_groups=vae.norm_groups,
-        sample_size=size_px,
-        use_post_quant_conv=vae.post_quant_conv,
-    )
+    """diffusers' model with random weights, frozen; size_px is a note for diffusers only."""
+    common: dict[str, Any] = {
+        "down_block_types": ("DownEncoderBlock2D",) * len(vae.channels),
+        "block_out_channels": tuple(vae.channels),
+        "layers_per_block": vae.layers,
+        "latent_channels": vae.latent_channels,
+        "sample_size": size_px,
+    }
+    alone = {
+        "up_block_types": ("UpDecoderBlock2D",) * len(vae.channels),
+        "norm_num_groups": vae.norm_groups,
+        "use_post_quant_conv": vae.post_quant_conv,
+    }
+    video, image = AutoencoderKLTemporalDecoder, AutoencoderKL
+    model: Any = video(**common) if vae.video_decoder else image(**common, **alone)
     return model.requires_grad_(False)
 
 
@@ -39,6 +43,7 @@ class LatentGenerator(MultiViewGenerator):
         super().__init__()
         self.size_px = size_px
         self.scaling_factor, self.latent_channels = vae.scaling_factor, vae.latent_channels
+        self.video_decoder = vae.video_decoder
         self.factor = 2 ** (len(vae.channels) - 1)
         if size_px % self.factor:
             raise UserError(
@@ -59,8 +64,9 @@ class LatentGenerator(MultiViewGenerator):
         return self.encode_rows(images.flatten(0, 1)).unflatten(0, images.shape[:2]) * self.scaling_factor
 
     def decode(self, latents: Tensor) -> Tensor:
-        rows = self.vae.decode(latents.flatten(0, 1) / self.scaling_factor).sample / 2 + 0.5
-        return rows.unflatten(0, latents.shape[:2])
+        rows, frames = latents.flatten(0, 1) / self.scaling_factor, {"num_frames": latents.shape[1]}
+        decoded = self.vae.decode(rows, **(frames if self.video_decoder else {})).sample / 2 + 0.5
+        return decoded.unflatten(0, latents.shape[:2])
 
 
 def resized(images: Tensor, side: int) -> Tensor:

@@ -1,10 +1,10 @@
-"""Settings of what generators share: the image VAE and CLIP's image tower (no torch here)."""
+"""Settings of what generators share: the image VAE, CLIP's image tower, the video U-Net (no torch here)."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from aligncvc.section import Section
 
@@ -18,6 +18,11 @@ class Vae(Section):
     norm_groups: int = 8
     scaling_factor: float = Field(1.0, gt=0, description="latents = encoder mean x this; 0.18215 for SD 1.x")
     post_quant_conv: bool = Field(True, description="a 1x1 convolution before the decoder")
+    video_decoder: bool = Field(
+        False,
+        description="Stable Video Diffusion's decoder, in which the views of an object see each other; its "
+        "norms have 32 groups and there is no convolution before it",
+    )
 
 
 class Clip(Section):
@@ -31,6 +36,30 @@ class Clip(Section):
     image_size: int = 224
     projection_dim: int = 768
     hidden_act: str = "quick_gelu"
+
+
+class VideoUnet(Section):
+    """UNetSpatioTemporalConditionModel of Stable Video Diffusion; its norms have 32 groups."""
+
+    channels: list[int] = [64, 128]
+    layers: int = 1
+    head_channels: int = 64
+    attention: list[bool] | None = Field(
+        None, description="levels with transformers, the finest first; null: all of them"
+    )
+    even_norms: bool = Field(
+        True,
+        description="every norm of a residual block adds 1e-5 to the variance, as where SVD and SV3D were "
+        "trained; false: 1e-6 in some blocks, as in diffusers, for weights that were trained there",
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> VideoUnet:
+        if self.attention is not None and len(self.attention) != len(self.channels):
+            raise ValueError(f"attention has {len(self.attention)} flags for {len(self.channels)} channels")
+        if any(width % 32 for width in self.channels):
+            raise ValueError(f"channels are {self.channels}; its norms need multiples of 32")
+        return self
 
 
 SD_VAE: dict[str, Any] = {
@@ -51,6 +80,13 @@ VIT_H: dict[str, Any] = {
 }
 """OpenCLIP's ViT-H/14 (laion2b): the image tower of SVD, SV3D, VideoMV and ImageDream."""
 
+SVD_UNET: dict[str, Any] = {
+    "channels": [320, 640, 1280, 1280],
+    "attention": [True, True, True, False],
+    "layers": 2,
+}
+"""Stable Video Diffusion's (arXiv 2311.15127)."""
+
 TINY_VAE: dict[str, Any] = {"channels": [8, 16, 16], "norm_groups": 4}
 TINY_CLIP: dict[str, Any] = {
     "hidden_size": 16,
@@ -61,4 +97,5 @@ TINY_CLIP: dict[str, Any] = {
     "image_size": 32,
     "projection_dim": 16,
 }
+TINY_VIDEO_UNET: dict[str, Any] = {"channels": [32, 64], "head_channels": 16}
 """Sizes of the presets `tiny`, with which tests take every kind through the same checks."""

@@ -33,6 +33,8 @@ _MEANINGS = {
     "AGPL-3.0": "whoever passes on the weights or a work based on them, or offers their use over a network, "
     "must give all recipients and users the complete corresponding source under the same licence",
     "unknown": "nobody has been granted the right to copy or use the file, so ask its authors first",
+    "stable-video-diffusion-community": "research and non-commercial use are free, commercial use only up to "
+    "the yearly revenue that it names, notices must be kept and its list of forbidden uses holds",
     "openrail": "uses that its annex names are forbidden, and the same restrictions must be handed on",
     "CC-BY-NC-4.0": "commercial use is not allowed, and the authors must be named",
     "CC-BY-NC-SA-4.0": "commercial use is not allowed, the authors must be named, and works based on it must "

@@ -180,9 +180,7 @@ class Wonder3D(LatentGenerator):
 def image_token(encoder: nn.Module, image: Tensor) -> Tensor:
     """(B, 3, H, W) in [0, 1] -> (B, 1, D): CLIP's projected embedding, or Lite0's features at unit RMS."""
     if isinstance(encoder, Lite0):
-        tokens = encoder.embed(image)[:, None]
-        # pooled ReLU6 features are small and positive; unit RMS suits a linear projection
-        return tokens / tokens.square().mean(-1, keepdim=True).sqrt().clamp_min(1e-6)
+        return encoder.token(image)
     assert isinstance(encoder, ClipImageEncoder)
     size = (encoder.size_px, encoder.size_px)
     if tuple(image.shape[-2:]) != size:

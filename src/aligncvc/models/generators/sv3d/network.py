@@ -1,0 +1,79 @@
+"""SV3D: video diffusion whose frames turn once round the object (Voleti et al. 2024, arXiv 2403.12008).
+
+Facts of the design (github Stability-AI/generative-models): the input image's latents, not scaled, are
+concatenated to the noisy ones, one image token goes through cross-attention, and each frame has a vector of
+its own (`orbit`). `docs/sv3d.md` compares it with the official code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from aligncvc.models.encoders.clip import ClipImageEncoder
+from aligncvc.models.encoders.lite0 import EMBED_CHANNELS, Lite0, load_lite0
+from aligncvc.models.generators.base import Guidance
+from aligncvc.models.generators.latent import resized
+from aligncvc.models.generators.sv3d.orbit import frame_order, triangle, vector_dim, view_vectors
+from aligncvc.models.generators.sv3d.settings import Settings
+from aligncvc.models.generators.svd import VideoGenerator, image_token
+from aligncvc.models.specs import CheckpointAccess
+
+
+@dataclass(frozen=True)
+class Condition:
+    """tokens (B, 1, D) and latents (B, C, h, w), not scaled, of the input image; vectors (B, V, E)."""
+
+    tokens: Tensor
+    latents: Tensor
+    vectors: Tensor
+
+
+class SV3D(VideoGenerator):
+    """Views are in our order everywhere; only the U-Net sees them in that of frames."""
+
+    def __init__(self, config: Settings, size_px: int, access: CheckpointAccess = CheckpointAccess()) -> None:
+        """size_px: of the views, unless the settings name one. UserError if latents do not fit it."""
+        lite = config.image_encoder == "lite0"
+        token_dim = EMBED_CHANNELS if lite else config.clip.projection_dim
+        size_px = config.size_px or size_px
+        super().__init__(config.vae, config.unet, size_px, vector_dim(config.told), token_dim)
+        self.config = config
+        self.image_encoder = load_lite0(access) if lite else ClipImageEncoder(**config.clip.model_dump())
+        self.image_encoder.requires_grad_(False)
+
+    def parts(self) -> dict[str, nn.Module]:
+        encoder = self.image_encoder
+        clip = {"image_encoder": encoder.tower} if isinstance(encoder, ClipImageEncoder) else {}
+        return {"unet": self.unet, "vae": self.vae, **clip}
+
+    def encode_condition(self, image: Tensor, cameras: Tensor) -> Condition:
+        image, encoder = resized(image, self.size_px), self.image_encoder
+        tokens = encoder.token(image) if isinstance(encoder, Lite0) else image_token(encoder, image)
+        vectors = view_vectors(cameras, self.config.told, self.config.turn, self.config.noise_level)
+        return Condition(tokens, self.encode_rows(image), vectors)
+
+    def unconditional(self, condition: Condition) -> Condition:
+        zeros = torch.zeros_like(condition.tokens), torch.zeros_like(condition.latents)
+        return Condition(*zeros, condition.vectors)
+
+    def raw_prediction(self, z_t: Tensor, timesteps: Tensor, condition: Condition) -> Tensor:
+        order = frame_order(z_t.shape[1], self.config.turn)
+        frames = self.denoise(
+            z_t[:, order], timesteps, condition.tokens, condition.latents, condition.vectors[:, order]
+        )
+        places = sorted(range(len(order)), key=order.__getitem__)
+        return frames[:, places]
+
+    def guide(self, unconditional: Tensor, conditional: Tensor, guidance: Guidance) -> Tensor:
+        """A number is the weight of the view behind the object; the others have less (`triangle`)."""
+        if not isinstance(guidance, Tensor):
+            guidance = triangle(conditional.shape[1], guidance, self.config.turn).to(conditional)
+        return super().guide(unconditional, conditional, guidance)
+
+
+def build(network: Mapping[str, object], size_px: int, access: CheckpointAccess = CheckpointAccess()) -> SV3D:
+    return SV3D(Settings.model_validate(network), size_px, access)
