@@ -64,23 +64,27 @@ class Loop:
         """Other clean latents for the same noisy ones: the noise that this implies."""
         return Prediction(x0, self.pair.generator.schedule.implied_noise(state.z, x0, self.at(state.now)))
 
-    def decode(self, latents: Tensor) -> Tensor:
-        """Latents -> views (B, V, 3, H, W) in [0, 1] (`clamp_straight_through`)."""
+    def decode(self, latents: Tensor, *, clamped: bool = True) -> Tensor:
+        """Latents -> views (B, V, 3, H, W), in [0, 1] if clamped (`clamp_straight_through`)."""
         with self.watch("decode"):
-            return clamp_straight_through(self.pair.generator.decode(latents))
+            views = self.pair.generator.decode(latents)
+            return clamp_straight_through(views) if clamped else views
 
-    def look(self, latents: Tensor, state: State, *, clean: bool = False) -> Look:
+    def look(
+        self, latents: Tensor, state: State, *, clean: bool = False, background: float = BACKGROUND
+    ) -> Look:
         """Decode latents, reconstruct, render. They were predicted at `state`, or are `clean`, the final."""
-        views, noisy, at = self.decode(latents), None, None
-        sees, shown = getattr(self.pair.reconstructor, "sees", "views"), self.pair.spec.reconstruct
+        reconstructor, shown = self.pair.reconstructor, self.pair.spec.reconstruct
+        sees, clamped = getattr(reconstructor, "sees", "views"), getattr(reconstructor, "clamped", True)
+        views, noisy, at = self.decode(latents, clamped=clamped), None, None
         if sees == "noisy":
-            noisy = views if clean else self.decode(state.z)
+            noisy = views if clean else self.decode(state.z, clamped=clamped)
             noisy = noisy if shown is None else noisy[:, shown]
         if sees != "views":
             at = At(self.at(0 if clean else state.now), noisy, state.image)
         with torch.set_grad_enabled(self.grad_3d and torch.is_grad_enabled()):
-            gaussians, drawn = lift(self.pair.reconstructor, views, self.cameras, shown, at, self.watch)
-        return Look(views, gaussians, drawn)
+            gaussians, drawn = lift(reconstructor, views, self.cameras, shown, at, self.watch, background)
+        return Look(views if clamped else clamp_straight_through(views), gaussians, drawn)
 
     def encode(self, look: Look, predicted: Tensor) -> Tensor:
         """Clean latents of renderings; predicted: those that they were made from (`encode_renderings`)."""
@@ -160,6 +164,7 @@ def lift(
     shown: list[int] | None = None,
     at: At | None = None,
     watch: Stopwatch | None = None,
+    background: float = BACKGROUND,
 ) -> tuple[Gaussians, Rendering]:
     """Views (B, V, 3, H, W), of which some are `shown`, -> Gaussians and their renderings at all cameras."""
     watch = watch or Stopwatch()
@@ -167,7 +172,7 @@ def lift(
     with watch("reconstruct"):
         gaussians = reconstructor(*seen) if at is None else reconstructor(*seen, at=at)
     with watch("render"):
-        return gaussians, rasterise(gaussians, cameras, background=BACKGROUND)
+        return gaussians, rasterise(gaussians, cameras, background=background)
 
 
 def clamp_straight_through(images: Tensor) -> Tensor:
