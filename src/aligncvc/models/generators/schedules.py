@@ -25,6 +25,10 @@ class Schedule(ABC):
     def times(self, steps: int) -> list[Time]:
         """`steps` descending timesteps from the noisiest, for sampling that ends at clean latents."""
 
+    def listed(self, timesteps: list[int]) -> list[Time]:
+        """Timesteps of Stable Diffusion's 1000, as a configuration lists them, for this schedule."""
+        return list(timesteps)
+
     @abstractmethod
     def signal_noise(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
         """(signal, sigma) at timesteps (B,), each (B, 1, 1, 1, 1)."""
@@ -95,6 +99,12 @@ class SigmaSchedule(Schedule):
         roots = self.high ** (1 / self.rho), self.low ** (1 / self.rho)
         shares = [i / max(1, steps - 1) for i in range(steps)]
         return [0.25 * self.rho * math.log(roots[0] + s * (roots[1] - roots[0])) for s in shares]
+
+    def listed(self, timesteps: list[int]) -> list[Time]:
+        """Where noise and signal have the same ratio; the noisiest of all, nearly pure noise, is `high`."""
+        signal, sigma = AlphaSchedule.scaled_linear().signal_noise(torch.tensor(timesteps))
+        ratios = [self.high if t == 999 else float(r) for t, r in zip(timesteps, sigma / signal, strict=True)]
+        return [0.25 * math.log(min(ratio, self.high)) for ratio in ratios]
 
     def signal_noise(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
         sigma = (4 * timesteps).exp().view(-1, 1, 1, 1, 1)

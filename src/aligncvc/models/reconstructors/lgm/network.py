@@ -43,7 +43,7 @@ class TimeEmbedding(nn.Sequential):
 
     def forward(self, timesteps: Tensor) -> Tensor:
         waves = get_timestep_embedding(timesteps, self.channels, flip_sin_to_cos=True, downscale_freq_shift=0)
-        return super().forward(waves.to(self[0].weight.dtype))
+        return super().forward(waves.to(next(self.parameters()).dtype))
 
 
 def _time_layers(c_out: int, config: Settings) -> nn.Sequential | None:
