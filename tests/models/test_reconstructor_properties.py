@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from tiny_networks import RECONSTRUCTORS, SIZE_PX, tiny_reconstructor
-from torch import Tensor
+from torch import Tensor, nn
 
 from aligncvc.models.reconstructors.base import At, checkpoint_gradients
 from aligncvc.scene.cameras import Cameras, orbit, ring_azimuths_deg
@@ -68,10 +68,31 @@ def test_gradient_reaches_views_and_weights(reconstructor: Any) -> None:
     assert trained and all(bool(p.grad.isfinite().all()) for p in trained)
 
 
-def test_what_it_is_told_of_sampling_is_accepted(reconstructor: Any) -> None:
+def test_what_it_is_told_of_sampling_counts_if_it_sees_that_and_only_then(reconstructor: Any) -> None:
+    for name, parameter in reconstructor.named_parameters():  # what starts at zero must count too
+        if float(parameter.detach().abs().max()) == 0:
+            nn.init.normal_(parameter, std=0.5, generator=torch.Generator().manual_seed(len(name)))
     images, cameras = posed()
-    at = At(torch.tensor([500, 500]), images.flip(0), images[:, 0])
-    assert len(reconstructor(images, cameras, at=at).means) == 2
+    sees = getattr(reconstructor, "sees", "views")
+    at = At(torch.tensor([500, 500]), images.flip(0), images[:, 0].flip(-1))
+    before = reconstructor(images, cameras, at=at)
+    assert len(before.means) == 2
+    changes = {"timesteps": torch.tensor([20, 500]), "noisy": images, "image": images[:, 1]}
+    counted = {"views": set(), "time": {"timesteps"}, "noisy": set(changes)}[sees]
+    for name, value in changes.items():
+        after = reconstructor(images, cameras, at=replace(at, **{name: value}))
+        assert torch.equal(before.colors[0], after.colors[0]) is (name not in counted), name
+        if name == "timesteps":  # the second object's is the same
+            torch.testing.assert_close(before.colors[1], after.colors[1], rtol=1e-4, atol=1e-5)
+
+
+def test_views_of_no_generator_are_clean_and_the_first_is_the_image(reconstructor: Any) -> None:
+    images, cameras = posed()
+    none, clean = At(torch.zeros(2), images, images[:, 0]), At(torch.zeros(2))
+    for at in (none, clean):
+        torch.testing.assert_close(
+            vars(reconstructor(images, cameras)), vars(reconstructor(images, cameras, at=at))
+        )
 
 
 def test_gradient_checkpointing_changes_nothing(reconstructor: Any) -> None:

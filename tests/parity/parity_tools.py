@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +37,16 @@ def numbers(name: str, shape: tuple[int, ...]) -> Tensor:
 
 
 @torch.no_grad()
-def fill(module: nn.Module) -> None:
+def fill(module: nn.Module, names: Callable[[str], str] = str) -> None:
     """Give every parameter its number by its own name, so that two modules with equal keys become equal.
+
+    names: of a parameter in the other module, where the two name it differently.
 
     Matrices and kernels keep the variance of their input; norms are near the identity, biases small and no
     branch is zero, so that every weight matters to the output.
     """
-    for name, parameter in module.named_parameters():
+    for own, parameter in module.named_parameters():
+        name = names(own)
         value = numbers(name, tuple(parameter.shape))
         if parameter.dim() > 1:
             value *= float(np.prod(parameter.shape[1:])) ** -0.5

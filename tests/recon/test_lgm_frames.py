@@ -186,7 +186,7 @@ def test_autocast_leaves_the_change_of_world_exact() -> None:
     torch.manual_seed(0)
     model, images = LGM(small).eval(), torch.rand(1, 4, 3, SIZE_PX, SIZE_PX)
     # the network's own output, which the frame then moves, is the same with and without autocast
-    model.unet.forward = lambda x, views: torch.ones(len(x), 14, 16, 16)  # type: ignore[method-assign]
+    model.unet.forward = lambda x, *told: torch.ones(len(x), 14, 16, 16)  # type: ignore[method-assign]
     model.conv = torch.nn.Identity()
     model.conv.weight = torch.zeros(())
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Feedback rules of one's own, one for every way in which published systems feed 3D back into sampling."""
+"""Feedback rules, one for every way in which published systems feed 3D back into sampling, and one's own."""
 
 from __future__ import annotations
 
@@ -16,9 +16,12 @@ from tiny_world import sample_job
 from torch import Tensor, nn
 
 from aligncvc.errors import UserError
-from aligncvc.loop.feedback import Feedback, Look, State, Step, find_feedback
+from aligncvc.loop.feedback import Feedback, State, Step, find_feedback
+from aligncvc.loop.gen3diffusion import Gen3Diffusion
+from aligncvc.loop.ouroboros3d import Ouroboros3d
 from aligncvc.loop.unroll import Loop, sample, unroll, view_noise
-from aligncvc.models.generators.base import MultiViewGenerator, Prediction, over_tree
+from aligncvc.loop.videomv import VideoMv
+from aligncvc.models.generators.base import MultiViewGenerator, Prediction, TakesMaps, over_tree
 from aligncvc.models.generators.schedules import AlphaSchedule, SigmaSchedule
 from aligncvc.models.pair import PairOfModels, attach_lora
 from aligncvc.models.reconstructors.base import At
@@ -52,7 +55,7 @@ class Shown:
     coordinates: Tensor
 
 
-class VideoGenerator(MultiViewGenerator):
+class VideoGenerator(MultiViewGenerator, TakesMaps):
     """Latents are pixels; predicts x0; guidance rises over the views; conditions are nested."""
 
     lora_targets = ("mix",)
@@ -75,6 +78,9 @@ class VideoGenerator(MultiViewGenerator):
     def encode_condition(self, image: Tensor, cameras: Tensor) -> Any:
         zeros = torch.zeros(len(image), VIEWS, 3, SIDE, SIDE)
         return {"image": (image, "a note that is no tensor"), "shown": Shown(zeros, zeros)}
+
+    def with_maps(self, condition: Any, drawn: Rendering, cameras: Cameras) -> Any:
+        return {**condition, "shown": Shown(drawn.rgb, coordinate_maps(drawn, cameras))}
 
     def unconditional(self, condition: Any) -> Any:
         image, note = condition["image"]
@@ -146,53 +152,14 @@ def loop_of(pair: PairOfModels) -> Loop:
     return Loop(pair, batched([cameras]), pair.spec.guidance, noise)
 
 
+class EveryOther(Feedback):
+    """A rule of one's own."""
+
+    def looks(self, state: State) -> bool:
+        return state.index % 2 == 1
+
+
 IMAGE = torch.rand(3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
-
-
-class PerBranch(Feedback):
-    """VideoMV's: at some steps, renderings replace x0 in each branch, which are guided afterwards; DDIM."""
-
-    per_branch = True
-    at = (2, 4)
-
-    def looks(self, state: State) -> bool:
-        return state.index in self.at
-
-    def observe(self, loop: Loop, state: State) -> Step:
-        if not self.looks(state):
-            return super().observe(loop, state)
-        branches = loop.branches(state)
-        looks = [loop.look(branch.x0, state) for branch in branches]
-        refined = [loop.encode(look, b.x0) for look, b in zip(looks, branches, strict=True)]
-        return Step(loop.with_x0(state, loop.guide(*refined)), looks[-1])
-
-
-class NoiseKept(Feedback):
-    """Gen-3Diffusion's: renderings replace x0 after guidance, the noise is what that implies; a last pass."""
-
-    def looks(self, state: State) -> bool:
-        return True
-
-    def observe(self, loop: Loop, state: State) -> Step:
-        prediction = loop.predict(state)
-        look = loop.look(prediction.x0, state)
-        return Step(loop.with_x0(state, loop.encode(look, prediction.x0)), look)
-
-    def finish(self, loop: Loop, state: State, step: Step) -> Look:
-        end = self.advance(loop, state, step)
-        return loop.look(loop.predict(end).x0, end)
-
-
-class NextCondition(Feedback):
-    """Ouroboros3D's: the trajectory is the generator's; renderings and coordinates are its next condition."""
-
-    def looks(self, state: State) -> bool:
-        return True
-
-    def advance(self, loop: Loop, state: State, step: Step) -> State:
-        assert step.look is not None
-        shown = Shown(step.look.renderings, coordinate_maps(step.look.drawn, loop.cameras))
-        return super().advance(loop, replace(state, condition={**state.condition, "shown": shown}), step)
 
 
 def coordinate_maps(drawn: Rendering, cameras: Cameras) -> Tensor:
@@ -208,10 +175,10 @@ def steps_of(loop: Loop, feedback: Feedback, count: int) -> list[tuple[State, St
 
 def test_feedback_in_each_branch_from_some_steps_on_then_ddim() -> None:
     pair = pair_of(AlphaSchedule.scaled_linear())
-    loop, feedback, schedule = loop_of(pair), PerBranch(), pair.generator.schedule
+    loop, feedback, schedule = loop_of(pair), VideoMv(), pair.generator.schedule
     steps = steps_of(loop, feedback, 6)
-    assert [step.look is not None for _, step in steps] == [False, False, True, False, True, False]
-    assert len(pair.reconstructor.calls) == 4  # both branches, at two steps
+    assert [step.look is not None for _, step in steps] == [False, False, True, True, True, False]
+    assert len(pair.reconstructor.calls) == 6  # both branches, at three steps
     state, step = steps[2]
     branches = loop.branches(state)
     drawn = [loop.look(branch.x0, state).renderings for branch in branches]
@@ -228,9 +195,47 @@ def test_feedback_in_each_branch_from_some_steps_on_then_ddim() -> None:
     assert found.views.shape == (4, VIEWS, 3, SIDE, SIDE)  # kept as two-stage sampling's
 
 
+@pytest.mark.parametrize(
+    ("steps", "looks"), [(50, [20, 30, 40]), (25, [10, 15, 20]), (4, [1, 2, 3]), (2, [0, 1]), (1, [0])]
+)
+def test_looks_in_each_branch_are_at_the_same_shares_of_any_number_of_steps(
+    steps: int, looks: list[int]
+) -> None:
+    pair = pair_of(AlphaSchedule.scaled_linear())
+    state = State(torch.zeros(1), IMAGE, {}, VideoMv().times(pair.generator.schedule, steps, None))
+    assert [i for i in range(steps) if VideoMv().looks(replace(state, index=i))] == looks
+    if steps == 1:  # whatever the last step saw, the result is of the clean latents
+        found = sample(loop_of(pair), VideoMv(), IMAGE, state.times)
+        assert len(pair.reconstructor.calls) == 3
+        assert torch.equal(found.views[-1:], pair.reconstructor.calls[-1][0])
+
+
+def test_what_is_fed_back_may_be_on_grey() -> None:
+    looks = []
+    for background in (1.0, 0.7):
+        pair = pair_of(AlphaSchedule.scaled_linear())
+        rig = pair.spec.rig.model_copy(update={"background": background})
+        pair = replace(pair, spec=pair.spec.model_copy(update={"rig": rig}))
+        looks.append(steps_of(loop_of(pair), VideoMv(), 1)[0][1].look)
+    white, grey = looks
+    difference = white.renderings - grey.renderings
+    torch.testing.assert_close(difference, (0.3 * (1 - white.drawn.alpha)).expand_as(difference))
+    assert float(white.drawn.alpha.min()) < 0.5
+    torch.testing.assert_close(grey.on_white, white.on_white)
+
+
+def test_a_reconstructor_may_see_views_that_were_not_clamped() -> None:
+    pair = pair_of(AlphaSchedule.scaled_linear(), sees="noisy")
+    pair.reconstructor.clamped = False
+    (state, step), *_ = steps_of(loop_of(pair), Gen3Diffusion(), 1)
+    images, _, at = pair.reconstructor.calls[0]
+    assert at is not None and torch.equal(at.noisy, state.z) and float(state.z.min()) < 0
+    assert torch.equal(step.look.views, images.clamp(0, 1)), "for people and metrics they are"
+
+
 def test_x0_replaced_with_the_noise_kept_and_one_last_pass() -> None:
     pair = pair_of(AlphaSchedule.scaled_linear(), sees="noisy")
-    loop, feedback, generator = loop_of(pair), NoiseKept(), pair.generator
+    loop, feedback, generator = loop_of(pair), Gen3Diffusion(), pair.generator
     steps = steps_of(loop, feedback, 3)
     for (state, step), (later, _) in pairwise(steps):
         torch.testing.assert_close(step.prediction.x0, step.look.renderings)
@@ -260,7 +265,7 @@ def test_x0_replaced_with_the_noise_kept_and_one_last_pass() -> None:
 
 def test_renderings_and_coordinates_become_the_next_condition_on_sigmas() -> None:
     pair = pair_of(SigmaSchedule(), sees="time", reconstruct=[0, 2, 4, 6])
-    loop, feedback, schedule = loop_of(pair), NextCondition(), pair.generator.schedule
+    loop, feedback, schedule = loop_of(pair), Ouroboros3d(), pair.generator.schedule
     steps = steps_of(loop, feedback, 4)
     assert float(steps[0][0].condition["shown"].renderings.abs().max()) == 0
     for (state, step), (later, _) in pairwise(steps):
@@ -282,7 +287,7 @@ def test_renderings_and_coordinates_become_the_next_condition_on_sigmas() -> Non
 
 def test_a_reconstructor_is_shown_some_views_and_all_are_rendered() -> None:
     pair = pair_of(SigmaSchedule(), sees="noisy", reconstruct=[0, 2, 4, 6])
-    (_, step), *_ = steps_of(loop_of(pair), NextCondition(), 2)
+    (_, step), *_ = steps_of(loop_of(pair), Ouroboros3d(), 2)
     images, cameras, at = pair.reconstructor.calls[0]
     assert torch.equal(images, step.look.views[:, [0, 2, 4, 6]]) and len(cameras) == 4
     assert at is not None and at.noisy is not None and at.noisy.shape == images.shape
@@ -326,12 +331,14 @@ def test_lora_sits_where_the_generator_says_and_can_be_switched_off() -> None:
 def test_a_feedback_is_a_module_that_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     assert find_feedback("two_stage").kept(1) == [0]
     mine = ModuleType("mine.feedback")
-    mine.FEEDBACK = NoiseKept()  # type: ignore[attr-defined]
+    mine.FEEDBACK = EveryOther()  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "mine", ModuleType("mine"))
     monkeypatch.setitem(sys.modules, "mine.feedback", mine)
     assert find_feedback("mine.feedback") is mine.FEEDBACK
     for name in ("videos", "unroll", "nobodys.module"):
-        with pytest.raises(UserError, match=rf"no feedback '{name}'.* choose one of aligncvc, two_stage, or"):
+        with pytest.raises(
+            UserError, match=rf"no feedback '{name}'.* of aligncvc, gen3diffusion, ouroboros3"
+        ):
             find_feedback(name)
 
 
@@ -346,20 +353,24 @@ def test_a_module_that_lacks_something_else_says_so(tmp_path: Path, monkeypatch:
 
 def test_what_cannot_work_is_said_before_any_work() -> None:
     spec = pair_of(SigmaSchedule()).spec
-    PerBranch().check(spec, 6)
+    VideoMv().check(spec, 6)
     one_branch = spec.generator.model_copy(update={"network": {"distilled": True}})
     distilled = spec.model_copy(update={"generator": one_branch})
     Feedback().check(distilled, 6)
-    with pytest.raises(UserError, match=r"PerBranch feeds back into each branch .* pair toy is distilled"):
-        PerBranch().check(distilled, 6)
+    with pytest.raises(UserError, match=r"VideoMv feeds back into each branch .* pair toy is distilled"):
+        VideoMv().check(distilled, 6)
+    blind = spec.model_copy(update={"generator": ModelSpec(kind="wonder3d")})
+    with pytest.raises(UserError, match=r"generator of pair toy \(kind wonder3d\) takes none; choose"):
+        Ouroboros3d().check(blind, 6)
     with pytest.raises(UserError, match="no feedback 'nothing'"):
         find_feedback(sample_job("nothing").feedback)
 
 
 def test_planning_asks_feedbacks_without_torch() -> None:
     code = (
-        "import sys; from aligncvc.loop.feedback import find_feedback\n"
-        "for name in ('two_stage', 'aligncvc'): find_feedback(name)\n"
+        "import sys; from aligncvc.loop.feedback import find_feedback, known_feedbacks\n"
+        "assert len(known_feedbacks()) >= 5\n"
+        "for name in known_feedbacks(): find_feedback(name)\n"
         "raise SystemExit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

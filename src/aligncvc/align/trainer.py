@@ -154,7 +154,7 @@ class Trainer:
 
         grad_3d = self.run.hard or self.run.regression
         loop = Loop(self.pair, batch.cameras, self.job.pair.guidance, noise, grad_3d=grad_3d)
-        times = self.generator.schedule.listed(self.job.timesteps)
+        times = self.feedback.times(self.generator.schedule, len(self.job.timesteps), self.job.timesteps)
         steps = unroll(loop, self.feedback, batch.image, times, grad_from=k - 1)
         ((state, step),) = deque(islice(steps, k), maxlen=1)
         latents = step.prediction.x0

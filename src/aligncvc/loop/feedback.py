@@ -141,6 +141,11 @@ class Feedback:
         return loop.look(end.z, end, clean=True)
 
 
+def known_feedbacks() -> list[str]:
+    home = import_module("aligncvc.loop")
+    return sorted(module.name for module in iter_modules(home.__path__) if module.name not in NO_FEEDBACK)
+
+
 def find_feedback(name: str) -> Feedback:
     module = feedback_module(name)
     try:
@@ -148,9 +153,7 @@ def find_feedback(name: str) -> Feedback:
     except (ModuleNotFoundError, AttributeError) as error:
         if isinstance(error, ModuleNotFoundError) and not module.startswith(str(error.name)):
             raise  # the module is there and lacks something else
-        home = import_module("aligncvc.loop")
-        known = sorted(m.name for m in iter_modules(home.__path__) if m.name not in NO_FEEDBACK)
         raise UserError(
             f"there is no feedback {name!r} ({module} has no FEEDBACK or cannot be imported); choose one of "
-            f"{', '.join(known)}, or the dotted name of a module of your own"
+            f"{', '.join(known_feedbacks())}, or the dotted name of a module of your own"
         ) from None

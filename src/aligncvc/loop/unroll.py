@@ -66,21 +66,25 @@ class Loop:
         """Other clean latents for the same noisy ones: the noise that this implies."""
         return Prediction(x0, self.pair.generator.schedule.implied_noise(state.z, x0, self.at(state.now)))
 
-    def decode(self, latents: Tensor) -> Tensor:
-        """Latents -> views (B, V, 3, H, W) in [0, 1] (`clamp_straight_through`)."""
+    def decode(self, latents: Tensor, *, clamped: bool = True) -> Tensor:
+        """Latents -> views (B, V, 3, H, W), in [0, 1] if clamped (`clamp_straight_through`)."""
         with self.watch("decode"):
-            return clamp_straight_through(self.pair.generator.decode(latents))
+            views = self.pair.generator.decode(latents)
+            return clamp_straight_through(views) if clamped else views
 
     def look(self, latents: Tensor, state: State, *, clean: bool = False) -> Look:
         """Decode latents, reconstruct, render. They were predicted at `state`, or are `clean`, the final."""
-        pair, views, at = self.pair, self.decode(latents), None
+        pair, at = self.pair, None
         sees = getattr(pair.reconstructor, "sees", "views")
+        clamped = getattr(pair.reconstructor, "clamped", True)
+        views = self.decode(latents, clamped=clamped)
         if sees != "views":
-            noisy = views if clean else self.decode(state.z) if sees == "noisy" else None
+            noisy = views if clean else self.decode(state.z, clamped=clamped) if sees == "noisy" else None
             at = At(self.at(0 if clean else state.now), noisy, state.image)
         with torch.set_grad_enabled(self.grad_3d and torch.is_grad_enabled()):
             gaussians, drawn = lift(pair.spec, pair.reconstructor, views, self.cameras, at, self.watch)
-        return Look(views, gaussians, drawn, pair.spec.rig.background)
+        shown = views if clamped else clamp_straight_through(views)
+        return Look(shown, gaussians, drawn, pair.spec.rig.background)
 
     def encode(self, look: Look, predicted: Tensor) -> Tensor:
         """Clean latents of renderings; predicted: those that they were made from (`encode_renderings`)."""

@@ -26,9 +26,14 @@ class At:
 
 
 class Reconstructor(Protocol):
-    """A network; `sees` beside the views: if nothing, it is called without `at`."""
+    """A network; `sees` beside the views: if nothing, it is called without `at`.
+
+    Both attributes may be left out, and may be properties.
+    """
 
     sees: Literal["views", "time", "noisy"] = "views"
+    clamped: bool = True
+    """Whether views that a generator decodes are clamped to [0, 1] before it sees them."""
 
     def __call__(self, images: Tensor, cameras: Cameras, at: At | None = None) -> Gaussians:
         """images (B, V, 3, H, W) in [0, 1] on white -> Gaussians (B, N); at None: views of no generator."""

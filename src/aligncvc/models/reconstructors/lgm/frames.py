@@ -46,6 +46,7 @@ def to_frame(cameras: Cameras, config: Settings) -> Frame | None:
     """Cameras (B, V, 4, 4), input view first, in the world that the configuration names; None: ours already.
 
     With another field of view (`ray_fov_y_deg`) Gaussians cover as many pixels at the object's centre only.
+    `release_flip` turns the cameras of the rays; the way back stays that of the first view.
     """
     if config.world == "ours":
         return None
@@ -60,6 +61,9 @@ def to_frame(cameras: Cameras, config: Settings) -> Frame | None:
         ahead[:, 2, 3] = scale * distance
         to_network = ahead @ invert_rigid(lgm[:, 0])
         lgm = to_network[:, None] @ lgm
+        if config.release_flip:  # of all cameras before they are taken relative to the first
+            half = torch.diag(lgm.new_tensor([1, -1, -1, 1]))
+            lgm = (ahead @ half @ invert_rigid(ahead))[:, None] @ lgm @ half
     ray_fov = cameras.fov_y_deg if config.ray_fov_y_deg == "cameras" else float(config.ray_fov_y_deg)
     drawn = ray_fov if config.projection_fov_y_deg is None else config.projection_fov_y_deg
     drawn_fov = cameras.fov_y_deg if drawn == "cameras" else float(drawn)

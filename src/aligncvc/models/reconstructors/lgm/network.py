@@ -2,17 +2,19 @@
 
 Facts of the design (github 3DTopia/LGM): an asymmetric U-Net over [ImageNet-normalised rgb, Plucker rays],
 residuals scaled by sqrt(1/2), self-attention over all views at the coarse levels. Keys are those of its
-checkpoints.
+checkpoints. Two more forms are told where in sampling the views come from (`Settings.sees`): Ouroboros3D's
+(arXiv 2406.03184) and Gen-3Diffusion's (arXiv 2412.06698).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
+from diffusers.models.embeddings import get_timestep_embedding
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -32,6 +34,30 @@ def _norm(channels: int, config: Settings) -> nn.GroupNorm:
     return nn.GroupNorm(config.norm_groups or math.gcd(32, channels // 2), channels, eps=1e-5)
 
 
+class TimeEmbedding(nn.Sequential):
+    """Timesteps (N,) -> (N, 4 C): a sinusoid of C channels, cosines first, and two linear layers."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(nn.Linear(channels, 4 * channels), nn.SiLU(), nn.Linear(4 * channels, 4 * channels))
+        self.channels = channels
+
+    def forward(self, timesteps: Tensor) -> Tensor:
+        waves = get_timestep_embedding(timesteps, self.channels, flip_sin_to_cos=True, downscale_freq_shift=0)
+        return super().forward(waves.to(next(self.parameters()).dtype))
+
+
+def _time_layers(c_out: int, config: Settings) -> nn.Sequential | None:
+    """A block's own view of the time embedding, (N, 4 C) -> (N, c_out); None: the network is not told."""
+    if config.sees == "views":
+        return None
+    linear = nn.Linear(4 * config.time_channels, c_out)
+    if not config.time_silu:
+        return nn.Sequential(nn.Identity(), linear)
+    nn.init.zeros_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    return nn.Sequential(nn.SiLU(), linear)
+
+
 class ResnetBlock(nn.Module):
     """norm-SiLU-conv twice, with a 1x1 shortcut where the width changes."""
 
@@ -40,9 +66,12 @@ class ResnetBlock(nn.Module):
         self.norm1, self.conv1 = _norm(c_in, config), nn.Conv2d(c_in, c_out, 3, padding=1)
         self.norm2, self.conv2 = _norm(c_out, config), nn.Conv2d(c_out, c_out, 3, padding=1)
         self.shortcut = nn.Conv2d(c_in, c_out, 1) if c_in != c_out else nn.Identity()
+        self.emb_layers = _time_layers(c_out, config)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, time: Tensor | None) -> Tensor:
         h = self.conv1(F.silu(self.norm1(x)))
+        if self.emb_layers is not None:
+            h = h + self.emb_layers(time)[..., None, None]
         h = self.conv2(F.silu(self.norm2(h)))
         return (h + self.shortcut(x)) * RESIDUAL_SCALE
 
@@ -86,8 +115,8 @@ class Stage(nn.Module):
         attended = widths[:attentions]
         self.attns = nn.ModuleList(MultiViewAttention(b, config) for _, b in attended) if attended else None
 
-    def block(self, i: int, x: Tensor, views: int) -> Tensor:
-        x = self.nets[i](x)
+    def block(self, i: int, x: Tensor, views: int, time: Tensor | None) -> Tensor:
+        x = self.nets[i](x, time)
         return x if self.attns is None or i >= len(self.attns) else self.attns[i](x, views)
 
 
@@ -97,10 +126,10 @@ class DownBlock(Stage):
         width = widths[-1][1]
         self.downsample = None if last else nn.Conv2d(width, width, 3, stride=2, padding=1)
 
-    def forward(self, x: Tensor, views: int) -> tuple[Tensor, list[Tensor]]:
+    def forward(self, x: Tensor, views: int, time: Tensor | None) -> tuple[Tensor, list[Tensor]]:
         skips = []
         for i in range(len(self.nets)):
-            x = self.block(i, x, views)
+            x = self.block(i, x, views, time)
             skips.append(x)
         if self.downsample is not None:
             x = self.downsample(x)
@@ -114,8 +143,8 @@ class MidBlock(Stage):
     def __init__(self, channels: int, config: Settings) -> None:
         super().__init__([(channels, channels)] * 2, int(config.mid_attention), config)
 
-    def forward(self, x: Tensor, views: int) -> Tensor:
-        return self.block(1, self.block(0, x, views), views)
+    def forward(self, x: Tensor, views: int, time: Tensor | None) -> Tensor:
+        return self.block(1, self.block(0, x, views, time), views, time)
 
 
 class UpBlock(Stage):
@@ -124,21 +153,22 @@ class UpBlock(Stage):
         width = widths[-1][1]
         self.upsample = None if last else nn.Conv2d(width, width, 3, padding=1)
 
-    def forward(self, x: Tensor, skips: list[Tensor], views: int) -> Tensor:
+    def forward(self, x: Tensor, skips: list[Tensor], views: int, time: Tensor | None) -> Tensor:
         """skips: one for each residual block, the last made first used."""
         for i, skip in enumerate(reversed(skips)):
-            x = self.block(i, torch.cat([x, skip], 1), views)
+            x = self.block(i, torch.cat([x, skip], 1), views, time)
         if self.upsample is not None:
             x = self.upsample(F.interpolate(x, scale_factor=2.0, mode="nearest"))
         return x
 
 
 class MultiViewUNet(nn.Module):
-    """(B V, 9, H, W) -> (B V, 14, H', W'); H' = H / 2^(levels down - levels up)."""
+    """(B V, 9 or 12, H, W) -> (B V, 14, H', W'); H' = H / 2^(levels down - levels up)."""
 
-    def __init__(self, config: Settings, c_in: int = 9, c_out: int = 14) -> None:
+    def __init__(self, config: Settings, c_out: int = 14) -> None:
         super().__init__()
         down, up = config.down_channels, config.up_channels
+        c_in = 12 if config.sees == "noisy" else 9
         self.conv_in = nn.Conv2d(c_in, down[0], 3, padding=1)
         current, skips = down[0], [down[0]]
         self.down_blocks = nn.ModuleList()
@@ -157,20 +187,23 @@ class MultiViewUNet(nn.Module):
             current = width
         self.norm_out = _norm(current, config)
         self.conv_out = nn.Conv2d(current, c_out, 3, padding=1)
+        self.time_embed = None if config.sees == "views" else TimeEmbedding(config.time_channels)
         self.gradient_checkpointing = False
         """Recompute the blocks' activations in the backward pass: less memory, one more forward pass."""
 
-    def forward(self, x: Tensor, views: int) -> Tensor:
+    def forward(self, x: Tensor, views: int, timesteps: Tensor | None = None) -> Tensor:
+        """views: of an object, consecutive in x. timesteps: (B V,), if the network is told."""
+        time = None if self.time_embed is None else self.time_embed(timesteps)
         x = self.conv_in(x)
         skips = [x]
         for block in self.down_blocks:
-            x, new = self._run(block, x, views)
+            x, new = self._run(block, x, views, time)
             skips += new
-        x = self._run(self.mid_block, x, views)
+        x = self._run(self.mid_block, x, views, time)
         for block in self.up_blocks:
             assert isinstance(block, UpBlock)
             count = len(block.nets)
-            x = self._run(block, x, skips[-count:], views)
+            x = self._run(block, x, skips[-count:], views, time)
             del skips[-count:]
         return self.conv_out(F.silu(self.norm_out(x)))
 
@@ -196,6 +229,14 @@ class LGM(nn.Module):
         for name, values in zip(("mean", "std"), IMAGENET, strict=True):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
 
+    @property
+    def sees(self) -> Literal["views", "time", "noisy"]:
+        return self.config.sees
+
+    @property
+    def clamped(self) -> bool:
+        return self.config.clamped
+
     def forward(self, images: Tensor, cameras: Cameras, at: At | None = None) -> Gaussians:
         """images (B, V, 3, H, W), input view first; cameras may be of another size -> (B, V H' W')."""
         batch, views = images.shape[:2]
@@ -205,15 +246,35 @@ class LGM(nn.Module):
         with torch.autocast(device, enabled=False):  # which would round the frame's matrix products
             frame = to_frame(cameras, self.config)
         seen = cameras if frame is None else frame.cameras
-        rgb = (images.flatten(0, 1) - self.mean) / self.std
-        inputs = torch.cat([rgb, seen.plucker().flatten(0, 1)], 1)
-        features = self.conv(self.unet(inputs.to(self.conv.weight.dtype), views))
+        pictures, rays, timesteps = self._told(images, seen.plucker(), at)
+        rows = [(each.flatten(0, 1) - self.mean) / self.std for each in pictures]
+        inputs = torch.cat([*rows, rays.flatten(0, 1)], 1).to(self.conv.weight.dtype)
+        features = self.conv(self.unet(inputs, rays.shape[1], timesteps)).unflatten(0, (batch, -1))[:, :views]
         # positions and rotations need float32 even where the network runs in bfloat16
-        gaussians = self.head(features.float().unflatten(0, (batch, views)), images, seen)
+        gaussians = self.head(features.float(), images, seen)
         if frame is None:
             return gaussians
         with torch.autocast(device, enabled=False):
             return frame.back(gaussians)
+
+    def _told(
+        self, images: Tensor, rays: Tensor, at: At | None
+    ) -> tuple[list[Tensor], Tensor, Tensor | None]:
+        """Pictures (B, V', 3, H, W) beside each other in channels, rays (B, V', 6, H, W), times (B V',).
+
+        A network that sees noisy views sees the clean input image beside them, as a view at timestep 0 that
+        stands nowhere: its rays are zero.
+        """
+        batch, views = images.shape[:2]
+        times = images.new_zeros(batch) if at is None else at.timesteps
+        if self.sees != "noisy":
+            return [images], rays, None if self.sees == "views" else times.repeat_interleave(views)
+        noisy = images if at is None or at.noisy is None else _resized(at.noisy, images.shape[-1])
+        clean = images[:, :1] if at is None or at.image is None else at.image[:, None]
+        clean = _resized(clean, images.shape[-1])
+        pictures = [torch.cat([views_of, clean], 1) for views_of in (images, noisy)]
+        times = F.pad(times[:, None].expand(-1, views), (0, 1)).flatten()
+        return pictures, F.pad(rays, (0, 0) * 3 + (0, 1)), times
 
 
 def _resized(images: Tensor, side: int | None) -> Tensor:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from aligncvc.section import Section
 
@@ -47,6 +47,33 @@ class Settings(Section):
         description="field of view at which the network's Gaussians were drawn in its training; null: that "
         "of the rays",
     )
+    release_flip: bool = Field(
+        False,
+        description="first-camera world: each camera is turned by half a circle about its x axis before the "
+        "rays, as VideoMV's release does, its training does not; all views but the first then look outward",
+    )
+    sees: Literal["views", "time", "noisy"] = Field(
+        "views",
+        description="what the network is told beside posed views: nothing, the timestep (Ouroboros3D), or the"
+        " timestep, the noisy views and the input image (Gen-3Diffusion)",
+    )
+    time_channels: int = Field(
+        128, ge=2, multiple_of=2, description="of the timestep's sinusoid; its embedding is 4 times as wide"
+    )
+    time_silu: bool = Field(
+        True,
+        description="each block's projection of the time embedding comes after SiLU and starts at zero, so "
+        "that it is learnt on top of an LGM; Gen-3Diffusion's has neither",
+    )
+    clamped: bool = Field(
+        True, description="decoded views are clamped to [0, 1] before the network; Ouroboros3D's are not"
+    )
+
+    @model_validator(mode="after")
+    def _flips_with_the_first_camera(self) -> Self:
+        if self.release_flip and self.world != "first-camera":
+            raise ValueError("release_flip needs world: first-camera")
+        return self
 
 
 _LGM: dict[str, Any] = {
@@ -59,15 +86,42 @@ _LGM: dict[str, Any] = {
     "size_px": 256,
 }
 
-PRESETS: dict[str, dict[str, Any]] = {
-    "big": _LGM | {"up_channels": [1024, 1024, 512, 256, 128], "up_attention": [True] * 3 + [False] * 2},
-    "tiny": {
-        "down_channels": [8, 16],
-        "down_attention": [False, True],
-        "up_channels": [16, 8],
-        "up_attention": [True, False],
-    },
-    "small": _LGM | {"up_channels": [1024, 1024, 512, 256], "up_attention": [True] * 3 + [False]},
+_BIG = _LGM | {"up_channels": [1024, 1024, 512, 256, 128], "up_attention": [True] * 3 + [False] * 2}
+_TINY: dict[str, Any] = {
+    "down_channels": [8, 16],
+    "down_attention": [False, True],
+    "up_channels": [16, 8],
+    "up_attention": [True, False],
 }
-"""LGM's two released shapes (github 3DTopia/LGM, core/options.py `big` and `small`): 415.04 M and 412.96 M
-parameters, 128 x 128 and 64 x 64 Gaussians a view of 256 x 256 pixels. Without a preset: the demo's sizes."""
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "big": _BIG,
+    "small": _LGM | {"up_channels": [1024, 1024, 512, 256], "up_attention": [True] * 3 + [False]},
+    "videomv": _BIG | {"rot_norm_dim": 1, "world": "first-camera", "radius": 1.7, "ray_fov_y_deg": 39.6},
+    "ouroboros3d": _BIG
+    | {
+        "sees": "time",
+        "rot_norm_dim": 1,
+        "world": "first-camera",
+        "radius": 1.741697,
+        "ray_fov_y_deg": 39.59775,
+        "clamped": False,
+    },
+    "gen3diffusion": _BIG
+    | {
+        "sees": "noisy",
+        "time_channels": 64,
+        "time_silu": False,
+        "world": "first-camera",
+        "radius": 1.5,
+        "ray_fov_y_deg": 49.1,
+    },
+    "tiny": _TINY,
+    "tiny-time": _TINY | {"sees": "time", "time_channels": 8, "head": "lgm", "rot_norm_dim": 1},
+    "tiny-noisy": _TINY | {"sees": "noisy", "time_channels": 8, "time_silu": False},
+}
+"""`big` and `small`: LGM's two released shapes (github 3DTopia/LGM, core/options.py), 415.04 M and 412.96 M
+parameters, 128 x 128 and 64 x 64 Gaussians a view of 256 x 256 pixels. `videomv`, `ouroboros3d` and
+`gen3diffusion`: the forms of three systems with all that their weights need, 415.04 M, 424.04 M and 419.47 M
+(github alibaba/VideoMV c434922, Costwen/Ouroboros3D 8e64942, YuxuanSnow/Gen3Diffusion a8a3366). Without a
+preset: the demo's sizes."""
