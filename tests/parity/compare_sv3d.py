@@ -236,7 +236,8 @@ def key_lists(builds: Builds) -> dict[str, dict[str, list[int]]]:
 def compare_full(builds: Builds, variant: str) -> dict[str, float]:
     """The U-Net of the published size, 2 frames of 16 x 16 latents; one of the two in memory at a time."""
     given = call(variant, 1, 2, 16, 1024)
-    unet = builds.unet(**unet_options(variant)).eval().requires_grad_(False)
+    with torch.device("meta"):
+        unet = builds.unet(**unet_options(variant)).eval().requires_grad_(False)
     prefix = PARTS["unet"]
     state = filled({prefix + k: shape for k, shape in shapes(unet.state_dict()).items()})
     unet.load_state_dict({k.removeprefix(prefix): v for k, v in state.items()}, assign=True)
