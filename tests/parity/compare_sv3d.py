@@ -31,6 +31,7 @@ import torch
 from parity_tools import TOLERANCE, key_differences, named, relative_error, shapes
 from sv3d_cases import (
     ELEVATIONS,
+    FAINT,
     HEAD_CHANNELS,
     LARGEST,
     PARTS,
@@ -89,8 +90,8 @@ def file_of(parts: Modules) -> dict[str, Tensor]:
     return {PARTS[part] + k: v for part, module in parts.items() for k, v in module.state_dict().items()}
 
 
-def fill_reference(parts: Modules) -> dict[str, Tensor]:
-    state = filled(shapes(file_of(parts)))
+def fill_reference(parts: Modules, strength: float = 1.0) -> dict[str, Tensor]:
+    state = filled(shapes(file_of(parts)), strength)
     for part, module in parts.items():
         prefix = PARTS[part]
         module.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
@@ -162,8 +163,6 @@ def compare_reduced(builds: Builds, facts: dict[str, Any]) -> dict[str, float]:
         facts[f"unet {variant}"] = expected.numpy()
         if variant == "u":
             continue
-        mixed = ours(reduced(variant, even_norms=False), state)
-        print(f"with diffusers' norms: {relative_error(our_output(mixed, *given), expected):.1e}")
         expected = reference_samples(builds, parts)
         errors["image to latents, 3 steps"] = relative_error(our_samples(generator), expected)
         facts["samples"] = expected.numpy()
@@ -179,6 +178,14 @@ def compare_reduced(builds: Builds, facts: dict[str, Any]) -> dict[str, float]:
         errors["decoder"] = relative_error(found, decoded)
         facts["token"], facts["latents"] = token.numpy(), latents.numpy()
         facts["decoded"] = decoded[..., ::4, ::4].numpy()
+        state = fill_reference(parts, FAINT)
+        expected = reference_output(parts["unet"], *given)
+        errors["U-Net, faint weights"] = relative_error(
+            our_output(ours(reduced(variant), state), *given), expected
+        )
+        mixed = ours(reduced(variant, even_norms=False), state)
+        print(f"the same with diffusers' norms: {relative_error(our_output(mixed, *given), expected):.1e}")
+        facts["unet faint"] = expected.numpy()
     return errors
 
 
@@ -236,7 +243,8 @@ def key_lists(builds: Builds) -> dict[str, dict[str, list[int]]]:
 def compare_full(builds: Builds, variant: str) -> dict[str, float]:
     """The U-Net of the published size, 2 frames of 16 x 16 latents; one of the two in memory at a time."""
     given = call(variant, 1, 2, 16, 1024)
-    unet = builds.unet(**unet_options(variant)).eval().requires_grad_(False)
+    with torch.device("meta"):
+        unet = builds.unet(**unet_options(variant)).eval().requires_grad_(False)
     prefix = PARTS["unet"]
     state = filled({prefix + k: shape for k, shape in shapes(unet.state_dict()).items()})
     unet.load_state_dict({k.removeprefix(prefix): v for k, v in state.items()}, assign=True)

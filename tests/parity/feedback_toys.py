@@ -230,7 +230,8 @@ def toy_loop(system: str, alphas: Tensor | None, c2w: Tensor | None = None) -> u
     spec = PairSpec(
         name="toy", generator=ModelSpec(kind="toy"), reconstructor=ModelSpec(kind="toy"),
         rig=Rig(azimuths_deg=[0, 90], background=BACKGROUND.get(system, 1.0)),
-        reconstruct=SHOWN[system], views_px=IMAGE_PX, renderings_px=IMAGE_PX, guidance=GUIDANCE[system], seed=0,
+        reconstruct=SHOWN[system], views_px=IMAGE_PX, renderings_px=IMAGE_PX,
+        guidance=GUIDANCE[system], seed=0,
     )  # fmt: skip
     one = orbit([i * 360 / VIEWS[system] for i in range(VIEWS[system])], 0.0, distance=1.7, fov_y_deg=39.6,
                 size_px=IMAGE_PX)  # fmt: skip

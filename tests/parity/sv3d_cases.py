@@ -27,6 +27,9 @@ VECTOR_DIMS = {"p": 1280, "u": 256}
 WIDTH, HEAD_CHANNELS, TOKEN_DIM, CLIP_DIM, CLIP_PX = 32, 16, 24, 32, 224
 CHANNELS = [WIDTH, 2 * WIDTH, 4 * WIDTH, 4 * WIDTH]
 SIZE_PX, SIDE = 128, 16
+FAINT = 0.3
+"""Strength at which activations are so small that what norms add to the variance shows."""
+
 SIGMAS = (300.0, 0.7)
 STEPS, LARGEST, VIEWS, ELEVATIONS = 3, 2.5, 5, (10.0, -5.0, 0.0, 20.0, 30.0)
 
@@ -96,11 +99,11 @@ def key_list(name: str) -> dict[str, list[int]]:
     return lists[name[:-1] + "p"] | (lists[name] if name.endswith("u") else {})
 
 
-def filled(keys: Mapping[str, list[int]]) -> dict[str, Tensor]:
-    """The released file of these keys and shapes, each tensor by its own name."""
+def filled(keys: Mapping[str, list[int]], strength: float = 1.0) -> dict[str, Tensor]:
+    """The released file of these keys and shapes, each tensor by its own name; kernels times strength."""
     state = {key: torch.empty(shape) for key, shape in keys.items()}
     fill(SimpleNamespace(named_parameters=state.items))  # type: ignore[arg-type]
-    return state
+    return {key: strength * value if value.dim() > 1 else value for key, value in state.items()}
 
 
 def ours(config: Settings, state: dict[str, Tensor]) -> SV3D:

@@ -21,7 +21,7 @@ _IN_BLOCK = re.compile(r"transformer\.resblocks\.(\d+)\.(.+?)[._](weight|bias)")
 
 
 def text_tower(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """For a CLIPTextModel without the last block, whose input Stable Diffusion 2's family takes."""
+    """For a CLIPTextModel without the last block, whose input is what Stable Diffusion 2 was trained with."""
     own = {k: v for k, v in state.items() if not k.startswith("visual.")}
     last = max(int(block[1]) for key in own if (block := _IN_BLOCK.fullmatch(key)))
     ours = _blocks(own, before=last)

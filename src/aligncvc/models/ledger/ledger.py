@@ -39,6 +39,10 @@ _MEANINGS = {
     "CC-BY-NC-4.0": "commercial use is not allowed, and the authors must be named",
     "CC-BY-NC-SA-4.0": "commercial use is not allowed, the authors must be named, and works based on it must "
     "be under the same licence",
+    "Stability AI Non-Commercial Research Community License": "research and other non-commercial use only, "
+    "not as a service for others; copies and models made from it must come with the agreement and its notice",
+    "Stability AI Community License": "free for research, and for business up to a yearly revenue of one "
+    "million US dollars; above that a licence must be bought from Stability AI",
 }
 
 
