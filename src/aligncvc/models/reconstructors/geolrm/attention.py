@@ -39,10 +39,10 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor, index: Tensor) -> Tensor:
         """x (B, S, C), voxels (B, S, 3) -> (B, S, C)."""
         q, k, v = (w(x).unflatten(-1, (self.heads, -1)) for w in (self.wq, self.wk, self.wv))
-        q, k = turn(q, index), turn(k, index)
         if self.between == "tokens":
-            q, k, v = (part.transpose(1, 2) for part in (q, k, v))
+            q, k, v = (part.transpose(1, 2) for part in (turn(q, index), turn(k, index), v))
             return self.wo(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        # the heads of a token would turn alike, which changes none of their products
         scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])  # (B, S, heads, heads)
         found = scores.float().softmax(-1).to(v.dtype) @ v
         # all tokens of a head follow each other when this is read as one row a token
@@ -55,7 +55,7 @@ def sample(values: Tensor, shapes: Shapes, at: Tensor, weights: Tensor) -> Tenso
     values (L, heads, D); at (S, heads, levels, P, 2), (u, v) in [0, 1] within the view; weights (S, heads,
     levels, P) -> (S, heads D). One embedding bag, so that no value is kept for each of the points.
     """
-    length, heads, width = values.shape
+    heads, width = values.shape[1:]
     sizes = at.new_tensor([[shape[::-1]] for shape in shapes])  # (levels, 1, 2): width, height
     starts = torch.tensor([0, *(h * w for h, w in shapes[:-1])], device=at.device).cumsum(0)[:, None]
     pixel = torch.minimum((at * sizes - 0.5).clamp(min=-2), sizes + 1)  # farther out is outside as well

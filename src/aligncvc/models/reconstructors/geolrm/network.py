@@ -74,7 +74,7 @@ class GeoLRM(nn.Module):
         return frame.back(self.lrm_generator(pixels, frame.cameras, tokens))
 
     def occupancy(self, images: Tensor, cameras: Cameras) -> tuple[Tensor, Tensor]:
-        """As `forward` -> logits (B, G, G, G) over x, y, z with gradient, voxels' coordinates (B, G) in ours."""
+        """As `forward` -> logits (B, G, G, G) of x, y, z with gradient; our coordinates (B, G) of them."""
         pixels, frame = self._seen(images, cameras)
         return self.serializer(pixels, frame.cameras), self.serializer.fine / frame.scale[:, None]
 

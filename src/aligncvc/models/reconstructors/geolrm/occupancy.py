@@ -36,9 +36,9 @@ class Proposal(nn.Module):
             self.register_buffer(name, torch.linspace(-1, 1, side) * BOX, persistent=False)
 
     def forward(self, pixels: Tensor, cameras: Cameras) -> Tensor:
-        """Normalised pixels (B, V, 3, H, W), cameras of the networks' world -> logits (B, G, G, G) of x, y, z.
+        """Normalised pixels (B, V, 3, H, W), cameras of the networks' world -> logits (B, G, G, G).
 
-        Voxel i of an axis stands at `fine[i]`; both grids reach from -0.5 to 0.5.
+        The axes are x, y, z; voxel i of each stands at `fine[i]`. Both grids reach from -0.5 to 0.5.
         """
         cell, count = self.config.cell, len(self.coarse)
         index = torch.arange(count**3, device=self.coarse.device)

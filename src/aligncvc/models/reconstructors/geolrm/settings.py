@@ -44,8 +44,8 @@ class Settings(Section):
     backbone: Backbone = Backbone()
     positions: Literal["size", "offset"] = Field(
         "size",
-        description="how DINOv2's grid of positions is resized: to the size, or by the factor (patches + 0.1) "
-        "/ grid, as DINOv2 and transformers before 4.46 do and the released weights were trained",
+        description="how DINOv2's grid of positions is resized: to the size, or by the factor "
+        "(patches + 0.1) / grid, as transformers 4.34 did, which the release pins",
     )
     features: int = Field(96, description="channels of both levels of image features")
     grid: int = Field(16, description="voxels along a side of the box")
@@ -73,7 +73,7 @@ class Settings(Section):
         0.5,
         gt=0,
         description="half side of the box that voxel indices of the reconstruction count in: 0.5 in its "
-        "training, 1.0 (indices 31 to 95) in the official inference scripts",
+        "training, 1.0 (indices 31 to 95) in the official inference scripts; it changes nothing between heads",
     )
     tokens: Literal["sorted", "shuffled"] = Field(
         "sorted",
