@@ -101,14 +101,23 @@ def channels(gaussians: Gaussians) -> Tensor:
 
 
 @torch.no_grad()
-def our_values(model: GeoLRM, c2w: Tensor, batch: int = 2) -> dict[str, Tensor]:
-    """What each part of ours yields: features of the reconstruction, logits, tokens' Gaussians."""
+def our_values(
+    model: GeoLRM, c2w: Tensor, batch: int = 2, tokens: list[Tensor] | None = None
+) -> dict[str, Tensor]:
+    """What each part of ours yields: features of the reconstruction, logits, Gaussians of its own tokens.
+
+    tokens: (S, 3) of each object, in the place of those that follow from the logits.
+    """
     side = model.config.size_px
     images, cameras = views(side, batch), our_cameras(c2w, side, batch)
     pixels = (images - model.mean) / model.std
     features, _ = model.lrm_generator.encoder(pixels, rays(cameras))
-    logits = model.serializer(pixels, cameras)
-    return {"features": features, "logits": logits, "gaussians": channels(model(images, cameras))}
+    found = model(images, cameras) if tokens is None else model.lrm_generator(pixels, cameras, tokens)
+    return {
+        "features": features,
+        "logits": model.serializer(pixels, cameras),
+        "gaussians": channels(found),
+    }
 
 
 def our_geometry(c2w: Tensor, side: int) -> dict[str, Tensor]:

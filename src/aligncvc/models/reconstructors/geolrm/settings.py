@@ -73,7 +73,7 @@ class Settings(Section):
         0.5,
         gt=0,
         description="half side of the box that voxel indices of the reconstruction count in: 0.5 in its "
-        "training, 1.0 (indices 31 to 95) in the official inference scripts; it changes nothing between heads",
+        "training, 1.0 (indices 31 to 95) in the inference scripts; between heads it changes nothing",
     )
     tokens: Literal["sorted", "shuffled"] = Field(
         "sorted",
