@@ -43,7 +43,14 @@ FORMS: dict[str, dict[str, Any]] = {
     "between tokens": {"self_attention": "tokens", "positions": "size", "rope_scale": 1.0},
 }
 """The switches of the networks, each in both its forms."""
-FULL: dict[str, Any] = {**PRESETS["base"], "size_px": 112, "max_tokens": 256, "radius": 1.5}
+FULL: dict[str, Any] = {
+    **PRESETS["base"],
+    **FORMS["trained"],
+    "size_px": 112,
+    "max_tokens": 256,
+    "tokens": "shuffled",
+    "radius": 1.5,
+}
 """The published widths, on small views and few tokens."""
 RADIUS, FOV_DEG = 1.5, 39.6
 VIEWS = [0, 4, 9]
