@@ -19,13 +19,14 @@ from aligncvc.ownership import claim_files
 if TYPE_CHECKING:
     from aligncvc.bench.measure import Row
 
-Name = Literal["splat", "sampling", "metrics", "blender", "demo", "full_size"]
+Name = Literal["splat", "sampling", "metrics", "blender", "demo", "deformable", "full_size"]
 PREFIXES: dict[Name, tuple[str, ...]] = {
     "splat": ("splat_",),
     "sampling": ("image_to_gaussians_", "network_calls_"),
     "metrics": ("metrics_", "ssim_", "lpips_"),
     "blender": ("blenderproc_",),
     "demo": ("demo_",),
+    "deformable": ("deformable_attention_",),
     "full_size": ("full_size_",),
 }
 """How the rows of each bench begin."""
@@ -57,6 +58,7 @@ class Args:
 def benches(args: Args) -> dict[Name, Callable[[], list[Row]]]:
     """What is measured, in this order."""
     from aligncvc.bench.blender import bench_blender
+    from aligncvc.bench.deformable import bench_deformable
     from aligncvc.bench.demo import bench_demo, demo_evaluation
     from aligncvc.bench.evaluation import bench_metrics
     from aligncvc.bench.measure import CLOCKS
@@ -71,6 +73,7 @@ def benches(args: Args) -> dict[Name, Callable[[], list[Row]]]:
         "metrics": lambda: bench_metrics(plan.evaluate(), clock),
         "blender": bench_blender,
         "demo": lambda: bench_demo(clock) if args.demo else demo_evaluation(PROJECT_ROOT / "results"),
+        "deformable": lambda: bench_deformable(args.clock),
         "full_size": lambda: bench_full_size(mode=args.full_size),
     }
 
