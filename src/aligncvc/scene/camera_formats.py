@@ -61,6 +61,21 @@ def from_lgm(c2w: Tensor) -> Tensor:
     return from_opengl(z_up_to_y_up(c2w).T @ c2w)
 
 
+def front_to_x(like: Tensor) -> Tensor:
+    """(4, 4): a quarter turn about z that brings our front (-y) to +x and our right to +y."""
+    return like.new_tensor([[0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+
+
+def to_imagedream(c2w: Tensor) -> Tensor:
+    """(..., 4, 4) ours -> ImageDream's camera-to-world: OpenGL axes, z-up world, the input view at +x."""
+    return front_to_x(c2w) @ to_opengl(c2w)
+
+
+def from_imagedream(c2w: Tensor) -> Tensor:
+    """(..., 4, 4) ImageDream's camera-to-world -> ours."""
+    return from_opengl(front_to_x(c2w).T @ c2w)
+
+
 def to_wonder3d(c2w: Tensor) -> Tensor:
     """(..., 4, 4) ours -> Wonder3D's pose files: (..., 3, 4) OpenGL world-to-camera, z-up world."""
     return invert_rigid(to_opengl(c2w))[..., :3, :]
