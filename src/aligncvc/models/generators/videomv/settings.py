@@ -13,9 +13,9 @@ from aligncvc.section import Section
 class Unet(Section):
     """I2VGen-XL's video U-Net: transformers over a view's pixels, and over a pixel's views."""
 
-    channels: list[int] = [64, 128]
+    channels: list[int] = [48, 96]
     layers: int = 1
-    head_channels: int = 32
+    head_channels: int = 16
     attention: list[bool] | None = Field(
         None, description="levels with transformers, the finest first; null: all of them"
     )
