@@ -8,12 +8,16 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 Time = int | float
 """A timestep as the denoiser is told it; larger is noisier."""
+
+Spacing = Literal["trailing", "leading"]
+"""Which timestep of each stretch is visited: the last, so that the noisiest is, or the second."""
 
 
 SD_TIMESTEPS = 1000
@@ -70,9 +74,9 @@ class AlphaSchedule(Schedule):
 
     dtype = torch.long
 
-    def __init__(self, alphas_cumprod: Tensor) -> None:
-        """alphas_cumprod: abar (T,), float32, descending."""
-        self.alphas_cumprod = alphas_cumprod
+    def __init__(self, alphas_cumprod: Tensor, spacing: Spacing = "trailing") -> None:
+        """alphas_cumprod: abar (T,), float32, descending; the last may be 0. spacing: of `times`."""
+        self.alphas_cumprod, self.spacing = alphas_cumprod, spacing
 
     @classmethod
     def scaled_linear(cls, start: float = 0.00085, end: float = 0.012, length: int = 1000) -> AlphaSchedule:
@@ -80,10 +84,22 @@ class AlphaSchedule(Schedule):
         betas = torch.linspace(start**0.5, end**0.5, length, dtype=torch.float32, device="cpu") ** 2
         return cls(torch.cumprod(1.0 - betas, dim=0))
 
+    @classmethod
+    def cosine_zero_snr(cls, length: int = 1000, spacing: Spacing = "trailing") -> AlphaSchedule:
+        """Cosine (arXiv 2102.09672), stretched so that the last timestep has no signal (arXiv 2305.08891)."""
+        grid = torch.linspace(0, 1, length + 1, dtype=torch.float64, device="cpu")
+        square = ((grid + 0.008) / 1.008 * (math.pi / 2)).cos() ** 2
+        betas = (1 - square[1:] / square[:-1]).clamp(max=0.999)
+        signal = (1 - betas).cumprod(0).sqrt()
+        stretched = (signal - signal[-1]) * (signal[0] / (signal[0] - signal[-1]))
+        return cls((stretched**2).float(), spacing)
+
     def __len__(self) -> int:
         return len(self.alphas_cumprod)
 
     def times(self, steps: int) -> list[Time]:
+        if self.spacing == "leading":
+            return [min(1 + i * (len(self) // steps), len(self) - 1) for i in reversed(range(steps))]
         return [round(len(self) - i * len(self) / steps) - 1 for i in range(steps)]
 
     def like(self, timesteps: Tensor) -> Tensor:

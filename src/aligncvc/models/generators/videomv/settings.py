@@ -1,0 +1,106 @@
+"""Settings of VideoMV's generator and the published presets (no torch here)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from aligncvc.models.generators.parts import SD_VAE, TINY_CLIP, TINY_VAE, VIT_H, Clip, Vae
+from aligncvc.section import Section
+
+
+class Unet(Section):
+    """I2VGen-XL's video U-Net: transformers over a view's pixels, and over a pixel's views."""
+
+    channels: list[int] = [48, 96]
+    layers: int = 1
+    head_channels: int = 16
+    attention: list[bool] | None = Field(
+        None, description="levels with transformers, the finest first; null: all of them"
+    )
+    norm_groups: int = 16
+
+    @model_validator(mode="after")
+    def _one_flag_a_level(self) -> Unet:
+        if self.attention is not None and len(self.attention) != len(self.channels):
+            raise ValueError(f"attention has {len(self.attention)} flags for {len(self.channels)} channels")
+        return self
+
+
+class Text(Section):
+    """CLIP's text tower, keys of transformers' CLIPTextConfig; the defaults are ViT-H/14's without its last
+    block, whose input is what the U-Net was trained with."""
+
+    hidden_size: int = 1024
+    intermediate_size: int = 4096
+    num_hidden_layers: int = 23
+    num_attention_heads: int = 16
+    hidden_act: str = "gelu"
+
+
+class Settings(Section):
+    """Everything that decides what the network computes."""
+
+    size_px: int | None = Field(None, ge=1, description="side of the generator's views; null: the renders'")
+    vae: Vae = Vae()
+    unet: Unet = Unet()
+    image_encoder: Literal["lite0", "clip"] = Field("lite0", description="where the image token comes from")
+    clip: Clip = Clip()
+    text: Text | None = Field(None, description="the tower that reads the two fixed prompts; null: no text")
+    fps: int = Field(8, ge=1, description="frames a second that the network is told; 8 in training")
+    camera_radius: float = Field(
+        1.7, gt=0, description="distance of the input view that the camera tokens tell, whatever the scene's"
+    )
+    spacing: Literal["trailing", "leading"] = Field(
+        "trailing",
+        description="timesteps of a sampler: leading ends at 1 and never visits the noisiest, as in the "
+        "release (50 steps from 981); with few steps it starts far from pure noise, and trailing is right",
+    )
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Settings:
+        if self.vae.latent_channels != 4:
+            raise ValueError("vae.latent_channels must be 4: the U-Net's image modules are made for it")
+        if self.text is not None and self.text.hidden_size != self.context_dim:
+            raise ValueError(
+                f"text.hidden_size is {self.text.hidden_size} and image tokens are {self.context_dim} wide; "
+                "make both equal"
+            )
+        return self
+
+    @property
+    def context_dim(self) -> int:
+        """Width of the tokens: the image encoder's (Lite0: 1280)."""
+        return self.clip.projection_dim if self.image_encoder == "clip" else 1280
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "i2v": {
+        "size_px": 256,
+        "vae": SD_VAE,
+        "unet": {
+            "channels": [320, 640, 1280, 1280],
+            "attention": [True, True, True, False],
+            "layers": 2,
+            "head_channels": 64,
+            "norm_groups": 32,
+        },
+        "image_encoder": "clip",
+        "clip": VIT_H,
+        "text": {},
+        "spacing": "leading",
+    },
+    "tiny": {
+        "vae": TINY_VAE,
+        "unet": {"channels": [16, 32], "head_channels": 8, "norm_groups": 4},
+        "image_encoder": "clip",
+        "clip": TINY_CLIP,
+        "text": {
+            "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2
+        },
+    },
+}  # fmt: skip
+"""VideoMV's image-to-multi-view model (github alibaba/VideoMV, arXiv 2403.12010): I2VGen-XL's U-Net with
+camera tokens, 1422.13 M parameters, beside its VAE and both towers of OpenCLIP's ViT-H/14. Without a preset:
+the demo's sizes; tiny: for tests."""
