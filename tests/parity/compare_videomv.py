@@ -65,7 +65,7 @@ from aligncvc.models.generators.latent import build_vae
 from aligncvc.models.generators.videomv import released
 from aligncvc.models.generators.videomv.network import Condition, build_text_encoder
 from aligncvc.models.generators.videomv.unet import build_unet
-from aligncvc.scene.camera_formats import front_to_x, to_gobjaverse
+from aligncvc.scene.camera_formats import from_opengl, to_gobjaverse, to_imagedream
 from aligncvc.scene.cameras import Cameras, orbit, ring_azimuths_deg
 
 Facts = dict[str, np.ndarray]
@@ -192,7 +192,7 @@ def compare_cameras(camera: Callable[..., Tensor], loader: Callable[..., Any], f
     errors = {"camera tokens": relative_error(our_cameras()[0], expected)}
     rig = orbit(ring_azimuths_deg(RIG_VIEWS), ELEVATION_DEG, distance=RADIUS, fov_y_deg=39.6, size_px=256)
     seen = []
-    for view in to_gobjaverse(Cameras(front_to_x(rig.c2w) @ rig.c2w, 39.6, 256, 256)):
+    for view in to_gobjaverse(Cameras(from_opengl(to_imagedream(rig.c2w)), 39.6, 256, 256)):
         with tempfile.NamedTemporaryFile("w", suffix=".json") as handle:
             handle.write(json.dumps(view))
             handle.flush()

@@ -61,19 +61,16 @@ def from_lgm(c2w: Tensor) -> Tensor:
     return from_opengl(z_up_to_y_up(c2w).T @ c2w)
 
 
-def front_to_x(like: Tensor) -> Tensor:
-    """(4, 4): a quarter turn about z that brings our front (-y) to +x and our right to +y."""
-    return like.new_tensor([[0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
-
-
 def to_imagedream(c2w: Tensor) -> Tensor:
-    """(..., 4, 4) ours -> ImageDream's camera-to-world: OpenGL axes, z-up world, the input view at +x."""
-    return front_to_x(c2w) @ to_opengl(c2w)
+    """(..., 4, 4) ours -> ImageDream's camera-to-world: OpenGL axes, z up, the input view at +x, then +y."""
+    x, y, z, bottom = to_opengl(c2w).unbind(-2)
+    return torch.stack([-y, x, z, bottom], -2)
 
 
 def from_imagedream(c2w: Tensor) -> Tensor:
     """(..., 4, 4) ImageDream's camera-to-world -> ours."""
-    return from_opengl(front_to_x(c2w).T @ c2w)
+    x, y, z, bottom = from_opengl(c2w).unbind(-2)
+    return torch.stack([y, -x, z, bottom], -2)
 
 
 def to_wonder3d(c2w: Tensor) -> Tensor:
