@@ -7,6 +7,7 @@ import torch
 from tiny_networks import GENERATORS, SIZE_PX, tiny_generator
 from torch import Tensor, nn
 
+from aligncvc.loop.cost import counted_calls
 from aligncvc.models.generators.base import MultiViewGenerator, Tree, over_tree
 from aligncvc.models.generators.schedules import Time
 from aligncvc.models.pair import attach_lora
@@ -134,3 +135,11 @@ def test_gradient_checkpointing_gives_the_same_gradients(generator: MultiViewGen
     generator.checkpoint_gradients()
     generator.train()
     torch.testing.assert_close(gradient(), plain, rtol=1e-4, atol=1e-6)
+
+
+def test_a_guided_call_counts_as_two(generator: MultiViewGenerator) -> None:
+    z, t = latents(generator, 1), some_times(generator, 5)
+    with counted_calls(generator.denoiser, generator.rows(VIEWS)) as calls:
+        generator.predict(z, t, told(generator, 1), 2.0)
+        generator.predict(z, t, told(generator, 1))
+    assert calls == [3]

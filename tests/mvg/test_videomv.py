@@ -16,6 +16,7 @@ from torch import nn
 from aligncvc.errors import UserError
 from aligncvc.files import sha256_file
 from aligncvc.models.encoders.clip import ClipImageEncoder
+from aligncvc.models.generators import text
 from aligncvc.models.generators.parts import TINY_CLIP
 from aligncvc.models.generators.schedules import AlphaSchedule
 from aligncvc.models.generators.videomv import prompts, released
@@ -96,7 +97,7 @@ def test_branches_differ_in_text_and_embedding_alone() -> None:
     generator = tiny()
     told = generator.encode_condition(torch.rand(2, 3, SIZE_PX, SIZE_PX), rig().expand(2, -1, -1, -1))
     free = generator.unconditional(told)
-    assert told.text.shape == told.negative.shape == (2, prompts.LENGTH, 16)
+    assert told.text.shape == told.negative.shape == (2, text.LENGTH, 16)
     assert torch.equal(free.text, told.negative) and not torch.equal(free.text, told.text)
     assert float(free.image.abs().max()) == 0 < float(told.image.abs().max())
     assert torch.equal(free.latents, told.latents) and torch.equal(free.cameras, told.cameras)
@@ -164,7 +165,7 @@ def test_settings_that_do_not_fit_are_refused() -> None:
 
 def test_the_prompts_are_of_the_towers_length() -> None:
     for ids in (prompts.EMPTY, prompts.NEGATIVE):
-        padded = prompts.padded(ids)
+        padded = text.padded(ids)
         assert len(padded) == 77 and padded[0] == 49406 and padded[len(ids) + 1] == 49407
         assert set(padded[len(ids) + 2 :]) == {0}
 

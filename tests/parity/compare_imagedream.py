@@ -50,8 +50,9 @@ from torch import Tensor
 
 from aligncvc.files import atomic_path, write_json
 from aligncvc.models.generators.imagedream.network import ImageDream, build_unet, camera_tokens
-from aligncvc.models.generators.imagedream.prompts import IDS, TEXTS, token_ids
+from aligncvc.models.generators.imagedream.prompts import IDS, TEXTS
 from aligncvc.models.generators.imagedream.released import unet_from_released
+from aligncvc.models.generators.text import padded
 
 Facts = dict[str, np.ndarray]
 Errors = dict[str, float]
@@ -71,7 +72,7 @@ class Tokeniser:
 
     def __call__(self, prompt: str | list[str], **_: Any) -> SimpleNamespace:
         texts = [prompt] if isinstance(prompt, str) else prompt
-        known = dict(zip(TEXTS["gen3diffusion"], token_ids("gen3diffusion"), strict=True))
+        known = dict(zip(TEXTS["gen3diffusion"], map(padded, IDS["gen3diffusion"]), strict=True))
         return SimpleNamespace(input_ids=torch.tensor([known[text] for text in texts]))
 
 

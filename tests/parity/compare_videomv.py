@@ -62,8 +62,9 @@ from aligncvc.files import atomic_path, write_text
 from aligncvc.models.encoders import open_clip
 from aligncvc.models.encoders.clip import ClipImageEncoder
 from aligncvc.models.generators.latent import build_vae
+from aligncvc.models.generators.text import build_text_encoder
 from aligncvc.models.generators.videomv import released
-from aligncvc.models.generators.videomv.network import Condition, build_text_encoder
+from aligncvc.models.generators.videomv.network import Condition
 from aligncvc.models.generators.videomv.unet import build_unet
 from aligncvc.scene.camera_formats import from_opengl, to_gobjaverse, to_imagedream
 from aligncvc.scene.cameras import Cameras, orbit, ring_azimuths_deg

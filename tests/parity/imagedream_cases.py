@@ -11,8 +11,8 @@ from torch import Tensor
 from wonder3d_ddim import sample_ddim
 
 from aligncvc.models.generators.imagedream.network import Condition, ImageDream
-from aligncvc.models.generators.imagedream.settings import PRESETS, Resampler, Settings, Text, Unet
-from aligncvc.models.generators.parts import Clip, Vae
+from aligncvc.models.generators.imagedream.settings import PRESETS, Resampler, Settings, Unet
+from aligncvc.models.generators.parts import Clip, Text, Vae
 from aligncvc.scene.cameras import orbit
 
 CHANNELS, HEAD_CHANNELS, CONTEXT_DIM, FEATURES_DIM = (32, 64, 128, 128), 16, 64, 1280
@@ -36,7 +36,7 @@ def reduced() -> Settings:
             hidden_size=FEATURES_DIM, intermediate_size=32, num_hidden_layers=2, num_attention_heads=8,
             patch_size=112, image_size=224, hidden_act="gelu",
         ),
-        text=Text(intermediate_size=32, num_hidden_layers=2, num_attention_heads=2),
+        text=Text(hidden_size=CONTEXT_DIM, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2),
         prompts="gen3diffusion", size_px=SIZE_PX,
     )  # fmt: skip
 

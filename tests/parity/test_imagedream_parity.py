@@ -25,14 +25,14 @@ from transformers import CLIPConfig, CLIPModel
 from aligncvc.errors import UserError
 from aligncvc.models.generators.imagedream.network import (
     ImageDream,
-    build_text_encoder,
     build_unet,
     camera_tokens,
     resized_for_clip,
 )
-from aligncvc.models.generators.imagedream.prompts import END, IDS, LENGTH, PAD, START, TEXTS, token_ids
+from aligncvc.models.generators.imagedream.prompts import IDS, TEXTS
 from aligncvc.models.generators.imagedream.released import unet_from_released
 from aligncvc.models.generators.imagedream.settings import PRESETS, Settings
+from aligncvc.models.generators.text import END, LENGTH, PAD, START, build_text_encoder, padded
 from aligncvc.models.ledger.weights import load_strict
 
 Facts = dict[str, torch.Tensor]
@@ -58,7 +58,7 @@ def released_state() -> dict[str, torch.Tensor]:
 def test_keys_shapes_and_parameters_are_the_official_ones() -> None:
     state = released_state()
     with torch.device("meta"):
-        unet, text = build_unet(published(), 32), build_text_encoder(published())
+        unet, text = build_unet(published(), 32), build_text_encoder(published().text)
     assert not key_differences(shapes(unet.state_dict()), shapes(unet_from_released(state)))
     assert len(state) == 773 and sum(value.numel() for value in state.values()) == 941_672_900
     assert sum(p.numel() for p in unet.parameters()) == 941_672_900
@@ -137,7 +137,8 @@ def test_the_unconditional_branch_has_no_image_and_the_negative_prompt(generator
 @pytest.mark.parametrize("prompts", sorted(TEXTS))
 def test_prompts_have_the_form_of_clips_ids(prompts: str) -> None:
     """Single characters have ids that follow from bytes; longer words have one or more of the later ids."""
-    for text, words, ids in zip(TEXTS[prompts], IDS[prompts], token_ids(prompts), strict=True):
+    for text, words in zip(TEXTS[prompts], IDS[prompts], strict=True):
+        ids = padded(words)
         assert len(ids) == LENGTH and ids[0] == START and ids[len(words) + 1] == END
         assert set(ids[len(words) + 2 :]) == {PAD}
         parts = re.findall(r"[a-z]+|\d|[^\sa-z\d]", text)

@@ -18,11 +18,12 @@ from torch import Tensor, nn
 
 from aligncvc.models.encoders.clip import ClipImageEncoder
 from aligncvc.models.generators.latent import build_vae
-from aligncvc.models.generators.parts import Clip, Vae
+from aligncvc.models.generators.parts import Clip, Text, Vae
 from aligncvc.models.generators.schedules import AlphaSchedule
-from aligncvc.models.generators.videomv.network import Condition, VideoMV, build_text_encoder, camera_tokens
-from aligncvc.models.generators.videomv.prompts import EMPTY, NEGATIVE, padded
-from aligncvc.models.generators.videomv.settings import PRESETS, Settings, Text, Unet
+from aligncvc.models.generators.text import build_text_encoder, padded
+from aligncvc.models.generators.videomv.network import Condition, VideoMV, camera_tokens
+from aligncvc.models.generators.videomv.prompts import EMPTY, NEGATIVE
+from aligncvc.models.generators.videomv.settings import PRESETS, Settings, Unet
 from aligncvc.models.generators.videomv.unet import CameraUnet, build_unet
 from aligncvc.scene.cameras import orbit, ring_azimuths_deg
 

@@ -118,7 +118,7 @@ def measured(spec: ModelSpec, role: str, call: Call) -> dict[str, float]:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     memory = PeakMemory(device)
     if role == "reconstructors":
-        network = build_reconstructor(spec).eval().to(device)
+        network: Any = build_reconstructor(spec).eval().to(device)
         images, cameras = posed(call)
         inputs: tuple[Any, ...] = (images.to(device), cameras.to(device))
     else:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, AutoencoderKLTemporalDecoder
-from torch import Tensor
+from torch import Tensor, nn
 
 from aligncvc.errors import UserError
+from aligncvc.models.encoders.clip import ClipImageEncoder
+from aligncvc.models.encoders.lite0 import Lite0, load_lite0
 from aligncvc.models.generators.base import MultiViewGenerator
-from aligncvc.models.generators.parts import Vae
+from aligncvc.models.generators.parts import Clip, Vae
+from aligncvc.models.specs import CheckpointAccess
 
 
 def build_vae(vae: Vae, size_px: int) -> Any:
@@ -32,11 +35,23 @@ def build_vae(vae: Vae, size_px: int) -> Any:
     return model.requires_grad_(False)
 
 
+def build_image_encoder(
+    choice: Literal["lite0", "clip"], clip: Clip, access: CheckpointAccess, **options: Any
+) -> Lite0 | ClipImageEncoder:
+    """Lite0 with its own weights, or a CLIP with random ones (options: of its class); frozen."""
+    if choice == "lite0":
+        return load_lite0(access).requires_grad_(False)
+    return ClipImageEncoder(**options, **clip.model_dump())
+
+
 class LatentGenerator(MultiViewGenerator):
     """Latents are (B, V, C, h, w), `factor` times smaller than views of size_px pixels."""
 
-    # diffusers builds attributes and methods at run time, which type checkers cannot follow
+    # diffusers and transformers build attributes and methods at run time, which type checkers cannot follow
     vae: Any
+    unet: Any
+    image_encoder: Any
+    text_encoder: Any
 
     def __init__(self, vae: Vae, size_px: int) -> None:
         """size_px: of the views. UserError if latents do not fit it."""
@@ -51,6 +66,21 @@ class LatentGenerator(MultiViewGenerator):
                 "choose a multiple of it for the network's size_px or render.size_px"
             )
         self.vae = build_vae(vae, size_px)
+        self.text_encoder = None
+
+    @property
+    def denoiser(self) -> Any:
+        return self.unet
+
+    def parts(self) -> dict[str, nn.Module]:
+        encoder = self.image_encoder
+        parts = {
+            "unet": self.unet,
+            "vae": self.vae,
+            "image_encoder": encoder.tower if isinstance(encoder, ClipImageEncoder) else None,
+            "text_encoder": self.text_encoder,
+        }
+        return {name: part for name, part in parts.items() if part is not None}
 
     def latent_shape(self, views: int) -> tuple[int, int, int, int]:
         side = self.size_px // self.factor

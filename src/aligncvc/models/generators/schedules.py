@@ -79,10 +79,16 @@ class AlphaSchedule(Schedule):
         self.alphas_cumprod, self.spacing = alphas_cumprod, spacing
 
     @classmethod
-    def scaled_linear(cls, start: float = 0.00085, end: float = 0.012, length: int = 1000) -> AlphaSchedule:
+    def scaled_linear(
+        cls,
+        start: float = 0.00085,
+        end: float = 0.012,
+        length: int = SD_TIMESTEPS,
+        spacing: Spacing = "trailing",
+    ) -> AlphaSchedule:
         """Stable Diffusion's: square roots of the betas are evenly spaced."""
         betas = torch.linspace(start**0.5, end**0.5, length, dtype=torch.float32, device="cpu") ** 2
-        return cls(torch.cumprod(1.0 - betas, dim=0))
+        return cls(torch.cumprod(1.0 - betas, dim=0), spacing)
 
     @classmethod
     def cosine_zero_snr(cls, length: int = 1000, spacing: Spacing = "trailing") -> AlphaSchedule:

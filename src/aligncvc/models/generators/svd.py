@@ -51,7 +51,7 @@ class VideoDenoiser(UNetSpatioTemporalConditionModel):
 
 def build_denoiser(unet: VideoUnet, latent_channels: int, vector_dim: int, token_dim: int) -> VideoDenoiser:
     """With random weights. vector_dim: E of the views' vectors; token_dim: D of the image's tokens."""
-    attention = unet.attention or [True] * len(unet.channels)
+    attention = unet.attended
     model: Any = VideoDenoiser(
         in_channels=2 * latent_channels,
         out_channels=latent_channels,
@@ -81,9 +81,8 @@ class VideoGenerator(LatentGenerator):
         self.unet = build_denoiser(unet, vae.latent_channels, vector_dim, token_dim)
         self.schedule = SigmaSchedule()
 
-    @property
-    def denoiser(self) -> Any:
-        return self.unet
+    def rows(self, views: int) -> int:
+        return 1  # the denoiser's first argument has an axis of objects and one of views
 
     def denoise(
         self, z_t: Tensor, timesteps: Tensor, tokens: Tensor, latents: Tensor, vectors: Tensor

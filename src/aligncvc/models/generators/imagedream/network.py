@@ -18,15 +18,15 @@ from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import IPAdapterAttnProcessor2_0
 from diffusers.models.embeddings import IPAdapterPlusImageProjection
 from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModel
 
 from aligncvc.models.encoders.clip import ClipImageEncoder
-from aligncvc.models.encoders.lite0 import FEATURE_CHANNELS, Lite0, load_lite0
+from aligncvc.models.encoders.lite0 import FEATURE_CHANNELS, Lite0
 from aligncvc.models.generators.base import Prediction
-from aligncvc.models.generators.imagedream.prompts import LENGTH, token_ids
+from aligncvc.models.generators.imagedream.prompts import IDS
 from aligncvc.models.generators.imagedream.settings import Settings
-from aligncvc.models.generators.latent import LatentGenerator, resized
+from aligncvc.models.generators.latent import LatentGenerator, build_image_encoder, resized
 from aligncvc.models.generators.schedules import AlphaSchedule
+from aligncvc.models.generators.text import build_text_encoder, text_tokens
 from aligncvc.models.generators.wonder3d.attention import JoinedAttention, arrange
 from aligncvc.models.specs import CheckpointAccess
 from aligncvc.scene.camera_formats import to_imagedream
@@ -35,7 +35,7 @@ from aligncvc.scene.camera_formats import to_imagedream
 def build_unet(config: Settings, side: int) -> UNet2DConditionModel:
     """The denoiser and its resampler with random weights; side (of the latents) is a note for diffusers."""
     unet, resampler, channels = config.unet, config.resampler, config.vae.latent_channels
-    attention = unet.attention or [True] * len(unet.channels)
+    attention = unet.attended
     model: Any = UNet2DConditionModel(
         sample_size=side,
         in_channels=channels,
@@ -101,26 +101,12 @@ class ImageDream(LatentGenerator):
         super().__init__(config.vae, config.size_px or size_px)
         self.config = config
         self.unet = build_unet(config, self.size_px // self.factor)
-        self.image_encoder = (
-            load_lite0(access)
-            if config.image_encoder == "lite0"
-            else ClipImageEncoder(projected=False, **config.clip.model_dump())
-        )
-        self.text_encoder = None if config.text is None else build_text_encoder(config)
-        self.schedule = AlphaSchedule.scaled_linear()
-        self.image_encoder.requires_grad_(False)
-
-    @property
-    def denoiser(self) -> Any:
-        return self.unet
+        self.image_encoder = build_image_encoder(config.image_encoder, config.clip, access, projected=False)
+        self.text_encoder = None if config.text is None else build_text_encoder(config.text)
+        self.schedule = AlphaSchedule.scaled_linear(spacing=config.spacing)
 
     def rows(self, views: int) -> int:
         return views + 1
-
-    def parts(self) -> dict[str, nn.Module]:
-        encoder, text = self.image_encoder, self.text_encoder
-        clip = {"image_encoder": encoder.tower} if isinstance(encoder, ClipImageEncoder) else {}
-        return {"unet": self.unet, "vae": self.vae, **clip, **({"text_encoder": text} if text else {})}
 
     @torch.no_grad()
     def encode_condition(self, image: Tensor, cameras: Tensor) -> Condition:
@@ -139,8 +125,7 @@ class ImageDream(LatentGenerator):
         if self.text_encoder is None:
             zeros = like.new_zeros(1, 1, self.config.unet.context_dim)
             return zeros, zeros
-        ids = torch.tensor(token_ids(self.config.prompts), device=like.device)
-        text, negative = self.text_encoder(input_ids=ids).last_hidden_state.split(1)
+        text, negative = text_tokens(self.text_encoder, IDS[self.config.prompts], like.device)
         return text, negative
 
     def unconditional(self, condition: Condition) -> Condition:
@@ -167,16 +152,6 @@ class ImageDream(LatentGenerator):
             class_labels=condition.cameras.flatten(0, 1),
         ).sample
         return output.unflatten(0, (batch, frames))[:, :-1]
-
-
-def build_text_encoder(config: Settings) -> nn.Module:
-    """CLIP's text tower with random weights, frozen; as wide as the U-Net's context."""
-    assert config.text is not None
-    sizes = config.text.model_dump()
-    tower = CLIPTextModel(
-        CLIPTextConfig(hidden_size=config.unet.context_dim, max_position_embeddings=LENGTH, **sizes)
-    )
-    return tower.requires_grad_(False).eval()
 
 
 def image_features(encoder: nn.Module, image: Tensor, resize: str) -> Tensor:

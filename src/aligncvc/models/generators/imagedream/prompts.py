@@ -7,9 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-START, END, PAD, LENGTH = 49406, 49407, 0, 77
-"""Begin and end of a text, what follows its end (Stable Diffusion 2.1's "!"), and the whole length."""
-
 TEXTS = {
     "gen3diffusion": (
         ", 3d asset photorealistic human scan",
@@ -31,8 +28,3 @@ IDS: dict[str, tuple[Sequence[int], Sequence[int]]] = {
     "empty": ((), ()),
 }  # fmt: skip
 """The same in ids, without begin, end and padding."""
-
-
-def token_ids(prompts: str) -> list[list[int]]:
-    """A set of TEXTS -> ids of its prompt and negative prompt, LENGTH each."""
-    return [[START, *ids, END, *[PAD] * (LENGTH - 2 - len(ids))] for ids in IDS[prompts]]

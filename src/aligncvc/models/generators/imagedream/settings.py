@@ -6,45 +6,34 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from aligncvc.models.generators.parts import SD_VAE, TINY_CLIP, TINY_VAE, VIT_H, Clip, Vae
+from aligncvc.models.generators.parts import (
+    SD_VAE,
+    TINY_CLIP,
+    TINY_TEXT,
+    TINY_VAE,
+    VIT_H,
+    Clip,
+    Levels,
+    Text,
+    Vae,
+)
 from aligncvc.section import Section
 
 
-class Unet(Section):
+class Unet(Levels):
     """Multi-view UNet2DConditionModel in the manner of Stable Diffusion 2."""
 
-    channels: list[int] = [64, 128]
-    layers: int = 1
-    head_channels: int = 64
-    attention: list[bool] | None = Field(
-        None, description="levels with transformers, the finest first; null: all of them"
-    )
-    norm_groups: int = 16
+    norm_groups: int = Field(16, description="of every group norm")
     context_dim: int = Field(128, ge=1, description="width of text and image tokens")
-
-    @model_validator(mode="after")
-    def _one_flag_a_level(self) -> Unet:
-        if self.attention is not None and len(self.attention) != len(self.channels):
-            raise ValueError(f"attention has {len(self.attention)} flags for {len(self.channels)} channels")
-        return self
 
 
 class Resampler(Section):
     """What makes a few image tokens of an encoder's features (IP-Adapter Plus, arXiv 2308.06721)."""
 
-    tokens: int = 4
-    depth: int = 1
-    heads: int = 4
-    head_channels: int = 32
-
-
-class Text(Section):
-    """CLIP's text tower, keys of transformers' CLIPTextConfig; the defaults are Stable Diffusion 2.1's."""
-
-    intermediate_size: int = 4096
-    num_hidden_layers: int = 23
-    num_attention_heads: int = 16
-    hidden_act: str = "gelu"
+    tokens: int = Field(4, description="image tokens that come out")
+    depth: int = Field(1, description="blocks")
+    heads: int = Field(4, description="heads of each attention")
+    head_channels: int = Field(32, description="channels of a head")
 
 
 class Settings(Section):
@@ -68,6 +57,20 @@ class Settings(Section):
     prompts: Literal["gen3diffusion", "empty"] = Field(
         "empty", description="text of both branches of guidance: Gen-3Diffusion's two prompts, or none"
     )
+    spacing: Literal["trailing", "leading"] = Field(
+        "trailing",
+        description="timesteps of a sampler: leading ends at 1 and never visits the noisiest, as in the "
+        "releases; with few steps it starts far from pure noise, and trailing is right",
+    )
+
+    @model_validator(mode="after")
+    def _text_is_as_wide_as_images(self) -> Settings:
+        if self.text is not None and self.text.hidden_size != self.unet.context_dim:
+            raise ValueError(
+                f"text.hidden_size is {self.text.hidden_size} and unet.context_dim {self.unet.context_dim}; "
+                "make both equal"
+            )
+        return self
 
 
 _IMAGEDREAM: dict[str, Any] = {
@@ -84,6 +87,7 @@ _IMAGEDREAM: dict[str, Any] = {
     },
     "resampler": {"tokens": 16, "depth": 4, "heads": 12, "head_channels": 64},
     "text": {},
+    "spacing": "leading",
 }
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -95,7 +99,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "resampler": {"tokens": 2, "depth": 1, "heads": 2, "head_channels": 8},
         "image_encoder": "clip",
         "clip": TINY_CLIP,
-        "text": {"intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2},
+        "text": TINY_TEXT,
         "prompts": "gen3diffusion",
     },
 }

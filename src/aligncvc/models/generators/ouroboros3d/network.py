@@ -13,14 +13,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from aligncvc.errors import UserError
-from aligncvc.models.encoders.clip import ClipImageEncoder
-from aligncvc.models.encoders.lite0 import EMBED_CHANNELS, Lite0, load_lite0
+from aligncvc.models.encoders.lite0 import EMBED_CHANNELS, Lite0
 from aligncvc.models.generators import svd
 from aligncvc.models.generators.base import Guidance, TakesMaps
-from aligncvc.models.generators.latent import resized
+from aligncvc.models.generators.latent import build_image_encoder, resized
 from aligncvc.models.generators.ouroboros3d.maps import coordinate_maps
 from aligncvc.models.generators.ouroboros3d.settings import Settings
 from aligncvc.models.generators.ouroboros3d.unet import MapsUnet, alternate_tokens
@@ -68,16 +67,7 @@ class Ouroboros3D(svd.VideoGenerator, TakesMaps):
         if config.temporal_context == "released":
             alternate_tokens(self.unet)
         self.focal = 0.5 / math.tan(math.radians(config.fov_y_deg) / 2)
-        self.image_encoder = load_lite0(access) if lite else ClipImageEncoder(**config.clip.model_dump())
-        self.image_encoder.requires_grad_(False)
-
-    def rows(self, views: int) -> int:
-        return 1  # the first argument has an axis of objects and one of views
-
-    def parts(self) -> dict[str, nn.Module]:
-        encoder = self.image_encoder
-        clip = {"image_encoder": encoder.tower} if isinstance(encoder, ClipImageEncoder) else {}
-        return {"unet": self.unet, "vae": self.vae, **clip}
+        self.image_encoder = build_image_encoder(config.image_encoder, config.clip, access)
 
     @torch.no_grad()
     def encode_condition(self, image: Tensor, cameras: Tensor) -> Condition:

@@ -63,8 +63,8 @@ class Settings(Section):
         description="add that noise, the same field for each image, from a named random stream; false: only "
         "tell the network of it",
     )
-    fps_id: int = 6
-    motion_bucket: int = 127
+    fps_id: int = Field(6, description="frames a second less one, as the network is told")
+    motion_bucket: int = Field(127, description="amount of motion that the network is told")
     least_guidance: float = Field(
         1.0, description="guidance of the first view; it grows evenly to the whole at the last view"
     )

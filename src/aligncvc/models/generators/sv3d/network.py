@@ -11,12 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from aligncvc.models.encoders.clip import ClipImageEncoder
-from aligncvc.models.encoders.lite0 import EMBED_CHANNELS, Lite0, load_lite0
+from aligncvc.models.encoders.lite0 import EMBED_CHANNELS, Lite0
 from aligncvc.models.generators.base import Guidance
-from aligncvc.models.generators.latent import resized
+from aligncvc.models.generators.latent import build_image_encoder, resized
 from aligncvc.models.generators.sv3d.orbit import frame_order, triangle, vector_dim, view_vectors
 from aligncvc.models.generators.sv3d.settings import Settings
 from aligncvc.models.generators.svd import VideoGenerator, image_token
@@ -42,13 +41,7 @@ class SV3D(VideoGenerator):
         size_px = config.size_px or size_px
         super().__init__(config.vae, config.unet, size_px, vector_dim(config.told), token_dim)
         self.config = config
-        self.image_encoder = load_lite0(access) if lite else ClipImageEncoder(**config.clip.model_dump())
-        self.image_encoder.requires_grad_(False)
-
-    def parts(self) -> dict[str, nn.Module]:
-        encoder = self.image_encoder
-        clip = {"image_encoder": encoder.tower} if isinstance(encoder, ClipImageEncoder) else {}
-        return {"unet": self.unet, "vae": self.vae, **clip}
+        self.image_encoder = build_image_encoder(config.image_encoder, config.clip, access)
 
     def encode_condition(self, image: Tensor, cameras: Tensor) -> Condition:
         image, encoder = resized(image, self.size_px), self.image_encoder

@@ -14,16 +14,16 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModel
 
 from aligncvc.errors import UserError
 from aligncvc.models.encoders.clip import ClipImageEncoder
-from aligncvc.models.encoders.lite0 import Lite0, load_lite0
+from aligncvc.models.encoders.lite0 import Lite0
 from aligncvc.models.generators.base import Prediction
-from aligncvc.models.generators.latent import LatentGenerator, resized
+from aligncvc.models.generators.latent import LatentGenerator, build_image_encoder, resized
 from aligncvc.models.generators.schedules import AlphaSchedule
-from aligncvc.models.generators.videomv.prompts import EMPTY, LENGTH, NEGATIVE, padded
-from aligncvc.models.generators.videomv.settings import Settings, Text
+from aligncvc.models.generators.text import build_text_encoder, text_tokens
+from aligncvc.models.generators.videomv.prompts import EMPTY, NEGATIVE
+from aligncvc.models.generators.videomv.settings import Settings
 from aligncvc.models.generators.videomv.unet import build_unet
 from aligncvc.models.specs import CheckpointAccess
 from aligncvc.scene.camera_formats import to_imagedream
@@ -64,23 +64,12 @@ class VideoMV(LatentGenerator):
                 "network's size_px or render.size_px"
             )
         self.unet = build_unet(config, side)
-        lite = config.image_encoder == "lite0"
-        self.image_encoder = load_lite0(access) if lite else ClipImageEncoder(**config.clip.model_dump())
-        self.image_encoder.requires_grad_(False)
+        self.image_encoder = build_image_encoder(config.image_encoder, config.clip, access)
         self.text_encoder = None if config.text is None else build_text_encoder(config.text)
         self.schedule = AlphaSchedule.cosine_zero_snr(spacing=config.spacing)
 
-    @property
-    def denoiser(self) -> Any:
-        return self.unet
-
     def rows(self, views: int) -> int:
         return 1
-
-    def parts(self) -> dict[str, nn.Module]:
-        encoder, text = self.image_encoder, self.text_encoder
-        clip = {"image_encoder": encoder.tower} if isinstance(encoder, ClipImageEncoder) else {}
-        return {"unet": self.unet, "vae": self.vae, **clip, **({"text_encoder": text} if text else {})}
 
     @torch.no_grad()
     def encode_condition(self, image: Tensor, cameras: Tensor) -> Condition:
@@ -97,8 +86,7 @@ class VideoMV(LatentGenerator):
         if self.text_encoder is None:
             nothing = like.new_zeros(1, 0, self.config.context_dim)
             return nothing, nothing
-        ids = torch.tensor([padded(EMPTY), padded(NEGATIVE)], device=like.device)
-        empty, negative = self.text_encoder(input_ids=ids).last_hidden_state.split(1)
+        empty, negative = text_tokens(self.text_encoder, (EMPTY, NEGATIVE), like.device)
         return empty, negative
 
     def unconditional(self, condition: Condition) -> Condition:
@@ -113,12 +101,6 @@ class VideoMV(LatentGenerator):
         seen = condition
         fps = torch.full_like(timesteps, self.config.fps)
         return self.unet(z_t, timesteps, fps, seen.cameras, seen.latents, seen.text, seen.image)
-
-
-def build_text_encoder(text: Text) -> nn.Module:
-    """CLIP's text tower with random weights, frozen; its final norm follows the last block that it has."""
-    config = CLIPTextConfig(max_position_embeddings=LENGTH, **text.model_dump())
-    return CLIPTextModel(config).requires_grad_(False).eval()
 
 
 def camera_tokens(cameras: Tensor, radius: float) -> Tensor:

@@ -9,15 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-START, END, PAD, LENGTH = 49406, 49407, 0, 77
-
 EMPTY: Sequence[int] = ()
 NEGATIVE: Sequence[int] = (
     23781, 775, 267, 1518, 17033, 267, 8159, 267, 21977, 267, 1042, 9977, 267, 1518, 15630, 267, 1518, 27506,
     34886, 267, 8159, 4905, 267, 34040, 5706,
 )  # fmt: skip
-
-
-def padded(ids: Sequence[int]) -> list[int]:
-    """Between start and end, and padded to LENGTH."""
-    return [START, *ids, END, *[PAD] * (LENGTH - 2 - len(ids))]

@@ -6,37 +6,26 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from aligncvc.models.generators.parts import SD_VAE, TINY_CLIP, TINY_VAE, VIT_H, Clip, Vae
+from aligncvc.models.generators.parts import (
+    SD_VAE,
+    TINY_CLIP,
+    TINY_TEXT,
+    TINY_VAE,
+    VIT_H,
+    Clip,
+    Levels,
+    Text,
+    Vae,
+)
 from aligncvc.section import Section
 
 
-class Unet(Section):
+class Unet(Levels):
     """I2VGen-XL's video U-Net: transformers over a view's pixels, and over a pixel's views."""
 
-    channels: list[int] = [48, 96]
-    layers: int = 1
-    head_channels: int = 16
-    attention: list[bool] | None = Field(
-        None, description="levels with transformers, the finest first; null: all of them"
-    )
-    norm_groups: int = 16
-
-    @model_validator(mode="after")
-    def _one_flag_a_level(self) -> Unet:
-        if self.attention is not None and len(self.attention) != len(self.channels):
-            raise ValueError(f"attention has {len(self.attention)} flags for {len(self.channels)} channels")
-        return self
-
-
-class Text(Section):
-    """CLIP's text tower, keys of transformers' CLIPTextConfig; the defaults are ViT-H/14's without its last
-    block, whose input is what the U-Net was trained with."""
-
-    hidden_size: int = 1024
-    intermediate_size: int = 4096
-    num_hidden_layers: int = 23
-    num_attention_heads: int = 16
-    hidden_act: str = "gelu"
+    channels: list[int] = Field([48, 96], description="of each level, the finest first")
+    head_channels: int = Field(16, description="channels of an attention head")
+    norm_groups: int = Field(16, description="of every group norm")
 
 
 class Settings(Section):
@@ -96,11 +85,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         "unet": {"channels": [16, 32], "head_channels": 8, "norm_groups": 4},
         "image_encoder": "clip",
         "clip": TINY_CLIP,
-        "text": {
-            "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2
-        },
+        "text": TINY_TEXT,
     },
-}  # fmt: skip
+}
 """VideoMV's image-to-multi-view model (github alibaba/VideoMV, arXiv 2403.12010): I2VGen-XL's U-Net with
 camera tokens, 1422.13 M parameters, beside its VAE and both towers of OpenCLIP's ViT-H/14. Without a preset:
 the demo's sizes; tiny: for tests."""

@@ -121,7 +121,7 @@ def _sees_context(block: nn.Module) -> bool:
 def build_unet(config: Settings, side: int) -> CameraUnet:
     """The denoiser with random weights; side (of the latents) is a note for diffusers only."""
     unet = config.unet
-    attention = unet.attention or [True] * len(unet.channels)
+    attention = unet.attended
     return CameraUnet(
         sample_size=side,
         in_channels=config.vae.latent_channels,

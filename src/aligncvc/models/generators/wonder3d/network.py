@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from aligncvc.errors import UserError
 from aligncvc.models.encoders.clip import ClipImageEncoder
-from aligncvc.models.encoders.lite0 import Lite0, load_lite0
+from aligncvc.models.encoders.lite0 import Lite0
 from aligncvc.models.generators.base import Prediction
-from aligncvc.models.generators.latent import LatentGenerator, resized
+from aligncvc.models.generators.latent import LatentGenerator, build_image_encoder, resized
 from aligncvc.models.generators.schedules import AlphaSchedule
 from aligncvc.models.generators.wonder3d.attention import arrange, by_domain, by_object, join_views
 from aligncvc.models.generators.wonder3d.labels import camera_embedding
@@ -34,7 +34,7 @@ DOMAINS = {"colours": ("colours",), "both": ("normals", "colours")}
 def build_unet(config: Settings, side: int) -> UNet2DConditionModel:
     """The denoiser with random weights; side (of the latents) is a note for diffusers only."""
     unet, channels = config.unet, config.vae.latent_channels
-    attention = unet.attention or [True] * len(unet.channels)
+    attention = unet.attended
     model = UNet2DConditionModel(
         sample_size=side,
         in_channels=2 * channels,
@@ -80,22 +80,11 @@ class Wonder3D(LatentGenerator):
         self.config = config
         self.domains = DOMAINS[config.domains]
         self.unet = build_unet(config, self.size_px // self.factor)
-        lite = config.image_encoder == "lite0"
-        self.image_encoder = load_lite0(access) if lite else ClipImageEncoder(**config.clip.model_dump())
+        self.image_encoder = build_image_encoder(config.image_encoder, config.clip, access)
         self.schedule = AlphaSchedule.scaled_linear()
-        self.image_encoder.requires_grad_(False)
-
-    @property
-    def denoiser(self) -> Any:
-        return self.unet
 
     def rows(self, views: int) -> int:
         return len(self.domains) * views
-
-    def parts(self) -> dict[str, nn.Module]:
-        encoder = self.image_encoder
-        clip = {"image_encoder": encoder.tower} if isinstance(encoder, ClipImageEncoder) else {}
-        return {"unet": self.unet, "vae": self.vae, **clip}
 
     def latent_shape(self, views: int) -> tuple[int, int, int, int]:
         views, channels, height, width = super().latent_shape(views)

@@ -6,20 +6,14 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from aligncvc.models.generators.parts import SD_VAE, TINY_CLIP, TINY_VAE, Clip, Vae
+from aligncvc.models.generators.parts import SD_VAE, TINY_CLIP, TINY_VAE, Clip, Levels, Vae
 from aligncvc.section import Section
 
 
-class Unet(Section):
+class Unet(Levels):
     """Wonder3D-style multi-view UNet2DConditionModel."""
 
-    channels: list[int] = Field([64, 128], description="of each level, the finest first")
-    layers: int = Field(1, description="residual blocks a level")
-    head_channels: int = Field(64, description="channels of an attention head")
     heads: int | None = Field(None, ge=1, description="heads at every level; null: channels / head_channels")
-    attention: list[bool] | None = Field(
-        None, description="levels with transformers, the finest first; null: all of them"
-    )
     norm_groups: int = Field(16, description="of every group norm")
     prediction: Literal["epsilon", "v_prediction"] = Field(
         "v_prediction",
@@ -28,12 +22,6 @@ class Unet(Section):
     cross_domain: bool = Field(
         False, description="a second attention in each transformer, between the normals and colours of a view"
     )
-
-    @model_validator(mode="after")
-    def _one_flag_a_level(self) -> Unet:
-        if self.attention is not None and len(self.attention) != len(self.channels):
-            raise ValueError(f"attention has {len(self.attention)} flags for {len(self.channels)} channels")
-        return self
 
 
 class Settings(Section):
