@@ -116,7 +116,7 @@ def our_values(
     tokens: (S, 3) of each object, in the place of those that follow from the logits.
     """
     side = model.config.size_px
-    images, cameras = views(side, batch), our_cameras(c2w, side, batch)
+    images, cameras = views(side, batch).to(c2w), our_cameras(c2w, side, batch)
     pixels = (images - model.mean) / model.std
     features, _ = model.lrm_generator.encoder(pixels, rays(cameras))
     found = model(images, cameras) if tokens is None else model.lrm_generator(pixels, cameras, tokens)

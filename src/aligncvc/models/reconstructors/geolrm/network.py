@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -40,15 +41,10 @@ class Reconstruction(nn.Module):
         objects = []
         for b, points in enumerate(tokens):  # of different numbers, and padding would be attended to
             with off:
-                at = project(cameras_of(cameras, b), points[None])
+                at = project(replace(cameras, c2w=cameras.c2w[b : b + 1]), points[None])
             latents = self.transformer(points[None], features[b : b + 1], shapes, at)
             objects.append(self.renderer(points[None], latents))
         return together(objects)
-
-
-def cameras_of(cameras: Cameras, b: int) -> Cameras:
-    """Those of one object, (1, V, 4, 4)."""
-    return Cameras(cameras.c2w[b : b + 1], cameras.fov_y_deg, cameras.width, cameras.height)
 
 
 class GeoLRM(nn.Module):
