@@ -55,6 +55,11 @@ def test_reference_names_every_key() -> None:
     assert not missing
 
 
+def test_every_key_has_a_meaning() -> None:
+    silent = [line for line in pages.reference().splitlines() if line.endswith("|  |")]
+    assert not silent
+
+
 def test_resolved_configuration_reads_back_the_same() -> None:
     for name in FILES:
         config = load_config(PROJECT_ROOT / "config" / name)

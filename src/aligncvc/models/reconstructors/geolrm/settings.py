@@ -12,20 +12,20 @@ from aligncvc.section import Section
 class Backbone(Section):
     """DINOv2, keys of transformers' Dinov2Config; image_size and patch_size fix the grid of positions."""
 
-    hidden_size: int = 96
-    num_hidden_layers: int = 4
-    num_attention_heads: int = 4
-    patch_size: int = 8
-    image_size: int = 64
+    hidden_size: int = Field(96, description="width of the tokens")
+    num_hidden_layers: int = Field(4, description="blocks")
+    num_attention_heads: int = Field(4, description="heads of each attention")
+    patch_size: int = Field(8, description="side of a patch in pixels")
+    image_size: int = Field(64, description="side of the images that positions were learnt for")
 
 
 class Transformer(Section):
     """A stack over tokens in space; feed_forward: width between w1 and w2."""
 
-    dim: int = 96
-    layers: int = 2
-    heads: int = 4
-    feed_forward: int = 256
+    dim: int = Field(96, description="width of the tokens")
+    layers: int = Field(2, description="blocks")
+    heads: int = Field(4, description="heads of each attention")
+    feed_forward: int = Field(256, description="width inside a feed-forward layer")
 
     @model_validator(mode="after")
     def _axes_share_a_head(self) -> Transformer:
@@ -54,7 +54,7 @@ class Settings(Section):
     proposal: Transformer = Transformer()
     reconstruction: Transformer = Transformer(dim=192, layers=4, feed_forward=512)
     max_tokens: int = Field(384, ge=1, description="most voxels that become tokens")
-    gaussians_per_token: int = 8
+    gaussians_per_token: int = Field(8, description="Gaussians that each token emits")
     offset_max: float = Field(0.15, gt=0, description="farthest Gaussian of a voxel along +x, +y and +z")
     scale_max: float = Field(0.05, gt=0, description="largest standard deviation")
     radius: float | None = Field(

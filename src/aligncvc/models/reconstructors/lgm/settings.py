@@ -12,13 +12,19 @@ from aligncvc.section import Section
 class Settings(Section):
     """Everything that decides what the network computes."""
 
-    down_channels: list[int] = [32, 64, 128, 128]
-    down_attention: list[bool] = [False, False, True, True]
-    mid_attention: bool = True
-    up_channels: list[int] = [128, 128, 64, 32]
-    up_attention: list[bool] = [True, True, False, False]
-    layers: int = 1
-    heads: int = 2
+    down_channels: list[int] = Field([32, 64, 128, 128], description="of each level on the way down")
+    down_attention: list[bool] = Field(
+        [False, False, True, True], description="which of them have attention over all views"
+    )
+    mid_attention: bool = Field(True, description="whether the coarsest level has it between the two ways")
+    up_channels: list[int] = Field(
+        [128, 128, 64, 32], description="of each level on the way up; fewer levels give fewer Gaussians"
+    )
+    up_attention: list[bool] = Field(
+        [True, True, False, False], description="which of them have attention over all views"
+    )
+    layers: int = Field(1, description="residual blocks a level on the way down; one more on the way up")
+    heads: int = Field(2, description="heads of each attention")
     norm_groups: int | None = Field(
         None, ge=1, description="of every group norm; null: at most 32, with two channels or more in each"
     )
