@@ -58,6 +58,7 @@ class Args:
 def benches(args: Args) -> dict[Name, Callable[[], list[Row]]]:
     """What is measured, in this order."""
     from aligncvc.bench.blender import bench_blender
+    from aligncvc.bench.calls import bench_calls
     from aligncvc.bench.deformable import bench_deformable
     from aligncvc.bench.demo import bench_demo, demo_evaluation
     from aligncvc.bench.evaluation import bench_metrics
@@ -74,6 +75,7 @@ def benches(args: Args) -> dict[Name, Callable[[], list[Row]]]:
         "blender": bench_blender,
         "demo": lambda: bench_demo(clock) if args.demo else demo_evaluation(PROJECT_ROOT / "results"),
         "deformable": lambda: bench_deformable(args.clock),
+        "calls": bench_calls,
         "full_size": lambda: bench_full_size(mode=args.full_size),
     }
 
