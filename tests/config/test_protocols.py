@@ -103,6 +103,17 @@ def test_no_setting_is_left_out() -> None:
     assert found == set(OTHER) | SINGLE | {"objects.sha256", "judge_facts"}
 
 
+def test_settings_that_a_kind_has_added_since_count_when_they_are_set() -> None:
+    demo = load_protocol("demo")
+
+    def hash_with(**settings: object) -> str:
+        judge = {"network": {"kind": "lgm", **settings}}
+        return judged(demo.model_copy(update={"judge": judge})).hash
+
+    assert hash_with() == hash_with(sees="views", clamped=True)
+    assert len({hash_with(), hash_with(sees="time"), hash_with(clamped=False)}) == 3
+
+
 def test_the_judge_is_part_of_the_protocol() -> None:
     """Scores by two reconstructors are two protocols: by another id, other weights or another network."""
     demo_judge = judged(load_protocol("demo"))

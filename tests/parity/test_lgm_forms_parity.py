@@ -19,6 +19,8 @@ from lgm_forms_cases import (
 )
 from parity_tools import DATA, TOLERANCE, key_differences, relative_error, shapes
 
+from aligncvc.models.ledger.ledger import load_ledger
+from aligncvc.models.ledger.weights import in_our_layout, load_strict
 from aligncvc.models.reconstructors.base import At
 from aligncvc.models.reconstructors.lgm.network import build
 from aligncvc.models.reconstructors.lgm.settings import PRESETS
@@ -42,6 +44,19 @@ def test_keys_shapes_and_parameters_are_the_official_ones(form: str) -> None:
         model = build(PRESETS[form])
     assert len(expected) == len(official) and not key_differences(shapes(model.state_dict()), expected)
     assert sum(p.numel() for p in model.parameters()) == PARAMETERS[form]
+
+
+def test_a_release_of_gen3diffusion_loads_strictly_without_its_training_loss() -> None:
+    model = reduced("gen3diffusion")
+    official = json.loads((DATA / "lgm_forms_keys.json").read_text())["gen3diffusion"]
+    names = {official_name("gen3diffusion", name): name for name in official}
+    state = {names.get(key, key): value for key, value in model.state_dict().items()}
+    assert not any("time_embed." in key or "emb_layers" in key for key in state)
+    release = state | {"lpips_loss.scaling_layer.shift": torch.zeros(3)}
+    found = reduced("gen3diffusion")
+    torch.nn.init.zeros_(found.unet.time_embed[0].weight)
+    load_strict(found, in_our_layout(release, load_ledger().entry("gen3diffusion-recon").stored.layout))
+    torch.testing.assert_close(found.state_dict(), model.state_dict(), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("form", TOLD)

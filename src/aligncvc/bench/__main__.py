@@ -19,7 +19,7 @@ from aligncvc.ownership import claim_files
 if TYPE_CHECKING:
     from aligncvc.bench.measure import Row
 
-Name = Literal["splat", "sampling", "metrics", "blender", "demo", "deformable", "full_size"]
+Name = Literal["splat", "sampling", "metrics", "blender", "demo", "deformable", "full_size", "calls"]
 PREFIXES: dict[Name, tuple[str, ...]] = {
     "splat": ("splat_",),
     "sampling": ("image_to_gaussians_", "network_calls_"),
@@ -28,6 +28,7 @@ PREFIXES: dict[Name, tuple[str, ...]] = {
     "demo": ("demo_",),
     "deformable": ("deformable_attention_",),
     "full_size": ("full_size_",),
+    "calls": ("call_",),
 }
 """How the rows of each bench begin."""
 
@@ -75,8 +76,8 @@ def benches(args: Args) -> dict[Name, Callable[[], list[Row]]]:
         "blender": bench_blender,
         "demo": lambda: bench_demo(clock) if args.demo else demo_evaluation(PROJECT_ROOT / "results"),
         "deformable": lambda: bench_deformable(args.clock),
-        "calls": bench_calls,
         "full_size": lambda: bench_full_size(mode=args.full_size),
+        "calls": bench_calls,
     }
 
 

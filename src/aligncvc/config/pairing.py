@@ -8,7 +8,7 @@ from typing import Any
 from aligncvc.config.protocols import Protocol
 from aligncvc.config.root import Config, InlineModel
 from aligncvc.errors import UserError
-from aligncvc.models.kinds import Role, complete
+from aligncvc.models.kinds import Role, complete, telling
 from aligncvc.models.ledger.ledger import Ledger, load_ledger
 from aligncvc.models.specs import ModelSpec, PairSpec
 
@@ -36,7 +36,8 @@ def judged(protocol: Protocol, ledger: Ledger | None = None) -> Protocol:
     ledger = ledger or load_ledger()
     spec = judge_of(protocol, ledger)
     hashes = {part: ledger.entry(name).sha256 for part, name in spec.weights.items()}
-    facts = {"kind": spec.kind, "network": spec.network, "weights": hashes}
+    network = telling("reconstructors", spec.kind, spec.network)
+    facts = {"kind": spec.kind, "network": network, "weights": hashes}
     return protocol.model_copy(update={"judge_facts": facts})
 
 

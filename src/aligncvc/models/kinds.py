@@ -70,6 +70,13 @@ def complete(role: Role, network: Mapping[str, Any], where: str) -> tuple[str, d
     return kind, settings.model_dump(mode="json")
 
 
+def telling(role: Role, kind: str, network: Mapping[str, Any]) -> dict[str, Any]:
+    """All settings of a network but those that its kind has `ADDED` since and that are at their defaults."""
+    module = kind_module(role, kind, "settings")
+    defaults = {name: module.Settings.model_fields[name].default for name in getattr(module, "ADDED", ())}
+    return {key: value for key, value in network.items() if key not in defaults or value != defaults[key]}
+
+
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """Both mappings in one, sections within them too; `over` wins."""
     result = dict(base)

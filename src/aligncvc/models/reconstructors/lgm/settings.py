@@ -82,6 +82,9 @@ class Settings(Section):
         return self
 
 
+ADDED = frozenset({"release_flip", "sees", "time_channels", "time_silu", "clamped"})
+"""Settings that are younger than protocols: at their defaults, no protocol's hash knows of them."""
+
 _LGM: dict[str, Any] = {
     "down_channels": [64, 128, 256, 512, 1024, 1024],
     "down_attention": [False] * 3 + [True] * 3,
