@@ -18,6 +18,7 @@ from aligncvc.config.jobs.sample import PhotoJob
 from aligncvc.config.plan import Plan
 from aligncvc.config.root import Config
 from aligncvc.errors import UserError
+from aligncvc.sample import photo
 from aligncvc.sample.__main__ import PHOTO_METHOD
 from aligncvc.sample.photo import (
     OBJECT_FILL,
@@ -28,7 +29,10 @@ from aligncvc.sample.photo import (
     recentre,
     sample_photo,
 )
+from aligncvc.sample.sets import sample_one
+from aligncvc.scene.cameras import Cameras
 from aligncvc.scene.gaussians import is_viewer_ply, load_ply
+from aligncvc.scene.rigs import half_width
 from aligncvc.viewer.page import ViewSettings
 from aligncvc.viewer.ply import for_viewers
 
@@ -155,6 +159,29 @@ def test_photo_to_model_turntable_and_input(job: PhotoJob, png: Path, tmp_path: 
     assert written[1].read_bytes() == again[1].read_bytes()
     other = sample_photo(job, png, tmp_path / "other/model.ply", seed=1)
     assert written[0].read_bytes() != other[0].read_bytes()
+
+
+def test_a_rig_of_its_own_frames_the_photograph(
+    job: PhotoJob, png: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[float, float]] = []
+
+    def spy(pair: object, method: object, image: Tensor, cameras: Cameras, *rest: object) -> object:
+        dark = 1 - image.amin(0)
+        seen.append((float(dark.sum()), cameras.fov_y_deg))
+        return sample_one(pair, method, image, cameras, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(photo, "sample_one", spy)
+    pair = job.sample.pair
+    rig = pair.rig.model_copy(update={"distance": 4.7, "fov_y_deg": 33.8})
+    sample = job.sample.model_copy(update={"pair": pair.model_copy(update={"rig": rig})})
+    for name, of in (("own", job), ("framed", job.model_copy(update={"sample": sample}))):
+        sample_photo(of, png, tmp_path / f"{name}.ply")
+    (area, fov), (smaller, wider) = seen
+    half = half_width(4.7, 33.8)
+    assert fov == job.fov_y_deg and half_width(job.distance, wider) == pytest.approx(half)
+    ratio = half / half_width(job.distance, fov)
+    assert smaller == pytest.approx(area / ratio**2, rel=0.03)
 
 
 def test_the_ply_is_for_viewers_unless_raw(job: PhotoJob, png: Path, tmp_path: Path) -> None:

@@ -8,14 +8,14 @@ point, whatever its depth, since the centre of projection stays.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from aligncvc.scene.cameras import Cameras
-from aligncvc.scene.rigs import fov_covering, half_width
+from aligncvc.scene.rigs import half_width
 
 
 def at_field_of_view(
@@ -23,21 +23,33 @@ def at_field_of_view(
 ) -> tuple[Tensor, Cameras]:
     """Square images (..., C, H, W) as the same cameras see with another field of view, at the same size.
 
-    Padded with `background` (transparent for C = 4, straight alpha) or cropped, by whole pixels on each side,
-    so that the cameras that come back have the field of view nearest to the wanted one. Differentiable.
+    What lies outside is `background` (transparent for C = 4, straight alpha). Differentiable.
     """
-    height, width = images.shape[-2:]
-    wanted = height * half_width(1, fov_y_deg) / half_width(1, cameras.fov_y_deg)
-    pad = round((wanted - height) / 2)
-    if pad == 0:
+    ratio = half_width(1, fov_y_deg) / half_width(1, cameras.fov_y_deg)
+    if abs(ratio - 1) < 1e-9:
         return images, cameras
-    rows = images.flatten(0, -4) if images.dim() > 3 else images[None]
-    rgba = rows.shape[1] == 4
+    rgba = images.shape[-3] == 4
     if rgba:  # colours are premultiplied for resampling, so that what lies under no alpha does not bleed in
-        rows = torch.cat([rows[:, :3] * rows[:, 3:], rows[:, 3:]], 1)
-    padded = F.pad(rows, (pad,) * 4, value=0.0 if rgba else background)
-    resized = F.interpolate(padded, (height, width), mode="bilinear", antialias=True, align_corners=False)
+        images = torch.cat([images[..., :3, :, :] * images[..., 3:, :, :], images[..., 3:, :, :]], -3)
+    weights = resampling(images.shape[-1], ratio).to(images)
+    inside = weights.sum(1)
+    found = weights @ images @ weights.T
     if rgba:
-        resized = torch.cat([resized[:, :3] / resized[:, 3:].clamp_min(1e-4), resized[:, 3:]], 1).clamp(0, 1)
-    fov = fov_covering(half_width(1, cameras.fov_y_deg) * (height + 2 * pad) / height, 1)
-    return resized.reshape(images.shape), replace(cameras, fov_y_deg=fov)
+        colour, alpha = found[..., :3, :, :], found[..., 3:, :, :]
+        found = torch.cat([colour / alpha.clamp_min(1e-4), alpha], -3).clamp(0, 1)
+    else:
+        found = found + (1 - inside[:, None] * inside) * background
+    return found, replace(cameras, fov_y_deg=fov_y_deg)
+
+
+def resampling(side: int, ratio: float) -> Tensor:
+    """(side, side): a pixel of a view `ratio` times as wide, from those of this one; rows sum to 1 inside.
+
+    Bilinear where the picture grows, a triangle as wide as the new pixels where it shrinks.
+    """
+    reach = max(1.0, ratio)
+    margin = math.ceil(reach + side * max(0.0, ratio - 1) / 2)
+    centres = torch.arange(-margin, side + margin, dtype=torch.float64) + 0.5
+    wanted = (torch.arange(side, dtype=torch.float64) + 0.5 - side / 2) * ratio + side / 2
+    weights = (1 - (centres - wanted[:, None]).abs() / reach).clamp_min(0)
+    return (weights / weights.sum(1, keepdim=True))[:, margin : margin + side]
