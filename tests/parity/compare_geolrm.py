@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,8 @@ from torch import Tensor
 from aligncvc.files import atomic_path, write_text
 from aligncvc.models.reconstructors.geolrm.network import build, released
 from aligncvc.models.reconstructors.geolrm.settings import PRESETS
+from aligncvc.scene.camera_formats import to_opengl
+from aligncvc.scene.cameras import look_at_origin
 from aligncvc.streams import stream_seed
 
 RAYS_PX = 6
@@ -122,14 +125,18 @@ def compare(given: argparse.Namespace, facts: dict[str, np.ndarray]) -> dict[str
 
 def compare_full(given: argparse.Namespace, dtype: torch.dtype) -> dict[str, float]:
     """Relative errors at the published widths; one network in memory at a time."""
-    rig = given.rig(RADIUS, FOV_DEG)
-    given.rig = lambda *_: rig
+    c2w, intrinsics = (x.to(dtype) for x in given.rig(RADIUS, FOV_DEG))
+    # the official poses and focal lengths are rounded to float32
+    c2w = to_opengl(look_at_origin(c2w[:, :3, 3]))
+    intrinsics[:, [0, 1], [0, 1]] = 0.5 / math.tan(math.radians(FOV_DEG) / 2)
+    given.rig = lambda *_: (c2w, intrinsics)
+    torch.set_default_dtype(dtype)
     # both codes cast to float32 in places, which here means the precision of the comparison
     with patch.object(torch.Tensor, "float", lambda tensor: tensor.to(dtype)):
         theirs = their_values(given, FULL, 1, dtype)
         # of two million voxels a few have a logit so near 0 that rounding decides: the official tokens here
-        tokens, c2w = [theirs.pop("tokens")], rig[0][VIEWS].to(dtype)
-        return errors_of(our_values(our_model(FULL).to(dtype), c2w, 1, tokens), theirs, "full")
+        tokens = [theirs.pop("tokens")]
+        return errors_of(our_values(our_model(FULL).to(dtype), c2w[VIEWS], 1, tokens), theirs, "full")
 
 
 def key_list(given: argparse.Namespace) -> dict[str, list[int]]:

@@ -214,7 +214,7 @@ def test_the_proposal_is_trained_by_its_logits_only() -> None:
         loss = F.binary_cross_entropy_with_logits(model.occupancy(images, rig())[0][0], wanted)
         loss.backward()
         optimiser.step()
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
     assert losses[-1] < 0.5 * losses[0]
 
 

@@ -44,7 +44,9 @@ class Encoder(nn.Module):
         if config.positions == "offset":
             self.model.embeddings = OffsetPositions(backbone)
         for layer in self.model.encoder.layer:  # how they recompute once `checkpoint_gradients` makes them
-            layer._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)  # type: ignore[assignment]
+            layer._gradient_checkpointing_func = partial(  # type: ignore[assignment]
+                checkpoint, use_reentrant=False
+            )
         enlarge = nn.ConvTranspose2d(backbone.hidden_size, width, 4, stride=2, padding=1, bias=False)
         self.deconv = nn.Sequential(enlarge, nn.BatchNorm2d(width))
         embed = nn.Conv2d(9, width, 4, stride=4, bias=False)
