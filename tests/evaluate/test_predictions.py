@@ -498,7 +498,7 @@ def test_one_bad_model_fails_alone(
     (tmp_path / "theirs/cup").mkdir()
     (tmp_path / "theirs/cup/mesh.glb").write_bytes(b"glTF")
 
-    def reader(path: Path) -> trimesh.Trimesh:
+    def reader(path: Path, **_: Any) -> trimesh.Trimesh:
         raise IndexError("index 7 is out of bounds")
 
     monkeypatch.setattr(predictions, "load_mesh", reader)

@@ -57,3 +57,4 @@ wildcard_constraints:
     control=any_of(JOBS.config.evaluate.controls),
     pair=any_of([*JOBS.config.pairs, "control"]),
     method=any_of([*JOBS.config.sample.methods, *JOBS.config.evaluate.controls]),
+    prediction=any_of(JOBS.config.evaluate.predictions),

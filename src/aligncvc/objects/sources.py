@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 
 from aligncvc.config.objects import ObjectSet
 from aligncvc.errors import UserError
-from aligncvc.files import PROJECT_ROOT, atomic_path
+from aligncvc.files import PROJECT_ROOT, atomic_path, visible_files
 from aligncvc.objects.convert import obj_parts
 from aligncvc.objects.download import Policy
 from aligncvc.objects.listing import ObjectRow, read_list, select, slug, split_of
 from aligncvc.scene.companions import FolderResolver
+from aligncvc.scene.formats import MESHES, OTHER_MODELS
 from aligncvc.scene.glb import write_glb
 from aligncvc.scene.gltf import Gltf
 
-MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl")
 OWN_TEXTURE_PX = 4096
 """Textures of users' own OBJ files stay as they are up to this side."""
 
@@ -94,17 +94,29 @@ def folder_jobs(objects: ObjectSet, context: Context) -> list[Job]:
         rows = select(_folder_rows(folder), objects.split, objects.limit)
 
     def make(row: ObjectRow, out: Path) -> None:
+        row = row if row.up else replace(row, up=objects.up or "")
         convert_mesh(folder / (row.path or row.source), out, _turn(row) if row.up or row.front else None)
 
     return [Job(row, partial(make, row)) for row in rows]
 
 
-def _folder_rows(folder: Path) -> list[ObjectRow]:
-    meshes = sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix.lower() in MESH_SUFFIXES)
+def folder_meshes(folder: Path) -> list[Path]:
+    """The meshes below a folder, and the models in other formats that have no mesh of their name beside them.
+
+    Hidden files are none. Raises UserError if there is no mesh that can be read.
+    """
+    files = visible_files(folder)
+    meshes = [path for path in files if path.suffix.lower() in MESHES]
     if not meshes:
-        raise UserError(f"no mesh ({', '.join(MESH_SUFFIXES)}) under {folder}")
+        raise UserError(f"no mesh ({', '.join(MESHES)}) under {folder}")
+    known = {path.with_suffix("") for path in meshes}
+    other = (path for path in files if path.suffix.lower() in OTHER_MODELS)
+    return sorted([*meshes, *(path for path in other if path.with_suffix("") not in known)])
+
+
+def _folder_rows(folder: Path) -> list[ObjectRow]:
     rows: dict[str, ObjectRow] = {}
-    for path in meshes:
+    for path in folder_meshes(folder):
         relative = path.relative_to(folder).as_posix()
         name = base = slug(relative.removesuffix(path.suffix))
         number = 1
@@ -127,6 +139,11 @@ def _turn(row: ObjectRow) -> NDArray[np.float64]:
 def convert_mesh(path: Path, out: Path, turn: NDArray[np.float64] | None = None) -> None:
     """Copy a GLB or convert glTF, or OBJ, PLY or STL by `turn` (3, 3), to one. UserError if unreadable."""
     suffix = path.suffix.lower()
+    if suffix not in MESHES:
+        raise UserError(
+            f"{path.name} is of a format that is not read here; convert it to GLB, for instance with "
+            "Blender, or take it out"
+        )
     if suffix in (".glb", ".gltf"):
         _pack(path, out)
     else:
