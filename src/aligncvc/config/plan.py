@@ -235,8 +235,8 @@ class Plan:
         found = chosen(self.config.evaluate.predictions, method, "evaluate.predictions")
         if not found.path.is_dir():
             raise UserError(
-                f"evaluate.predictions.{method} names {found.path}, which is no folder; correct `folder`, which "
-                "counts from the repository's root, or leave the method out"
+                f"evaluate.predictions.{method} names {found.path}, which is no folder; correct `folder`, "
+                "which counts from the repository's root, or leave the method out"
             )
         return PredictionJob(**dict(self.evaluate()), method=method, predictions=found)
 

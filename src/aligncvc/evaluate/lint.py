@@ -28,7 +28,7 @@ SMALL_COVERAGE = 0.02
 """Below this share the background decides PSNR and SSIM: a warning."""
 ORTHONORMAL_TOLERANCE, SAME_CAMERA_TOLERANCE = 1e-3, 1e-4
 WHITE, OFF_WHITE, PLAIN = 250 / 255, 0.9, 0.5
-"""Images without alpha must stand on white. That is the median of the border, channel by channel, from WHITE on.
+"""Images without alpha must stand on white: the median of the border, by channel, is WHITE or lighter.
 A network's white is never quite that: down to OFF_WHITE it is its result, and told, unless more than PLAIN
 of the border is that one colour, as only a renderer's setting makes it."""
 WITNESSES, WITNESS_MARGIN = 30, 0.1

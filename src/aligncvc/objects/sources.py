@@ -1,11 +1,10 @@
-"""What every source gives: jobs (a row, how to make its GLB); and the bundled and the users' own meshes."""
+"""What every source gives: jobs (a row, how to make its GLB). The bundled objects, and meshes as GLBs."""
 
 from __future__ import annotations
 
-import math
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -14,12 +13,12 @@ from numpy.typing import NDArray
 
 from aligncvc.config.objects import ObjectSet
 from aligncvc.errors import UserError
-from aligncvc.files import PROJECT_ROOT, atomic_path, visible_files
+from aligncvc.files import PROJECT_ROOT, atomic_path
 from aligncvc.objects.convert import obj_parts
 from aligncvc.objects.download import Policy
-from aligncvc.objects.listing import ObjectRow, read_list, select, slug, split_of
+from aligncvc.objects.listing import ObjectRow, read_list, select
 from aligncvc.scene.companions import FolderResolver
-from aligncvc.scene.formats import MESHES, OTHER_MODELS
+from aligncvc.scene.formats import MESHES
 from aligncvc.scene.glb import write_glb
 from aligncvc.scene.gltf import Gltf
 
@@ -83,57 +82,6 @@ def copy_file(source: Path, target: Path) -> None:
 def bundled_jobs(objects: ObjectSet, context: Context) -> list[Job]:
     """Objects that ship with the repository; the list's `path` is relative to its root."""
     return [Job(row, partial(copy_file, PROJECT_ROOT / row.path)) for row in listed(objects)]
-
-
-def folder_jobs(objects: ObjectSet, context: Context) -> list[Job]:
-    """The user's own meshes: those that `list` names, or all below `path` (licence "user", split by name)."""
-    folder = root_of(objects, "a folder of meshes")
-    if objects.list is not None:
-        rows = listed(objects)
-    else:
-        rows = select(_folder_rows(folder), objects.split, objects.limit)
-
-    def make(row: ObjectRow, out: Path) -> None:
-        row = row if row.up else replace(row, up=objects.up or "")
-        convert_mesh(folder / (row.path or row.source), out, _turn(row) if row.up or row.front else None)
-
-    return [Job(row, partial(make, row)) for row in rows]
-
-
-def folder_meshes(folder: Path) -> list[Path]:
-    """The meshes below a folder, and the models in other formats that have no mesh of their name beside them.
-
-    Hidden files are none. Raises UserError if there is no mesh that can be read.
-    """
-    files = visible_files(folder)
-    meshes = [path for path in files if path.suffix.lower() in MESHES]
-    if not meshes:
-        raise UserError(f"no mesh ({', '.join(MESHES)}) under {folder}")
-    known = {path.with_suffix("") for path in meshes}
-    other = (path for path in files if path.suffix.lower() in OTHER_MODELS)
-    return sorted([*meshes, *(path for path in other if path.with_suffix("") not in known)])
-
-
-def _folder_rows(folder: Path) -> list[ObjectRow]:
-    rows: dict[str, ObjectRow] = {}
-    for path in folder_meshes(folder):
-        relative = path.relative_to(folder).as_posix()
-        name = base = slug(relative.removesuffix(path.suffix))
-        number = 1
-        while name in rows:
-            number += 1
-            name = f"{base}-{number}"
-        split = split_of(path.stem, {})
-        rows[name] = ObjectRow(name, path.stem, relative, relative, "", "user", "user", split)
-    return list(rows.values())
-
-
-def _turn(row: ObjectRow) -> NDArray[np.float64]:
-    """(3, 3) from the frame of a listed OBJ, PLY or STL file to glTF's (y up, the front at +z)."""
-    z_to_y = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
-    sine, cosine = (f(math.radians(float(row.front or 0))) for f in (math.sin, math.cos))
-    about_z = np.array([[cosine, sine, 0.0], [-sine, cosine, 0.0], [0.0, 0.0, 1.0]])
-    return z_to_y @ about_z @ (np.eye(3) if row.up == "z" else z_to_y.T)
 
 
 def convert_mesh(path: Path, out: Path, turn: NDArray[np.float64] | None = None) -> None:
