@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import trimesh
 import yaml
 from workflow_copy import copy_checkout, jobs, snakemake
 
@@ -110,9 +111,15 @@ def rendered(tmp_path: Path) -> tuple[Path, tuple[str, ...]]:
     checkout = copy_checkout(tmp_path / "check out")
     write_renders(checkout / "results/renders/eval")
     (checkout / "results/renders/eval/contact_sheet.png").write_bytes(b"")
-    columns = ["id", "path", "sha256", "licence", "creator", "source", "split", "status", "reason"]
-    (checkout / "results/objects/eval").mkdir(parents=True)
-    (checkout / "results/objects/eval/manifest.tsv").write_text("\t".join(columns) + "\n")
+    rows = ["\t".join(["id", "path", "sha256", "licence", "creator", "source", "split", "status", "reason"])]
+    objects = checkout / "results/objects/eval"
+    objects.mkdir(parents=True)
+    for path in (checkout / "results/renders/eval").glob("*/cameras.json"):
+        facts = json.loads(path.read_text()) | {"normalisation": {"scale": 1.0, "offset": [0.0, 0.0, 0.0]}}
+        path.write_text(json.dumps(facts))
+        trimesh.creation.box().export(objects / f"{path.parent.name}.glb")
+        rows.append(f"{path.parent.name}\t{path.parent.name}.glb\t\tCC0-1.0\tme\tx\teval\tok\t")
+    (objects / "manifest.tsv").write_text("\n".join(rows) + "\n")
     write_protocol(checkout / "config/protocols/tiny.yaml")
     own = yaml.safe_load((checkout / "config/demo-256.yaml").read_text())
     del own["experiment"]
