@@ -104,12 +104,17 @@ def test_another_working_folder_changes_nothing_but_where_results_go(
 
 def test_a_checkout_may_lie_anywhere(tmp_path: Path) -> None:
     """A path with a blank, an apostrophe and what a shell would run."""
-    checkout = copy_checkout(tmp_path / "it's a `place`; {here}" / "check out")
+    checkout = copy_checkout(tmp_path / "it's a `place`; $(here)" / "check out")
     smoke = ("--configfile", "config/smoke.yaml")
     assert jobs(snakemake(checkout, "-n", *smoke).stdout)["sample"] == 6
     targets = ("results/reported.md", "results/checkpoints.txt")
     snakemake(checkout, *targets, *smoke, "--cores", "1", "--directory", str(tmp_path / "it's far"))
     assert all((tmp_path / "it's far" / target).is_file() for target in targets)
+
+
+def test_braces_in_the_checkouts_path_are_one_sentence(tmp_path: Path) -> None:
+    result = snakemake(copy_checkout(tmp_path / "a {place}"), "-n", check=False)
+    assert result.returncode and "takes braces in a path for wildcards; move it" in result.stdout
 
 
 def test_names_with_dots(tmp_path: Path, monkeypatch) -> None:

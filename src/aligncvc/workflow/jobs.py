@@ -47,6 +47,15 @@ def use_this_python() -> None:
         )
 
 
+def require_no_braces(root: Path = PROJECT_ROOT) -> None:
+    """Raises UserError for a checkout whose path Snakemake, which reads environments from it, cannot take."""
+    if {"{", "}"} & set(str(root)):
+        raise UserError(
+            f"the checkout lies in {root}, and Snakemake takes braces in a path for wildcards; move it to a "
+            "path without them"
+        )
+
+
 def shell_prefix(source: Path = PROJECT_ROOT / "src") -> str:
     """What bash does before each job: stop at errors, and import this checkout's package.
 
