@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from types import SimpleNamespace
 
@@ -43,3 +44,10 @@ def test_usage_is_what_one_types_and_no_path(
     said = capsys.readouterr()
     assert "python -m aligncvc.sample --help" in " ".join((said.out + said.err).split())
     assert "/some" not in said.out + said.err
+
+
+def test_names_that_are_no_utf8_are_printed_with_escapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out, encoding="utf-8", write_through=True))
+    cli(lambda: print("J\udce9.glb"))
+    assert out.getvalue() == b"J\\udce9.glb\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import traceback
 from collections.abc import Callable
@@ -28,8 +29,11 @@ def reason_of(error: Exception) -> str:
 def cli(main: Callable[[], None]) -> None:
     """Run `main`; a `UserError` becomes one line on standard error and exit status 2.
 
-    Help and usage name the command as it is typed, and no path of this machine.
+    Help and usage name the command as it is typed, and no path of this machine. Names of files that are no
+    UTF-8 are printed with escapes.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     spec = sys.modules["__main__"].__spec__
     if spec is not None:
         sys.argv[0] = f"python -m {spec.name.removesuffix('.__main__')}"

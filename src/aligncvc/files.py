@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import fcntl
 import hashlib
+import io
 import json
 import os
 import platform
@@ -46,10 +49,23 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def read_text(path: Path | str) -> str:
+    """Text that people write, however their editor marks it: UTF-8, or UTF-16 by its byte order mark.
+
+    Raises OSError, and ValueError, which says how to mend it, for bytes that are neither.
+    """
+    data = Path(path).read_bytes()
+    encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    try:
+        return io.StringIO(data.decode(encoding), newline=None).read()
+    except UnicodeDecodeError:
+        raise ValueError("it is not UTF-8; save it as UTF-8") from None
+
+
 def write_text(path: Path | str, text: str) -> None:
-    """Write `text` (UTF-8) atomically."""
+    """Write `text` (UTF-8) atomically; bytes of a file's name that are no UTF-8 are written as escapes."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path | str, value: Any) -> None:
@@ -79,6 +95,25 @@ def write_provenance(
         "written_unix": int(time.time()),
     }
     write_json(f"{artefact}{PROVENANCE}", made | facts)
+
+
+def visible_files(folder: Path) -> list[Path]:
+    """The files below a folder, sorted, without what systems put there: hidden names and __MACOSX."""
+    found: list[Path] = []
+    for at, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name[0] != "." and name != "__MACOSX"]
+        found += [path for name in names if name[0] != "." and (path := Path(at, name)).is_file()]
+    return sorted(found)
+
+
+def content_facts(folder: Path) -> str:
+    """A hash of the names, sizes and dates of the visible files below a folder, which nothing has to read."""
+    found = []
+    for path in visible_files(folder):
+        with contextlib.suppress(OSError):  # gone meanwhile
+            facts = path.stat()
+            found.append([str(path.relative_to(folder)), facts.st_size, facts.st_mtime_ns])
+    return sha256_json(found)
 
 
 @contextmanager

@@ -7,15 +7,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from aligncvc.errors import UserError
-from aligncvc.files import write_text
+from aligncvc.files import read_text, write_text
 
 
 def read_tsv(path: Path, required: Iterable[str], mend: str) -> list[dict[str, str]]:
     """Rows by column; lines that begin with # are comments. UserErrors about the file end with `mend`."""
     try:
-        lines = [x for x in path.read_text(encoding="utf-8").splitlines() if not x.startswith("#")]
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "it is no text"
+        lines = [x for x in read_text(path).splitlines() if not x.startswith("#")]
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
         raise UserError(f"no table can be read from {path} ({why}); {mend}") from None
     reader = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
     missing = [name for name in required if name not in (reader.fieldnames or [])]

@@ -34,7 +34,7 @@ from aligncvc.objects.listing import read_list
 from aligncvc.render.blender_scene import SCENE_VERSION
 from aligncvc.render.jobs import require_scene
 
-WANTED = {"demo", "smoke", "verdict", "gso30-syncdreamer", "gso100-orbit16", "gobjaverse-heldout-24"}
+PRESETS = "demo demo-256 smoke verdict gso30-syncdreamer gso100-orbit16 gobjaverse-heldout-24"
 
 
 def demo() -> dict[str, Any]:
@@ -181,13 +181,16 @@ def test_files_that_are_no_protocol(tmp_path: Path) -> None:
     broken.write_text("a: [1")
     with pytest.raises(UserError, match="not YAML"):
         load_protocol(broken)
+    broken.write_bytes("about: é".encode("latin-1"))
+    with pytest.raises(UserError, match="it is not UTF-8; save it as UTF-8"):
+        load_protocol(broken)
     broken.write_text("- a")
     with pytest.raises(UserError, match="no mapping"):
         load_protocol(broken)
 
 
 def test_presets_load_and_write_themselves_out(tmp_path: Path) -> None:
-    assert set(presets()) == WANTED
+    assert set(presets()) == set(PRESETS.split())
     protocols = [load_protocol(name) for name in presets()]
     assert len({protocol.hash for protocol in protocols}) == len(protocols)
     for protocol in protocols:
@@ -227,6 +230,22 @@ def test_the_demo_is_rendered_as_its_models_are_trained() -> None:
     assert (chosen.list, chosen.split, chosen.limit) == ("config/objects/bundled.tsv", "eval", None)
 
 
+def test_a_second_protocol_of_the_bundled_objects() -> None:
+    """The demo's objects, cameras and light; larger, so other numbers."""
+    small, large = load_protocol("demo"), load_protocol("demo-256")
+    assert large.objects == small.objects and large.hash != small.hash
+    assert large.render.size_px == 256 and large.resize == "area"
+    poses = {"elevation_deg", "distance", "fov_y_deg", "ring_views", "rig_views", "normalisation", "light"}
+    assert large.render.model_dump(include=poses) == small.render.model_dump(include=poses)
+
+
+def test_syncdreamers_preset_compares_all_its_views() -> None:
+    """Predicted views at each of its sixteen poses, by PSNR, SSIM and both forms of LPIPS."""
+    protocol = load_protocol("gso30-syncdreamer")
+    assert protocol.render.rig_indices == list(range(16))
+    assert set(protocol.metrics.lpips.nets) == {"alex", "vgg"}
+
+
 def test_the_protocol_renders_the_evaluation_set_alone() -> None:
     config = load_config(PROJECT_ROOT / "config/smoke.yaml").model_copy(
         update={"evaluate": Config().evaluate.model_copy(update={"protocol": "gso30-syncdreamer"})}
@@ -239,7 +258,7 @@ def test_the_protocol_renders_the_evaluation_set_alone() -> None:
         _ = Plan(config).pairs
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "smoke.yaml", "paper.yaml"])
+@pytest.mark.parametrize("name", ["config.yaml", "demo-256.yaml", "smoke.yaml", "paper.yaml"])
 def test_configurations_fit_their_protocols(name: str) -> None:
     assert Plan(load_config(PROJECT_ROOT / "config" / name)).pairs
 

@@ -17,7 +17,7 @@ from aligncvc.evaluate.families import image_family, views_family
 from aligncvc.evaluate.networks import Networks
 from aligncvc.evaluate.records import FINAL_STEP, MEAN_VIEW
 from aligncvc.evaluate.trial import Trial, Value
-from aligncvc.metrics.perceptual import dists, lpips_scores
+from aligncvc.metrics.perceptual import dists, lpips, lpips_scores
 from aligncvc.metrics.psnr import foreground_psnr, pooled_psnr, psnr
 from aligncvc.metrics.ssim import ssim_scores
 from aligncvc.models.encoders.clip import ClipImageEncoder
@@ -185,3 +185,8 @@ def test_optional_networks_add_their_metrics(trial: Trial) -> None:
     different = scored(trial, both)
     assert different["clip_s"][FINAL_STEP, MEAN_VIEW] < 0.9999
     assert different["lpips_vgg"][FINAL_STEP, 1] > 0.1
+    assert trial.views is not None
+    views = table(list(views_family(trial, both, Metrics())))["views_lpips_vgg"]
+    expected = lpips(both.lpips_vgg, trial.views[-1], trial.rig_truth).tolist()
+    assert [views[FINAL_STEP, view] for view in RIG] == pytest.approx(expected) and min(expected) > 0.1
+    assert views.keys() == {(FINAL_STEP, view) for view in (*RIG, MEAN_VIEW)}

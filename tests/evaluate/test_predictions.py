@@ -22,6 +22,7 @@ from aligncvc.config.protocols import load_protocol
 from aligncvc.config.root import Config
 from aligncvc.errors import UserError
 from aligncvc.evaluate import predictions
+from aligncvc.evaluate.__main__ import objects_beside
 from aligncvc.evaluate.ground_truth import GroundTruth
 from aligncvc.evaluate.networks import Networks, load_networks
 from aligncvc.evaluate.predictions import (
@@ -498,7 +499,7 @@ def test_one_bad_model_fails_alone(
     (tmp_path / "theirs/cup").mkdir()
     (tmp_path / "theirs/cup/mesh.glb").write_bytes(b"glTF")
 
-    def reader(path: Path) -> trimesh.Trimesh:
+    def reader(path: Path, **_: Any) -> trimesh.Trimesh:
         raise IndexError("index 7 is out of bounds")
 
     monkeypatch.setattr(predictions, "load_mesh", reader)
@@ -546,3 +547,44 @@ def test_an_image_only_and_a_model_only_method_have_what_they_can(
     assert not {"views_psnr", "residual_psnr", "split_psnr"} & metrics["cone"]
     exact = {r.object: r.value for r in result.records if r.metric == "views_psnr" and r.view == r.step == -1}
     assert exact == {"ball": 100.0}
+
+
+def test_gaussians_that_are_y_up(posed: PosedObject, tmp_path: Path) -> None:
+    """Turned as glTF is, they are those that z up describes; harmonics would have to turn too."""
+    for name in ("ours", "theirs"):
+        (tmp_path / name).mkdir()
+    save_ply(tmp_path / "ours/model.ply", cloud("ball"))
+    turn = torch.tensor([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])  # ours -> glTF
+    save_ply(tmp_path / "theirs/model.ply", cloud("ball").moved(turn, torch.ones(()), torch.zeros(3)))
+    ours = load_prediction(tmp_path / "ours", posed).renders
+    theirs = load_prediction(tmp_path / "theirs", posed, up="y").renders
+    assert ours is not None and theirs is not None
+    assert float((ours - theirs).abs().max()) < 2 / 255
+
+
+def test_files_beside_seeds_are_not_passed_over(truth: Truth, tmp_path: Path) -> None:
+    save_ply(tmp_path / "theirs/ball/seed0/model.ply", cloud("ball"))
+    save_ply(tmp_path / "theirs/ball/model.ply", cloud("ball"))
+    with pytest.raises(UserError, match="holds seed0 and files of a prediction beside it"):
+        predicted_method(tmp_path / "theirs", truth)
+
+
+def test_a_method_may_be_called_otherwise_than_its_folder(truth: Truth, tmp_path: Path) -> None:
+    save_ply(tmp_path / "run 7 (best)/ball/model.ply", cloud("ball"))
+    assert predicted_method(tmp_path / "run 7 (best)", truth, name="mine").name == "mine"
+    with pytest.raises(UserError, match="or give --name"):
+        predicted_method(tmp_path / "run 7 (best)", truth)
+    with pytest.raises(UserError, match="which the configuration has"):
+        predicted_method(tmp_path / "run 7 (best)", truth, ["aware_4"], name="aware_4")
+
+
+def test_surfaces_are_those_beside_the_renders(tmp_path: Path) -> None:
+    """Other renders than the run's own are not measured against the run's own meshes."""
+    manifest = tmp_path / "results/renders/eval/manifest.tsv"
+    assert objects_beside(manifest) is None
+    objects = tmp_path / "results/objects/eval/manifest.tsv"
+    objects.parent.mkdir(parents=True)
+    objects.write_text("id\tpath\n")
+    assert objects_beside(manifest) == objects
+    assert objects_beside(tmp_path / "results/renders/mine/manifest.tsv") is None
+    assert objects_beside(tmp_path / "mine/manifest.tsv") is None

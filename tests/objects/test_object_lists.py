@@ -153,3 +153,19 @@ def test_bad_lists_are_explained(tmp_path, text, reason):
         read_list(tmp_path / "l.tsv")
     with pytest.raises(UserError, match=r"no table can be read.*No such file.*check `list`"):
         read_list(tmp_path / "absent.tsv")
+
+
+TEXT = "id\tsource\tlicence\tcreator\npot\tplain.glb\tCC-BY\tJosé\n"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_lists_as_editors_write_them(tmp_path, encoding, newline):
+    (tmp_path / "list.tsv").write_bytes(TEXT.replace("\n", newline).encode(encoding))
+    assert [(row.id, row.creator) for row in read_list(tmp_path / "list.tsv")] == [("pot", "José")]
+
+
+def test_a_list_in_another_encoding_is_one_sentence(tmp_path):
+    (tmp_path / "list.tsv").write_bytes(TEXT.encode("latin-1"))
+    with pytest.raises(UserError, match=r"list\.tsv \(it is not UTF-8; save it as UTF-8\); check `list`"):
+        read_list(tmp_path / "list.tsv")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -23,9 +24,10 @@ from aligncvc.config.plan import Plan
 from aligncvc.config.root import Config
 from aligncvc.errors import UserError, cli
 from aligncvc.files import PROJECT_ROOT, sha256_file
-from aligncvc.objects import sources, sweethome3d
+from aligncvc.objects import folder, sweethome3d
 from aligncvc.objects.__main__ import fetch
 from aligncvc.objects.curate import curate
+from aligncvc.objects.folder import write_folder_list
 from aligncvc.objects.listing import ObjectRow, read_list, read_manifest, slug, write_list
 from aligncvc.objects.sweethome3d import Library, ar_members, parse_properties, unpack_deb
 
@@ -399,8 +401,8 @@ def test_whatever_a_file_raises_it_fails_alone(meshes, tmp_path, monkeypatch):
             raise MemoryError
         convert_mesh(path, out, turn)
 
-    convert_mesh = sources.convert_mesh
-    monkeypatch.setattr(sources, "convert_mesh", convert)
+    convert_mesh = folder.convert_mesh
+    monkeypatch.setattr(folder, "convert_mesh", convert)
     rows = fetch_set(ObjectSet(source="folder", path=str(meshes)), tmp_path / "out")
     failed = {row.id: row.reason for row in rows if row.status == "failed"}
     assert "bad.glb has faces of vertices that are not there; export it again" in failed["bad"]
@@ -462,3 +464,47 @@ def test_command_line_errors(config, tmp_path, name, reason, monkeypatch, capsys
     assert last.startswith("error: ") and reason in last
     if name == "bad":
         assert read_manifest(tmp_path / "none/manifest.tsv")[0].status == "failed"
+
+
+def test_nothing_in_a_folder_of_meshes_is_passed_over(meshes, tmp_path):
+    """Hidden files are no objects; a format that is not read fails, unless a mesh stands for it."""
+    box = (meshes / "a/box.glb").read_bytes()
+    for name in ("._box.glb", "a/.DS_Store", "__MACOSX/._box.glb", ".trash/old.glb"):
+        (meshes / name).parent.mkdir(exist_ok=True)
+        (meshes / name).write_bytes(box)
+    for name in ("lamp.fbx", "Table.USDZ", "a/box.blend"):
+        (meshes / name).write_bytes(b"whatever")
+    fetch_set(ObjectSet(source="folder", path=str(meshes)), tmp_path / "out")
+    rows = {row.id: row for row in read_manifest(tmp_path / "out/manifest.tsv")}
+    readable = {"a-box", "box", "box-2", "my-box", "scene", "cut", "empty"}
+    assert rows.keys() == {*readable, "lamp", "table"}
+    assert rows["a-box"].status == "ok" and rows["lamp"].status == rows["table"].status == "failed"
+    assert rows["lamp"].reason.startswith("lamp.fbx is of a format that is not read here; convert it to GLB")
+
+
+def test_names_that_are_no_utf8(meshes, tmp_path, capsys):
+    shutil.copy(meshes / "a/box.glb", os.fsencode(meshes) + b"/J\xe9.glb")
+    rows = fetch_set(ObjectSet(source="folder", path=str(meshes)), tmp_path / "out")
+    assert {row.id: row.status for row in rows}["j"] == "ok"
+    assert {row.id: row.source for row in read_manifest(tmp_path / "out/manifest.tsv")}["j"] == r"J\udce9.glb"
+    with pytest.raises(UserError, match=r"which no list can name; rename it"):
+        write_folder_list(meshes, tmp_path / "list.tsv")
+
+
+@pytest.mark.parametrize("up", ["y", "z"])
+def test_the_axis_that_points_up(tmp_path, up):
+    """A tower, 3 high: of OBJ, PLY and STL it stands on its foot or lies, as the set says; a GLB is y up."""
+    tower = trimesh.creation.box((1, 1, 3) if up == "z" else (1, 3, 1))
+    for name in ("a.obj", "b.ply", "c.stl"):
+        tower.export(tmp_path / name)
+    trimesh.creation.box((1, 3, 1)).export(tmp_path / "d.glb")
+    write_folder_list(tmp_path, tmp_path / "list.tsv", up=up)
+    assert {r.source: (r.up, r.split) for r in read_list(tmp_path / "list.tsv")} == {
+        "a.obj": (up, "eval"), "b.ply": (up, "eval"), "c.stl": (up, "eval"), "d.glb": ("", "eval"),
+    }  # fmt: skip
+    for number, how in enumerate(({"up": up}, {"list": str(tmp_path / "list.tsv")})):
+        out = tmp_path.with_name(f"{tmp_path.name}-out{number}")
+        rows = fetch_set(ObjectSet(source="folder", path=str(tmp_path), **how), out)
+        assert [row.status for row in rows] == ["ok"] * 4
+        for row in rows:
+            assert trimesh.load_scene(out / row.path).extents.tolist() == pytest.approx([1, 3, 1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from workflow_copy import copy_checkout, jobs, snakemake
@@ -90,7 +91,7 @@ def test_the_verdict_is_an_ordinary_experiment(fresh: Path) -> None:
 def test_another_working_folder_changes_nothing_but_where_results_go(
     fresh: Path, tmp_path: Path, where: str
 ) -> None:
-    folder = str(tmp_path / "far") if where == "absolute" else where
+    folder = str(tmp_path / "it's `far`; away") if where == "absolute" else where
     smoke = ("--configfile", "config/smoke.yaml")
     here = jobs(snakemake(fresh, "-n", *smoke).stdout)
     assert jobs(snakemake(fresh, "-n", *smoke, "--directory", folder).stdout) == here
@@ -99,6 +100,40 @@ def test_another_working_folder_changes_nothing_but_where_results_go(
     assert (fresh / folder / "results/reported.md").is_file()
     assert (fresh / folder / "results/settings/paper.json").is_file()
     assert not (fresh / "results/reported.md").exists()
+
+
+def test_a_checkout_may_lie_anywhere(tmp_path: Path) -> None:
+    """A path with a blank, an apostrophe and what a shell would run."""
+    checkout = copy_checkout(tmp_path / "it's a `place`; $(here)" / "check out")
+    smoke = ("--configfile", "config/smoke.yaml")
+    assert jobs(snakemake(checkout, "-n", *smoke).stdout)["sample"] == 6
+    targets = ("results/reported.md", "results/checkpoints.txt")
+    snakemake(checkout, *targets, *smoke, "--cores", "1", "--directory", str(tmp_path / "it's far"))
+    assert all((tmp_path / "it's far" / target).is_file() for target in targets)
+
+
+def test_braces_in_the_checkouts_path_are_one_sentence(tmp_path: Path) -> None:
+    result = snakemake(copy_checkout(tmp_path / "a {place}"), "-n", check=False)
+    assert result.returncode and "takes braces in a path for wildcards; move it" in result.stdout
+
+
+def test_names_with_dots(tmp_path: Path, monkeypatch) -> None:
+    """In methods, runs, sets and predictions."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "theirs").mkdir()
+    data = {
+        "align": {"runs": {"soft.v2": {"hard": False}, "aligned": {}}},
+        "objects": {"sets": {"train": {"list": "config/objects/bundled.tsv"}, "eval": {}, "my.set": {}}},
+        "sample": {"methods": {"mine.v2": {"run": "soft.v2"}}},
+        "evaluate": {"predictions": {"theirs.v1": {"folder": str(tmp_path / "theirs")}}},
+    }
+    table = JobTable(data, "test")
+    table.write()
+    row = SimpleNamespace(pair="wonder3d+lgm", method="mine.v2", prediction="theirs.v1", set="my.set")
+    row.items = lambda: [(key, value) for key, value in vars(row).items() if key != "items"]
+    for names in (("sample", "{pair}", "{method}"), ("prediction", "{prediction}"), ("render", "{set}")):
+        assert Path(table.settings(*names)(row)).is_file() and table.reads(*names)(row)
+    assert table.aligned(row)[0].endswith("align/wonder3d+lgm/soft.v2/student.safetensors")
 
 
 def test_wrong_keys_are_named_in_one_line(fresh: Path) -> None:
@@ -148,6 +183,16 @@ def test_rules_are_thin() -> None:
             for directive in ("log:", "conda:", "resources:", "params:"):
                 assert directive in body, f"{name} lacks {directive}"
             assert len(body.splitlines()) <= 50, f"{name} is long"
+
+
+def test_nothing_of_the_users_reaches_a_shell_unquoted() -> None:
+    """What is not quoted is a hash, or a wildcard of names that are ours."""
+    ours = {"params.code", "wildcards.table", "wildcards.network"}
+    for path in (PROJECT_ROOT / "workflow/rules").glob("*.smk"):
+        for body in re.split(r"^rule ", path.read_text(), flags=re.MULTILINE)[1:]:
+            _, _, command = body.partition("    shell:")
+            fields = set(re.findall(r"{([^{}]+)}", command))
+            assert {field for field in fields if not field.endswith(":q")} <= ours, path.name
 
 
 def test_settings_of_another_origin_stay(tmp_path: Path, monkeypatch) -> None:

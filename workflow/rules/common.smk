@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(str(workflow.current_basedir)).resolve().parents[1] 
 try:
     from aligncvc.errors import UserError
     from aligncvc.files import PROJECT_ROOT
-    from aligncvc.workflow.jobs import JobTable, any_of, shell_prefix, use_this_python
+    from aligncvc.workflow.jobs import JobTable, any_of, require_no_braces, shell_prefix, use_this_python
 except ModuleNotFoundError as error:
     raise WorkflowError(
         f"the module {error.name} is not there: clone the repository, run `make env` in it and name its "
@@ -24,6 +24,7 @@ except ModuleNotFoundError as error:
     ) from None
 
 try:
+    require_no_braces()
     use_this_python()
     JOBS = JobTable(
         config,
@@ -57,3 +58,4 @@ wildcard_constraints:
     control=any_of(JOBS.config.evaluate.controls),
     pair=any_of([*JOBS.config.pairs, "control"]),
     method=any_of([*JOBS.config.sample.methods, *JOBS.config.evaluate.controls]),
+    prediction=any_of(JOBS.config.evaluate.predictions),

@@ -2,6 +2,7 @@
 
 In:  sample/{pair}/{method}/manifest.json, renders/eval/manifest.tsv, objects/eval/manifest.tsv
 Out: metrics/<protocol>-<hash>/{pair}/{method}.csv, one record a row; the protocol in full beside it
+     metrics/<protocol>-<hash>/elsewhere/{prediction}.csv: the same of a folder that evaluate.predictions names
      discrimination.csv: which metrics rank the controls, views whose consistency is known
      metrics/<protocol>-<hash>/renderings/{pair}/{method}.csv: what a verdict needs beside the records
      metrics/<protocol>-<hash>/met3r/{pair}/{method}.csv: only by `snakemake met3r`
@@ -36,6 +37,34 @@ rule evaluate:
     shell:
         "python -m aligncvc.evaluate --settings {params.settings:q} --sample {params.sample:q}"
         " --renders {input.renders:q} --objects {input.objects:q} --out {output:q} > {log:q} 2>&1"
+
+
+rule prediction:
+    """Compare what another program made, a folder of evaluate.predictions, with the ground truth."""
+    input:
+        renders=f"{R}/renders/eval/manifest.tsv",
+        objects=f"{R}/objects/eval/manifest.tsv",
+        weights=ancient(f"{R}/checkpoints.txt"),
+    output:
+        f"{JOBS.metrics}/elsewhere/{{prediction}}.csv",
+    log:
+        f"{R}/logs/prediction/{{prediction}}.log",
+    benchmark:
+        f"{R}/benchmarks/prediction/{{prediction}}.jsonl"
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    params:
+        settings=JOBS.settings("prediction", "{prediction}"),
+        reads=JOBS.reads("prediction", "{prediction}"),
+        content=JOBS.prediction_content,
+        code=JOBS.code("aligncvc.evaluate.predictions", "prediction", "{prediction}"),
+    shell:
+        "python -m aligncvc.evaluate --settings {params.settings:q} --renders {input.renders:q}"
+        " --objects {input.objects:q} --out {output:q} > {log:q} 2>&1"
 
 
 rule renderings:

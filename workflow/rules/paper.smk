@@ -11,7 +11,7 @@ rule table:
     input:
         metrics=JOBS.table_records,
         reported=REPORTED,
-        discrimination=f"{R}/discrimination.csv",
+        discrimination=JOBS.discrimination(),
     output:
         csv=report(
             f"{R}/{{table}}.csv",
@@ -33,15 +33,16 @@ rule table:
         settings=JOBS.settings("paper"),
         reads=JOBS.reads("paper"),
         code=JOBS.code("aligncvc.paper.tables"),
+        discrimination=lambda wildcards, input: [f"--discrimination={path}" for path in input.discrimination],
     shell:
         "python -m aligncvc.paper table --settings {params.settings:q} --table {wildcards.table} --metrics {input.metrics:q}"
-        " --discrimination {input.discrimination:q} --reported {input.reported:q} --out {output.csv:q} > {log:q} 2>&1"
+        " {params.discrimination:q} --reported {input.reported:q} --out {output.csv:q} > {log:q} 2>&1"
 
 
 rule costs:
     """What one object takes with each method: seconds by part, network calls, peak memory, hardware."""
     input:
-        metrics=JOBS.records(JOBS.rows),
+        metrics=JOBS.records([*JOBS.rows, *JOBS.predictions]),
         samples=JOBS.manifests(JOBS.rows),
     output:
         csv=report(
@@ -97,7 +98,7 @@ rule figures:
         metrics=JOBS.records([*JOBS.rows, *JOBS.controls]),
         samples=JOBS.manifests([*JOBS.rows, *JOBS.controls]),
         renders=f"{R}/renders/eval/manifest.tsv",
-        discrimination=f"{R}/discrimination.csv",
+        discrimination=JOBS.discrimination(),
         align=JOBS.training_logs(),
     output:
         index=f"{R}/figures/index.json",
@@ -116,9 +117,10 @@ rule figures:
         reads=JOBS.reads("paper"),
         code=JOBS.code("aligncvc.paper.figures"),
         folder=subpath(output.index, parent=True),
+        discrimination=lambda wildcards, input: [f"--discrimination={path}" for path in input.discrimination],
     shell:
         "python -m aligncvc.paper figures --settings {params.settings:q} --metrics {input.metrics:q} --samples {input.samples:q}"
-        " --renders {input.renders:q} --discrimination {input.discrimination:q} --align {input.align:q}"
+        " --renders {input.renders:q} {params.discrimination:q} --align {input.align:q}"
         " --out {params.folder:q} > {log:q} 2>&1"
 
 
@@ -164,7 +166,7 @@ rule verdict:
         metrics=JOBS.records([*JOBS.rows, *JOBS.controls]),
         samples=JOBS.manifests([*JOBS.rows, *JOBS.controls]),
         renders=f"{R}/renders/eval/manifest.tsv",
-        discrimination=f"{R}/discrimination.csv",
+        discrimination=JOBS.discrimination(),
         align=JOBS.training_logs(),
         memory=f"{R}/memory.csv",
         renderings=JOBS.renderings(),
@@ -188,8 +190,9 @@ rule verdict:
         code=JOBS.code("aligncvc.paper.verdict"),
         folder=subpath(output[0], parent=True),
         notes=lambda wildcards, input: [f"--notes={path}" for path in input.notes],
+        discrimination=lambda wildcards, input: [f"--discrimination={path}" for path in input.discrimination],
     shell:
         "python -m aligncvc.paper verdict --settings {params.settings:q} --claims {input.claims:q}"
         " --metrics {input.metrics:q} --samples {input.samples:q} --renders {input.renders:q}"
-        " --discrimination {input.discrimination:q} --align {input.align:q} --memory {input.memory:q}"
+        " {params.discrimination:q} --align {input.align:q} --memory {input.memory:q}"
         " --renderings {input.renderings:q} {params.notes:q} --out {params.folder:q} > {log:q} 2>&1"

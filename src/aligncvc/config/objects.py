@@ -29,6 +29,11 @@ class ObjectSet(Section):
     path: str | None = Field(
         None, description="folder of meshes (folder), dataset's root (gobjaverse), .deb or URL (sweethome3d)"
     )
+    up: Literal["y", "z"] | None = Field(
+        None,
+        description="source folder: the axis that points up in its OBJ, PLY and STL files, where a list's "
+        "column `up` does not say; null: y, the front at +z; with z the front is at -y; glTF is always y up",
+    )
     variants: int = Field(
         1, ge=1, description="looks that are rendered: the object's own, others with random colours and sizes"
     )
@@ -52,8 +57,8 @@ class Objects(Section):
         held_out = self.sets.get(EVALUATION_SET, ObjectSet())
         if held_out != ObjectSet(source=held_out.source, path=held_out.path):
             raise ValueError(
-                f"list, split and limit of the set {EVALUATION_SET!r} are the protocol's: leave them out "
-                "here and set them in the file that evaluate.protocol names"
+                f"list, split, limit and up of the set {EVALUATION_SET!r} are the protocol's: leave them out "
+                "here and set them in the file that evaluate.protocol names, and `up` in a column of its list"
             )
         return self
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from aligncvc.config.jobs.align import AlignJob, AlignRun, Training
 from aligncvc.config.jobs.base import NetworkJob
-from aligncvc.config.jobs.evaluate import DiscriminationJob, EvaluateJob
+from aligncvc.config.jobs.evaluate import DiscriminationJob, EvaluateJob, PredictionJob
 from aligncvc.config.jobs.objects import ObjectsJob
 from aligncvc.config.jobs.paper import PairFacts, PaperJob, Row
 from aligncvc.config.jobs.pretrain import Network, PretrainJob
@@ -229,6 +229,16 @@ class Plan:
             reserved=list(self.config.sample.methods),
             weights=self._hashes([*self.judge.weights.values(), *ALWAYS]),
         )
+
+    def prediction(self, method: str) -> PredictionJob:
+        """Scoring a folder of evaluate.predictions. Raises UserError if it is not there."""
+        found = chosen(self.config.evaluate.predictions, method, "evaluate.predictions")
+        if not found.path.is_dir():
+            raise UserError(
+                f"evaluate.predictions.{method} names {found.path}, which is no folder; correct `folder`, "
+                "which counts from the repository's root, or leave the method out"
+            )
+        return PredictionJob(**dict(self.evaluate()), method=method, predictions=found)
 
     def discrimination(self) -> DiscriminationJob:
         """Judging the metrics by the controls."""

@@ -16,7 +16,7 @@ import yaml
 from pydantic import Field, model_validator
 
 from aligncvc.errors import UserError
-from aligncvc.files import PROJECT_ROOT, sha256_file, sha256_json
+from aligncvc.files import PROJECT_ROOT, read_text, sha256_file, sha256_json
 from aligncvc.section import Section
 
 FOLDER = PROJECT_ROOT / "config/protocols"
@@ -247,13 +247,13 @@ def load_protocol(name: str | Path) -> Protocol:
     name = str(name)
     path = PROJECT_ROOT / name if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.safe_load(read_text(path))
     except OSError:
         raise UserError(
             f"there is no protocol {name!r} ({path}); choose one of {', '.join(presets())}, or give the "
             "path of a .yaml file"
         ) from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise UserError(f"protocol {path} is not YAML: {' '.join(str(error).split())}") from None
     return parse_protocol(data, path.stem, str(path))
 

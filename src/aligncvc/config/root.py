@@ -16,13 +16,14 @@ import yaml
 from pydantic import Field, model_validator
 
 from aligncvc.config.jobs.align import Align
+from aligncvc.config.jobs.evaluate import ELSEWHERE, Predictions
 from aligncvc.config.jobs.paper import Paper
 from aligncvc.config.jobs.pretrain import Pretrain
 from aligncvc.config.jobs.sample import Control
 from aligncvc.config.objects import EVALUATION_SET, Objects, ObjectSet, Render
 from aligncvc.config.protocols import Protocol, load_protocol
 from aligncvc.errors import UserError
-from aligncvc.files import PROJECT_ROOT, write_text
+from aligncvc.files import PROJECT_ROOT, read_text, write_text
 from aligncvc.models.specs import CheckpointAccess, RunWeights
 from aligncvc.scene.rigs import Rig
 from aligncvc.section import Section
@@ -113,6 +114,10 @@ class Evaluate(Section):
     controls: list[Control] = Field(
         ["gt", "jitter", "shuffled", "copy"], description="rows of known consistency in every table"
     )
+    predictions: dict[str, Predictions] = Field(
+        default_factory=dict,
+        description="rows of table 1 that other programs made, by the name of the method",
+    )
     curves: list[str] = Field(
         ["two_stage_50", "two_stage_4", "aware_4", "aligncvc_4"],
         description="methods whose held-out and split-half scores are measured along the steps (four at "
@@ -163,6 +168,7 @@ class Config(Section):
             "pairs": self.pairs,
             "align.runs": self.align.runs,
             "sample.methods": self.sample.methods,
+            "evaluate.predictions": self.evaluate.predictions,
         }
         for group, names in groups.items():
             for name in names:
@@ -171,6 +177,14 @@ class Config(Section):
                         f"{group} holds the name {name!r}; use letters, digits and . _ + -, beginning with a "
                         "letter or a digit, and not with `control`, which marks controls"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _predictions_have_names_of_their_own(self) -> Config:
+        if both := sorted(set(self.evaluate.predictions) & set(self.sample.methods)):
+            raise ValueError(f"evaluate.predictions and sample.methods both have {both[0]!r}; rename one")
+        if ELSEWHERE in self.pairs:
+            raise ValueError(f"pairs has {ELSEWHERE!r}, which is where predictions are filed; rename it")
         return self
 
     @model_validator(mode="after")
@@ -215,12 +229,12 @@ def load_config(path: Path | str | None = None) -> Config:
     """Read a YAML configuration; None reads config/config.yaml. Raises UserError if that is none."""
     path = PROJECT_ROOT / "config/config.yaml" if path is None else Path(path)
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.safe_load(read_text(path))
     except OSError as error:
         raise UserError(
             f"no configuration can be read from {path} ({error.strerror}); give --config with a YAML file"
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise UserError(
             f"configuration {path} is not YAML ({' '.join(str(error).split())}); give --config a YAML file"
         ) from None

@@ -98,7 +98,10 @@ def image_family(
 
 
 def views_family(trial: Trial, networks: Networks, settings: Metrics) -> Iterator[Value]:
-    """Generated views against ground truth at the rig, on white; the last step's means as FINAL_STEP too."""
+    """Generated views against ground truth at the rig, on white; the last step's means as FINAL_STEP too.
+
+    views_lpips_vgg only if loaded, of the last step alone.
+    """
     if trial.views is None:
         return
     alpha = trial.truth[trial.rig].alpha
@@ -109,6 +112,9 @@ def views_family(trial: Trial, networks: Networks, settings: Metrics) -> Iterato
     for name, curve in curves.items():
         yield from along_steps(name, curve, trial.rig)
         yield Value(name, float(curve[-1].nanmean()))
+    if networks.lpips_vgg is not None:
+        last = lpips(networks.lpips_vgg, views[-1], truth[-1])
+        yield from per_view("views_lpips_vgg", last, trial.rig)
 
 
 def consistency_family(

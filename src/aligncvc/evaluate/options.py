@@ -21,6 +21,11 @@ class Settings:
     config: Path | None = None
     """Configuration to make them from; config/config.yaml if both are left out."""
 
+    @property
+    def root(self) -> Path:
+        """Folder of the results that the configuration names; `results` with a settings file."""
+        return Path("results" if self.settings else Plan(load_config(self.config)).root)
+
     def job(self, kind: type[J], make: Callable[[Plan], J]) -> J:
         """The settings that were given, or those that `make` takes from the configuration."""
         return kind.read(self.settings) if self.settings else make(Plan(load_config(self.config)))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from aligncvc.errors import UserError
+from aligncvc.files import read_text
 from aligncvc.scene import camera_formats as formats
 from aligncvc.scene.cameras import CONVENTION, Cameras, spherical_deg
 
@@ -46,7 +47,7 @@ def read_cameras(path: Path) -> Cameras:
     `gobjaverse` no fov_y_deg and views, a list of mappings with x, y, z, origin, y_fov. Raises UserError.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(read_text(path))
         convention, width, height = data["convention"], int(data["width"]), int(data["height"])
         if convention not in CONVENTIONS:
             raise UserError(

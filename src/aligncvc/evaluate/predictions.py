@@ -1,7 +1,8 @@
 """Predictions made elsewhere: any method becomes a row, measured like our own.
 
     pred/<method>/<object>[/seed<N>]/              one prediction; the seed where there are several
-        000.png ... cameras.json                   generated views (RGBA, or RGB on white)
+        000.png ...                                generated views (RGBA, or RGB on white)
+        cameras.json                               their poses; or once for all objects, in pred/<method>
         mesh.glb | mesh.obj | mesh.ply, model.ply  the 3D result
         prediction.json                            optional: seconds, network_calls, peak_mb, seed
 
@@ -25,51 +26,70 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from aligncvc.config.jobs.evaluate import ELSEWHERE, Up
 from aligncvc.errors import UserError
 from aligncvc.evaluate.ground_truth import GroundTruth
 from aligncvc.evaluate.lint import require_clean
 from aligncvc.evaluate.poses import match_poses, read_cameras
+from aligncvc.evaluate.prediction_files import (
+    CAMERAS,
+    FACTS,
+    MODELS,
+    SEED_NAME,
+    cameras_file,
+    find_files,
+    holds_files,
+    holds_prediction,
+)
 from aligncvc.evaluate.samples import COST
 from aligncvc.evaluate.score import Method
 from aligncvc.evaluate.trial import VOXEL, GaussianModel, MeshModel, Model, Trial
-from aligncvc.files import sha256_file
+from aligncvc.files import read_text, sha256_file, visible_files
 from aligncvc.meshes import load_mesh
+from aligncvc.meshes.files import Y_UP_TO_Z_UP
 from aligncvc.scene.gaussians import load_harmonics, load_ply, require_raw
 from aligncvc.scene.renderset import PosedObject
 from aligncvc.scene.views import composite, load_png
 
-ELSEWHERE = "elsewhere"
-"""The pair of predictions that this project's models did not make."""
-SEED_NAME, IMAGE_NAME = re.compile(r"seed(\d+)"), re.compile(r"\d{3,}\.png")
 METHOD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
-MESH_FILES, GAUSSIAN_FILE = ("mesh.glb", "mesh.obj", "mesh.ply"), "model.ply"
 
 
-def method_name(folder: Path, reserved: Collection[str] = ()) -> str:
-    """The method is named by its folder. Raises UserError for a reserved name and one not fit for tables."""
-    name = folder.resolve().name
+def method_name(folder: Path, reserved: Collection[str] = (), name: str | None = None) -> str:
+    """The method is named by its folder, unless by name. UserError if reserved or unfit for tables."""
+    name = name or folder.resolve().name
     if not METHOD_NAME.fullmatch(name) or name.startswith("control"):
         raise UserError(
             f"{folder} names a method {name!r}; rename the folder to letters, digits and . _ + - (not "
-            "beginning with control, which marks controls)"
+            "beginning with control, which marks controls), or give --name"
         )
     if name in reserved:
-        raise UserError(f"{folder} names a method {name!r}, which the configuration has; rename the folder")
+        raise UserError(
+            f"{folder} names a method {name!r}, which the configuration has; rename the folder, or give "
+            "--name"
+        )
     return name
 
 
-def predicted_method(pred: Path, truth: GroundTruth, reserved: Collection[str] = ()) -> Method:
+def predicted_method(
+    pred: Path,
+    truth: GroundTruth,
+    reserved: Collection[str] = (),
+    *,
+    name: str | None = None,
+    up: Up = "z",
+) -> Method:
     """Each object of the protocol with each seed that pred has; those without prediction fail.
 
     pred: `pred/<method>`, or `pred/<method>/<object>` for that object alone. reserved: names that the
-    configuration's own methods have. Raises UserError for a folder that is not one of this protocol.
+    configuration's own methods have. name: of the method, instead of the folder's. up: as of
+    `load_prediction`. Raises UserError for a folder that is not one of this protocol.
     """
     if not pred.is_dir():
         raise UserError(f"{pred} is not a folder; give pred/<method> or pred/<method>/<object>")
     pred, protocol = pred.resolve(), truth.protocol
-    alone = _holds_prediction(pred)
+    alone = holds_prediction(pred) and not any((pred / each).is_dir() for each in truth.set.ids)
     root, wanted = (pred.parent, [pred.name]) if alone else (pred, truth.set.ids)
-    method = method_name(root, reserved)
+    method = method_name(root, reserved, name)
     present = [pred] if alone else [p for p in sorted(root.iterdir()) if p.is_dir() and p.name[0] not in "._"]
     strangers = sorted({p.name for p in present} - set(truth.set.ids))
     if strangers:
@@ -87,16 +107,16 @@ def predicted_method(pred: Path, truth: GroundTruth, reserved: Collection[str] =
             f"{list(protocol.seeds)}; use its seeds"
         )
     keys = [(name, seed) for name in wanted for seed in seeds]
-    trials = {key: partial(_read_trial, root, folders.get(key), truth, *key) for key in keys}
-    files = sorted(path for path in pred.rglob("*") if path.is_file())
-    return Method(ELSEWHERE, method, trials, {str(p.relative_to(pred)): sha256_file(p) for p in files})
+    trials = {key: partial(_read_trial, root, folders.get(key), truth, up, *key) for key in keys}
+    files = {str(path.relative_to(pred)): sha256_file(path) for path in visible_files(pred)}
+    return Method(ELSEWHERE, method, trials, files)
 
 
-def _read_trial(root: Path, folder: Path | None, truth: GroundTruth, name: str, seed: int) -> Trial:
+def _read_trial(root: Path, folder: Path | None, truth: GroundTruth, up: Up, name: str, seed: int) -> Trial:
     if folder is None:
         raise UserError(f"{root} has no prediction of {name}, seed {seed}")
     posed, protocol = truth.load(name), truth.protocol
-    made = load_prediction(folder, posed, protocol.resize, protocol.metrics.geometry.voxel)
+    made = load_prediction(folder, posed, protocol.resize, protocol.metrics.geometry.voxel, up)
     for note in made.notes:
         print(f"note: {note}", file=sys.stderr)
     return truth.trial(posed, seed, made.views, made.renders, made.model, made.cost)
@@ -109,21 +129,17 @@ def _folders(objects: Iterable[Path], seeds: list[int]) -> dict[tuple[str, int],
         inner = [(p, match) for p in sorted(path.iterdir()) if (match := SEED_NAME.fullmatch(p.name))]
         for sub, match in inner:
             found[path.name, int(match[1])] = sub
+        if inner and holds_files(path):
+            raise UserError(
+                f"{path} holds {inner[0][0].name} and files of a prediction beside it; move these into "
+                "their seed"
+            )
         if not inner:
             stated = None
             with suppress(UserError):  # said again when the prediction is loaded, where it fails alone
                 stated = read_facts(path)[1]
             found[path.name, seeds[0] if stated is None else stated] = path
     return found
-
-
-def _holds_prediction(folder: Path) -> bool:
-    """Is this one object's folder, rather than a method's?"""
-    names = {*MESH_FILES, GAUSSIAN_FILE, "cameras.json", "prediction.json"}
-    return any(
-        p.name in names or IMAGE_NAME.fullmatch(p.name) or (p.is_dir() and SEED_NAME.fullmatch(p.name))
-        for p in folder.iterdir()
-    )
 
 
 @dataclass(frozen=True)
@@ -138,36 +154,38 @@ class Prediction:
 
 
 def load_prediction(
-    folder: Path, posed: PosedObject, resize: str = "none", voxel: float = VOXEL
+    folder: Path, posed: PosedObject, resize: str = "none", voxel: float = VOXEL, up: Up = "z"
 ) -> Prediction:
     """Read one prediction. Raises UserError naming what is wrong or missing.
 
     posed: the object's ground truth, its cameras in the input view's frame. resize: the protocol's filter for
-    images of another size (none, bilinear, bicubic, area). voxel: its cells for surfaces of Gaussians.
+    images of another size (none, bilinear, bicubic, area). voxel: its cells for surfaces of Gaussians. up:
+    the axis that points up in OBJ and PLY files; with y their front is at +z, as in a GLB.
     """
     cost, _ = read_facts(folder)
-    views, notes = _load_views(folder, posed, resize)
-    model = _load_model(folder, voxel)
+    files = find_files(folder)
+    views, notes = _load_views(folder, files.images, posed, resize)
+    model = _load_model(folder, files.models, voxel, up)
     if views is None and model is None:
         raise UserError(
-            f"{folder} holds neither images (000.png, ...) nor a model ({', '.join(MESH_FILES)}, "
-            f"{GAUSSIAN_FILE}); put the prediction there"
+            f"{folder} holds neither images (000.png, ...) nor a model ({', '.join(MODELS)}); put the "
+            "prediction there"
         )
     renders = None
     if model is not None:
         drawn = model.draw(posed.views.cameras[posed.rig], 1.0).rgb
         renders = ((drawn.clamp(0, 1) * 255).round() / 255)[None]  # 8-bit, as kept steps are
-    return Prediction(views, renders, model, cost, notes)
+    return Prediction(views, renders, model, cost, [*files.notes, *notes])
 
 
 def read_facts(folder: Path) -> tuple[dict[str, float], int | None]:
     """Cost by metric name and the seed of prediction.json; nothing if there is none."""
-    path = folder / "prediction.json"
+    path = folder / FACTS
     if not path.is_file():
         return {}, None
     known = {*COST, "seed", "about"}
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(read_text(path))
         cost = {name: float(data[name]) for name in COST if name in data}
         seed = int(data["seed"]) if "seed" in data else None
         unknown = sorted(set(data) - known)
@@ -180,17 +198,15 @@ def read_facts(folder: Path) -> tuple[dict[str, float], int | None]:
     return cost, seed
 
 
-def _load_views(folder: Path, posed: PosedObject, resize: str) -> tuple[Tensor | None, list[str]]:
+def _load_views(
+    folder: Path, paths: list[Path], posed: PosedObject, resize: str
+) -> tuple[Tensor | None, list[str]]:
     """The images at the rig's poses, (1, V, 3, H, W) on white, and warnings; None without images."""
-    paths = sorted(path for path in folder.iterdir() if IMAGE_NAME.fullmatch(path.name))
     if not paths:
         return None, []
-    gaps = [f"{i:03d}.png" for i in range(len(paths)) if paths[i].name != f"{i:03d}.png"]
-    if gaps:
-        raise UserError(f"{folder} lacks {gaps[0]}; number the images from 000.png without gaps")
-    if not (folder / "cameras.json").is_file():
-        raise UserError(f"{folder} has images but no cameras.json; say at which poses they were made")
-    cameras = read_cameras(folder / "cameras.json")
+    if (poses := cameras_file(folder)) is None:
+        raise UserError(f"{folder} has images but no {CAMERAS}; say at which poses they were made")
+    cameras = read_cameras(poses)
     images = [load_png(path) for path in paths]
     shapes = {tuple(image.shape) for image in images}
     if len(shapes) > 1:
@@ -222,19 +238,25 @@ def _resized(images: Tensor, size: torch.Size, resize: str, folder: Path) -> Ten
     return F.interpolate(images, size, mode=resize, antialias=resize != "area").clamp(0, 1)
 
 
-def _load_model(folder: Path, voxel: float) -> Model | None:
+def _load_model(folder: Path, models: list[Path], voxel: float, up: Up) -> Model | None:
     """The 3D result. Gaussians with a mesh beside them are drawn, and the mesh is their surface."""
-    meshes = [folder / name for name in MESH_FILES if (folder / name).is_file()]
-    ply = folder / GAUSSIAN_FILE
-    splats = ply.is_file() and is_gaussian_ply(ply)
-    if ply.is_file() and not splats:
-        meshes.append(ply)
-    if len(meshes) > 1:
-        raise UserError(f"{folder} holds {' and '.join(m.name for m in meshes)}; leave one mesh")
-    if splats:
-        require_raw(ply)
-        return GaussianModel(load_ply(ply), voxel, next(iter(meshes), None), load_harmonics(ply))
-    return MeshModel(load_mesh(meshes[0])) if meshes else None
+    splats = [path for path in models if path.suffix.lower() == ".ply" and is_gaussian_ply(path)]
+    meshes = [path for path in models if path not in splats]
+    for found, what in ((meshes, "mesh"), (splats, "set of Gaussians")):
+        if len(found) > 1:
+            raise UserError(f"{folder} holds {' and '.join(path.name for path in found)}; leave one {what}")
+    if not splats:
+        return MeshModel(load_mesh(meshes[0], up=up)) if meshes else None
+    require_raw(splats[0])
+    gaussians, harmonics = load_ply(splats[0]), load_harmonics(splats[0])
+    if up == "y":
+        if harmonics is not None:
+            raise UserError(
+                f"{splats[0]} has spherical harmonics, which are not turned from y up; write it with z up"
+            )
+        turn = torch.from_numpy(Y_UP_TO_Z_UP[:3, :3]).float()
+        gaussians = gaussians.moved(turn, torch.ones(()), torch.zeros(3))
+    return GaussianModel(gaussians, voxel, next(iter(meshes), None), harmonics, up)
 
 
 def is_gaussian_ply(path: Path) -> bool:

@@ -13,6 +13,7 @@ import torch
 import trimesh
 from torch import Tensor
 
+from aligncvc.config.jobs.evaluate import Up
 from aligncvc.evaluate.records import FINAL_STEP, MEAN_VIEW
 from aligncvc.meshes import draw_mesh, load_mesh, mesh_from_gaussians
 from aligncvc.meshes.tsdf import OPAQUE
@@ -31,13 +32,15 @@ class GaussianModel:
     """Unbatched 3D Gaussians in the frame of the input view (at azimuth 0, object in the unit sphere).
 
     surface: file of their surface; None extracts it here, with cells of `voxel`. harmonics: (N, K, 3)
-    coefficients (`gaussians.load_harmonics`), which then replace the colours.
+    coefficients (`gaussians.load_harmonics`), which then replace the colours. up: the surface's
+    (`load_mesh`).
     """
 
     gaussians: Gaussians
     voxel: float = VOXEL
     surface: Path | None = None
     harmonics: Tensor | None = None
+    up: Up = "z"
 
     @torch.no_grad()
     def draw(self, cameras: Cameras, background: float) -> Rendering:
@@ -62,7 +65,7 @@ class GaussianModel:
         """The surface, in the same frame; None if nothing is opaque."""
         if self.surface is None:
             return mesh_from_gaussians(self.gaussians, voxel=self.voxel)
-        return MeshModel(load_mesh(self.surface, colours=False)).mesh()
+        return MeshModel(load_mesh(self.surface, colours=False, up=self.up)).mesh()
 
 
 @dataclass(frozen=True)

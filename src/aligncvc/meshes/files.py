@@ -1,13 +1,14 @@
 """Reading and writing meshes: the project's frame is z up, the input view on the -y axis.
 
-A GLB (or glTF) is y up, its front +z; OBJ and PLY are taken as z up. Colours in memory are sRGB as in images;
-glTF keeps the colours of vertices and materials linear, and is converted on the way.
+A GLB (or glTF) is y up, its front +z; OBJ and PLY are taken as z up, unless told otherwise. Colours in memory
+are sRGB as in images; glTF keeps the colours of vertices and materials linear, and is converted on the way.
 """
 
 from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import trimesh
@@ -44,9 +45,10 @@ def save_glb(path: Path | str, mesh: trimesh.Trimesh) -> None:
     write_glb(path, [part])
 
 
-def load_mesh(path: Path | str, *, colours: bool = True) -> trimesh.Trimesh:
+def load_mesh(path: Path | str, *, colours: bool = True, up: Literal["y", "z"] = "z") -> trimesh.Trimesh:
     """Read a mesh into the project's frame, all parts in one. colours: False leaves them out (faster).
 
+    up: the axis that points up in OBJ and PLY files; with y they are turned as glTF is.
     Without textures the result has vertex (or face) colours; with them each part keeps its own (see
     `meshes.paint`). Raises UserError for a file that is missing, unreadable or without triangles.
     """
@@ -74,7 +76,7 @@ def load_mesh(path: Path | str, *, colours: bool = True) -> trimesh.Trimesh:
     mesh.visual = ColorVisuals(mesh)
     if colours:
         Paint.joined([Paint.of(part) for part in parts]).put_on(mesh)
-    if is_gltf:
+    if is_gltf or up == "y":
         mesh.apply_transform(Y_UP_TO_Z_UP)
     return mesh
 

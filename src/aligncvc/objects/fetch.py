@@ -13,11 +13,12 @@ from aligncvc.errors import UserError, reason_of
 from aligncvc.files import PROJECT_ROOT, PROVENANCE, sha256_file, write_provenance
 from aligncvc.objects.convert import check_glb
 from aligncvc.objects.download import Policy
+from aligncvc.objects.folder import folder_jobs
 from aligncvc.objects.frames import gobjaverse_jobs
 from aligncvc.objects.gobjaverse import SUFFIX
 from aligncvc.objects.listing import ManifestRow, check_ids, read_manifest, write_manifest
 from aligncvc.objects.objaverse_source import objaverse_jobs
-from aligncvc.objects.sources import Context, Job, bundled_jobs, folder_jobs
+from aligncvc.objects.sources import Context, Job, bundled_jobs
 from aligncvc.objects.sweethome3d import sweethome3d_jobs
 from aligncvc.ownership import claim_folder, remove
 

@@ -23,7 +23,7 @@ from typing import Any
 
 from aligncvc.config.objects import ObjectSet
 from aligncvc.errors import UserError
-from aligncvc.files import sha256_file, write_text
+from aligncvc.files import read_text, sha256_file, write_text
 from aligncvc.objects.convert import check_glb
 from aligncvc.objects.download import download
 from aligncvc.objects.listing import ObjectRow, read_list
@@ -123,7 +123,10 @@ def uid_rows(path: Path) -> list[ObjectRow]:
     """Rows of a uid list: our TSV, a JSON array of uids, or plain text with one uid a line."""
     if not path.is_file():
         raise UserError(f"no uid list at {path}; check `list` of the object set")
-    text = path.read_text(encoding="utf-8").strip()
+    try:
+        text = read_text(path).strip()
+    except ValueError as error:
+        raise UserError(f"no uid list can be read from {path}: {error}") from None
     first = next((line for line in text.splitlines() if not line.startswith("#")), "")
     if "\t" in first:
         return [replace(row, source=row.source or row.id) for row in read_list(path, ("id",))]

@@ -1,8 +1,7 @@
-"""What every source gives: jobs (a row, how to make its GLB); and the bundled and the users' own meshes."""
+"""What every source gives: jobs (a row, how to make its GLB). The bundled objects, and meshes as GLBs."""
 
 from __future__ import annotations
 
-import math
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,12 +16,12 @@ from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT, atomic_path
 from aligncvc.objects.convert import obj_parts
 from aligncvc.objects.download import Policy
-from aligncvc.objects.listing import ObjectRow, read_list, select, slug, split_of
+from aligncvc.objects.listing import ObjectRow, read_list, select
 from aligncvc.scene.companions import FolderResolver
+from aligncvc.scene.formats import MESHES
 from aligncvc.scene.glb import write_glb
 from aligncvc.scene.gltf import Gltf
 
-MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl")
 OWN_TEXTURE_PX = 4096
 """Textures of users' own OBJ files stay as they are up to this side."""
 
@@ -85,48 +84,14 @@ def bundled_jobs(objects: ObjectSet, context: Context) -> list[Job]:
     return [Job(row, partial(copy_file, PROJECT_ROOT / row.path)) for row in listed(objects)]
 
 
-def folder_jobs(objects: ObjectSet, context: Context) -> list[Job]:
-    """The user's own meshes: those that `list` names, or all below `path` (licence "user", split by name)."""
-    folder = root_of(objects, "a folder of meshes")
-    if objects.list is not None:
-        rows = listed(objects)
-    else:
-        rows = select(_folder_rows(folder), objects.split, objects.limit)
-
-    def make(row: ObjectRow, out: Path) -> None:
-        convert_mesh(folder / (row.path or row.source), out, _turn(row) if row.up or row.front else None)
-
-    return [Job(row, partial(make, row)) for row in rows]
-
-
-def _folder_rows(folder: Path) -> list[ObjectRow]:
-    meshes = sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix.lower() in MESH_SUFFIXES)
-    if not meshes:
-        raise UserError(f"no mesh ({', '.join(MESH_SUFFIXES)}) under {folder}")
-    rows: dict[str, ObjectRow] = {}
-    for path in meshes:
-        relative = path.relative_to(folder).as_posix()
-        name = base = slug(relative.removesuffix(path.suffix))
-        number = 1
-        while name in rows:
-            number += 1
-            name = f"{base}-{number}"
-        split = split_of(path.stem, {})
-        rows[name] = ObjectRow(name, path.stem, relative, relative, "", "user", "user", split)
-    return list(rows.values())
-
-
-def _turn(row: ObjectRow) -> NDArray[np.float64]:
-    """(3, 3) from the frame of a listed OBJ, PLY or STL file to glTF's (y up, the front at +z)."""
-    z_to_y = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
-    sine, cosine = (f(math.radians(float(row.front or 0))) for f in (math.sin, math.cos))
-    about_z = np.array([[cosine, sine, 0.0], [-sine, cosine, 0.0], [0.0, 0.0, 1.0]])
-    return z_to_y @ about_z @ (np.eye(3) if row.up == "z" else z_to_y.T)
-
-
 def convert_mesh(path: Path, out: Path, turn: NDArray[np.float64] | None = None) -> None:
     """Copy a GLB or convert glTF, or OBJ, PLY or STL by `turn` (3, 3), to one. UserError if unreadable."""
     suffix = path.suffix.lower()
+    if suffix not in MESHES:
+        raise UserError(
+            f"{path.name} is of a format that is not read here; convert it to GLB, for instance with "
+            "Blender, or take it out"
+        )
     if suffix in (".glb", ".gltf"):
         _pack(path, out)
     else:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import yaml
 
 from aligncvc.errors import UserError
+from aligncvc.files import read_text
 
 T = TypeVar("T")
 
@@ -27,7 +28,7 @@ def shipped(name: str) -> Any:
 def read(path: Path, parse: Callable[[str], T], fault: str, mend: str) -> T:
     """What `parse` makes of a file's text. Raises UserError "<path> <fault> (<why>); <mend>"."""
     try:
-        return parse(path.read_text(encoding="utf-8"))
+        return parse(read_text(path))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error, yaml.YAMLError) as error:
         why = " ".join(str(error if isinstance(error, ValueError | OSError) else repr(error)).split())
         raise UserError(f"{path} {fault} ({why}); {mend}") from error

@@ -184,13 +184,16 @@ def build_rows(job: PaperJob, table: str, scores: Scores) -> TableRows:
     """All rows of a table with comparisons and what is best: the configuration's, others', the controls.
 
     A row is compared with the reference of its own pair; controls and other people's rows where there is one
-    reference only. A method without records has no values and 0 objects. Raises UserError if the
-    configuration shows no method in this table or none of them has records.
+    reference only. A method without records has no values and 0 objects. Raises UserError if neither the
+    configuration nor the records have a method for this table, or none of them has records.
     """
     shown, measured = list(known_rows(job, table)), scores.keys
-    if not shown:
-        raise UserError(f"no method of sample.methods is in {table!r}; name the table in its `tables` list")
     strangers = [key for key in measured if key not in known_rows(job)]
+    if not shown and all(key.control for key in strangers):
+        raise UserError(
+            f"no method of sample.methods is in {table!r}, and no record is of another; name the table in "
+            "its `tables` list, or for table1 a folder in evaluate.predictions"
+        )
     controls = [*map(control, job.controls), *(key for key in strangers if key.control)]
     keys = [*shown, *(key for key in strangers if not key.control), *dict.fromkeys(controls)]
     if not set(measured) & set(keys):

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from aligncvc.errors import UserError
-from aligncvc.files import write_json
+from aligncvc.files import read_text, write_json
 
 CONVENTION = "opencv-c2w-zup"
 
@@ -176,7 +176,7 @@ def load_cameras(path: Path | str) -> Cameras:
     """Read cameras.json. Raises UserError if it is not in this project's convention."""
     path = Path(path)
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(read_text(path))
         if data["convention"] != CONVENTION:
             raise UserError(
                 f"{path} holds cameras of convention {data['convention']!r}; convert them to "

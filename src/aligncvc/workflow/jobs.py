@@ -5,7 +5,6 @@ Imported at every start of the workflow, so nothing here imports torch. Used by 
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shutil
@@ -15,12 +14,13 @@ from pathlib import Path
 from typing import Any, get_args
 
 from aligncvc.config.jobs.base import Job
+from aligncvc.config.jobs.evaluate import ELSEWHERE
 from aligncvc.config.jobs.pretrain import Network
 from aligncvc.config.jobs.sample import CONTROL
 from aligncvc.config.plan import Plan
 from aligncvc.config.root import parse_config
 from aligncvc.errors import UserError
-from aligncvc.files import PROJECT_ROOT, sha256_json
+from aligncvc.files import PROJECT_ROOT, content_facts
 from aligncvc.ownership import claim_folder
 from aligncvc.workflow.fingerprint import code_hash, job_modules
 
@@ -44,6 +44,15 @@ def use_this_python() -> None:
     if found is None or Path(found).parent != folder:
         raise UserError(
             f"{folder} has no `python` beside {sys.executable}; run `make env` and then `.venv/bin/snakemake`"
+        )
+
+
+def require_no_braces(root: Path = PROJECT_ROOT) -> None:
+    """Raises UserError for a checkout whose path Snakemake, which reads environments from it, cannot take."""
+    if {"{", "}"} & set(str(root)):
+        raise UserError(
+            f"the checkout lies in {root}, and Snakemake takes braces in a path for wildcards; move it to a "
+            "path without them"
         )
 
 
@@ -76,6 +85,7 @@ class JobTable:
         self.rows = plan.methods()
         """(pair, method) of every method of every pair."""
         self.controls = [(CONTROL, name) for name in self.config.evaluate.controls]
+        self.predictions = [(ELSEWHERE, name) for name in self.config.evaluate.predictions]
         self.ledger = self.here(self.config.checkpoints.ledger)
         self.metrics = f"{self.root}/metrics/{plan.protocol.slug}"
         """Where records by this protocol go: numbers of another protocol lie elsewhere."""
@@ -86,6 +96,8 @@ class JobTable:
             jobs["align", *run] = plan.align(*run)
         for row in self.rows:
             jobs["sample", *row], jobs["evaluate", *row] = plan.sample(*row), plan.evaluate(row[1])
+        for name in self.config.evaluate.predictions:
+            jobs["prediction", name] = plan.prediction(name)
         for control in self.config.evaluate.controls:
             jobs["control", control] = plan.control(control)
             jobs["evaluate", CONTROL, control] = plan.evaluate()
@@ -138,13 +150,11 @@ class JobTable:
         objects = self.config.object_set(wildcards.set)
         if objects.source != "folder" or objects.path is None:
             return ""
-        folder, found = PROJECT_ROOT / Path(objects.path).expanduser(), []
-        for at, _, names in os.walk(folder):
-            for path in (Path(at, name) for name in names):
-                with contextlib.suppress(OSError):  # a link to nowhere
-                    facts = path.stat()
-                    found.append([str(path.relative_to(folder)), facts.st_size, facts.st_mtime_ns])
-        return sha256_json(sorted(found))
+        return content_facts(PROJECT_ROOT / Path(objects.path).expanduser())
+
+    def prediction_content(self, wildcards: Wildcards) -> str:
+        """A params function: hash of the names, sizes and dates in a folder of predictions."""
+        return content_facts(self.config.evaluate.predictions[wildcards.prediction].path)
 
     def aligned(self, wildcards: Wildcards) -> list[str]:
         """The weights that a method samples with, where the workflow trains its alignment run."""
@@ -174,10 +184,15 @@ class JobTable:
         return [self.here(path) for path in [self.config.paper.notes] if path]
 
     def table_records(self, wildcards: Wildcards) -> list[str]:
-        """The records of the rows that a table shows, and of the controls."""
+        """The records of the rows that a table shows, and of the controls; table 1 has the predictions."""
         methods = self.config.sample.methods
         shown = [row for row in self.rows if wildcards.table in methods[row[1]].tables]
-        return self.records([*shown, *self.controls])
+        others = self.predictions if wildcards.table == "table1" else []
+        return self.records([*shown, *others, *self.controls])
+
+    def discrimination(self) -> list[str]:
+        """What the controls say of the metrics, where there are controls."""
+        return [f"{self.root}/discrimination.csv"] if self.controls else []
 
     def pretrained_vae(self, wildcards: Wildcards) -> list[str]:
         """The VAE that the multi-view UNet is trained with; the other networks need none."""

@@ -12,7 +12,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from aligncvc.errors import UserError
-from aligncvc.files import PROJECT_ROOT, write_text
+from aligncvc.files import PROJECT_ROOT, read_text, write_text
 from aligncvc.section import Section, faults
 
 DEFAULT_LEDGER = PROJECT_ROOT / "config/checkpoints.yaml"
@@ -171,15 +171,15 @@ def ledger_path(path: Path | str | None = None) -> Path:
 def load_ledger(path: Path | str | None = None) -> Ledger:
     path = ledger_path(path)
     try:
-        return Ledger.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return Ledger.model_validate(yaml.safe_load(read_text(path)))
     except OSError as error:
         raise UserError(
             f"no ledger of checkpoints at {path} ({error.strerror}); give an existing one"
         ) from None
-    except yaml.YAMLError as error:
-        raise UserError(f"the ledger {path} is not YAML: {error}") from None
     except ValidationError as error:
         raise UserError(f"the ledger {path} is not valid: {faults(error)}") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise UserError(f"the ledger {path} is not YAML: {' '.join(str(error).split())}") from None
 
 
 def record(
