@@ -3,7 +3,7 @@
     pred/<method>/<object>[/seed<N>]/              one prediction; the seed where there are several
         000.png ... cameras.json                   generated views (RGBA, or RGB on white)
         mesh.glb | mesh.obj | mesh.ply, model.ply  the 3D result
-        prediction.json                            optional: seconds, network_calls, peak_mb, seed
+        prediction.json                            optional: (cpu_)seconds, network_calls, peak_mb, seed
 
 A piece that is missing leaves its metrics out; nothing takes its place. `docs/evaluating-your-method.md` is
 the user's page.

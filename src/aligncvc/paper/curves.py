@@ -71,8 +71,8 @@ def line_panel(
     against_truth = metric.startswith(("delta_", "views_"))
     bound = [] if against_truth else pair.scores.curve(UPPER_BOUND, metric, ("figure", metric))
     if bound:
-        axes.axhline(bound[-1].mean, zorder=2, alpha=strength, **BOUND_LOOK)
-        levels[BOUND] = (steps, bound[-1].mean)
+        axes.axhline(bound[-1].centre, zorder=2, alpha=strength, **BOUND_LOOK)
+        levels[BOUND] = (steps, bound[-1].centre)
     if metric.startswith("delta_"):
         axes.axhline(0.0, color=style.QUIET, linewidth=0.6, zorder=1)
     axes.set_xlim(0.85, steps + 0.15)

@@ -51,8 +51,8 @@ def quality_vs_cost(pair: PairResults) -> Drawn | None:
     groups = families(pair)
     colours = method_colours(list(groups), family(pair, pair.lead))
     points = {name: _costs_and_quality(pair, name) for names in groups.values() for name in names}
-    shown = [m for m in QUALITY if any(not math.isnan(p[m].mean) for p in points.values())]
-    if not shown or all(math.isnan(p["seconds"].mean) for p in points.values()):
+    shown = [m for m in QUALITY if any(not math.isnan(p[m].centre) for p in points.values())]
+    if not shown or all(math.isnan(p["seconds"].centre) for p in points.values()):
         return None
     tall, foot = 1.85, 0.72
     height = tall * len(shown) + foot
@@ -63,15 +63,15 @@ def quality_vs_cost(pair: PairResults) -> Drawn | None:
             axes = figure.add_axes((0.085 + 0.49 * column, bottom, 0.41, 1.4 / height))
             axes.set_xscale("log")
             for index, (label, names) in enumerate(groups.items()):
-                dots = {pair.rows[n].steps: (points[n][cost].mean, points[n][quality]) for n in names}
+                dots = {pair.rows[n].steps: (points[n][cost].centre, points[n][quality]) for n in names}
                 _frontier(axes, dots, index % len(DOTS), colours[label])
             if pair.baseline in points:
-                level = points[pair.baseline][quality].mean
+                level = points[pair.baseline][quality].centre
                 axes.axhline(level, color=style.QUIET, linewidth=0.7, linestyle=style.DASHES)
             axes.set_title(
                 f"{CATALOGUE[quality].arrow}{', dB' * (quality == 'psnr')}", size=7.5, color=style.QUIET
             )
-            known = [p[cost].mean for p in points.values() if p[cost].mean > 0]
+            known = [p[cost].centre for p in points.values() if p[cost].centre > 0]
             if known:
                 axes.set_xlim(min(known) / 1.4, max(known) * 1.5)
             axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -86,27 +86,27 @@ def quality_vs_cost(pair: PairResults) -> Drawn | None:
 def _costs_and_quality(pair: PairResults, name: str) -> dict[str, Interval]:
     """Means of cost and quality; the interval of quality is that of its paired difference to the baseline."""
     scores, key = pair.scores, pair.key(name)
-    numbers = {m: scores.mean(key, m, FINAL_STEP, ("figure", m)) for m in (*QUALITY, *COST)}
+    numbers = {m: scores.centre(key, m, FINAL_STEP, ("figure", m)) for m in (*QUALITY, *COST)}
     for metric in QUALITY:
-        mean, gap = numbers[metric].mean, NONE
+        mean, gap = numbers[metric].centre, NONE
         if pair.baseline is not None and pair.baseline != name:
             other, stream = pair.key(pair.baseline), ("quality", metric, name)
             gap = scores.paired(key, other, metric, FINAL_STEP, stream)
-        numbers[metric] = Interval(mean, mean + gap.lo - gap.mean, mean + gap.hi - gap.mean)
+        numbers[metric] = Interval(mean, mean + gap.lo - gap.centre, mean + gap.hi - gap.centre)
     return numbers
 
 
 def _frontier(axes: Axes, dots: Mapping[int, tuple[float, Interval]], index: int, colour: str) -> None:
     """One family: dots of (cost, quality) by number of steps."""
-    known = {k: (x, y) for k, (x, y) in dots.items() if not math.isnan(x) and not math.isnan(y.mean)}
-    xs, ys = [x for x, _ in known.values()], [y.mean for _, y in known.values()]
+    known = {k: (x, y) for k, (x, y) in dots.items() if not math.isnan(x) and not math.isnan(y.centre)}
+    xs, ys = [x for x, _ in known.values()], [y.centre for _, y in known.values()]
     axes.plot(xs, ys, color=colour, marker=DOTS[index], markersize=4.5, linewidth=1.2, zorder=3)
     for steps, (x, y) in known.items():
         if not math.isnan(y.lo):
             axes.plot((x, x), (y.lo, y.hi), color=colour, linewidth=0.9, alpha=0.6, zorder=2)
         axes.annotate(
-            str(steps), (x, y.mean), xytext=LABEL_AT[index], textcoords="offset points", size=7, color=colour,
-            zorder=5,
+            str(steps), (x, y.centre), xytext=LABEL_AT[index], textcoords="offset points", size=7,
+            color=colour, zorder=5,
         )  # fmt: skip
 
 
@@ -120,19 +120,24 @@ def quality_over_k(pair: PairResults) -> Drawn | None:
     for i, metric in enumerate(OVER_K):
         axes = figure.add_axes((0.05 + i / 3, 0.36, 0.8 / 3, 0.52))
         axes.set_xscale("log", base=2)
-        means = {n: pair.scores.mean(pair.key(n), metric, stream=("figure", metric)) for n in pair.rows}
+        means = {n: pair.scores.centre(pair.key(n), metric, stream=("figure", metric)) for n in pair.rows}
         ks: set[int] = set()
         for j, (label, marker) in enumerate(zip(names, cycle(style.MARKERS), strict=False)):
-            points = [(pair.rows[n].steps, means[n]) for n in groups[label] if not math.isnan(means[n].mean)]
+            points = [
+                (pair.rows[n].steps, means[n]) for n in groups[label] if not math.isnan(means[n].centre)
+            ]
             ks |= {k for k, _ in points}
             # side by side, so that intervals can be told apart
             xs = [k * 2 ** (0.06 * (j - len(names) / 2)) for k, _ in points]
-            ys, width = [mean.mean for _, mean in points], 1.9 if colours[label] == style.LEAD_COLOUR else 1.1
+            ys, width = (
+                [mean.centre for _, mean in points],
+                1.9 if colours[label] == style.LEAD_COLOUR else 1.1,
+            )
             axes.plot(xs, ys, color=colours[label], marker=marker, markersize=3.5, linewidth=width)
             for x, (_, mean) in zip(xs, points, strict=True):
                 axes.plot((x, x), mean[1:], color=colours[label], linewidth=0.8, alpha=0.7)
         if pair.baseline is not None:
-            axes.axhline(means[pair.baseline].mean, color=style.INK, linewidth=0.8, linestyle=style.DASHES)
+            axes.axhline(means[pair.baseline].centre, color=style.INK, linewidth=0.8, linestyle=style.DASHES)
         axes.set_xticks(sorted(ks), [str(k) for k in sorted(ks)])
         axes.minorticks_off()
         axes.set_title(CATALOGUE[metric].arrow, color=style.QUIET, size=7.5)

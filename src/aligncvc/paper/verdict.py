@@ -205,10 +205,10 @@ def page(
 
 def effect(one: Judged) -> str:
     """The effect with its interval and unit, with the metric's digits."""
-    if math.isnan(one.effect.mean):
+    if math.isnan(one.effect.centre):
         return "n/a"
     if one.line.metric == "all":
-        return f"{one.effect.mean:g}"
+        return f"{one.effect.centre:g}"
     digits = {"MB": 1, "dB": 2, "times": 2}.get(one.unit, described(one.line.metric).decimals)
     sign = "" if one.unit == "times" else "+"
     mean, lo, hi = (f"{value:{sign}.{digits}f}" for value in one.effect)
