@@ -54,7 +54,7 @@ def verdict(found: list[Record], metric: str) -> str:
 def test_a_metric_that_holds_the_order_discriminates_and_its_gaps_are_the_differences() -> None:
     (found,) = ranked(records("residual_psnr", good))
     assert found.discriminates == "yes" and found.objects == OBJECTS
-    assert found.gt_over_jitter.mean == pytest.approx(10, abs=0.6)
+    assert found.gt_over_jitter.centre == pytest.approx(10, abs=0.6)
     assert found.jitter_over_shuffled.lo < 10 < found.jitter_over_shuffled.hi
     assert found.means["gt"] == pytest.approx(30 + 5 * np.mean(np.sin(range(OBJECTS))), abs=0.6)
     assert "copy" in found.means
@@ -93,7 +93,7 @@ def test_deltas_are_ranked_by_their_distance_from_zero() -> None:
     either = records("delta_psnr", lambda c, o, r: (-1) ** o * (size[c] + 0.01 * o))
     (found,) = ranked(either)
     assert found.discriminates == "yes"
-    assert found.gt_over_jitter.mean == pytest.approx(0.9)
+    assert found.gt_over_jitter.centre == pytest.approx(0.9)
     assert found.means["shuffled"] == pytest.approx(-0.01 * 0.5), "the table shows the plain mean"
     rising = records("delta_psnr", lambda c, o, r: -size[c] + 10 + 0.01 * o)  # gt is farthest from zero
     assert verdict(rising, "delta_psnr") == "no"

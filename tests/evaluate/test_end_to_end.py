@@ -146,6 +146,7 @@ class World:
                     "steps": 3,
                     "network_calls": 6,
                     "seconds": 1.25,
+                    "cpu_seconds": 2.25,
                     "seconds_by_part": {},
                     "peak_mb": 100.5,
                 }
@@ -252,6 +253,7 @@ def test_every_view_and_every_cost_is_recorded(finished: World) -> None:
         1.25,
         100.5,
     )
+    assert finished.value("cpu_seconds") == 2.25
     assert finished.value("failed") == 0
     assert {(r.method, r.pair, r.dataset) for r in records} == {("ours_3", "A + B", "eval")}
     assert {(r.seconds, r.peak_mb) for r in records if r.object != "*"} == {(1.25, 100.5)}

@@ -450,7 +450,7 @@ def test_a_prediction_gives_the_records_of_the_sample_it_was_made_from(
     """Every family, every metric, every view: the same number, to the bit where no network looks."""
     names, (job, networks) = ("ball", "cone"), measuring
     renders = write_truth(tmp_path / "renders", names)
-    cost = {"network_calls": 8.0, "seconds": 1.5, "peak_mb": 300.0}
+    cost = {"network_calls": 8.0, "seconds": 1.5, "cpu_seconds": 2.5, "peak_mb": 300.0}
     for name in names:
         guess = replace(cloud(name), means=cloud(name).means + 0.02)
         views = levels(composite(pictures(cloud(name), ring()), 1.0)[RIG] * 0.9 + 0.1)

@@ -45,9 +45,27 @@ def test_values_are_means_over_views_at_a_step_without_nan() -> None:
 def test_numbers_are_those_of_the_bootstrap() -> None:
     scores = Scores([*curve_of("p", 0), *curve_of("q", -3)], 7)
     own, other = (scores.values(key, "residual_psnr") for key in (OURS, OTHER))
-    assert scores.mean(OURS, "residual_psnr", stream=("x",)) == interval(own, 7, "x")
+    assert scores.centre(OURS, "residual_psnr", stream=("x",)) == interval(own, 7, "x")
     paired = scores.paired(OURS, OTHER, "residual_psnr", stream=("y", 1))
-    assert paired == paired_interval(own, other, 7, "y", 1) and paired.mean == 3.0
+    assert paired == paired_interval(own, other, 7, "y", 1) and paired.centre == 3.0
+
+
+def test_costs_are_medians_and_paired_so() -> None:
+    times = {"p": [1.0, 2.0, 30.0, 4.0], "q": [1.5, 2.5, 4.0, 4.5]}
+    rows = [
+        replace(ROW, pair=pair, object=name, metric=metric, value=value)
+        for pair, values in times.items()
+        for name, value in zip("abcd", values, strict=True)
+        for metric in ("seconds", "cpu_seconds", "peak_mb", "psnr")
+    ]
+    scores = Scores(rows, 7)
+    for metric in ("seconds", "cpu_seconds", "peak_mb"):
+        own, other = (scores.values(key, metric) for key in (OURS, OTHER))
+        assert scores.centre(OURS, metric) == interval(own, 7, centre="median")
+        assert scores.centre(OURS, metric).centre == 3.0
+        assert scores.paired(OURS, OTHER, metric) == paired_interval(own, other, 7, centre="median")
+        assert scores.paired(OURS, OTHER, metric).centre == -0.5  # of -0.5, -0.5, 26, -0.5
+    assert scores.centre(OURS, "psnr").centre == 37 / 4
 
 
 def test_curves_have_a_point_a_step_and_sets_bring_their_intervals() -> None:
@@ -59,7 +77,7 @@ def test_curves_have_a_point_a_step_and_sets_bring_their_intervals() -> None:
     ]
     scores = Scores([*curve_of("p", 0), *whole, ROW], 0)
     points = scores.curve(OURS, "residual_psnr")
-    assert [point.mean for point in points] == [11.0, 22.0] and all(p.lo < p.mean < p.hi for p in points)
+    assert [point.centre for point in points] == [11.0, 22.0] and all(p.lo < p.centre < p.hi for p in points)
     assert scores.curve(OURS, "kernel_lite0_views") == [(2.0, 1.0, 3.0)] * 2
     assert scores.curve(OURS, "psnr") == [] and scores.curve(OURS, "heldout_psnr") == []
 
@@ -70,7 +88,7 @@ def test_two_pairs_under_one_method_never_merge(tmp_path: Path) -> None:
     write_records(tmp_path / "two.csv", curve_of("q", 100))
     scores = Scores.read([tmp_path / "one.csv", tmp_path / "two.csv"], 0)
     assert scores.keys == [OURS, OTHER]
-    assert [scores.mean(key, "residual_psnr").mean for key in scores.keys] == [22.0, 122.0]
+    assert [scores.centre(key, "residual_psnr").centre for key in scores.keys] == [22.0, 122.0]
     with pytest.raises(UserError):
         Scores.read([tmp_path / "one.csv"] * 2, 0)
 

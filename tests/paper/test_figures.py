@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 import re
@@ -36,8 +37,9 @@ from aligncvc.paper.pair_results import (
     read_logs,
     read_pairs,
 )  # fmt: skip
+from aligncvc.paper.quality_cost import Dot, number_dots
 from aligncvc.paper.reading import read_rankings
-from aligncvc.paper.style import RC, Drawn, enlarge, spread, styled
+from aligncvc.paper.style import RC, Drawn, chart, enlarge, spread, styled
 from aligncvc.scene.cameras import orbit, ring_azimuths_deg
 from aligncvc.scene.gaussians import Gaussians, save_ply
 from aligncvc.scene.renderset import RenderSet
@@ -247,6 +249,7 @@ def test_captions_state_what_the_data_say(figures: Path) -> None:
     )
     assert "two-stage: plain" in captions["quality_vs_cost"]
     assert "3D-aware, aligned (both): ours" in captions["quality_vs_cost"]
+    assert "costs: medians over 3 objects" in captions["quality_vs_cost"]
     assert "paired difference from plain" in captions["quality_vs_cost"]
     assert "both: 12.10 to 15.70 dB" in captions["training"]  # means of the first and last two steps
 
@@ -349,11 +352,61 @@ def test_a_metric_that_does_not_discriminate_is_greyed_and_says_so(world: World)
     (pair,) = world.pairs(discrimination=world.verdicts)
     curves = drawn_from(pair)["consistency_curves"].figure.axes
     titles = [axes.get_title(loc="left") for axes in curves]
-    assert titles == ["PSNR ↑", "SSIM ↑", "views / truth ↓"]
+    # those that rank the controls first; a long heading takes two lines
+    assert titles == ["Residual PSNR ↑", "Kernel distance (Lite0)\nviews ↓", "Split-half SSIM ↑"]
     grey = [any("does not discriminate" in t.get_text() for t in axes.texts) for axes in curves]
-    assert grey == [False, True, False]
+    assert grey == [False, False, True]
     dashed = [line.get_ydata()[0] for line in curves[0].lines if line.get_linestyle() == "--"]
     assert dashed == [pytest.approx(31.0 + 0.5 / 3)]  # mean of control:gt
+
+
+def test_four_curves_stand_in_the_page_and_the_rest_in_an_appendix(world: World) -> None:
+    extra = ("heldout_psnr", "heldout_lpips", "delta_psnr", "split_psnr")
+    records = concat(world.metrics)
+    more = [dataclasses.replace(r, metric=m) for r in records if r.metric == "residual_psnr" for m in extra]
+    (pair,) = world.pairs(records + more, discrimination=world.verdicts)
+    drawn = drawn_from(pair)
+
+    def titles(name: str) -> list[str]:
+        return [axes.get_title(loc="left") for axes in drawn[name].figure.axes]
+
+    assert titles("consistency_curves") == [
+        "Residual PSNR ↑", "Held-out PSNR ↑", "Held-out LPIPS ↓", "Delta PSNR",
+    ]  # fmt: skip
+    assert titles("consistency_appendix") == ["PSNR ↑", "SSIM ↑", "views / truth ↓"]
+    assert "The 3 other metrics stand in the appendix" in drawn["consistency_curves"].caption
+    assert "(Split-half SSIM)" in drawn["consistency_appendix"].caption
+    assert "consistency_appendix" not in drawn_from(world.pairs()[0])
+
+
+def test_numbers_of_steps_do_not_hide_each_other_nor_dots(world: World) -> None:
+    """Two families whose dots stand close, as those of one cost do."""
+    figure = chart(2.0)
+    axes = figure.add_axes((0.1, 0.1, 0.4, 0.8))
+    axes.set(xscale="log", xlim=(1, 100), ylim=(0, 1))
+    close = [
+        (c, [Dot(s, s, 0.5 + 0.03 * i, math.nan, math.nan) for s in (2, 4, 50)]) for i, c in enumerate("rgb")
+    ]
+    number_dots(axes, close, 0.5)
+    figure.canvas.draw()
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert len(boxes) == 9 and not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+    dots = [axes.transData.transform((dot.x, dot.y)) for _, family in close for dot in family]
+    assert not any(box.contains(*dot) for box in boxes for dot in dots)
+
+
+def test_the_teaser_counts_what_it_shows(world: World) -> None:
+    (pair,) = world.pairs([])
+    assert "2 of 3 objects, drawn by the configuration's seed" in pair.shown_of(2)
+    paper = world.job.paper.model_copy(update={"showcase": 3})
+    every = dataclasses.replace(pair, job=world.job.model_copy(update={"paper": paper}))
+    assert every.shown.startswith("All 3 objects of the set")
+    assert every.shown_of(2).startswith("2 of 3 objects, the first and the last of the set")
+
+
+def test_the_baseline_stands_beside_the_lead(world: World) -> None:
+    drawn = drawn_from(world.pairs([])[0])["comparison"]
+    assert "ours stands beside plain, its two-stage baseline" in drawn.caption
 
 
 def test_verdicts_that_are_none_are_refused(tmp_path: Path) -> None:

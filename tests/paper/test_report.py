@@ -18,19 +18,23 @@ from aligncvc.config.plan import Plan
 from aligncvc.config.root import Config
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT
+from aligncvc.paper.commit import commit
+from aligncvc.paper.headline import read_headline
 from aligncvc.paper.inputs import ReportInputs
+from aligncvc.paper.live_models import read_models
 from aligncvc.paper.pair_results import lead_row
 from aligncvc.paper.report import (
+    WORDS,
     read_figures,
-    read_models,
     read_render_set,
     read_table,
     stage_seconds,
     write_report,
 )
 from aligncvc.paper.reported import write_reported
-from aligncvc.paper.table_formats import Block, Cell, Column, Table, as_json
+from aligncvc.paper.table_formats import Block, Cell, Column, Table, as_csv, as_json
 from aligncvc.scene.gaussians import Gaussians, save_ply
+from aligncvc.viewer.templating import render_text
 
 OBJECTS = ("chair", "lamp", "mug")
 PAIR = "wonder3d+lgm"
@@ -134,8 +138,8 @@ def results(tmp_path: Path) -> Path:
         )
     (root / "figures/index.json").write_text(json.dumps(index))
     (root / "benchmarks/align").mkdir(parents=True)
-    (root / "benchmarks/align/both.jsonl").write_text('{"s": 12.5}\nnot json\n')
-    (root / "benchmarks/align/soft.jsonl").write_text('{"s": 2.5}\n')
+    (root / "benchmarks/align/both.jsonl").write_text('{"s": 12.5, "cpu_time": 20}\nnot json\n')
+    (root / "benchmarks/align/soft.jsonl").write_text('{"s": 2.5, "cpu_time": 3.0}\n')
     return root
 
 
@@ -151,6 +155,98 @@ def report(job: PaperJob, root: Path, **changes: object) -> Page:
 
 
 NOTHING = {"tables": [], "samples": [], "renders": []}
+
+
+HEADS = ("", "_lo", "_hi")
+
+
+def write_table1(root: Path, **changes: str) -> Path:
+    """What `python -m aligncvc.paper table` writes beside table1.json, in brief."""
+    compared = {
+        f"{metric}_vs_reference{end}": value
+        for metric, values in {
+            "psnr": ("-0.20", "-1.20", "0.50"),
+            "lpips": ("-0.0070", "-0.0210", "-0.0010"),
+            "residual_psnr": ("4.10", "1.90", "6.10"),
+        }.items()
+        for end, value in zip(HEADS, values, strict=True)
+    }
+    numbers = {
+        "two_stage_50": ("21.90", "100", "9.50"), "two_stage_4": ("22.40", "8", "1.10"),
+        "aware_4": ("25.10", "8", "2.30"), "aligncvc_4": ("26.00", "8", "2.40"),
+        "control:gt": ("23.20", "n/a", "n/a"), "control:copy": ("22.40", "n/a", "n/a"),
+    }  # fmt: skip
+    lines = []
+    for method, (residual, calls, seconds) in numbers.items():
+        line = {"method": method, "pair": PAIR, "objects": "12", "best": "", "reference": "two_stage_50"}
+        if method.startswith("control"):
+            line |= {"pair": "control", "reference": ""}
+        line |= dict.fromkeys([f"residual_psnr{end}" for end in HEADS], residual)
+        line |= dict.fromkeys([f"network_calls{end}" for end in HEADS], calls)
+        line |= dict.fromkeys([f"seconds{end}" for end in HEADS], seconds)
+        line |= compared if method == "aligncvc_4" else dict.fromkeys(compared, "n/a")
+        lines.append(line | ({"best": "residual_psnr"} | changes if method == "aligncvc_4" else {}))
+    (root / "table1.csv").write_text(as_csv(lines))
+    return root / "table1.csv"
+
+
+def test_the_page_begins_with_what_won(job: PaperJob, results: Path) -> None:
+    """A sentence, five rows, the comparison, the models; everything else comes later, the tables folded."""
+    write_table1(results)
+    page = report(job, results)
+    words = page.words
+    sentence = (
+        "With 8 network calls an object instead of 100, aligncvc_4 is better than two_stage_50 by 0.0070 of "
+        "LPIPS [0.0010, 0.0210] and 4.10 dB of Residual PSNR [1.90, 6.10]; PSNR does not tell them apart."
+    )
+    order = [sentence, "Residual PSNR, in dB", "About comparison.", "Turn them", "Methods:", "About teaser."]
+    places = [words.index(text) for text in order]
+    assert places == sorted(places)
+    text = (results / "report.html").read_text(encoding="utf-8")
+    first = re.findall(r'<th scope="row">([^<]*)</th>', text[: text.index("</table>")])
+    assert first == ["two_stage_50", "aware_4", "aligncvc_4", "control:gt", "control:copy"]
+    assert text.index("<strong>26.00</strong>") < text.index("About comparison.")
+    folded = re.findall(r"<details( open)?><summary>(\w+)", text)
+    assert [name for _, name in folded[:2]] == ["Methods", "Ablation"] and folded[0][0] == folded[1][0] == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"residual_psnr_vs_reference_lo": "-0.10"}, "; PSNR and Residual PSNR do not tell them apart."),
+        (
+            {
+                f"lpips_vs_reference{end}": v
+                for end, v in zip(HEADS, ("0.0070", "0.0010", "0.0210"), strict=True)
+            },
+            "by 4.10 dB of Residual PSNR [1.90, 6.10], and worse by 0.0070 of LPIPS [0.0010, 0.0210]; PSNR",
+        ),
+        ({"network_calls": "100"}, "aligncvc_4 is better than two_stage_50 by"),
+        ({"reference": ""}, "aligncvc_4 is this run's method."),
+    ],
+)
+def test_what_won_follows_the_intervals(
+    job: PaperJob, tmp_path: Path, changes: dict[str, str], words: str
+) -> None:
+    headline = read_headline(job, write_table1(tmp_path, **changes))
+    assert headline is not None
+    assert words in render_text(WORDS["headline"], **headline._asdict())
+
+
+def test_no_table_no_headline(job: PaperJob, tmp_path: Path) -> None:
+    assert read_headline(job, tmp_path / "table1.csv") is None
+    (tmp_path / "table1.csv").write_text("method\n")
+    with pytest.raises(UserError, match="lacks the columns"):
+        read_headline(job, tmp_path / "table1.csv")
+
+
+def test_how_it_was_made_names_the_commit_and_what_no_log_ships_of(job: PaperJob, results: Path) -> None:
+    words = report(job, results).words
+    assert f"commit {commit()}" in words
+    assert "aligncvc_4" in words[words.index("The aligned pair of") :][:120]
+    assert "Its training log does not; docs/verdict/README.md shows the curves" in words
+    other = job.model_copy(update={"pairs": [job.pairs[0].model_copy(update={"demo": False})]})
+    assert "Its training log" not in report(other, results).words
 
 
 def test_nothing_is_loaded_and_everything_is_described(job: PaperJob, results: Path) -> None:
@@ -180,7 +276,7 @@ def test_what_the_page_says(job: PaperJob, results: Path) -> None:
     assert "3 of 4 rendered" in words and "1 of 2 rendered" in words
     assert "Ada & Co chair, lamp, mug CC0-1.0" in words
     assert "About odd_one." in words and "More figures" in words
-    assert "15 s" in words
+    assert "15 s, 23 of CPU" in words
     assert "for hours on two processor cores" in words and "stay empty" in words
     assert len([a for _, a in page.elements if a.get("class") == "gs-viewer"]) == job.paper.viewer_models
     other = job.model_copy(update={"pairs": [job.pairs[0].model_copy(update={"demo": False})]})
@@ -211,7 +307,7 @@ def test_the_method_shown(job: PaperJob, results: Path) -> None:
 
 
 def test_pairs_stand_apart(job: PaperJob, results: Path) -> None:
-    """Models by pair, and of the figures the first teaser on top, the other's beside the comparisons."""
+    """Models by pair, and of the figures the first comparison on top, the other's with the teasers."""
     facts = [*job.pairs, job.pairs[0].model_copy(update={"name": "other"})]
     rows = [*job.rows, *(row.model_copy(update={"pair": "other"}) for row in job.rows)]
     two = job.model_copy(update={"pairs": facts, "rows": rows})
@@ -231,10 +327,10 @@ def test_pairs_stand_apart(job: PaperJob, results: Path) -> None:
     ids = [a["id"] for _, a in page.elements if "id" in a]
     assert len(set(ids)) == len(ids)
     places = [
-        words.index(f"About {name}.") for name in (f"teaser_{PAIR}", "teaser_other", "comparison_other")
+        words.index(f"About {name}.") for name in (f"comparison_{PAIR}", f"teaser_{PAIR}", "comparison_other")
     ]
     assert places == sorted(places) and words.count("About controls.") == 1
-    assert words.index("Side by side") < places[1] and "Pairs of networks" in words
+    assert words.index("From all sides") < places[1] and "Pairs of networks" in words
 
 
 def test_models_beyond_the_limit_are_pictures(
@@ -242,7 +338,7 @@ def test_models_beyond_the_limit_are_pictures(
 ) -> None:
     manifest = [results / f"sample/{PAIR}/aligncvc_4/manifest.json"]
     size = len(read_models(job, manifest, [], {})[0].models[0].html)
-    monkeypatch.setattr("aligncvc.paper.report.MODEL_BYTES", int(size * 1.5))
+    monkeypatch.setattr("aligncvc.paper.live_models.MODEL_BYTES", int(size * 1.5))
     models = read_models(job, manifest, [], {})[0].models
     assert [m.live for m in models] == [True, False] and "<script" not in models[1].html
     assert "a picture, because the page would grow too large" in report(job, results).words

@@ -132,7 +132,7 @@ def test_golden_row(job: PaperJob, records: Path, tmp_path: Path) -> None:
     assert (row["ssim"], row["ssim_lo"], row["ssim_hi"]) == ("0.5000", "n/a", "n/a")  # one object
     assert row["lpips"] == row["lpips_lo"] == "n/a"
     assert row["residual_psnr"] == "15.50"  # the last step only
-    assert row["seconds"] == "4.50" and row["peak_mb"] == "525"
+    assert row["seconds"] == "4.50" and row["peak_mb"] == "525"  # medians, of two objects
     assert (row["pair"], row["steps"], row["alignment"]) == ("wonder3d+lgm", "4", "none")
     assert (row["objects"], row["objects_total"], row["seeds"], row["failed"]) == ("2", "3", "2", "2")
     renders = [float(row[f"kernel_lite0_renders{end}"]) for end in ("", "_lo", "_hi")]
@@ -188,8 +188,23 @@ def test_the_last_kept_step_of_each_method_counts(job: PaperJob) -> None:
     steps = [record("aware_4", name, "residual_psnr", 10.0 + k, k) for name in "ab" for k in (1, 2, 3, 4)]
     once = [record("aligncvc_4", name, "residual_psnr", 11.0, 1) for name in "ab"]
     found = {row.key.method: row for row in built(job, "table1", steps + once).rows}
-    assert found["aware_4"].values["residual_psnr"].mean == 14.0
-    assert found["aligncvc_4"].values["residual_psnr"].mean == 11.0
+    assert found["aware_4"].values["residual_psnr"].centre == 14.0
+    assert found["aligncvc_4"].values["residual_psnr"].centre == 11.0
+
+
+def test_seconds_are_medians_and_bold_only_where_cpu_seconds_agree(job: PaperJob) -> None:
+    """Two methods of the same work, of which one met a busy hour: no object of it was as fast."""
+    quiet, busy = [2.0, 2.1, 1.9, 2.0, 2.2, 2.1, 2.0, 1.9], [2.9, 3.1, 30.0, 3.0, 3.2, 3.1, 3.0, 2.8]
+    same = [2.0, 2.0, 2.1, 1.9, 2.0, 2.1, 2.0, 2.1]
+    wall = rows_of("aligncvc_4", "seconds", quiet) + rows_of("aware_4", "seconds", busy)
+    cpu = rows_of("aligncvc_4", "cpu_seconds", quiet) + rows_of("aware_4", "cpu_seconds", same)
+    assert keyed(built(job, "table1", wall))["aware_4"].values["seconds"].centre == pytest.approx(3.05)
+    assert in_bold(built(job, "table1", wall), "seconds") == ["aligncvc_4"]  # one clock: nothing to doubt by
+    noise = built(job, "table1", wall + cpu)
+    assert in_bold(noise, "seconds") == in_bold(noise, "cpu_seconds") == []
+    more = rows_of("aware_4", "cpu_seconds", [v + 1 for v in same])
+    work = built(job, "table1", wall + cpu[: len(quiet)] + more)
+    assert in_bold(work, "seconds") == in_bold(work, "cpu_seconds") == ["aligncvc_4"]
 
 
 # --- several pairs ---------------------------------------------------------------------------------------
@@ -216,7 +231,7 @@ def of_two_pairs() -> list[Record]:
 def test_two_pairs_under_one_method_are_two_rows(two_pairs: PaperJob, job: PaperJob, tmp_path: Path) -> None:
     write_records(tmp_path / "m.csv", of_two_pairs())
     table = write(two_pairs, "table1", [tmp_path / "m.csv"], tmp_path / "t.csv")
-    means = {row.key: row.values["psnr"].mean for row in table.rows if row.values}
+    means = {row.key: row.values["psnr"].centre for row in table.rows if row.values}
     assert means[Key(PAIR, "aware_4")] == pytest.approx(68 / 3) and means[Key(SECOND, "aware_4")] == 40 / 3
     order = [Key(pair, row.method) for pair in (PAIR, SECOND) for row in job.rows if "table1" in row.tables]
     assert [row.key for row in table.rows] == [*order, *(Key("control", name) for name in CONTROLS)]
@@ -229,7 +244,7 @@ def test_two_pairs_under_one_method_are_two_rows(two_pairs: PaperJob, job: Paper
 
 def test_each_pair_is_compared_with_its_own_reference(two_pairs: PaperJob) -> None:
     table = built(two_pairs, "table1", of_two_pairs())
-    compared = {row.key: row.compared["psnr"].difference.mean for row in table.rows if row.compared}
+    compared = {row.key: row.compared["psnr"].difference.centre for row in table.rows if row.compared}
     assert compared == {(PAIR, "aware_4"): pytest.approx(4 / 3), (SECOND, "aware_4"): pytest.approx(5 / 3)}
     assert next(row for row in table.rows if row.key.control).reference is None
     laid = lay_out(two_pairs, table, ProtocolFacts({}, {}))
@@ -284,7 +299,7 @@ def test_bold_where_every_paired_interval_excludes_zero(job: PaperJob) -> None:
 def test_no_bold_inside_the_interval(job: PaperJob) -> None:
     records = methods_at(0.1, 2.0)
     found = built(job, "table1", records)
-    first = max((r for r in found.rows if r.values), key=lambda r: r.values["psnr"].mean)
+    first = max((r for r in found.rows if r.values), key=lambda r: r.values["psnr"].centre)
     assert in_bold(found, "psnr") == []
     others = [r for r in found.rows if r.values and r is not first]
     scores = Scores(records, 0)
@@ -334,7 +349,7 @@ def test_set_level_metrics_are_never_bold(job: PaperJob) -> None:
     values = (("aware_4", 3.0), ("aligncvc_4", 1.0))
     records = [record(m, "*", name, v) for m, v in values] + methods_at(1.0, 0.2)
     found = built(job, "table1", records)
-    assert in_bold(found, name) == [] and found.rows[3].values[name].mean == 1.0
+    assert in_bold(found, name) == [] and found.rows[3].values[name].centre == 1.0
     assert found.rows[3].total == 8  # the set is no object
 
 
@@ -554,11 +569,12 @@ def test_a_second_run_writes_the_same_bytes(job: PaperJob, tmp_path: Path) -> No
 
 
 def cost_records(method: str) -> list[Record]:
-    parts = {"seconds": 3.0, "seconds_generator": 2.0, "seconds_render": 1.0, "network_calls": 8.0}
+    """Of three objects, one of which met a busy moment."""
+    parts = {"seconds": 3.0, "seconds_generator": 2.0, "seconds_render": 1.0, "cpu_seconds": 5.0}
     return [
-        record(method, name, metric, value + i)
+        record(method, name, metric, value + more)
         for metric, value in parts.items()
-        for i, name in enumerate("ab")
+        for name, more in zip("abc", (0.0, 1.0, 90.0), strict=True)
     ]
 
 
@@ -575,11 +591,12 @@ def test_cost_table(job: PaperJob, tmp_path: Path) -> None:
     write_costs(job, [tmp_path / "m.csv"], samples, tmp_path / "costs.csv")
     lines = {line["method"]: line for line in read_table(tmp_path / "costs.csv")}
     row = lines["aware_4"]
-    assert (row["seconds"], row["seconds_generator"], row["network_calls"]) == ("3.50", "2.500", "8")
+    assert (row["seconds"], row["seconds_generator"], row["cpu_seconds"]) == ("4.00", "3.000", "6.00")
     assert row["hardware"] == "A chip, 2 cores" and lines["control:gt"]["hardware"] == "unknown"
     assert row["seconds_encode"] == "n/a" and list(lines)[-1] == "control:gt"
     text = (tmp_path / "costs.md").read_text()
     assert "Seconds, generator ↓" in text and "Seconds, encode" not in text
+    assert "CPU seconds ↓" in text and "medians over objects" in text
     assert "| A chip, 2 cores |" in text  # two machines: a column
     write_costs(job, [tmp_path / "m.csv"], [samples[0]] * 2, tmp_path / "costs.csv")
 

@@ -67,7 +67,7 @@ def test_better_holds_by_direction_and_not_by_sign() -> None:
     assert judged(found, "better", "x", "y", "lpips").holds is True
     line = judged(found, "better", "y", "x", "lpips")
     assert line.holds is False and line.effect.lo > 0 and line.n == len(OBJECTS)
-    assert line.effect.mean == pytest.approx(0.4, abs=0.05)
+    assert line.effect.centre == pytest.approx(0.4, abs=0.05)
 
 
 def test_an_interval_that_meets_zero_does_not_hold_but_may_be_within_the_margin() -> None:
@@ -86,7 +86,7 @@ def test_an_amount_must_be_reached() -> None:
 
 def test_a_missing_metric_is_said_and_judged_neither_way() -> None:
     line = judged(evidence({("x", "psnr"): 20}), "better", "x", "y", "psnr")
-    assert line.holds is None and "psnr of y" in line.note and math.isnan(line.effect.mean)
+    assert line.holds is None and "psnr of y" in line.note and math.isnan(line.effect.centre)
     assert line.facts["effect"] is None and json.dumps(line.facts)
     assert judged(evidence({}), "ratio", "x", "y", "seconds").holds is None
     assert judged(evidence({}), "rises", "x", "", "residual_psnr").holds is None
@@ -95,14 +95,26 @@ def test_a_missing_metric_is_said_and_judged_neither_way() -> None:
     assert judged(evidence({}), "apart", "x", "y", "kernel_lite0_renders").holds is None
 
 
-def test_ratio_is_of_geometric_means() -> None:
+def test_ratio_of_a_cost_is_a_median() -> None:
+    """One object met a busy moment; a geometric mean would follow it."""
+    rows = [
+        _with(r, 100.0 if (name, r.object) == ("slow", "o0") else value)
+        for name, value in (("slow", 12.0), ("fast", 1.5))
+        for r in records(name, "cpu_seconds", 0, noise=0)
+    ]
+    assert judged(measured(rows), "ratio", "slow", "fast", "cpu_seconds").effect.centre == pytest.approx(8)
+    other = [replace(r, metric="sed_px") for r in rows]
+    assert judged(measured(other), "ratio", "slow", "fast", "sed_px").effect.centre > 8.5
+
+
+def test_ratio_and_what_it_has_to_reach() -> None:
     fast_and_slow = [
         _with(r, value)
         for name, value in (("slow", 12.0), ("fast", 1.5))
         for r in records(name, "seconds", 0, noise=0)
     ]
     line = judged(measured(fast_and_slow), "ratio", "slow", "fast", "seconds", at_least=8.0)
-    assert line.effect.mean == pytest.approx(8.0) and line.holds is True and line.unit == "times"
+    assert line.effect.centre == pytest.approx(8.0) and line.holds is True and line.unit == "times"
     assert judged(measured(fast_and_slow), "ratio", "slow", "fast", "seconds", at_least=8.1).holds is False
     assert judged(measured(fast_and_slow), "ratio", "fast", "slow", "seconds").holds is False
 
@@ -120,7 +132,7 @@ def test_unseen_views_leave_out_the_inputs_pose_and_earlier_steps() -> None:
         *records("x", "views_psnr", 23), *views("copy", "views_psnr", [100, 17, 17], 1),
     ])  # fmt: skip
     line = judged(found, "better", "x", "copy", "unseen_psnr")
-    assert line.effect.mean == pytest.approx(2, abs=0.05) and line.holds is True and line.unit == "dB"
+    assert line.effect.centre == pytest.approx(2, abs=0.05) and line.holds is True and line.unit == "dB"
     assert judged(found, "better", "x", "copy", "unseen_fg_psnr").holds is None
 
 
@@ -134,7 +146,7 @@ def test_a_curve_must_rise_at_every_step() -> None:
     assert line.holds is True and "3 to 4" in line.note
     dip = [_with(r, r.value - 2.5) if r.step == 3 else r for r in up]
     line = judged(measured(dip), "rises", "x", "", "residual_psnr")
-    assert line.holds is False and line.effect.mean < 0
+    assert line.holds is False and line.effect.centre < 0
 
 
 def test_equal_means_up_to_rounding_and_leaves_clocks_out() -> None:
@@ -249,7 +261,7 @@ def test_lines_of_two_pairs_are_told_apart() -> None:
     claims = Claims.model_validate({"pair": PAIR, "claims": {"z": group}})
     own, others = verdict(found, [], claims)
     assert (own.holds, others.holds) == (False, True) and claims.pairs == [PAIR, "other"]
-    assert others.line.statement == "x of other" and others.effect.mean == pytest.approx(3, abs=0.05)
+    assert others.line.statement == "x of other" and others.effect.centre == pytest.approx(3, abs=0.05)
 
 
 def test_the_consistency_metric_that_ranks_the_controls_goes_first() -> None:
@@ -312,4 +324,4 @@ def test_the_page_says_each_line_and_its_explanation() -> None:
     assert "### (d) Four aligned steps reach or beat fifty unaligned ones: **does not hold**" in text
     assert "It was too short." in text and "![alt](k.png)" in text and "| both | 5 | 9 |" in text
     peak = replace(found[0], line=replace(found[0].line, metric="peak_mb", rule="more_memory"))
-    assert effect(replace(peak, effect=peak.effect._replace(mean=12.34, lo=math.nan))) == "+12.3 MB"
+    assert effect(replace(peak, effect=peak.effect._replace(centre=12.34, lo=math.nan))) == "+12.3 MB"

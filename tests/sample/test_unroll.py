@@ -141,7 +141,7 @@ def test_network_calls_and_measured_parts(
 ) -> None:
     _, cost = sample_one(pair, sample_job(feedback, steps, guidance=guidance), *rig, 0, "a")
     assert cost.network_calls == calls
-    assert cost.peak_mb > 50
+    assert cost.peak_mb > 50 and cost.cpu_seconds > 0
     assert cost.seconds == pytest.approx(sum(cost.seconds_by_part.values()))
     parts = {"generator", "decode", "reconstruct", "render", "encode"}
     assert set(cost.seconds_by_part) == parts and min(cost.seconds_by_part.values()) > 0
@@ -261,14 +261,16 @@ def test_sigmas_take_eulers_steps() -> None:
 
 def test_stopwatch_counts_parts_and_skips_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([10.0, 11.0, 20.0, 22.0, 30.0, 34.0])  # begin and end of each part
+    computed = iter([1.0, 3.0, 5.0, 9.0, 10.0, 20.0])
     monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(time, "process_time", lambda: next(computed))
     watch = Stopwatch()
     for _ in range(2):
         with watch("a"):
             pass
     with watch.paused(), watch("b"):
         pass
-    assert watch.total == 3.0 and list(watch.seconds) == ["a"]
+    assert watch.total == 3.0 and list(watch.seconds) == ["a"] and watch.cpu_seconds == 6.0
 
 
 def test_calls_are_no_longer_counted_afterwards(pair: PairOfModels, rig: Rig) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from aligncvc.evaluate.stats import Centre
 from aligncvc.tsv import read_tsv
 
 Family = Literal["image", "views", "consistency", "distribution", "geometry", "cost"]
@@ -35,6 +36,11 @@ class Metric:
         """Heading with an arrow that says which way is better."""
         return self.heading + {1: " ↑", -1: " ↓", 0: ""}[self.better]
 
+    @property
+    def centre(self) -> Centre:
+        """What objects are taken together by: costs have outliers wherever a machine is shared."""
+        return "median" if self.family == "cost" else "mean"
+
 
 CONTROL_PREFIX = "control:"
 """Method names of controls begin with it."""
@@ -55,3 +61,8 @@ CATALOGUE: dict[str, Metric] = {
     row["name"]: _read(row) for row in read_tsv(Path(__file__).with_name("metrics.tsv"), (), "install again")
 }
 """By name. Geometry's `<metric>@<rung>` are not here: which there are hangs on the protocol."""
+
+
+def centre_of(metric: str) -> Centre:
+    """ "median" for what the catalogue knows as a cost, else "mean"."""
+    return CATALOGUE[metric].centre if metric in CATALOGUE else "mean"

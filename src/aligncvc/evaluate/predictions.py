@@ -4,7 +4,7 @@
         000.png ...                                generated views (RGBA, or RGB on white)
         cameras.json                               their poses; or once for all objects, in pred/<method>
         mesh.glb | mesh.obj | mesh.ply, model.ply  the 3D result
-        prediction.json                            optional: seconds, network_calls, peak_mb, seed
+        prediction.json                            optional: (cpu_)seconds, network_calls, peak_mb, seed
 
 A piece that is missing leaves its metrics out; nothing takes its place. `docs/evaluating-your-method.md` is
 the user's page.

@@ -88,7 +88,7 @@ def _rank(metric: Metric, scores: Scores) -> Ranking:
         for a, b in itertools.pairwise(RANKED)
     )
     present = [name for name in CONTROLS if control(name) in scores.keys]
-    means = {name: scores.mean(control(name), metric.name).mean for name in present}
+    means = {name: scores.centre(control(name), metric.name).centre for name in present}
     return Ranking(metric, means, len(objects), first, second)
 
 

@@ -20,7 +20,7 @@ from aligncvc.scene.rigs import Rig, fov_covering
 from aligncvc.scene.views import Views
 from aligncvc.splat import rasterise
 
-COST = ("network_calls", "seconds", "peak_mb")
+COST = ("network_calls", "seconds", "cpu_seconds", "peak_mb")
 
 
 @dataclass(frozen=True)
@@ -86,10 +86,11 @@ def read_steps(path: Path, posed: PosedObject, rig: Rig | None = None) -> tuple[
 
 
 def read_cost(path: Path) -> dict[str, float]:
-    """network_calls, seconds, peak_mb, and seconds_<part> for each part that was timed."""
+    """network_calls, seconds, cpu_seconds, peak_mb, and seconds_<part> for each part that was timed."""
     try:
         facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        found = {name: facts[name] for name in COST}
+        # what was sampled before CPU seconds were measured can still be scored
+        found = {name: facts[name] for name in COST if name in facts or name != "cpu_seconds"}
         found |= {f"seconds_{part}": number for part, number in facts.get("seconds_by_part", {}).items()}
         return {name: float(number) for name, number in found.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from aligncvc.errors import UserError
-from aligncvc.evaluate.catalogue import CATALOGUE, CONTROL_PREFIX, SET_OBJECT
+from aligncvc.evaluate.catalogue import CATALOGUE, CONTROL_PREFIX, SET_OBJECT, centre_of
 from aligncvc.evaluate.records import COLUMNS, FINAL_STEP, MEAN_VIEW, Record, concat
 from aligncvc.evaluate.stats import Interval, Samples, interval, paired_interval
 
@@ -116,26 +116,31 @@ class Scores:
             for (name, seed), values in found.groupby(["object", "seed"])["value"]
         }
 
-    def mean(self, key: Key, metric: str, step: int | None = None, stream: Sequence[object] = ()) -> Interval:
-        """Mean over objects of means over seeds with its 95 % interval; a set's metric has its own."""
+    def centre(
+        self, key: Key, metric: str, step: int | None = None, stream: Sequence[object] = ()
+    ) -> Interval:
+        """Mean over objects of means over seeds with its 95 % interval; a set's metric has its own.
+
+        Costs are medians over objects of medians over seeds.
+        """
         found = self.values(key, metric, step)
         whole = {sample: value for sample, value in found.items() if sample[0] == SET_OBJECT}
         if not whole:
-            return interval(found, self.seed, *stream)
-        lo, hi = (interval(self.values(key, metric + end, step), self.seed).mean for end in BOUNDS)
-        return Interval(interval(whole, self.seed).mean, lo, hi)
+            return interval(found, self.seed, *stream, centre=centre_of(metric))
+        lo, hi = (interval(self.values(key, metric + end, step), self.seed).centre for end in BOUNDS)
+        return Interval(interval(whole, self.seed).centre, lo, hi)
 
     def curve(self, key: Key, metric: str, stream: Sequence[object] = ()) -> list[Interval]:
-        """`mean` after each kept step 1..K; empty where the metric was measured at none."""
-        points = [self.mean(key, metric, k, stream) for k in range(1, self.last_step(key, metric) + 1)]
-        return points if any(not math.isnan(point.mean) for point in points) else []
+        """`centre` after each kept step 1..K; empty where the metric was measured at none."""
+        points = [self.centre(key, metric, k, stream) for k in range(1, self.last_step(key, metric) + 1)]
+        return points if any(not math.isnan(point.centre) for point in points) else []
 
     def paired(
         self, one: Key, other: Key, metric: str, step: int | None = None, stream: Sequence[object] = ()
     ) -> Interval:
-        """Mean difference one - other over objects and seeds that both have; a set's has no interval."""
+        """As `centre`, of differences one - other on what both have; those of a set have no interval."""
         ours, theirs = self.values(one, metric, step), self.values(other, metric, step)
-        return paired_interval(ours, theirs, self.seed, *stream)
+        return paired_interval(ours, theirs, self.seed, *stream, centre=centre_of(metric))
 
     def oriented(self, key: Key, metric: str) -> Samples:
         """`values` after the last step, turned so that more is better; without a direction zero is best."""

@@ -4,12 +4,16 @@ Objects are the unit of chance: each resample draws objects with replacement and
 its seeds. Percentiles are widened to the t quantiles that few objects need ("expanded percentile":
 Hesterberg, What Teachers Should Know About the Bootstrap, 2015). On twelve normal objects the plain 95 %
 percentile interval holds the true mean in 91 % of cases, the widened one in 94 %.
+
+Costs are medians: a shared machine makes single samples slow, and a mean would follow those. Their resamples
+go the same way, medians over resampled objects of medians over resampled seeds.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import statistics
+from collections.abc import Iterator, Mapping
 from itertools import groupby
 from typing import Literal, NamedTuple
 
@@ -23,14 +27,17 @@ DRAWS = 2000
 
 LEVEL = 0.95
 
+Centre = Literal["mean", "median"]
+"""What a row of numbers comes to, over seeds and then over objects."""
+
 Samples = Mapping[tuple[str, int], float]
 """One metric of one method: a number for each (object, seed); NaN counts as absent."""
 
 
 class Interval(NamedTuple):
-    """A mean with its 95 % interval; lo and hi are NaN for fewer than two objects, mean for none."""
+    """A mean or a median with its 95 % interval; NaN: lo and hi of fewer than two objects, all of none."""
 
-    mean: float
+    centre: float
     lo: float
     hi: float
 
@@ -57,19 +64,24 @@ def object_means(samples: Samples) -> dict[str, float]:
     return {name: math.fsum(values) / len(values) for name, values in _by_object(samples).items()}
 
 
-def interval(samples: Samples, seed: int, *names: object) -> Interval:
-    """Mean over objects of the mean over seeds, with its 95 % interval; seed, names: of the random stream."""
+def interval(samples: Samples, seed: int, *names: object, centre: Centre = "mean") -> Interval:
+    """Mean over objects of the mean over seeds, with its 95 % interval; seed, names: of the random stream.
+
+    centre: "median" takes medians instead, of seeds and of objects.
+    """
     groups = list(_by_object(samples).values())
     if not groups:
         return NONE
-    mean = math.fsum(math.fsum(values) / len(values) for values in groups) / len(groups)
-    lo, hi = percentile_interval(_resampled_means(groups, seed, *names), len(groups))
-    return Interval(mean, lo, hi)
+    if centre == "median":
+        middle, draws = statistics.median(map(statistics.median, groups)), _resampled_medians
+    else:
+        middle, draws = math.fsum(math.fsum(v) / len(v) for v in groups) / len(groups), _resampled_means
+    return Interval(middle, *percentile_interval(draws(groups, seed, *names), len(groups)))
 
 
-def paired_interval(a: Samples, b: Samples, seed: int, *names: object) -> Interval:
-    """Mean difference a - b over the (object, seed) pairs that both have, with its interval."""
-    return interval(differences(a, b), seed, *names)
+def paired_interval(a: Samples, b: Samples, seed: int, *names: object, centre: Centre = "mean") -> Interval:
+    """Mean (or median) difference a - b over the (object, seed) pairs that both have, with its interval."""
+    return interval(differences(a, b), seed, *names, centre=centre)
 
 
 def differences(a: Samples, b: Samples) -> dict[tuple[str, int], float]:
@@ -104,15 +116,40 @@ def _by_object(samples: Samples) -> dict[str, list[float]]:
 
 def _resampled_means(groups: list[list[float]], seed: int, *names: object) -> np.ndarray:
     """(DRAWS,) means over resampled objects of the means over their resampled seeds."""
+    chosen, table, counts = _drawn_objects(groups, seed, *names)
+    if table.shape[1] == 1:
+        return table[:, 0][chosen].mean(1)
+    totals = np.zeros(chosen.shape)
+    for numbers, within in _drawn_seeds(chosen, table, counts, seed, *names):
+        totals += np.where(within, numbers, 0.0)
+    return (totals / counts[chosen]).mean(1)
+
+
+def _resampled_medians(groups: list[list[float]], seed: int, *names: object) -> np.ndarray:
+    """(DRAWS,) medians over resampled objects of the medians over their resampled seeds."""
+    chosen, table, counts = _drawn_objects(groups, seed, *names)
+    if table.shape[1] == 1:
+        return np.median(table[:, 0][chosen], axis=1)
+    drawn = _drawn_seeds(chosen, table, counts, seed, *names)
+    seeds = [np.where(within, numbers, np.nan) for numbers, within in drawn]
+    return np.median(np.nanmedian(seeds, axis=0), axis=1)
+
+
+def _drawn_objects(
+    groups: list[list[float]], seed: int, *names: object
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(DRAWS, N) resampled objects, (N, seeds) their numbers padded by zeros, (N,) how many each has."""
     chosen = numpy_stream(seed, "bootstrap", *names).integers(0, len(groups), (DRAWS, len(groups)))
     counts = np.array([len(values) for values in groups])
     most = int(counts.max())
-    table = np.array([values + [0.0] * (most - len(values)) for values in groups])
-    if most == 1:
-        return table[:, 0][chosen].mean(1)
-    stream = numpy_stream(seed, "bootstrap seeds", *names)
-    totals, drawn = np.zeros(chosen.shape), counts[chosen]
-    for k in range(most):  # the k-th draw of a seed within each drawn object that has as many seeds
+    return chosen, np.array([values + [0.0] * (most - len(values)) for values in groups]), counts
+
+
+def _drawn_seeds(
+    chosen: np.ndarray, table: np.ndarray, counts: np.ndarray, seed: int, *names: object
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Draw by draw of a seed within each drawn object: its number, and whether the object has as many."""
+    stream, drawn = numpy_stream(seed, "bootstrap seeds", *names), counts[chosen]
+    for k in range(table.shape[1]):
         which = (stream.random(chosen.shape) * drawn).astype(np.int64)
-        totals += np.where(k < drawn, table[chosen, which], 0.0)
-    return (totals / drawn).mean(1)
+        yield table[chosen, which], k < drawn

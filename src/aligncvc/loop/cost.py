@@ -1,4 +1,7 @@
-"""What a sampler costs: seconds by part and calls of the denoiser (peak memory: aligncvc.hardware)."""
+"""What a sampler costs: seconds by part, CPU seconds, calls of the denoiser.
+
+Peak memory is in aligncvc.hardware.
+"""
 
 from __future__ import annotations
 
@@ -13,19 +16,24 @@ from torch import nn
 
 
 class Stopwatch:
-    """Seconds by part. Parts entered inside `paused()` are not counted (figures, not results)."""
+    """Seconds by part, and CPU seconds; nothing counts inside `paused()` (figures, not results).
+
+    CPU seconds are what this process's threads computed, whatever others take of the machine.
+    """
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
         self.seconds: dict[str, float] = defaultdict(float)
+        self.cpu_seconds = 0.0
         self.device = torch.device(device)
         self._paused = False
 
     @contextmanager
     def __call__(self, part: str) -> Iterator[None]:
-        started = self._now()
+        started, computed = self._now(), time.process_time()
         yield
         if not self._paused:
             self.seconds[part] += self._now() - started
+            self.cpu_seconds += time.process_time() - computed
 
     @contextmanager
     def paused(self) -> Iterator[None]:

@@ -28,7 +28,7 @@ BOX_COLOUR = "#d62728"
 
 CURVES = ("residual_psnr", "heldout_psnr")
 
-LABELS_IN = 0.86
+LABELS_IN = 0.98
 
 Box = tuple[float, float, float, float]
 """left, top, width, height as shares of the image's sides."""

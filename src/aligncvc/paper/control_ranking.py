@@ -67,7 +67,7 @@ def _gaps(scores: Scores, metric: str, present: list[str]) -> dict[str, Interval
         for name, found in values.items()
         if found
     }
-    return {n: Interval(*(v / spread for v in gap)) for n, gap in gaps.items() if not math.isnan(gap.mean)}
+    return {n: Interval(*(v / spread for v in gap)) for n, gap in gaps.items() if not math.isnan(gap.centre)}
 
 
 def _row(axes: Axes, level: int, ranking: str, gaps: Mapping[str, Interval]) -> None:
@@ -79,14 +79,14 @@ def _row(axes: Axes, level: int, ranking: str, gaps: Mapping[str, Interval]) -> 
     for name, gap in gaps.items():
         marker, colour = LOOKS[name]
         style: dict[str, Any] = {"color": colour, "linestyle": "", "alpha": strength}
-        if not WORST <= gap.mean <= BEST:
-            edge, head = (WORST, "<") if gap.mean < WORST else (BEST, ">")
+        if not WORST <= gap.centre <= BEST:
+            edge, head = (WORST, "<") if gap.centre < WORST else (BEST, ">")
             axes.plot(edge, level, marker=head, markersize=5, **style)
             continue
         if not math.isnan(gap.lo):
             ends = max(gap.lo, WORST), min(gap.hi, BEST)
             axes.plot(ends, (level, level), color=colour, linewidth=1.1, alpha=strength, zorder=2)
-        axes.plot(gap.mean, level, marker=marker, markersize=4.5, zorder=3, **style)
+        axes.plot(gap.centre, level, marker=marker, markersize=4.5, zorder=3, **style)
     axes.plot(0, level, marker="D", color=INK, markersize=4, linestyle="", zorder=4, alpha=strength)
     axes.text(
         1.02, level, RANKING_WORDS[ranking], transform=axes.get_yaxis_transform(), va="center", size=7.5,

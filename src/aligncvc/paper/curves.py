@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from itertools import cycle
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,10 @@ ROWS: Mapping[str, tuple[str, str]] = style.SETTINGS["consistency"]
 """Rows of the consistency curves by beginning of the metrics' names: heading, and what they compare."""
 
 FAMILIES = ("consistency", "distribution")
+
+IN_PAGE = ("residual_psnr", "heldout_psnr", "heldout_lpips", "kernel_lite0_views_renders")
+"""What the page shows first of the consistency curves: views against their model, views among themselves (in
+LPIPS too, which blur does not buy), both as sets. The others stand in the appendix."""
 
 FEW = ("residual_psnr", "heldout_psnr", "views_psnr")
 """Metrics of the verdict's panels."""
@@ -71,8 +76,8 @@ def line_panel(
     against_truth = metric.startswith(("delta_", "views_"))
     bound = [] if against_truth else pair.scores.curve(UPPER_BOUND, metric, ("figure", metric))
     if bound:
-        axes.axhline(bound[-1].mean, zorder=2, alpha=strength, **BOUND_LOOK)
-        levels[BOUND] = (steps, bound[-1].mean)
+        axes.axhline(bound[-1].centre, zorder=2, alpha=strength, **BOUND_LOOK)
+        levels[BOUND] = (steps, bound[-1].centre)
     if metric.startswith("delta_"):
         axes.axhline(0.0, color=style.QUIET, linewidth=0.6, zorder=1)
     axes.set_xlim(0.85, steps + 0.15)
@@ -95,34 +100,75 @@ def step_metrics(pair: PairResults, methods: Sequence[str]) -> dict[str, list[Me
     return {start: metrics for start, metrics in rows.items() if metrics}
 
 
+class CurveRow(NamedTuple):
+    """Panels that stand side by side: metrics by title."""
+
+    heading: str
+    meaning: str
+    metrics: Mapping[str, Metric]
+
+
+def in_page(pair: PairResults, rows: Mapping[str, Sequence[Metric]]) -> list[Metric]:
+    """The four that the page shows: those that rank the controls, IN_PAGE before others."""
+
+    def place(metric: Metric) -> tuple[bool, int]:
+        order = IN_PAGE.index(metric.name) if metric.name in IN_PAGE else len(IN_PAGE)
+        return pair.rankings.get(metric.name) == "no", order
+
+    measured = [metric for metrics in rows.values() for metric in metrics]
+    return sorted(measured, key=place)[: len(IN_PAGE)]
+
+
 def consistency_curves(pair: PairResults) -> Drawn | None:
-    """Every consistency metric over the kept steps, small multiples; None if none was measured by step."""
-    methods = pair.compared
-    rows = step_metrics(pair, methods)
-    if not rows:
+    """Four consistency metrics over the kept steps; None if none was measured by step."""
+    rows = step_metrics(pair, pair.compared)
+    shown = in_page(pair, rows)
+    if not shown:
         return None
+    others = sum(map(len, rows.values())) - len(shown)
+    row = CurveRow("", "", {textwrap.fill(metric.arrow, 24): metric for metric in shown})
+    return _curves(pair, [row], "consistency_curves", others=others)
+
+
+def consistency_appendix(pair: PairResults) -> Drawn | None:
+    """Every other consistency metric over the kept steps, row by row; None if there is none."""
+    rows = step_metrics(pair, pair.compared)
+    shown = in_page(pair, rows)
+    drawn = []
+    for start, metrics in rows.items():
+        heading, meaning = ROWS[start]
+        titles = {}
+        for metric in (m for m in metrics if m not in shown):
+            # what the row's heading leaves to say, with the metric's arrow
+            words = style.SETTINGS["short"].get(metric.name, metric.heading.removeprefix(heading).strip())
+            titles[words + metric.arrow.removeprefix(metric.heading)] = metric
+        drawn += [CurveRow(heading, meaning, titles)] if titles else []
+    return _curves(pair, drawn, "consistency_appendix") if drawn else None
+
+
+def _curves(pair: PairResults, rows: Sequence[CurveRow], name: str, **facts: Any) -> Drawn:
+    """Small multiples with a legend below; facts: more of the caption's."""
+    methods = pair.compared
     colours = method_colours(list(pair.samples), pair.lead)
-    across = max(4, *map(len, rows.values()))
-    tall, foot = 1.5, 0.52
+    across = max(4, *(len(row.metrics) for row in rows))
+    headed = any(row.heading for row in rows)
+    tall, foot, top = 1.5 if headed else 1.75, 0.52, 0.42 if headed else 0.34
     height = len(rows) * tall + foot
     figure = chart(height)
     muted = []
-    for row, (start, metrics) in enumerate(rows.items()):
-        heading, meaning = ROWS[start]
-        level = 1 - (row * tall + 0.1) / height
-        figure.text(0.004, level, heading, size=8, weight="bold", va="center")
-        figure.text(0.16, level, meaning, size=7.5, color=style.QUIET, va="center")
-        for column, metric in enumerate(metrics):
-            bottom = 1 - (row * tall + 1.22) / height
-            axes = figure.add_axes(((column + 0.25) / across, bottom, 0.68 / across, 0.8 / height))
+    for index, row in enumerate(rows):
+        level = 1 - (index * tall + 0.1) / height
+        figure.text(0.004, level, row.heading, size=8, weight="bold", va="center")
+        figure.text(0.16, level, row.meaning, size=7.5, color=style.QUIET, va="center")
+        for column, (title, metric) in enumerate(row.metrics.items()):
+            bottom = 1 - (index * tall + tall - 0.28) / height
+            box = ((column + 0.25) / across, bottom, 0.68 / across, (tall - 0.28 - top) / height)
+            axes = figure.add_axes(box)
             weak = pair.rankings.get(metric.name) == "no"
             line_panel(axes, pair, metric.name, methods, colours, faint=weak)
-            # what the row's heading leaves to say, with the metric's arrow
-            words = style.SETTINGS["short"].get(metric.name, metric.heading.removeprefix(heading).strip())
-            title = words + metric.arrow.removeprefix(metric.heading)
             axes.set_title(title, color=style.QUIET if weak else style.INK, size=7, pad=3)
             axes.tick_params(labelsize=6.5, pad=2)
-            if row == len(rows) - 1:
+            if index == len(rows) - 1:
                 axes.set_xlabel("kept sampling step", size=7)
             if weak:
                 muted.append(metric.heading)
@@ -133,9 +179,8 @@ def consistency_curves(pair: PairResults) -> Drawn | None:
     if bounded:
         entries[BOUND] = BOUND_LOOK
     legend(figure, entries)
-    headings = [metric.heading for metrics in rows.values() for metric in metrics]
-    facts = {"methods": methods, "bounded": bounded, "bound": BOUND, "muted": muted, "headings": headings}
-    return captioned(figure, "consistency_curves", pair=pair, **facts)
+    facts |= {"headings": [metric.heading for row in rows for metric in row.metrics.values()], "bound": BOUND}
+    return captioned(figure, name, pair=pair, methods=methods, bounded=bounded, muted=muted, **facts)
 
 
 def _grey_out(axes: Axes) -> None:

@@ -10,7 +10,7 @@ from aligncvc.evaluate.scores import Scores
 from aligncvc.files import write_json
 from aligncvc.paper.agreement import agreement
 from aligncvc.paper.control_ranking import control_ranking
-from aligncvc.paper.curves import consistency_curves, training
+from aligncvc.paper.curves import consistency_appendix, consistency_curves, training
 from aligncvc.paper.image_figures import comparison, teaser
 from aligncvc.paper.inputs import FigureInputs
 from aligncvc.paper.pair_results import PairResults, read_pairs
@@ -28,7 +28,11 @@ IMAGES_AND_STEPS: Drawings = {
     "comparison": comparison,
     "consistency_curves": consistency_curves,
 }
-COST_AND_TRAINING: Drawings = {"quality_vs_cost": quality_vs_cost, "training": training}
+COST_AND_TRAINING: Drawings = {
+    "quality_vs_cost": quality_vs_cost,
+    "training": training,
+    "consistency_appendix": consistency_appendix,
+}
 
 
 def write_figures(job: PaperJob, inputs: FigureInputs, out: Path) -> list[dict[str, object]]:

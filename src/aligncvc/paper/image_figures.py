@@ -154,14 +154,19 @@ def teaser(pair: PairResults) -> Drawn:
         titles = [f"step {k + 1}" for k in range(kept)]
         rows[-1].append(Strip(pair.label(posed), truth(posed, posed.rig[0]), titles, images))
     pose = degrees(unrolls[0], unrolls[0].rig[min(1, len(unrolls[0].rig) - 1)])
-    poses = [degrees(turns[0], view) for view in turned_views(turns[0])]
+    views = turned_views(turns[0])
+    poses, free = [degrees(turns[0], view) for view in views], not set(views) & set(turns[0].rig)
     names = {"turned": list(map(pair.label, turns)), "unrolled": list(map(pair.label, unrolls))}
-    return captioned(strips(rows), "teaser", pair=pair, poses=poses, pose=pose, **names)
+    drawn = pair.shown_of(len({posed.id for posed in (*turns, *unrolls)}))
+    facts = {"poses": poses, "free": free, "pose": pose, "drawn": drawn}
+    return captioned(strips(rows), "teaser", pair=pair, **facts, **names)
 
 
 def comparison(pair: PairResults) -> Drawn:
-    """The paper's Figure 5: input, every method of table1, the upper bound, the target view."""
-    methods, first = pair.compared, pair.showcase[0]
+    """The paper's Figure 5: input, table1's methods (baseline and lead last), upper bound, target view."""
+    beside = [name for name in (pair.baseline, pair.lead) if name in pair.compared]
+    methods = [*(name for name in pair.compared if name not in beside), *dict.fromkeys(beside)]
+    first = pair.showcase[0]
     bound = [UPPER_BOUND.method] if UPPER_BOUND.method in pair.controls else []
     rows: list[tuple[str, Images]] = []
     for posed in pair.showcase:

@@ -133,10 +133,17 @@ class PairResults:
 
     @property
     def shown(self) -> str:
+        """`shown_of` all objects of the showcase."""
+        return self.shown_of(len(self.showcase))
+
+    def shown_of(self, count: int) -> str:
         """The sentence that says which objects and samples are shown, and how they were picked."""
-        count, total = len(self.showcase), len(self.renders)
-        drawn = f"{count} of {total} objects, drawn by the configuration's seed, not by eye"
-        return f"{f'All {total} objects of the set' if count == total else drawn}; sampling seed {self.seed}."
+        total = len(self.renders)
+        how = "drawn by the configuration's seed, not by eye"
+        if len(self.showcase) == total:
+            how = "the first and the last of the set, not chosen by eye"
+        words = f"All {total} objects of the set" if count == total else f"{count} of {total} objects, {how}"
+        return f"{words}; sampling seed {self.seed}."
 
 
 def pixels_last(images: Tensor) -> np.ndarray:

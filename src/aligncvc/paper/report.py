@@ -1,44 +1,35 @@
-"""`results/report.html`: one self-contained page with models to turn, tables, figures and credits."""
+"""`results/report.html`: one self-contained page: what won, models to turn, tables, figures and credits."""
 
 from __future__ import annotations
 
-import io
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
 from PIL import Image
-from torch import Tensor
 
 from aligncvc import __version__
 from aligncvc.config.jobs.paper import PaperJob
 from aligncvc.errors import UserError
 from aligncvc.files import write_text
 from aligncvc.hardware import hardware
+from aligncvc.paper.commit import commit
+from aligncvc.paper.headline import read_headline
 from aligncvc.paper.inputs import ReportInputs
-from aligncvc.paper.pair_results import lead_row, object_names, pixels_last, read_manifests
+from aligncvc.paper.live_models import read_models, webp
+from aligncvc.paper.pair_results import lead_row, object_names
 from aligncvc.paper.reading import TEMPLATES, read, shipped, table_rows
 from aligncvc.paper.table_formats import DASH
 from aligncvc.paper.table_rows import NOT_AVAILABLE
-from aligncvc.scene.cameras import orbit
-from aligncvc.scene.gaussians import Gaussians, load_ply
-from aligncvc.scene.views import composite, load_png
-from aligncvc.splat import rasterise
-from aligncvc.viewer.pack import widen_to_pixels
-from aligncvc.viewer.page import ViewSettings, viewer_html
-from aligncvc.viewer.templating import data_uri, render_template, template_text
+from aligncvc.viewer.templating import render_template, render_text, template_text
 
 MAX_WIDTH_PX = 1600
 MAX_CREDITS = 3000
 """Objects credited one by one; a larger set is credited in its manifest."""
-
-POSTER_PX = 320
-MODEL_BYTES = 8_000_000
-"""Base64 of all models of one page; those beyond it are shown as pictures."""
 
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
@@ -56,32 +47,6 @@ class Figure:
     height: int
     alt: str
     caption: str
-
-
-class Model(NamedTuple):
-    """One object of the report. html: the viewer, or a picture; input: a data: address, or None."""
-
-    name: str
-    html: str
-    input: str | None
-    gaussians: int
-    live: bool
-
-
-class PairModels(NamedTuple):
-    """The models of one pair. method: what made them, as in the figures (`lead_row`)."""
-
-    pair: str
-    method: str
-    steps: int
-    models: list[Model]
-
-
-def webp(image: Image.Image, quality: int = 90) -> str:
-    """A picture as the data: address of a WebP."""
-    buffer = io.BytesIO()
-    image.save(buffer, format="WEBP", quality=quality)
-    return data_uri(buffer.getvalue(), ".webp")
 
 
 def embed(path: Path, kind: str, alt: str, caption: str) -> Figure:
@@ -112,16 +77,16 @@ def read_figures(index: Path) -> list[Figure]:
 
 
 def sort_figures(figures: Sequence[Figure]) -> tuple[Figure | None, list[dict[str, Any]]]:
-    """The opening figure, if there is one, and the sections of all others; none is left out."""
-    teaser = next((f for f in figures if f.kind == "teaser"), None)
-    rest = [f for f in figures if f is not teaser]
+    """The comparison that opens the page, if there is one, and sections of all others; none is left out."""
+    opening = next((f for f in figures if f.kind == "comparison"), None)
+    rest = [f for f in figures if f is not opening]
     named = {kind for section in WORDS["sections"] for kind in section["kinds"]}
     more = {"anchor": "figures", "heading": "More figures", "kinds": {f.kind for f in rest} - named}
     sections = [
-        {"intro": "", **section, "figures": [f for f in rest if f.kind in section["kinds"]]}
+        {"intro": "", "folded": False, **section, "figures": [f for f in rest if f.kind in section["kinds"]]}
         for section in (*WORDS["sections"], more)
     ]
-    return teaser, [s for s in sections if s["figures"]]
+    return opening, [s for s in sections if s["figures"]]
 
 
 def read_table(path: Path) -> dict[str, Any]:
@@ -184,77 +149,22 @@ def read_render_set(manifest: Path, names: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def stage_seconds(folder: Path) -> list[tuple[str, float]]:
-    """Seconds by stage from the workflow's benchmarks (`<stage>/**.jsonl`); unreadable lines are skipped."""
-    totals: dict[str, float] = {}
+def stage_seconds(folder: Path) -> list[tuple[str, float, float]]:
+    """(stage, seconds, CPU seconds) from the workflow's benchmarks (`<stage>/**.jsonl`).
+
+    Unreadable lines are skipped; a stage of which one says nothing of CPU seconds has NaN.
+    """
+    totals: dict[str, tuple[float, float]] = {}
     for path in sorted(folder.rglob("*.jsonl")):
         stage = path.relative_to(folder).parts[0]
         for line in path.read_text(encoding="utf-8").splitlines():
+            seconds, computed = totals.get(stage, (0.0, 0.0))
             try:
-                totals[stage] = totals.get(stage, 0.0) + float(json.loads(line)["s"])
-            except (ValueError, KeyError, TypeError):
+                job = json.loads(line)
+                totals[stage] = seconds + float(job["s"]), computed + float(job.get("cpu_time", math.nan))
+            except (ValueError, KeyError, TypeError, AttributeError):
                 continue
-    return list(totals.items())
-
-
-def picture(image: Tensor) -> str:
-    """A (3, H, W) image in [0, 1] as a data: address."""
-    return webp(Image.fromarray(pixels_last((image.clamp(0, 1) * 255).round().byte())), quality=88)
-
-
-@torch.no_grad()
-def poster(gaussians: Gaussians, view: ViewSettings) -> str:
-    """The model from the viewer's first pose, as the data: address of a picture."""
-    camera = orbit([view.azimuth_deg], view.elevation_deg, **view.lens, size_px=POSTER_PX)
-    return picture(rasterise(gaussians, camera, background=1.0).rgb[0])
-
-
-def input_picture(folders: Sequence[Path], object_id: str) -> str | None:
-    """The input view on white, from the first render folder that has the object."""
-    path = next((path for f in folders if (path := f / object_id / "000.png").exists()), None)
-    if path is None:
-        return None
-    image = load_png(path)
-    return picture(composite(image, 1.0) if image.shape[0] == 4 else image)
-
-
-def read_models(
-    job: PaperJob, manifests: Sequence[Path], folders: Sequence[Path], names: Mapping[str, str]
-) -> list[PairModels]:
-    """Of each pair the lead's first paper.viewer_models objects, one seed each, in their order.
-
-    folders: of the renders, for the input views. Samples whose model.ply is missing are left out. Raises
-    UserError for an unreadable manifest or model.
-    """
-    known, room = read_manifests(job, manifests), MODEL_BYTES
-    view = ViewSettings.of(job.protocol.render)
-    shown: list[PairModels] = []
-    for pair in job.pairs:
-        rows = [row for row in job.rows if row.pair == pair.name and (row.pair, row.method) in known]
-        if not rows:
-            continue
-        lead, models = lead_row(rows), list[Model]()
-        manifest = next(m for key, m in known.items() if key == (pair.name, lead.method))
-        seeds = {name: min(s for n, s in manifest.entries if n == name) for name, _ in manifest.entries}
-        plys = {name: manifest.path(name, seed) / "model.ply" for name, seed in seeds.items()}
-        have = [name for name, ply in plys.items() if ply.exists()]
-        for object_id in have[: job.paper.viewer_models]:
-            gaussians = load_ply(plys[object_id])
-            if len(gaussians) == 0:
-                raise UserError(f"{plys[object_id]} holds no Gaussian; sample the object again")
-            # seen at the size of a web page, the model must look as it did at its own resolution
-            wide = widen_to_pixels(gaussians, pair.renderings_px, **view.lens)
-            anchor = f"model-{object_id}" if not shown else f"model-{len(shown)}-{object_id}"
-            name = names.get(object_id, object_id)
-            label = f"{name}, a 3D model made from one picture"
-            words: dict[str, Any] = {"label": label, "view": view, "poster": poster(wide, view)}
-            page = viewer_html(anchor, wide, **words)
-            live = len(page) <= room
-            room -= len(page) if live else 0
-            page = page if live else viewer_html(anchor, None, **words)
-            models.append(Model(name, page, input_picture(folders, object_id), len(gaussians), live))
-        shown.append(PairModels(pair.name, lead.method, lead.steps, models))
-    return shown
+    return [(stage, *both) for stage, both in totals.items()]
 
 
 def write_report(job: PaperJob, inputs: ReportInputs, out: Path) -> None:
@@ -263,14 +173,19 @@ def write_report(job: PaperJob, inputs: ReportInputs, out: Path) -> None:
     sets = [read_render_set(path, names) for path in inputs.renders]
     groups = read_models(job, inputs.samples, [path.parent for path in inputs.renders], names)
     steps = groups[0].steps if groups else lead_row(job.rows).steps
-    teaser, sections = sort_figures(read_figures(inputs.figures))
+    opening, sections = sort_figures(read_figures(inputs.figures))
+    table1 = next((path for path in inputs.tables if path.stem == "table1"), None)
+    headline = read_headline(job, table1.with_suffix(".csv")) if table1 else None
+    bundled = [row.method for row in job.rows if row.run and not row.trained]
     page = render_template(
         "report.html",
         folder=TEMPLATES,
         css=template_text("viewer.css") + template_text("report.css", TEMPLATES),
         js=template_text("viewer.js"),
         job=job,
-        teaser=teaser,
+        headline=headline,
+        sentence=render_text(WORDS["headline"], **headline._asdict()) if headline else "",
+        opening=opening,
         groups=groups,
         steps=NUMBERS[steps] if steps < len(NUMBERS) else str(steps),
         tables=[read_table(path) for path in inputs.tables],
@@ -279,6 +194,8 @@ def write_report(job: PaperJob, inputs: ReportInputs, out: Path) -> None:
         sets=sets,
         held_out=next((s for s in sets if s["name"] == "eval"), sets[-1] if sets else {"ok": 0})["ok"],
         demo_weights=all(pair.demo for pair in job.pairs),
+        bundled=bundled,
+        commit=commit(),
         version=__version__,
         machine=hardware(),
         stages=stage_seconds(out.parent / "benchmarks"),

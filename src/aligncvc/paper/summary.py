@@ -16,6 +16,7 @@ COLUMNS = {
     "lpips": ("LPIPS", "{:.3f}"),
     "network_calls": ("calls", "{:.0f}"),
     "seconds": ("seconds", "{:.1f}"),
+    "cpu_seconds": ("CPU seconds", "{:.1f}"),
 }
 """Columns of table1.csv, their heads and how a number is written."""
 

@@ -111,12 +111,12 @@ def block_of(table: TableRows, title: str, rows: Sequence[TableRow], columns: It
 
 def cell(metric: str, value: Interval, best: bool = False) -> Cell:
     """A number with its interval; n/a without a number."""
-    mean, lo, hi = (number(metric, part) for part in value)
-    return Cell(mean, best=best) if NOT_AVAILABLE in (lo, hi) else Cell(mean, lo, hi, best)
+    text, lo, hi = (number(metric, part) for part in value)
+    return Cell(text, best=best) if NOT_AVAILABLE in (lo, hi) else Cell(text, lo, hi, best)
 
 
 def metric_column(name: str, mark: str = "") -> Made:
-    """A metric's means, the best of them bold."""
+    """A metric's numbers, the best of them bold."""
     column = Column(describe(name).arrow, mark=mark)
     return column, lambda row: cell(name, row.values.get(name, NONE), name in row.best)
 
@@ -203,7 +203,7 @@ def notes(table: TableRows, shown: Sequence[str], facts: ProtocolFacts, publishe
         name = f"{kind}floor"
         if name in measured and any(other.startswith(kind) for other in shown):
             floor = next(row.values[name] for row in table.rows if name in row.values)
-            floors[name] = number(name, floor.mean)
+            floors[name] = number(name, floor.centre)
     reasons: dict[str, list[str]] = {}
     for name in shown:
         if name not in measured:

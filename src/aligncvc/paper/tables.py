@@ -22,7 +22,7 @@ from aligncvc.paper.table_layout import STEPS, block_of, lay_out, metric_column,
 from aligncvc.paper.table_rows import TableRow, TableRows, build_rows, known_rows, number, table_row
 
 LEADING = ("psnr", "ssim", "lpips", "residual_psnr", "seconds", "peak_mb")
-"""Metrics whose means come first in a CSV, for scripts that count columns."""
+"""Metrics whose values come first in a CSV, for scripts that count columns."""
 
 COSTS = tuple(metric.name for metric in CATALOGUE.values() if metric.family == "cost")
 
@@ -37,7 +37,7 @@ def key_texts(row: TableRow) -> dict[str, str]:
 
 
 def interval_texts(values: Mapping[str, Interval], names: Iterable[str], what: str = "") -> dict[str, str]:
-    """Three columns a metric: its mean and the ends of its interval. what: comes after the metric's name."""
+    """Three columns a metric: its value and the ends of its interval. what: comes after the metric's name."""
     return {
         name + what + end: number(name, part)
         for name in names
@@ -48,7 +48,7 @@ def interval_texts(values: Mapping[str, Interval], names: Iterable[str], what: s
 def csv_line(table: TableRows, row: TableRow) -> dict[str, str]:
     """One line of the CSV by column."""
     metrics = [*LEADING, *(name for name in table.metrics if name not in LEADING)]
-    line = key_texts(row) | {name: number(name, row.values.get(name, NONE).mean) for name in LEADING}
+    line = key_texts(row) | {name: number(name, row.values.get(name, NONE).centre) for name in LEADING}
     line |= {
         "alignment": row.alignment,
         "objects_total": str(row.total),
@@ -98,8 +98,10 @@ def lay_out_costs(table: TableRows, machines: Mapping[Key, str]) -> Table:
     shown = [metric_column(name) for name in COSTS if name in table.metrics]
     block = block_of(table, "Cost", table.rows, [STEPS, *shown, *[machine] * (len(used) > 1)])
     notes = (
-        "One object at a time, after one that is thrown away; means over objects, brackets hold their 95 % "
+        "One object at a time, after one that is thrown away; medians over objects, brackets hold their 95 % "
         "interval. Seconds is the sum of the parts; files and what only figures need do not count.",
+        "Seconds are the clock's and include what others took of the machine; CPU seconds are those that the "
+        "sampler's threads computed, on a GPU the host's alone.",
         "Network calls count a guided evaluation of the generator as two. Peak MB is the device's on a GPU, "
         "else the process's.",
         *[f"Hardware: {name}." for name in used if len(used) == 1],

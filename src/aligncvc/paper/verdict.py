@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import subprocess
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
@@ -21,8 +20,9 @@ from aligncvc.config.jobs.paper import PaperJob
 from aligncvc.errors import UserError
 from aligncvc.evaluate.catalogue import SET_OBJECT
 from aligncvc.evaluate.scores import Scores
-from aligncvc.files import PROJECT_ROOT, atomic_path, write_json, write_text
+from aligncvc.files import atomic_path, write_json, write_text
 from aligncvc.paper.claims import Claims, described, lines, load_claims
+from aligncvc.paper.commit import commit
 from aligncvc.paper.curves import EFFECTS, few_curves, training
 from aligncvc.paper.figures import Drawings, draw_each
 from aligncvc.paper.image_figures import objects
@@ -151,21 +151,6 @@ def facts(job: PaperJob, pairs: Sequence[str], scores: Scores, inputs: VerdictIn
     }
 
 
-def commit() -> str:
-    """The checkout's commit, with a word if files of it were changed since; "unknown" without git."""
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(PROJECT_ROOT), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        head = git("rev-parse", "HEAD")
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", "src", "config", "workflow")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return head + (" with changes" if changed else "")
-
-
 def save_png(folder: Path, name: str, figure: Figure) -> str:
     """Write `<folder>/<name>.png` with a palette, without dates; returns the file's name."""
     buffer = io.BytesIO()
@@ -205,10 +190,10 @@ def page(
 
 def effect(one: Judged) -> str:
     """The effect with its interval and unit, with the metric's digits."""
-    if math.isnan(one.effect.mean):
+    if math.isnan(one.effect.centre):
         return "n/a"
     if one.line.metric == "all":
-        return f"{one.effect.mean:g}"
+        return f"{one.effect.centre:g}"
     digits = {"MB": 1, "dB": 2, "times": 2}.get(one.unit, described(one.line.metric).decimals)
     sign = "" if one.unit == "times" else "+"
     mean, lo, hi = (f"{value:{sign}.{digits}f}" for value in one.effect)

@@ -1,7 +1,8 @@
 """How a line of the verdict is judged: an effect with its interval, and a rule that says whether it holds.
 
-Nothing is decided by hand. Effects are means over objects of means over seeds, paired, with the 95 % interval
-of the hierarchical bootstrap (`evaluate.stats`). A line without data neither holds nor fails: None.
+Nothing is decided by hand. Effects are means over objects of means over seeds (medians of both for costs),
+paired, with the 95 % interval of the hierarchical bootstrap (`evaluate.stats`). A line without data neither
+holds nor fails: None.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from aligncvc.evaluate.catalogue import SET_OBJECT
+from aligncvc.evaluate.catalogue import SET_OBJECT, centre_of
 from aligncvc.evaluate.scores import Key, Scores
 from aligncvc.evaluate.stats import NONE, Interval, differences, interval, object_means, paired_interval
 from aligncvc.paper.claims import Line, Rule, described
@@ -109,7 +110,8 @@ def better(line: Line, evidence: Evidence) -> Judged:
     """
     a, b = evidence.values(line.one, line.metric), evidence.values(line.other, line.metric)
     names = line.metric, line.one.method, line.other.method
-    gap, sign = paired_interval(a, b, evidence.scores.seed, "verdict", *names), described(line.metric).better
+    centre, sign = centre_of(line.metric), described(line.metric).better
+    gap = paired_interval(a, b, evidence.scores.seed, "verdict", *names, centre=centre)
     n = len(object_means(differences(a, b)))
     if not n:
         return absent(line, *(key for key, values in ((line.one, a), (line.other, b)) if not values))
@@ -117,13 +119,13 @@ def better(line: Line, evidence: Evidence) -> Judged:
         return Judged(line, gap, n, None, f"{line.metric} has no better side")
     worse = gap.lo if sign > 0 else -gap.hi
     if line.rule == "better":
-        return Judged(line, gap, n, worse > 0 and gap.mean * sign >= (line.at_least or 0), line.note)
+        return Judged(line, gap, n, worse > 0 and gap.centre * sign >= (line.at_least or 0), line.note)
     note = "; ".join(filter(None, [line.note, "better too" if worse > 0 else ""]))
     return Judged(line, gap, n, worse > -line.margin, note)
 
 
 def ratio(line: Line, evidence: Evidence) -> Judged:
-    """How many times less `other` takes than `one`: geometric mean over objects, paired.
+    """How many times less `other` takes than `one`, paired: median over objects, geometric mean if no cost.
 
     Holds if the interval's lower end reaches `at_least`, or is above 1 without it.
     """
@@ -132,7 +134,8 @@ def ratio(line: Line, evidence: Evidence) -> Judged:
     if not logs:
         return absent(line, line.one, line.other)
     names = line.metric, line.one.method, line.other.method
-    times = Interval(*map(math.exp, interval(logs, evidence.scores.seed, "verdict ratio", *names)))
+    found = interval(logs, evidence.scores.seed, "verdict ratio", *names, centre=centre_of(line.metric))
+    times = Interval(*map(math.exp, found))
     low = round(times.lo, 9)
     return Judged(line, times, len(object_means(logs)), low >= line.at_least if line.at_least else low > 1)
 
@@ -148,9 +151,9 @@ def rises(line: Line, evidence: Evidence) -> Judged:
     ]
     if not gaps:
         return absent(line)
-    least = min(gaps, key=lambda gap: gap.mean * sign)
-    words = [f"{k} to {k + 1}: {g.mean:+.2f} [{g.lo:.2f}, {g.hi:.2f}]" for k, g in enumerate(gaps, start=1)]
-    holds = all(gap.excludes_zero and gap.mean * sign > 0 for gap in gaps)
+    least = min(gaps, key=lambda gap: gap.centre * sign)
+    words = [f"{k} to {k + 1}: {g.centre:+.2f} [{g.lo:.2f}, {g.hi:.2f}]" for k, g in enumerate(gaps, start=1)]
+    holds = all(gap.excludes_zero and gap.centre * sign > 0 for gap in gaps)
     n = len(object_means(differences(curves[1], curves[0])))
     return Judged(line, least, n, holds, f"steps {', '.join(words)}")
 
@@ -177,13 +180,13 @@ def equal(line: Line, evidence: Evidence) -> Judged:
 
 def apart(line: Line, evidence: Evidence) -> Judged:
     """A set-level metric, which has no pairs: holds if `one` is better and the two intervals do not meet."""
-    a, b = (evidence.scores.mean(key, line.metric) for key in (line.one, line.other))
-    if math.isnan(a.mean) or math.isnan(b.mean):
-        return absent(line, *(k for k, v in ((line.one, a), (line.other, b)) if math.isnan(v.mean)))
-    note = f"{a.mean:.3f} [{a.lo:.3f}, {a.hi:.3f}] against {b.mean:.3f} [{b.lo:.3f}, {b.hi:.3f}]"
+    a, b = (evidence.scores.centre(key, line.metric) for key in (line.one, line.other))
+    if math.isnan(a.centre) or math.isnan(b.centre):
+        return absent(line, *(k for k, v in ((line.one, a), (line.other, b)) if math.isnan(v.centre)))
+    note = f"{a.centre:.3f} [{a.lo:.3f}, {a.hi:.3f}] against {b.centre:.3f} [{b.lo:.3f}, {b.hi:.3f}]"
     n = len(set(evidence.scores.part(line.one)["object"]) - {SET_OBJECT})
     holds = a.hi < b.lo if described(line.metric).better < 0 else a.lo > b.hi
-    return Judged(line, only(a.mean - b.mean), n, holds, note)
+    return Judged(line, only(a.centre - b.centre), n, holds, note)
 
 
 def more_memory(line: Line, evidence: Evidence) -> Judged:

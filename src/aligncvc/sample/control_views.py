@@ -123,7 +123,7 @@ def reconstruct(judge: nn.Module, images: Tensor, cameras: Cameras) -> tuple[Sam
         gaussians = judge(images[None], batched([cameras]))
     with watch("render"):
         renderings = rasterise(gaussians[0], cameras).rgb.clamp(0, 1)
-    cost = Cost(0, watch.total, dict(watch.seconds), memory.read())
+    cost = Cost(0, watch.total, watch.cpu_seconds, dict(watch.seconds), memory.read())
     return Sampled(gaussians[0], images[None], renderings[None], [0]), cost
 
 

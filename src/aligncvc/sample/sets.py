@@ -34,10 +34,14 @@ ALIGNED = Path("results/align")
 
 @dataclass(frozen=True)
 class Cost:
-    """What one object took. network_calls counts a guided evaluation as two (conditional, unconditional)."""
+    """What one object took. network_calls counts a guided evaluation as two (conditional, unconditional).
+
+    cpu_seconds: of all threads of the process, in the parts that `seconds` counts.
+    """
 
     network_calls: int
     seconds: float
+    cpu_seconds: float
     seconds_by_part: dict[str, float]
     peak_mb: float
 
@@ -77,7 +81,8 @@ def sample_one(
     times = feedback.times(generator.schedule, job.steps, job.timesteps)
     with counted_calls(generator.denoiser, generator.rows(views)) as calls:
         sampled = sample(loop, feedback, image, times)
-    return sampled, Cost(calls[0], loop.watch.total, dict(loop.watch.seconds), memory.read())
+    watch = loop.watch
+    return sampled, Cost(calls[0], watch.total, watch.cpu_seconds, dict(watch.seconds), memory.read())
 
 
 def pair_for(job: SampleJob, aligned: Path | None = None) -> PairOfModels:

@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import Protocol
 
 from aligncvc.files import write_text
-from aligncvc.scene.gaussians import Gaussians
+from aligncvc.scene.gaussians import VIEWER_MARK, Gaussians
 from aligncvc.splat.constants import BLUR_PX2
 from aligncvc.viewer.pack import pack, widen_to_pixels
 from aligncvc.viewer.templating import render_template, template_text
+
+COMMENT = f"{VIEWER_MARK}; as wide as the page that it was saved from shows it"
+"""Header of the PLY that a viewer gives out: nothing to measure a method by."""
 
 
 class Posed(Protocol):
@@ -65,7 +68,13 @@ def viewer_html(
     if gaussians is None:
         return f'<div class="gs-viewer" data-state="picture">{picture}</div>'
     pose = {"azimuth": view.azimuth_deg, "elevation": view.elevation_deg, "distance": view.distance}
-    settings = {**pose, "fov": view.fov_y_deg, "spin": view.spin_deg_s, "lowpass": BLUR_PX2}
+    settings = {
+        **pose,
+        "fov": view.fov_y_deg,
+        "spin": view.spin_deg_s,
+        "lowpass": BLUR_PX2,
+        "comment": COMMENT,
+    }
     packed = pack(gaussians)
     meta, view_data = (html.escape(json.dumps(facts), quote=True) for facts in (packed.meta, settings))
     return (

@@ -19,7 +19,7 @@ class Paper(Section):
             "psnr", "ssim", "lpips", "dists", "fg_psnr", "chamfer_half_sum@none", "f_0.1@none",
             "residual_psnr", "delta_psnr", "heldout_psnr", "split_psnr",
             "kernel_lite0_views_renders", "kernel_lite0_renders",
-            "network_calls", "seconds", "peak_mb",
+            "network_calls", "seconds", "cpu_seconds", "peak_mb",
         ],
         description="metrics that tables show, in order; their CSV holds all that were measured",
     )  # fmt: skip

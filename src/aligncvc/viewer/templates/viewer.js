@@ -85,7 +85,31 @@
       out[o + 4] = cov(0, 0); out[o + 5] = cov(0, 1); out[o + 6] = cov(0, 2);
       out[o + 7] = cov(1, 1); out[o + 8] = cov(1, 2); out[o + 9] = cov(2, 2);
     }
-    return { n, rows, texture: out, mean };
+    return { n, rows, texture: out, mean, bytes, meta };
+  }
+
+  /** The model as a PLY of the 3DGS layout, y up: what `save_viewer_ply` writes, from the page's numbers. */
+  function plyOf(model, comment) {
+    const { n, mean, bytes, meta } = model, scales = 6 * n, quats = 9 * n, rgba = 13 * n;
+    const names = ["x", "y", "z", "nx", "ny", "nz", "f_dc_0", "f_dc_1", "f_dc_2", "opacity", "scale_0", "scale_1",
+      "scale_2", "rot_0", "rot_1", "rot_2", "rot_3"];
+    const [low, high] = meta.log_scale, half = Math.SQRT1_2, kept = [];
+    for (let i = 0; i < n; i++) if (bytes[rgba + 4 * i + 3] > 0) kept.push(i);
+    const values = new DataView(new ArrayBuffer(4 * names.length * kept.length));
+    kept.forEach((i, row) => {
+      const [x, y, z] = mean.subarray(3 * i, 3 * i + 3);
+      const colour = [0, 1, 2].map((k) => (bytes[rgba + 4 * i + k] / 255 - 0.5) / 0.28209479177387814);
+      const a = Math.min(Math.max(bytes[rgba + 4 * i + 3] / 255, 1e-6), 1 - 1e-6);
+      const size = [0, 1, 2].map((k) => low + (high - low) * bytes[scales + 3 * i + k] / 255);
+      const [p, q, r, s] = [0, 1, 2, 3].map((k) => bytes[quats + 4 * i + k] / 127 - 1);
+      const turned = [half * (p + q), half * (q - p), half * (r + s), half * (s - r)]; // a quarter turn about x
+      [x, z, -y, 0, 0, 0, ...colour, Math.log(a / (1 - a)), ...size, ...turned].forEach((value, k) => {
+        values.setFloat32(4 * (names.length * row + k), value, true);
+      });
+    });
+    const header = ["ply", "format binary_little_endian 1.0", "comment " + comment,
+      "element vertex " + kept.length, ...names.map((name) => "property float " + name), "end_header", ""];
+    return new Blob([header.join("\n"), values], { type: "application/octet-stream" });
   }
 
   /** World-to-camera rotation (row-major; right, down, forward) and centre of an orbit camera, degrees. */
@@ -138,7 +162,7 @@
     return program;
   }
 
-  /** GPU state of one model; returns draw(camera, width, height). */
+  /** GPU state of one model; returns draw(camera, width, height, paper), paper being the background's colour. */
   function renderer(gl, model, view) {
     const program = compile(gl), at = (name) => gl.getUniformLocation(program, name);
     const u = Object.fromEntries(["turn", "eye", "size", "focal", "lowpass"].map((k) => [k, at(k)]));
@@ -161,9 +185,9 @@
     gl.enable(gl.BLEND);
     gl.blendFunc(gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
     const sort = sorter(model.n);
-    return (camera, width, height) => {
+    return (camera, width, height, paper) => {
       gl.viewport(0, 0, width, height);
-      gl.clearColor(1, 1, 1, 1);
+      gl.clearColor(...paper, 1);
       gl.clear(gl.COLOR_BUFFER_BIT);
       const m = camera.rows;
       gl.bufferSubData(gl.ARRAY_BUFFER, 0, sort(model.mean, m[2]));
@@ -205,6 +229,10 @@
     for (const name of ["pointerup", "pointercancel"]) {
       canvas.addEventListener(name, (e) => { pointers.delete(e.pointerId); pinch = 0; });
     }
+    /* Two fingers are the model's, not the page's; one finger still scrolls the page up and down. */
+    for (const name of ["touchstart", "touchmove"]) {
+      canvas.addEventListener(name, (e) => { if (e.touches.length > 1) e.preventDefault(); }, { passive: false });
+    }
     canvas.addEventListener("wheel", (e) => {
       /* On a page that scrolls, the wheel belongs to the page until the model is chosen. */
       const scrolls = document.documentElement.scrollHeight > window.innerHeight + 1;
@@ -221,6 +249,44 @@
       e.preventDefault();
       moves[e.key]();
       touched();
+    });
+  }
+
+  const ICONS = {
+    full: "M4 9V4h5M15 4h5v5M20 15v5h-5M9 20H4v-5",
+    reset: "M4 12a8 8 0 1 0 2.6-5.9L4 8.5M4 4v4.5h4.5",
+    save: "M12 4v11M7.5 11 12 15.5 16.5 11M5 20h14",
+  };
+
+  /** Buttons over a view: full screen, the first view again, the model as a file. */
+  function tools(box, state, home, changed, model, view) {
+    const bar = box.appendChild(document.createElement("div"));
+    bar.className = "gs-tools";
+    const add = (icon, label, act) => {
+      const button = bar.appendChild(document.createElement("button"));
+      button.type = "button";
+      button.title = label;
+      button.setAttribute("aria-label", label);
+      button.innerHTML = `<svg viewBox="0 0 24 24" aria-hidden="true"><path d="${ICONS[icon]}"/></svg>`;
+      button.addEventListener("click", act);
+      return button;
+    };
+    /* Telephones give the full screen to films alone; there the view fills the page. */
+    const fill = (on) => { box.classList.toggle("gs-full", on); changed(); };
+    add("full", "Full screen", () => {
+      if (document.fullscreenElement === box) document.exitFullscreen();
+      else if (box.classList.contains("gs-full")) fill(false);
+      else if (box.requestFullscreen) box.requestFullscreen().catch(() => fill(true));
+      else fill(true);
+    });
+    box.addEventListener("keydown", (e) => { if (e.key === "Escape") fill(false); });
+    add("reset", "First view again", () => { Object.assign(state, home); changed(); });
+    add("save", "Download the model as PLY", () => {
+      const link = document.createElement("a");
+      link.href = URL.createObjectURL(plyOf(model, view.comment));
+      link.download = box.dataset.model + ".ply";
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 10000);
     });
   }
 
@@ -245,9 +311,10 @@
     const home = { azimuth: view.azimuth, elevation: view.elevation, distance: view.distance };
     const state = { ...home };
     const still = window.matchMedia("(prefers-reduced-motion: reduce)");
-    let draw, last = 0, rest = 0, visible = true, dirty = true, queued = 0;
+    let draw, model, last = 0, rest = 0, visible = true, dirty = true, queued = 0;
     try {
-      draw = renderer(gl, decode(source.textContent, JSON.parse(source.dataset.meta)), view);
+      model = decode(source.textContent, JSON.parse(source.dataset.meta));
+      draw = renderer(gl, model, view);
     } catch (error) {
       note("The model could not be drawn here (" + error.message.trim() + ").");
       return;
@@ -255,11 +322,19 @@
     canvas.tabIndex = 0;
     canvas.setAttribute("role", "img");
     canvas.setAttribute("aria-label", (box.dataset.label || "3D model")
-      + ": drag or use the arrow keys to turn, the wheel or plus and minus to zoom, double-click to return");
+      + ": drag or use the arrow keys to turn, the wheel, two fingers or plus and minus to zoom, double-click to return");
     box.appendChild(canvas);
     const changed = () => { dirty = true; schedule(); };
     controls(canvas, state, () => { rest = performance.now() + 2500; changed(); });
     canvas.addEventListener("dblclick", () => { Object.assign(state, home); changed(); });
+    tools(box, state, home, changed, model, view);
+    /* The page's own background, so that the model stands in the dark where the page is dark. */
+    const paper = () => getComputedStyle(box).backgroundColor.match(/[\d.]+/g).slice(0, 3).map((v) => v / 255);
+    let background = paper();
+    window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+      background = paper();
+      changed();
+    });
     /* At once, in the frame that has the new size: one frame later the old drawing would have been stretched. */
     new ResizeObserver(() => frame(performance.now())).observe(canvas);
     canvas.addEventListener("webglcontextlost", (e) => {
@@ -289,7 +364,7 @@
       const spins = view.spin && !still.matches && now > rest;
       if (spins && last) state.azimuth += view.spin * Math.min(now - last, 100) / 1000;
       last = now;
-      if (spins || dirty) draw(orbit(state.azimuth, state.elevation, state.distance), width, height);
+      if (spins || dirty) draw(orbit(state.azimuth, state.elevation, state.distance), width, height, background);
       dirty = false;
       box.dataset.state = "live";
       if (view.spin && !still.matches) schedule(); // nothing is drawn, or asked for, while nothing moves
