@@ -31,7 +31,7 @@ def cli(main: Callable[[], None]) -> None:
     Help and usage name the command as it is typed, and no path of this machine.
     """
     spec = sys.modules["__main__"].__spec__
-    if spec is not None:
+    if spec is not None and spec.name not in ("aligncvc", "aligncvc.__main__"):  # that one names its commands
         sys.argv[0] = f"python -m {spec.name.removesuffix('.__main__')}"
     try:
         main()

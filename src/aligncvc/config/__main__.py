@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel
 
 from aligncvc.config import reference as pages
+from aligncvc.config.changes import Changes
 from aligncvc.config.pairing import judged
 from aligncvc.config.protocols import Protocol, differences, load_protocol
 from aligncvc.config.root import load_config, write_schema
@@ -23,13 +24,13 @@ def as_yaml(settings: BaseModel, **options: Any) -> str:
     return yaml.safe_dump(settings.model_dump(mode="json", **options), sort_keys=False, allow_unicode=True)
 
 
-def resolve(config: Path | None = None) -> None:
+def resolve(config: Path | None = None, changes: Changes = ()) -> None:
     """Print a complete, validated configuration: every key, those that were left out with their defaults.
 
     Args:
         config: YAML file; config/config.yaml if left out.
     """
-    print(as_yaml(load_config(config)), end="")
+    print(as_yaml(load_config(config, changes)), end="")
 
 
 def schema(out: Path = pages.SCHEMA) -> None:

@@ -45,7 +45,7 @@ class Evaluate(Settings):
 
 
 def main() -> None:
-    arguments = tyro.cli(Evaluate, prog="python -m aligncvc.evaluate")
+    arguments = tyro.cli(Evaluate)
     pred, sample = arguments.pred, arguments.sample
     if (pred is None) == (sample is None):
         raise UserError("give either pred/<method> or --sample with a folder that aligncvc.sample wrote")

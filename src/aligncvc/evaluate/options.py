@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from aligncvc.config.changes import Changes
 from aligncvc.config.jobs.base import Job
 from aligncvc.config.plan import Plan
-from aligncvc.config.root import load_config
 
 J = TypeVar("J", bound=Job)
 
@@ -20,7 +20,12 @@ class Settings:
     """Settings of this job, as the workflow writes them."""
     config: Path | None = None
     """Configuration to make them from; config/config.yaml if both are left out."""
+    changes: Changes = ()
 
     def job(self, kind: type[J], make: Callable[[Plan], J]) -> J:
         """The settings that were given, or those that `make` takes from the configuration."""
-        return kind.read(self.settings) if self.settings else make(Plan(load_config(self.config)))
+        return (
+            kind.read(self.settings, self.changes)
+            if self.settings
+            else make(Plan.read(self.config, self.changes))
+        )
