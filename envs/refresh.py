@@ -2,8 +2,8 @@
 
 constraints.txt gets every package that pyproject.toml leads to, exact. render.yaml, torch.yaml and paper.yaml
 (for `snakemake --use-conda`) get what the code of their stages imports, found by reading it, with all that
-those packages need; packages that must come without dependencies go to <env>.post-deploy.sh. lock.txt gets all
-packages with the hashes of their files for Linux on x86_64, which `uv` looks up (`pip install uv`).
+those packages need; packages that must come without dependencies go to <env>.post-deploy.sh. lock.txt gets
+all packages with the hashes of their files for Linux on x86_64, which `uv` looks up (`pip install uv`).
 """
 
 from __future__ import annotations
@@ -192,18 +192,8 @@ def _published(wanted: dict[str, str], folder: Path) -> dict[str, set[str]]:
 
 def _built(requirement: str, folder: Path) -> set[str]:
     """sha256 of the file that pip takes on this machine."""
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--quiet",
-        "--no-deps",
-        "-d",
-        str(folder),
-        requirement,
-    ]
-    subprocess.run(command, check=True)
+    pip = (sys.executable, "-m", "pip", "download", "--quiet", "--no-deps")
+    subprocess.run([*pip, "-d", str(folder), requirement], check=True)
     return {hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
 
 

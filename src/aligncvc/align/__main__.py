@@ -49,8 +49,11 @@ def align(
     train(job, renders, out, code, force)
 
 
+COMMAND = align
+
+
 def main() -> None:
-    tyro.cli(align)
+    tyro.cli(COMMAND)
 
 
 if __name__ == "__main__":

@@ -90,8 +90,11 @@ def kept_rows(path: Path, measured: tuple[Name, ...]) -> list[Row]:
     return [row for row in earlier if not row["name"].startswith(begin)]
 
 
+COMMAND = Args
+
+
 def main() -> None:
-    args = tyro.cli(Args)
+    args = tyro.cli(COMMAND)
     from aligncvc.hardware import hardware
 
     claim_files([args.out], force=args.force)

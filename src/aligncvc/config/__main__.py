@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +70,13 @@ def _judged(name: str) -> Protocol:
     return judged(load_protocol(str(Path(name).resolve()) if name.endswith((".yaml", ".yml")) else name))
 
 
+COMMANDS: dict[str, Callable[..., None]] = {
+    command.__name__: command for command in (resolve, schema, reference, protocols, protocol, compare)
+}
+
+
 def main() -> None:
-    commands = (resolve, schema, reference, protocols, protocol, compare)
-    tyro.extras.subcommand_cli_from_dict({c.__name__: c for c in commands}, description=__doc__)
+    tyro.extras.subcommand_cli_from_dict(COMMANDS, description=__doc__)
 
 
 if __name__ == "__main__":

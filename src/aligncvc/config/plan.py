@@ -31,6 +31,9 @@ ALWAYS = ("lite0", "lpips-alex-trunk", "lpips-alex-heads")
 CLIP_HEADS = "clip-vit-b32"
 """Ledger id of what hard alignment's discriminator reads with `align.gan.encoder: clip`."""
 
+PHOTO_METHOD = "aligncvc_4"
+"""The method that a photograph is sampled with, if none is named."""
+
 UNROLLED_STEPS = 4
 """K of the sampler that alignment unrolls, the paper's."""
 

@@ -44,8 +44,11 @@ class Evaluate(Settings):
     """Replace files of another origin where the results go."""
 
 
+COMMAND = Evaluate
+
+
 def main() -> None:
-    arguments = tyro.cli(Evaluate)
+    arguments = tyro.cli(COMMAND)
     pred, sample = arguments.pred, arguments.sample
     if (pred is None) == (sample is None):
         raise UserError("give either pred/<method> or --sample with a folder that aligncvc.sample wrote")

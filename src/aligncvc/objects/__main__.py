@@ -44,8 +44,11 @@ def fetch(
         raise UserError(f"no object of the set {job.set!r} could be used; the reasons are in {manifest}")
 
 
+COMMAND = fetch
+
+
 def main() -> None:
-    tyro.cli(fetch)
+    tyro.cli(COMMAND)
 
 
 if __name__ == "__main__":

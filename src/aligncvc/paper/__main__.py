@@ -136,10 +136,13 @@ class Verdict(Command, VerdictInputs):
         print(json.dumps({"page": str(self.out / "README.md"), "lines": len(verdict["lines"])}))
 
 
+COMMANDS: dict[str, Callable[..., Command]] = {
+    command.__name__.lower(): command for command in (Table, Costs, Reported, Figures, Report, Verdict)
+}
+
+
 def main() -> None:
-    commands: tuple[Callable[..., Command], ...] = (Table, Costs, Reported, Figures, Report, Verdict)
-    names = {command.__name__.lower(): command for command in commands}
-    tyro.extras.subcommand_cli_from_dict(names).run()
+    tyro.extras.subcommand_cli_from_dict(COMMANDS).run()
 
 
 if __name__ == "__main__":

@@ -72,8 +72,11 @@ def pretrain(
     write_provenance(out, inputs=inputs, seed=job.seed, config=job.model_dump(mode="json"), network=network)
 
 
+COMMAND = pretrain
+
+
 def main() -> None:
-    tyro.cli(pretrain)
+    tyro.cli(COMMAND)
 
 
 if __name__ == "__main__":

@@ -46,8 +46,11 @@ def render(
     print(f"{sum(s.ok for s in statuses)} of {len(statuses)} objects rendered: {out / 'manifest.tsv'}")
 
 
+COMMAND = render
+
+
 def main() -> None:
-    tyro.cli(render)
+    tyro.cli(COMMAND)
 
 
 if __name__ == "__main__":

@@ -9,11 +9,8 @@ import tyro
 
 from aligncvc.config.changes import Changes
 from aligncvc.config.jobs.sample import SampleJob
-from aligncvc.config.plan import Plan
+from aligncvc.config.plan import PHOTO_METHOD, Plan
 from aligncvc.errors import UserError, cli
-
-PHOTO_METHOD = "aligncvc_4"
-"""The method that a photograph is sampled with, if none is named."""
 
 
 def sample(
@@ -76,8 +73,11 @@ def sample(
     sample_set(chosen, renders, out, aligned, force)
 
 
+COMMAND = sample
+
+
 def main() -> None:
-    tyro.cli(sample)
+    tyro.cli(COMMAND)
 
 
 if __name__ == "__main__":

