@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import io
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module, util
@@ -29,7 +31,7 @@ COMMANDS = {
 }
 """In the order of the help. Modules below these are commands too, such as `aligncvc evaluate.met3r`."""
 
-COMPLETION = ("--tyro-print-completion", "--tyro-write-completion")
+COMPLETION = "--tyro-print-completion"
 
 
 def usage() -> str:
@@ -43,13 +45,13 @@ def usage() -> str:
             *lines,
             "",
             "aligncvc COMMAND --help says more of each, aligncvc --version which this is, and",
-            f"aligncvc {COMPLETION[0]} bash (or zsh, tcsh, fish) prints what completes all in a shell.",
+            f"aligncvc {COMPLETION} bash (or zsh, tcsh, fish) prints what completes all in a shell.",
         ]
     )
 
 
 def entry(name: str) -> Callable[[], None]:
-    """The `main` of a command's module. Raises UserError, with the nearest one, if there is none of that name."""
+    """The `main` of a command's module. UserError, with the nearest name, if there is none."""
     main = None
     if name.split(".")[0] in {known.split(".")[0] for known in COMMANDS}:
         module = f"{__package__}.{name}"
@@ -74,6 +76,16 @@ def _is_package(module: str) -> bool:
 def command_tree() -> Any:
     """All commands with all their options, for completion: a type that tyro can read and nobody runs."""
     return _one_of({name: _parsed_by(name) for name in COMMANDS if not name.startswith("workflow")})
+
+
+def completion(words: Sequence[str]) -> str:
+    """The script that tyro makes for a shell, with the help of each option in one line, as shells need it."""
+    flat = (tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes)
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
+        tyro.cli(command_tree(), prog="aligncvc", args=words, config=flat)
+    lines = printed.getvalue().splitlines(keepends=True)
+    return "".join(line.replace(r"\n", " ") if line.startswith("COMPLETION_SPEC") else line for line in lines)
 
 
 def _parsed_by(name: str) -> Any:
@@ -110,9 +122,8 @@ def _run(words: list[str]) -> None:
         print(usage())
     elif words[0] == "--version":
         print(f"aligncvc {__version__}")
-    elif words[0] in COMPLETION:
-        flat = (tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes)
-        tyro.cli(command_tree(), prog="aligncvc", args=words, config=flat)
+    elif words[0] == COMPLETION:
+        print(completion(words), end="")
     else:
         run = entry(words[0])
         sys.argv = [f"aligncvc {words[0]}", *words[1:]]

@@ -1,4 +1,4 @@
-"""`python -m aligncvc.pipeline save|push|pull`: a pair with its method as a folder, and to and from the hub."""
+"""`python -m aligncvc.pipeline save|push|pull`: a pair with its method as a folder, here and on the hub."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ class Pipeline(ModelHubMixin):
     def push_to_hub(self, repo_id: str, **options: Any) -> str:  # type: ignore[override]
         """Save the pair into a repository "owner/name" of the hub; returns the commit's address.
 
-        options: as the mixin takes them, such as private, token, branch. Raises UserError if it cannot be done.
+        options: as the mixin takes them, such as private, token, branch. Raises UserError if that fails.
         """
         options |= {"model_card_kwargs": {"repo": repo_id}, "ignore_patterns": [f"{MARK}*"]}
         try:
@@ -133,8 +133,8 @@ class Pipeline(ModelHubMixin):
             raise
         except Exception as error:  # the client raises many kinds
             raise UserError(
-                f"the pair could not be pushed to {repo_id} ({reason(error)}); check the name, the network and "
-                "that you are logged in with the right to write there"
+                f"the pair could not be pushed to {repo_id} ({reason(error)}); check the name, the network "
+                "and that you are logged in with the right to write there"
             ) from error
 
     def generate_model_card(self, *, ledger: Ledger, repo: str = DEMO, **said: Any) -> ModelCard:
@@ -157,17 +157,16 @@ class Pipeline(ModelHubMixin):
             "entries": {name: ledger.checkpoints[name] for name in ids},
             "demo": any(name.startswith("demo-") for name in ids),
         }
-        return ModelCard.from_template(
-            facts, template_str=TEMPLATE.read_text("utf-8"), repo=repo, **about, **said
-        )
+        template = TEMPLATE.read_text(encoding="utf-8")
+        return ModelCard.from_template(facts, template_str=template, repo=repo, **about, **said)
 
 
 def fetched(name: str, revision: str | None = None, offline: bool = False) -> Path:
     """A repository of the hub as a local folder. Raises UserError if it cannot be had."""
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise UserError(
-            f"there is no saved pair at {name}; give {DEMO!r}, an existing folder, or a repository of the hub as "
-            "owner/name"
+            f"there is no saved pair at {name}; give {DEMO!r}, an existing folder, or a repository of the "
+            "hub as owner/name"
         )
     try:
         return Path(snapshot_download(name, revision=revision, local_files_only=offline))

@@ -1,7 +1,7 @@
 """A pair with its method as a folder: config.json, checkpoints.yaml, the trained weights, a model card.
 
-The folder's ledger lists what the pair is made of. Weights of this repository and of one's own runs lie in the
-folder; published weights are named by repository, commit and hash, and stay where their licence is.
+The folder's ledger lists what the pair is made of. Weights of this repository and of one's own runs lie in
+the folder; published weights are named by repository, commit and hash, and stay where their licence is.
 """
 
 from __future__ import annotations
@@ -40,8 +40,9 @@ def licence_of(ledger: Ledger, ids: list[str]) -> str:
 
 
 def save_pair(job: PhotoJob, folder: Path, aligned: Path | None = None, licence: str | None = None) -> Ledger:
-    """Write all but the card; returns the folder's ledger. aligned: folder of the method's alignment run.
+    """Write all but the card; returns the folder's ledger.
 
+    aligned: folder of the method's alignment run, if its weights are not in the job's ledger.
     licence: of the run's weights; None: that of the weights that they were trained from (`licence_of`).
     """
     known, method = load_ledger(job.checkpoints.ledger), job.sample
@@ -55,9 +56,8 @@ def save_pair(job: PhotoJob, folder: Path, aligned: Path | None = None, licence:
         run, terms = Aligned.in_folder(aligned), licence or licence_of(known, pair_ids(method))
         for name, path, file in ((STUDENT, run.student, STUDENT_FILE), (RECON, run.recon, RECON_FILE)):
             said = f"weights of the alignment run {method.run} of {method.pair.name}"
-            entries[name] = _carried(
-                Path(path), folder / file, Entry(what=said, source="file:-", licence=terms)
-            )
+            entry = Entry(what=said, source=f"file:{file}", licence=terms)
+            entries[name] = _carried(Path(path), folder / file, entry)
         method = method.model_copy(update={"aligned": RunWeights(student=STUDENT, recon=RECON)})
     ledger = Ledger(version=1, checkpoints=entries)
     access = CheckpointAccess(ledger=LEDGER)
@@ -86,8 +86,8 @@ def read_pair(folder: Path, access: CheckpointAccess, trust_code: bool = False) 
     strangers = [] if trust_code else sorted(set(_foreign_code(job.sample, load_ledger(ledger))))
     if strangers:
         raise UserError(
-            f"the pair in {folder} runs code of {', '.join(strangers)}, which is not this package's; read that "
-            "code, and then load the pair with trust_code=True"
+            f"the pair in {folder} runs code of {', '.join(strangers)}, which is not this package's; read "
+            "that code, and then load the pair with trust_code=True"
         )
     mine: dict[str, Any] = {"checkpoints": access.model_copy(update={"ledger": str(ledger)})}
     return job.model_copy(update={**mine, "sample": job.sample.model_copy(update=mine)})
