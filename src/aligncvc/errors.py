@@ -31,8 +31,9 @@ def cli(main: Callable[[], None]) -> None:
     Help and usage name the command as it is typed, and no path of this machine.
     """
     spec = sys.modules["__main__"].__spec__
-    if spec is not None and spec.name not in ("aligncvc", "aligncvc.__main__"):  # that one names its commands
-        sys.argv[0] = f"python -m {spec.name.removesuffix('.__main__')}"
+    name = "" if spec is None else spec.name.removesuffix(".__main__")
+    if "." in name:  # the package itself runs commands that it names
+        sys.argv[0] = f"python -m {name}"
     try:
         main()
     except UserError as error:
