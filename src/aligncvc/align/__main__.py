@@ -6,8 +6,8 @@ from pathlib import Path
 
 import tyro
 
-from aligncvc.config.changes import Changes
 from aligncvc.config.jobs.align import AlignJob
+from aligncvc.config.option import Changes
 from aligncvc.config.plan import Plan
 from aligncvc.errors import UserError, cli
 

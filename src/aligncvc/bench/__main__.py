@@ -12,7 +12,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from aligncvc.config.changes import Changes
+from aligncvc.config.option import Changes
 from aligncvc.errors import cli
 from aligncvc.files import PROJECT_ROOT, write_json
 from aligncvc.ownership import claim_files

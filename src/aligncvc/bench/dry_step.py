@@ -18,8 +18,8 @@ from aligncvc.align.batches import unrolled_steps
 from aligncvc.align.trainer import Trainer
 from aligncvc.bench.measure import size_mb
 from aligncvc.bench.synthetic import synthetic_renders
-from aligncvc.config.changes import Changes
 from aligncvc.config.jobs.align import AlignJob, AlignRun
+from aligncvc.config.option import Changes
 from aligncvc.config.plan import CLIP_HEADS, Plan, chosen
 from aligncvc.errors import UserError, cli
 from aligncvc.hardware import PeakMemory, hardware

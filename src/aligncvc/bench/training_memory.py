@@ -17,8 +17,8 @@ from aligncvc.align.trainer import reconstruction_loss
 from aligncvc.bench.dry_step import BOTH, Facts, align_job, dry_step, without_weights
 from aligncvc.bench.measure import measured_apart, size_mb
 from aligncvc.bench.synthetic import synthetic_renders
-from aligncvc.config.changes import Changes
 from aligncvc.config.jobs.align import AlignJob, AlignRun
+from aligncvc.config.option import Changes
 from aligncvc.config.plan import Plan
 from aligncvc.errors import cli
 from aligncvc.files import write_text

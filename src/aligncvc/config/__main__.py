@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel
 
 from aligncvc.config import reference as pages
-from aligncvc.config.changes import Changes
+from aligncvc.config.option import Changes
 from aligncvc.config.pairing import judged
 from aligncvc.config.protocols import Protocol, differences, load_protocol
 from aligncvc.config.root import load_config, write_schema

@@ -4,23 +4,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any
+from typing import Any
 
-import tyro
 import yaml
 
 from aligncvc.errors import UserError
-
-Changes = Annotated[
-    tuple[str, ...],
-    tyro.conf.arg(
-        name="set",
-        metavar="KEY=VALUE",
-        help="change one key of the configuration, such as seed=1 or align.steps=8; may be repeated.",
-    ),
-    tyro.conf.UseAppendAction,
-]
-"""The option of every command that takes --config."""
 
 
 def with_changes(settings: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:

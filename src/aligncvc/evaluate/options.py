@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from aligncvc.config.changes import Changes
 from aligncvc.config.jobs.base import Job
+from aligncvc.config.option import Changes
 from aligncvc.config.plan import Plan
 
 J = TypeVar("J", bound=Job)

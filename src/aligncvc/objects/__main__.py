@@ -7,8 +7,8 @@ from typing import Annotated
 
 import tyro
 
-from aligncvc.config.changes import Changes
 from aligncvc.config.jobs.objects import ObjectsJob
+from aligncvc.config.option import Changes
 from aligncvc.config.plan import Plan
 from aligncvc.errors import UserError, cli
 from aligncvc.objects.fetch import CACHE, fetch_set

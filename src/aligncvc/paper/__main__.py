@@ -11,8 +11,8 @@ from pathlib import Path
 
 import tyro
 
-from aligncvc.config.changes import Changes
 from aligncvc.config.jobs.paper import PaperJob
+from aligncvc.config.option import Changes
 from aligncvc.errors import cli
 from aligncvc.ownership import claim_files, claim_folder
 from aligncvc.paper.inputs import FigureInputs, ReportInputs, TableInputs, VerdictInputs

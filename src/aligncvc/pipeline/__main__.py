@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tyro
 
-from aligncvc.config.changes import Changes
+from aligncvc.config.option import Changes
 from aligncvc.errors import cli
 
 

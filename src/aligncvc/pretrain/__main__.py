@@ -7,8 +7,8 @@ from typing import Literal
 
 import tyro
 
-from aligncvc.config.changes import Changes
 from aligncvc.config.jobs.pretrain import PretrainJob
+from aligncvc.config.option import Changes
 from aligncvc.config.plan import Plan
 from aligncvc.errors import UserError, cli
 from aligncvc.files import PROVENANCE, sha256_file, write_provenance

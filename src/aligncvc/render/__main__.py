@@ -9,8 +9,8 @@ from typing import Annotated
 
 import tyro
 
-from aligncvc.config.changes import Changes
 from aligncvc.config.jobs.render import RenderJob
+from aligncvc.config.option import Changes
 from aligncvc.config.plan import Plan
 from aligncvc.errors import cli
 from aligncvc.render.run import render_set

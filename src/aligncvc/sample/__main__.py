@@ -7,8 +7,8 @@ from typing import Annotated
 
 import tyro
 
-from aligncvc.config.changes import Changes
 from aligncvc.config.jobs.sample import SampleJob
+from aligncvc.config.option import Changes
 from aligncvc.config.plan import PHOTO_METHOD, Plan
 from aligncvc.errors import UserError, cli
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import tyro
 
-from aligncvc.config.changes import Changes
 from aligncvc.config.jobs.sample import CONTROL, ControlJob
+from aligncvc.config.option import Changes
 from aligncvc.config.plan import Plan
 from aligncvc.errors import UserError, cli
 from aligncvc.sample.control_views import CONTROLS, control_set
