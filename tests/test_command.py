@@ -11,6 +11,7 @@ import pytest
 from aligncvc import __version__
 from aligncvc.__main__ import COMMANDS, entry, main
 from aligncvc.errors import UserError
+from aligncvc.files import PROJECT_ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -89,3 +90,19 @@ def test_bash_completes_commands_and_options(tmp_path: Path, capsys: pytest.Capt
     assert (command.strip(), table.strip()) == ("sample", "table")
     assert {"--out", "--config", "--set", "--steps", "--raw"} <= set(options.split())
     assert all(word.startswith("--") for word in options.split())
+
+
+def test_the_launcher_of_make_env_runs_its_own_python(tmp_path: Path) -> None:
+    """Also where the environment was moved to, and through a link."""
+    source = (PROJECT_ROOT / "envs/install.py").read_text(encoding="utf-8")
+    folder = tmp_path / "moved here/bin"
+    folder.mkdir(parents=True)
+    launcher, link = folder / "aligncvc", tmp_path / "link"
+    launcher.write_text(source.split('COMMAND = """')[1].split('"""')[0])
+    (folder / "python").write_text('#!/bin/sh\nprintf "%s|" "$@"\n')
+    for path in (launcher, folder / "python"):
+        path.chmod(0o755)
+    link.symlink_to(launcher)
+    for command in (launcher, link):
+        found = subprocess.run([command, "sample", "a b.jpg"], text=True, capture_output=True, check=True)
+        assert found.stdout == "-m|aligncvc|sample|a b.jpg|"
