@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tyro
 
@@ -92,7 +94,7 @@ class Pull:
         print(self.out)
 
 
-COMMANDS = {"save": Save, "push": Push, "pull": Pull}
+COMMANDS: dict[str, Callable[..., Any]] = {"save": Save, "push": Push, "pull": Pull}
 
 
 def main() -> None:
