@@ -59,7 +59,7 @@ def entry(name: str) -> Callable[[], None]:
             package = util.find_spec(f"{module}.__main__") if _is_package(module) else None
             main = getattr(import_module(f"{module}.__main__" if package else module), "main", None)
         except ModuleNotFoundError as error:
-            if not str(error.name).startswith(module.rpartition(".")[0]):
+            if not f"{module}.".startswith(f"{error.name}."):
                 raise  # the command is there and lacks something else
     if main is None:
         near = difflib.get_close_matches(name, COMMANDS, n=1)
@@ -125,9 +125,16 @@ def _run(words: list[str]) -> None:
     elif words[0] == COMPLETION:
         print(completion(words), end="")
     else:
-        run = entry(words[0])
         sys.argv = [f"aligncvc {words[0]}", *words[1:]]
-        run()
+        try:
+            entry(words[0])()
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.split(".")[0] == __package__:
+                raise
+            raise UserError(
+                f"aligncvc {words[0]} needs the Python package {error.name}, which is not installed; run "
+                "`make env`, or install the extra that it belongs to (docs/library.md)"
+            ) from error
 
 
 if __name__ == "__main__":
