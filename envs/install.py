@@ -15,7 +15,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
 STAMP = VENV / "pins.sha256"
-PINS = ("requirements.txt", "constraints.txt", "requirements-nodeps.txt")
+COMMAND = """#!/bin/sh
+exec "$(dirname "$(readlink -f "$0")")/python" -m aligncvc "$@"
+"""
+PINS = ("lock.txt",)
 
 sys.path.insert(0, str(ROOT / "src"))
 
@@ -61,24 +64,22 @@ def main() -> None:
     envs = str(ROOT / "envs")
     call("making .venv", sys.executable, "-m", "venv", "--clear", str(VENV))
     call(
-        "installing the pinned packages (about 1 GB to download with CPU torch, a minute or two)",
-        *pip,
-        "-r",
-        f"{envs}/requirements.txt",
-        "-c",
-        f"{envs}/constraints.txt",
-    )
-    call(
-        "installing the packages that must come without their dependencies",
+        "installing the locked packages (about 1 GB to download with CPU torch, a minute or two)",
         *pip,
         "--no-deps",
+        "--require-hashes",
         "-r",
-        f"{envs}/requirements-nodeps.txt",
+        f"{envs}/lock.txt",
     )
+    # A CUDA build of torch comes with libraries that the CPU's, and so the lock, does not have.
+    call("adding what this machine's build of torch needs", *pip, "torch", "-c", f"{envs}/constraints.txt")
     site = next((VENV / "lib").glob("python3.*")) / "site-packages"
     # The checkout itself: a path file is all an editable install is, and it needs no build tools. Relative,
     # so that the folder can be moved.
     (site / "aligncvc.pth").write_text(os.path.relpath(ROOT / "src", site) + "\n")
+    command = VENV / "bin/aligncvc"
+    command.write_text(COMMAND)
+    command.chmod(0o755)
     call("checking the result", python, "-m", "aligncvc.workflow.doctor")
     STAMP.write_text(wanted + "\n")
 

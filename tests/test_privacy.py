@@ -56,7 +56,8 @@ def test_a_rendered_object_leaves_only_its_renders(tmp_path: Path) -> None:
     ]
     (tmp_path / "manifest.tsv").write_text("".join("\t".join(row) + "\n" for row in rows))
     found = left_behind(
-        tmp_path / "elsewhere", "-m", "aligncvc.render", "--config", "config/smoke.yaml", "--set", "eval",
+        tmp_path / "elsewhere", "-m", "aligncvc.render", "--config", "config/smoke.yaml",
+        "--object-set", "eval",
         "--objects", str(tmp_path / "manifest.tsv"), "--out", str(tmp_path / "renders"),
     )  # fmt: skip
     assert (tmp_path / "renders/box/cameras.json").is_file()

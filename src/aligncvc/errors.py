@@ -35,8 +35,9 @@ def cli(main: Callable[[], None]) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     spec = sys.modules["__main__"].__spec__
-    if spec is not None:
-        sys.argv[0] = f"python -m {spec.name.removesuffix('.__main__')}"
+    name = "" if spec is None else spec.name.removesuffix(".__main__")
+    if "." in name:  # the package itself runs commands that it names
+        sys.argv[0] = f"python -m {name}"
     try:
         main()
     except UserError as error:

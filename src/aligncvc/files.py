@@ -17,11 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from aligncvc.home import PROJECT_ROOT as PROJECT_ROOT
 from aligncvc.ownership import place
 from aligncvc.ownership import sha256_file as sha256_file
-
-PROJECT_ROOT = Path(__file__).resolve().parents[2]
-"""The checkout."""
 
 PROVENANCE = ".provenance.json"
 """End of the name of what `write_provenance` writes beside an artefact."""

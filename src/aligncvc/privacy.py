@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from aligncvc.home import PROJECT_ROOT, writable_checkout
+
 NO_REPORTS = {
     # Official builds of onnxruntime report to their maker, and keep a database below the home folder, unless
     # this is set before the first import.
@@ -27,13 +29,11 @@ CACHES = {
 """Environment variable -> folder below `.cache` of the checkout. Without one that may be written, the
 dependencies use the user's caches, as any installed package does."""
 
-_ROOT = Path(__file__).resolve().parents[2]
 
-
-def keep_to_ourselves(root: Path = _ROOT) -> None:
+def keep_to_ourselves(root: Path = PROJECT_ROOT) -> None:
     """Set what is not set yet. root: the folder that is the checkout if it has a pyproject.toml."""
     for name, value in NO_REPORTS.items():
         os.environ.setdefault(name, value)
-    if (root / "pyproject.toml").is_file() and os.access(root, os.W_OK):
+    if writable_checkout(root):
         for name, folder in CACHES.items():
             os.environ.setdefault(name, str(root / ".cache" / folder))

@@ -43,7 +43,9 @@ SAMPLES = "manifest.json a/seed0/model.ply a/seed0/model.glb c/seed0/steps.npz b
 TABLE = "t.csv t.md t.tex t.json"
 RECORDS = "m.csv m.protocol.json m.csv.provenance.json"
 COMMANDS = [
-    Command("objects --config {w}/c.yaml --set mine --out {o}", "box.glb other.glb manifest.tsv", True),
+    Command(
+        "objects --config {w}/c.yaml --object-set mine --out {o}", "box.glb other.glb manifest.tsv", True
+    ),
     Command(
         "render --config {w}/c.yaml --objects {w}/objects.tsv --out {o}",
         "gone/status.json gone/000.png contact_sheet.png manifest.tsv",

@@ -424,7 +424,7 @@ def run_cli(config: Path, name: str, out: Path, *more: str) -> subprocess.Comple
         "-m",
         "aligncvc.objects",
         f"--config={config}",
-        f"--set={name}",
+        f"--object-set={name}",
         f"--out={out}",
         *more,
     ]
@@ -455,7 +455,7 @@ def test_command_line(config, tmp_path):
     [("bad", "no object of the set 'bad' could be used"), ("other", "no object set 'other'")],
 )
 def test_command_line_errors(config, tmp_path, name, reason, monkeypatch, capsys):
-    arguments = ["objects", "--config", str(config), "--set", name, "--out", str(tmp_path / "none")]
+    arguments = ["objects", "--config", str(config), "--object-set", name, "--out", str(tmp_path / "none")]
     monkeypatch.setattr(sys, "argv", arguments)
     with pytest.raises(SystemExit) as exit_:
         cli(lambda: tyro.cli(fetch))

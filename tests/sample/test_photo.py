@@ -15,11 +15,10 @@ from tiny_world import PAIR, tiny_plan, tiny_settings
 from torch import Tensor
 
 from aligncvc.config.jobs.sample import PhotoJob
-from aligncvc.config.plan import Plan
+from aligncvc.config.plan import PHOTO_METHOD, Plan
 from aligncvc.config.root import Config
 from aligncvc.errors import UserError
 from aligncvc.sample import photo
-from aligncvc.sample.__main__ import PHOTO_METHOD
 from aligncvc.sample.photo import (
     OBJECT_FILL,
     check_object,

@@ -23,7 +23,7 @@ from aligncvc.scene.gaussians import Gaussians
 from aligncvc.splat import rasterise
 from aligncvc.viewer.pack import Packed, pack, widen_to_pixels
 from aligncvc.viewer.page import ViewSettings, viewer_html, write_viewer
-from aligncvc.viewer.turntable import animation_bytes, save_animation, turntable
+from aligncvc.viewer.turntable import animation_bytes, turntable
 
 PX = 200
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -176,7 +176,7 @@ def test_turntable_turns_and_loops(tmp_path: Path) -> None:
     frames = turntable(cloud(), ViewSettings(), 4, 64, 48)
     assert frames.shape == (4, 3, 48, 48)
     assert float((frames[0] - frames[2]).abs().mean()) > 0.01
-    save_animation(tmp_path / "t.webp", frames, seconds=2.0)
+    (tmp_path / "t.webp").write_bytes(animation_bytes(frames, seconds=2.0))
     assert (tmp_path / "t.webp").read_bytes() == animation_bytes(frames, 2.0)
     with Image.open(tmp_path / "t.webp") as image:
         assert (image.n_frames, image.size, image.info["loop"]) == (4, (48, 48), 0)

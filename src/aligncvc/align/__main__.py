@@ -7,8 +7,8 @@ from pathlib import Path
 import tyro
 
 from aligncvc.config.jobs.align import AlignJob
+from aligncvc.config.option import Changes
 from aligncvc.config.plan import Plan
-from aligncvc.config.root import load_config
 from aligncvc.errors import UserError, cli
 
 
@@ -17,6 +17,7 @@ def align(
     out: Path,
     settings: Path | None = None,
     config: Path | None = None,
+    changes: Changes = (),
     pair: str | None = None,
     run: str | None = None,
     code: str = "",
@@ -39,14 +40,21 @@ def align(
     if (settings is None) == (run is None):
         raise UserError("give --run, a key of align.runs, or --settings with a file that snakemake wrote")
     if settings is not None:
-        job = AlignJob.read(settings)
+        job = AlignJob.read(settings, changes)
     else:
-        plan = Plan(load_config(config))
+        plan = Plan.read(config, changes)
         job = plan.align(pair or next(iter(plan.config.pairs)), str(run))
     from aligncvc.align.train import train  # torch and diffusers load only when there is work
 
     train(job, renders, out, code, force)
 
 
+COMMAND = align
+
+
+def main() -> None:
+    tyro.cli(COMMAND)
+
+
 if __name__ == "__main__":
-    cli(lambda: tyro.cli(align))
+    cli(main)

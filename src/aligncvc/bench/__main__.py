@@ -12,6 +12,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from aligncvc.config.option import Changes
 from aligncvc.errors import cli
 from aligncvc.files import PROJECT_ROOT, write_json
 from aligncvc.ownership import claim_files
@@ -42,6 +43,7 @@ class Args:
     config: Path | None = None
     """configuration whose first pair is sampled and whose protocol's metrics are timed (default
     config/config.yaml)"""
+    changes: Changes = ()
     only: tuple[Name, ...] = ()
     """measure only these; the other rows of `out` stay"""
     clock: Literal["wall", "cpu"] = "wall"
@@ -68,7 +70,7 @@ def benches(args: Args) -> dict[Name, Callable[[], list[Row]]]:
     from aligncvc.bench.rasteriser import bench_rasteriser
     from aligncvc.config.plan import Plan
 
-    clock, plan = CLOCKS[args.clock], Plan.read(args.config)
+    clock, plan = CLOCKS[args.clock], Plan.read(args.config, args.changes)
     return {
         "splat": lambda: bench_rasteriser(clock),
         "sampling": lambda: bench_sampling(sampling_jobs(plan)),
@@ -88,8 +90,11 @@ def kept_rows(path: Path, measured: tuple[Name, ...]) -> list[Row]:
     return [row for row in earlier if not row["name"].startswith(begin)]
 
 
+COMMAND = Args
+
+
 def main() -> None:
-    args = tyro.cli(Args)
+    args = tyro.cli(COMMAND)
     from aligncvc.hardware import hardware
 
     claim_files([args.out], force=args.force)

@@ -19,6 +19,7 @@ from aligncvc.align.trainer import Trainer
 from aligncvc.bench.measure import size_mb
 from aligncvc.bench.synthetic import synthetic_renders
 from aligncvc.config.jobs.align import AlignJob, AlignRun
+from aligncvc.config.option import Changes
 from aligncvc.config.plan import CLIP_HEADS, Plan, chosen
 from aligncvc.errors import UserError, cli
 from aligncvc.hardware import PeakMemory, hardware
@@ -120,6 +121,7 @@ def dry_step(job: AlignJob, *, k: int = 1, steps: int = 1, teacher_copy: bool = 
 
 def command(
     config: Path = Path("config/paper.yaml"),
+    changes: Changes = (),
     run: str = "both",
     k: int = 1,
     steps: int = 1,
@@ -138,7 +140,7 @@ def command(
         checkpointing: gradient checkpointing; the configuration's if left out.
         teacher_copy: hold the teacher's denoiser twice.
     """
-    plan, asked = Plan.read(config), {"bf16": bf16, "gradient_checkpointing": checkpointing}
+    plan, asked = Plan.read(config, changes), {"bf16": bf16, "gradient_checkpointing": checkpointing}
     job = align_job(plan, run, chosen(plan.config.align.runs, run, "align.runs"))
     job = changed(job, **{name: value for name, value in asked.items() if value is not None})
     print(json.dumps(dry_step(job, k=k, steps=steps, teacher_copy=teacher_copy), indent=1))

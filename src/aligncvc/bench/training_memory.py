@@ -18,6 +18,7 @@ from aligncvc.bench.dry_step import BOTH, Facts, align_job, dry_step, without_we
 from aligncvc.bench.measure import measured_apart, size_mb
 from aligncvc.bench.synthetic import synthetic_renders
 from aligncvc.config.jobs.align import AlignJob, AlignRun
+from aligncvc.config.option import Changes
 from aligncvc.config.plan import Plan
 from aligncvc.errors import cli
 from aligncvc.files import write_text
@@ -77,6 +78,7 @@ def command(
     out: Path = Path("results/memory.csv"),
     settings: Path | None = None,
     config: Path | None = None,
+    changes: Changes = (),
     force: bool = False,
 ) -> None:
     """Measure all variants, one after the other, and write them as CSV.
@@ -88,7 +90,7 @@ def command(
         force: replace `out` even if it is of another origin.
     """
     claim_files([out], force=force)
-    job = AlignJob.read(settings) if settings else align_job(Plan.read(config))
+    job = AlignJob.read(settings, changes) if settings else align_job(Plan.read(config, changes))
     rows = pd.DataFrame([measured_apart(measure, job, variant) for variant in VARIANTS])
     text = rows.to_csv(index=False, lineterminator="\n")
     write_text(out, text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -171,10 +171,16 @@ def _state(name: str, entry: Entry) -> str:
     return "here"
 
 
+COMMANDS: dict[str, Callable[..., None]] = {
+    "list": list_entries,
+    **{command.__name__: command for command in (describe, verify, fetch, record, release)},
+}
+
+
 def main() -> None:
-    commands = (describe, verify, fetch, record, release)
-    named = {"list": list_entries, **{command.__name__: command for command in commands}}
-    tyro.extras.subcommand_cli_from_dict(named, description="The ledger of weights.", sort_subcommands=False)
+    tyro.extras.subcommand_cli_from_dict(
+        COMMANDS, description="The ledger of weights.", sort_subcommands=False
+    )
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import yaml
 from pydantic import BaseModel
 
 from aligncvc.config import reference as pages
+from aligncvc.config.option import Changes
 from aligncvc.config.pairing import judged
 from aligncvc.config.protocols import Protocol, differences, load_protocol
 from aligncvc.config.root import load_config, write_schema
@@ -23,13 +25,13 @@ def as_yaml(settings: BaseModel, **options: Any) -> str:
     return yaml.safe_dump(settings.model_dump(mode="json", **options), sort_keys=False, allow_unicode=True)
 
 
-def resolve(config: Path | None = None) -> None:
+def resolve(config: Path | None = None, changes: Changes = ()) -> None:
     """Print a complete, validated configuration: every key, those that were left out with their defaults.
 
     Args:
         config: YAML file; config/config.yaml if left out.
     """
-    print(as_yaml(load_config(config)), end="")
+    print(as_yaml(load_config(config, changes)), end="")
 
 
 def schema(out: Path = pages.SCHEMA) -> None:
@@ -68,9 +70,13 @@ def _judged(name: str) -> Protocol:
     return judged(load_protocol(str(Path(name).resolve()) if name.endswith((".yaml", ".yml")) else name))
 
 
+COMMANDS: dict[str, Callable[..., None]] = {
+    command.__name__: command for command in (resolve, schema, reference, protocols, protocol, compare)
+}
+
+
 def main() -> None:
-    commands = (resolve, schema, reference, protocols, protocol, compare)
-    tyro.extras.subcommand_cli_from_dict({c.__name__: c for c in commands}, description=__doc__)
+    tyro.extras.subcommand_cli_from_dict(COMMANDS, description=__doc__)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +15,7 @@ from aligncvc.config.jobs.objects import ObjectsJob
 from aligncvc.config.jobs.paper import PairFacts, PaperJob, Row
 from aligncvc.config.jobs.pretrain import Network, PretrainJob
 from aligncvc.config.jobs.render import RenderJob
-from aligncvc.config.jobs.sample import CONTROL, Control, ControlJob, PhotoJob, SampleJob
+from aligncvc.config.jobs.sample import CONTROL, Control, ControlJob, PhotoJob, SampleJob, even_timesteps
 from aligncvc.config.objects import EVALUATION_SET
 from aligncvc.config.pairing import judge_of, judged, pair_spec
 from aligncvc.config.protocols import Protocol
@@ -31,6 +31,9 @@ ALWAYS = ("lite0", "lpips-alex-trunk", "lpips-alex-heads")
 CLIP_HEADS = "clip-vit-b32"
 """Ledger id of what hard alignment's discriminator reads with `align.gan.encoder: clip`."""
 
+PHOTO_METHOD = "aligncvc_4"
+"""The method that a photograph is sampled with, if none is named."""
+
 UNROLLED_STEPS = 4
 """K of the sampler that alignment unrolls, the paper's."""
 
@@ -40,11 +43,6 @@ def chosen(names: Mapping[str, Any], name: str, key: str) -> Any:
     if name not in names:
         raise UserError(f"{key} does not define {name!r}; choose one of {', '.join(names)}")
     return names[name]
-
-
-def even_timesteps(steps: int) -> list[int]:
-    """`steps` descending timesteps from 999, evenly spaced."""
-    return [999 - (i * 1000) // steps for i in range(steps)]
 
 
 def weights_of(pair: PairSpec) -> list[str]:
@@ -60,9 +58,9 @@ class Plan:
         self._common: dict[str, Any] = {"seed": config.seed, "checkpoints": config.checkpoints}
 
     @classmethod
-    def read(cls, path: Path | None) -> Plan:
-        """The jobs of a configuration file; None: config/config.yaml."""
-        return cls(load_config(path))
+    def read(cls, path: Path | None, changes: Sequence[str] = ()) -> Plan:
+        """The jobs of a configuration file; None: config/config.yaml. changes: see `load_config`."""
+        return cls(load_config(path, changes))
 
     @property
     def root(self) -> str:
@@ -195,17 +193,16 @@ class Plan:
     def photo(self, pair: str, method: str, steps: int | None = None) -> PhotoJob:
         """One photograph: the method, and the camera that is assumed (the training renders')."""
         sample, render = self.sample(pair, method), self.config.render
-        if steps is not None:
-            listed = None if sample.timesteps is None else self.timesteps(steps)
-            sample = sample.model_copy(update={"steps": steps, "timesteps": listed})
-        return PhotoJob(
+        job = PhotoJob(
             **self._common,
             sample=sample,
             **render.model_dump(include={"elevation_deg", "distance", "fov_y_deg"}),
             azimuths_deg=sample.pair.rig.azimuths_deg,
             turntable_views=self.config.paper.turntable_views,
+            listed={count: self.timesteps(count) for count in self.config.sample.timesteps},
             weights=sample.weights | self._hashes(["u2netp"]),
         )
+        return job.with_steps(steps)
 
     def control(self, name: Control) -> ControlJob:
         """One control, through the judge; its views are as large as the smallest generator's."""

@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT, read_text, sha256_file, sha256_json
+from aligncvc.home import project_file
 from aligncvc.section import Section
 
 FOLDER = PROJECT_ROOT / "config/protocols"
@@ -245,7 +246,7 @@ def load_protocol(name: str | Path) -> Protocol:
     Raises UserError with one sentence for anything wrong in it.
     """
     name = str(name)
-    path = PROJECT_ROOT / name if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
+    path = project_file(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
     try:
         data = yaml.safe_load(read_text(path))
     except OSError:
@@ -267,7 +268,7 @@ def parse_protocol(data: Any, name: str, where: str) -> Protocol:
     if "name" in data:
         raise UserError(f"protocol {where} is not valid: name: a protocol is named by its file; leave it out")
     protocol = Protocol.parsed({**data, "name": name}, f"protocol {where}")
-    listing = PROJECT_ROOT / protocol.objects.list
+    listing = project_file(protocol.objects.list)
     if not listing.is_file():
         raise UserError(
             f"protocol {where} names the object list {listing}, which does not exist; correct objects.list"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +15,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, model_validator
 
+from aligncvc.config.changes import with_changes
 from aligncvc.config.jobs.align import Align
 from aligncvc.config.jobs.evaluate import ELSEWHERE, Predictions
 from aligncvc.config.jobs.paper import Paper
@@ -225,8 +226,11 @@ def parse_config(data: dict[str, Any], where: str) -> Config:
     return Config.parsed(data, f"configuration {where}")
 
 
-def load_config(path: Path | str | None = None) -> Config:
-    """Read a YAML configuration; None reads config/config.yaml. Raises UserError if that is none."""
+def load_config(path: Path | str | None = None, changes: Sequence[str] = ()) -> Config:
+    """Read a YAML configuration; None reads config/config.yaml. Raises UserError if that is none.
+
+    changes: "key=value" each, with dots in the key, laid over the complete configuration (`with_changes`).
+    """
     path = PROJECT_ROOT / "config/config.yaml" if path is None else Path(path)
     try:
         data = yaml.safe_load(read_text(path))
@@ -242,7 +246,10 @@ def load_config(path: Path | str | None = None) -> Config:
         raise UserError(
             f"configuration {path} is no mapping; give --config keys and values as in config/config.yaml"
         )
-    return parse_config(data or {}, str(path))
+    config = parse_config(data or {}, str(path))
+    if not changes:
+        return config
+    return parse_config(with_changes(config.model_dump(mode="json"), changes), f"{path} with --set")
 
 
 def write_schema(path: Path | str) -> None:

@@ -56,8 +56,11 @@ def objects_beside(renders: Path) -> Path | None:
     return objects if objects.is_file() else None
 
 
+COMMAND = Evaluate
+
+
 def main() -> None:
-    arguments = tyro.cli(Evaluate, prog="python -m aligncvc.evaluate")
+    arguments = tyro.cli(COMMAND)
     pred, name, up, sample = arguments.pred, arguments.name, arguments.up, arguments.sample
     job: EvaluateJob
     if pred is None and sample is None and arguments.settings is not None:

@@ -30,7 +30,7 @@ class Discrimination(Settings):
 
 
 def main() -> None:
-    arguments = tyro.cli(Discrimination, prog="python -m aligncvc.evaluate.discrimination")
+    arguments = tyro.cli(Discrimination)
     job = arguments.job(DiscriminationJob, Plan.discrimination)
     page = arguments.out.with_suffix(".md")
     verdicts = arguments.out.with_suffix(".verdicts.csv")  # the rule's output appears only if it passes

@@ -122,7 +122,7 @@ class Met3r(Settings):
 
 
 def main() -> None:
-    arguments = tyro.cli(Met3r, prog="python -m aligncvc.evaluate.met3r")
+    arguments = tyro.cli(Met3r)
     job = arguments.job(EvaluateJob, Plan.evaluate)
     claim_files(record_files(arguments.out), inputs=[arguments.renders], force=arguments.force)
     manifest = read_manifest(arguments.sample)

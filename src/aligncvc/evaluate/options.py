@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from aligncvc.config.jobs.base import Job
+from aligncvc.config.option import Changes
 from aligncvc.config.plan import Plan
-from aligncvc.config.root import load_config
 
 J = TypeVar("J", bound=Job)
 
@@ -20,12 +20,17 @@ class Settings:
     """Settings of this job, as the workflow writes them."""
     config: Path | None = None
     """Configuration to make them from; config/config.yaml if both are left out."""
+    changes: Changes = ()
 
     @property
     def root(self) -> Path:
         """Folder of the results that the configuration names; `results` with a settings file."""
-        return Path("results" if self.settings else Plan(load_config(self.config)).root)
+        return Path("results" if self.settings else Plan.read(self.config, self.changes).root)
 
     def job(self, kind: type[J], make: Callable[[Plan], J]) -> J:
         """The settings that were given, or those that `make` takes from the configuration."""
-        return kind.read(self.settings) if self.settings else make(Plan(load_config(self.config)))
+        return (
+            kind.read(self.settings, self.changes)
+            if self.settings
+            else make(Plan.read(self.config, self.changes))
+        )

@@ -1,4 +1,4 @@
-"""`python -m aligncvc.objects --set NAME --out DIR`: fetch one set of 3D objects."""
+"""`python -m aligncvc.objects --object-set NAME --out DIR`: fetch one set of 3D objects."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Annotated
 import tyro
 
 from aligncvc.config.jobs.objects import ObjectsJob
+from aligncvc.config.option import Changes
 from aligncvc.config.plan import Plan
-from aligncvc.config.root import load_config
 from aligncvc.errors import UserError, cli
 from aligncvc.objects.fetch import CACHE, fetch_set
 
@@ -18,7 +18,8 @@ def fetch(
     out: Path,
     settings: Path | None = None,
     config: Path | None = None,
-    name: Annotated[str | None, tyro.conf.arg(name="set")] = None,
+    changes: Changes = (),
+    name: Annotated[str | None, tyro.conf.arg(name="object-set")] = None,
     cache: Path = CACHE,
     force: bool = False,
 ) -> None:
@@ -33,8 +34,8 @@ def fetch(
         force: write into `out` even if it holds files of another origin, and replace those of the same name.
     """
     if (settings is None) == (name is None):
-        raise UserError("give either --settings, or --set with the name of an object set")
-    job = ObjectsJob.read(settings) if settings else Plan(load_config(config)).objects(str(name))
+        raise UserError("give either --settings, or --object-set with the name of an object set")
+    job = ObjectsJob.read(settings, changes) if settings else Plan.read(config, changes).objects(str(name))
     rows = fetch_set(job, out, cache=cache, force=force)
     good = sum(row.status == "ok" for row in rows)
     manifest = f"{out}/manifest.tsv"
@@ -43,5 +44,12 @@ def fetch(
         raise UserError(f"no object of the set {job.set!r} could be used; the reasons are in {manifest}")
 
 
+COMMAND = fetch
+
+
+def main() -> None:
+    tyro.cli(COMMAND)
+
+
 if __name__ == "__main__":
-    cli(lambda: tyro.cli(fetch))
+    cli(main)

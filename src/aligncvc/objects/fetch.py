@@ -10,7 +10,8 @@ from pathlib import Path
 from aligncvc.config.jobs.objects import ObjectsJob
 from aligncvc.config.objects import ObjectSet
 from aligncvc.errors import UserError, reason_of
-from aligncvc.files import PROJECT_ROOT, PROVENANCE, sha256_file, write_provenance
+from aligncvc.files import PROVENANCE, sha256_file, write_provenance
+from aligncvc.home import cache_folder, project_file
 from aligncvc.objects.convert import check_glb
 from aligncvc.objects.download import Policy
 from aligncvc.objects.folder import folder_jobs
@@ -22,7 +23,7 @@ from aligncvc.objects.sources import Context, Job, bundled_jobs
 from aligncvc.objects.sweethome3d import sweethome3d_jobs
 from aligncvc.ownership import claim_folder, remove
 
-CACHE = PROJECT_ROOT / ".cache/objects"
+CACHE = cache_folder("objects")
 MANIFEST = "manifest.tsv"
 SOURCES: dict[str, Callable[[ObjectSet, Context], list[Job]]] = {
     "bundled": bundled_jobs,
@@ -83,7 +84,7 @@ def fetch_set(
     # What this stage made of an earlier, different list goes; the user's own files stay.
     for path in {*out.glob("*.glb"), *out.glob(f"*{SUFFIX}")} - {out / row.path for row in rows}:
         remove(path)
-    inputs = {} if objects.list is None else {objects.list: sha256_file(PROJECT_ROOT / objects.list)}
+    inputs = {} if objects.list is None else {objects.list: sha256_file(project_file(objects.list))}
     counts = {"objects": len(rows), "objects_ok": sum(row.status == "ok" for row in rows)}
     write_provenance(out / MANIFEST, inputs=inputs, config=job.model_dump(mode="json"), **counts)
     write_manifest(out / MANIFEST, rows)

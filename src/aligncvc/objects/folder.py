@@ -102,5 +102,9 @@ def write_folder_list(
     print(f"{out}: {len(rows)} objects")
 
 
+def main() -> None:
+    tyro.cli(write_folder_list)
+
+
 if __name__ == "__main__":
-    cli(lambda: tyro.cli(write_folder_list, prog="python -m aligncvc.objects.folder"))
+    cli(main)

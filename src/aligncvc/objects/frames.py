@@ -100,8 +100,7 @@ def export(renders: Positional[Path], out: Path, force: bool = False) -> None:
 
 def main() -> None:
     commands = {"list": list_objects, "export": export}
-    prog = "python -m aligncvc.objects.frames"
-    subcommand_cli_from_dict(commands, prog=prog, description=__doc__)  # type: ignore[arg-type]
+    subcommand_cli_from_dict(commands, description=__doc__)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from aligncvc.config.objects import ObjectSet
 from aligncvc.errors import UserError
-from aligncvc.files import PROJECT_ROOT, atomic_path
+from aligncvc.files import atomic_path
+from aligncvc.home import project_file
 from aligncvc.objects.convert import obj_parts
 from aligncvc.objects.download import Policy
 from aligncvc.objects.listing import ObjectRow, read_list, select
@@ -58,14 +59,14 @@ def listed(
     """The selected rows of the set's list, found relative to the project's root unless absolute."""
     if objects.list is None:
         raise UserError(f"an object set of source {objects.source!r} needs a `list` of {what}")
-    return select(read(PROJECT_ROOT / objects.list), objects.split, objects.limit)
+    return select(read(project_file(objects.list)), objects.split, objects.limit)
 
 
 def root_of(objects: ObjectSet, what: str) -> Path:
     """The folder that the set's `path` names. Raises UserError if there is none."""
     if objects.path is None:
         raise UserError(f"an object set of source {objects.source!r} needs a `path` to {what}")
-    root = PROJECT_ROOT / Path(objects.path).expanduser()
+    root = project_file(objects.path)
     if not root.is_dir():
         raise UserError(f"no folder at {root}, which should be {what}; check `path` of the object set")
     return root
@@ -81,7 +82,7 @@ def copy_file(source: Path, target: Path) -> None:
 
 def bundled_jobs(objects: ObjectSet, context: Context) -> list[Job]:
     """Objects that ship with the repository; the list's `path` is relative to its root."""
-    return [Job(row, partial(copy_file, PROJECT_ROOT / row.path)) for row in listed(objects)]
+    return [Job(row, partial(copy_file, project_file(row.path))) for row in listed(objects)]
 
 
 def convert_mesh(path: Path, out: Path, turn: NDArray[np.float64] | None = None) -> None:

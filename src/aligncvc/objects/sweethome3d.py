@@ -21,7 +21,8 @@ import numpy as np
 
 from aligncvc.config.objects import ObjectSet
 from aligncvc.errors import UserError
-from aligncvc.files import PROJECT_ROOT, atomic_path, locked, sha256_file
+from aligncvc.files import atomic_path, locked, sha256_file
+from aligncvc.home import project_file
 from aligncvc.objects.convert import MemoryResolver, obj_parts
 from aligncvc.objects.download import cached, download
 from aligncvc.objects.listing import ObjectRow, slug
@@ -181,7 +182,7 @@ def furniture_folder(path: str | None, context: Context) -> Path:
             if not cached(deb, PACKAGE_SHA256):
                 download(path, deb, sha256=PACKAGE_SHA256, policy=context.policy)
         else:
-            deb = PROJECT_ROOT / Path(path).expanduser()
+            deb = project_file(path)
             if deb.is_dir():
                 return deb
             if not deb.is_file():

@@ -12,6 +12,7 @@ from pathlib import Path
 import tyro
 
 from aligncvc.config.jobs.paper import PaperJob
+from aligncvc.config.option import Changes
 from aligncvc.errors import cli
 from aligncvc.ownership import claim_files, claim_folder
 from aligncvc.paper.inputs import FigureInputs, ReportInputs, TableInputs, VerdictInputs
@@ -30,6 +31,7 @@ class Command(ABC):
     """Settings of this stage, as the workflow writes them."""
     config: Path | None = None
     """Configuration to make them from; config/config.yaml if both are left out."""
+    changes: Changes = ()
     force: bool = False
     """Replace files of another origin where the results go."""
 
@@ -41,11 +43,10 @@ class Command(ABC):
     def job(self) -> PaperJob:
         """The settings file, else those that the plan makes of a configuration."""
         if self.settings is not None:
-            return PaperJob.read(self.settings)
+            return PaperJob.read(self.settings, self.changes)
         from aligncvc.config.plan import Plan
-        from aligncvc.config.root import load_config
 
-        return Plan(load_config(self.config)).paper()
+        return Plan.read(self.config, self.changes).paper()
 
     @abstractmethod
     def run(self) -> None: ...
@@ -135,10 +136,13 @@ class Verdict(Command, VerdictInputs):
         print(json.dumps({"page": str(self.out / "README.md"), "lines": len(verdict["lines"])}))
 
 
+COMMANDS: dict[str, Callable[..., Command]] = {
+    command.__name__.lower(): command for command in (Table, Costs, Reported, Figures, Report, Verdict)
+}
+
+
 def main() -> None:
-    commands: tuple[Callable[..., Command], ...] = (Table, Costs, Reported, Figures, Report, Verdict)
-    names = {command.__name__.lower(): command for command in commands}
-    tyro.extras.subcommand_cli_from_dict(names, prog="python -m aligncvc.paper").run()
+    tyro.extras.subcommand_cli_from_dict(COMMANDS).run()
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from aligncvc.config.jobs.paper import PaperJob, Row
 from aligncvc.errors import UserError
 from aligncvc.evaluate.samples import SampleManifest, read_manifest, read_steps, render_model
 from aligncvc.evaluate.scores import Key, Scores, control
-from aligncvc.files import PROJECT_ROOT
+from aligncvc.home import project_file
 from aligncvc.objects.listing import read_list
 from aligncvc.paper.inputs import FigureInputs
 from aligncvc.paper.reading import read, read_rankings
@@ -165,7 +165,7 @@ def drawn_by_seed(job: PaperJob, ids: Sequence[str]) -> list[str]:
 
 def object_names(job: PaperJob) -> dict[str, str]:
     """Display names by id, from the object lists that exist."""
-    paths = [path for name in job.object_lists if (path := PROJECT_ROOT / name).exists()]
+    paths = [path for name in job.object_lists if (path := project_file(name)).exists()]
     return {row.id: row.name for path in sorted(paths) for row in read_list(path, ("id",)) if row.name}
 
 

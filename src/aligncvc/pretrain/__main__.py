@@ -8,8 +8,8 @@ from typing import Literal
 import tyro
 
 from aligncvc.config.jobs.pretrain import PretrainJob
+from aligncvc.config.option import Changes
 from aligncvc.config.plan import Plan
-from aligncvc.config.root import load_config
 from aligncvc.errors import UserError, cli
 from aligncvc.files import PROVENANCE, sha256_file, write_provenance
 from aligncvc.ownership import claim_files
@@ -21,6 +21,7 @@ def pretrain(
     out: Path,
     settings: Path | None = None,
     config: Path | None = None,
+    changes: Changes = (),
     vae: Path | None = None,
     start_from: Path | None = None,
     force: bool = False,
@@ -39,7 +40,7 @@ def pretrain(
     """
     if start_from and network != "unet":
         raise UserError(f"--start-from is for unet only, not for {network}; leave it out")
-    job = PretrainJob.read(settings) if settings else Plan(load_config(config)).pretrain(network)
+    job = PretrainJob.read(settings, changes) if settings else Plan.read(config, changes).pretrain(network)
     if job.network != network:
         raise UserError(f"{settings} is for {job.network}; give the settings of {network}")
     from aligncvc.pretrain import recon as reconstructor
@@ -71,5 +72,12 @@ def pretrain(
     write_provenance(out, inputs=inputs, seed=job.seed, config=job.model_dump(mode="json"), network=network)
 
 
+COMMAND = pretrain
+
+
+def main() -> None:
+    tyro.cli(COMMAND)
+
+
 if __name__ == "__main__":
-    cli(lambda: tyro.cli(pretrain))
+    cli(main)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from aligncvc.errors import UserError
-from aligncvc.files import PROJECT_ROOT
+from aligncvc.home import project_file
 from aligncvc.objects.listing import read_list
 from aligncvc.scene.cameras import Cameras, relative_c2w
 from aligncvc.scene.renderset import RenderSet
@@ -159,5 +159,5 @@ def load_rings(manifest: Path | str, rig: Rig, size_px: int | None = None) -> Ri
 
 def split_ids(object_list: str) -> dict[str, set[str]]:
     """{"train": ids, "eval": ids} of an object list (TSV with columns id and split)."""
-    rows = read_list(PROJECT_ROOT / object_list, required=("id", "split"))
+    rows = read_list(project_file(object_list), required=("id", "split"))
     return {split: {row.id for row in rows if row.split == split} for split in ("train", "eval")}

@@ -10,8 +10,8 @@ from typing import Annotated
 import tyro
 
 from aligncvc.config.jobs.render import RenderJob
+from aligncvc.config.option import Changes
 from aligncvc.config.plan import Plan
-from aligncvc.config.root import load_config
 from aligncvc.errors import cli
 from aligncvc.render.run import render_set
 
@@ -21,7 +21,8 @@ def render(
     out: Path,
     settings: Path | None = None,
     config: Path | None = None,
-    name: Annotated[str, tyro.conf.arg(name="set")] = "train",
+    changes: Changes = (),
+    name: Annotated[str, tyro.conf.arg(name="object-set")] = "train",
     workers: int | None = None,
     threads: int | None = None,
     force: bool = False,
@@ -31,7 +32,7 @@ def render(
     Args:
         objects: manifest.tsv of the objects stage.
         out: folder that receives one folder per object, manifest.tsv and contact_sheet.png.
-        settings: settings of this job, as the workflow writes them, instead of --config and --set.
+        settings: settings of this job, as the workflow writes them, instead of --config and --object-set.
         config: YAML configuration; config/config.yaml by default.
         name: which set these objects are; `eval` is rendered as the protocol says, others by `render`. The
             configuration says in how many looks (`objects.sets.<name>.variants`).
@@ -40,10 +41,17 @@ def render(
         force: write into `out` even if it holds files of another origin, and replace those of the same name.
     """
     signal.signal(signal.SIGTERM, lambda signum, _: sys.exit(128 + signum))  # so that Blender is stopped too
-    job = Plan(load_config(config)).render(name) if settings is None else RenderJob.read(settings)
+    job = RenderJob.read(settings, changes) if settings else Plan.read(config, changes).render(name)
     statuses = render_set(job, objects, out, workers, threads, force)
     print(f"{sum(s.ok for s in statuses)} of {len(statuses)} objects rendered: {out / 'manifest.tsv'}")
 
 
+COMMAND = render
+
+
+def main() -> None:
+    tyro.cli(COMMAND)
+
+
 if __name__ == "__main__":
-    cli(lambda: tyro.cli(render))
+    cli(main)

@@ -8,11 +8,9 @@ from typing import Annotated
 import tyro
 
 from aligncvc.config.jobs.sample import SampleJob
-from aligncvc.config.plan import Plan
+from aligncvc.config.option import Changes
+from aligncvc.config.plan import PHOTO_METHOD, Plan
 from aligncvc.errors import UserError, cli
-
-PHOTO_METHOD = "aligncvc_4"
-"""The method that a photograph is sampled with, if none is named."""
 
 
 def sample(
@@ -21,6 +19,7 @@ def sample(
     out: Path,
     settings: Path | None = None,
     config: Path | None = None,
+    changes: Changes = (),
     pair: str | None = None,
     method: str | None = None,
     renders: Path | None = None,
@@ -55,9 +54,7 @@ def sample(
     if photo is not None:
         if renders is not None or settings is not None:
             raise UserError("give either a photograph or --renders with --settings or --method, not both")
-        if steps is not None and not 1 <= steps <= 1000:
-            raise UserError(f"--steps {steps} must be 1 to 1000, the timesteps that there are")
-        plan = Plan.read(config)
+        plan = Plan.read(config, changes)
         job = plan.photo(pair or next(iter(plan.config.pairs)), method or PHOTO_METHOD, steps)
         from aligncvc.sample.photo import sample_photo
 
@@ -67,14 +64,21 @@ def sample(
     if renders is None or (method is None) == (settings is None):
         raise UserError("give a photograph, or --renders and --method (or --settings) for a set (see --help)")
     if settings is not None:
-        chosen = SampleJob.read(settings)
+        chosen = SampleJob.read(settings, changes)
     else:
-        plan = Plan.read(config)
+        plan = Plan.read(config, changes)
         chosen = plan.sample(pair or next(iter(plan.config.pairs)), str(method))
     from aligncvc.sample.sets import sample_set
 
     sample_set(chosen, renders, out, aligned, force)
 
 
+COMMAND = sample
+
+
+def main() -> None:
+    tyro.cli(COMMAND)
+
+
 if __name__ == "__main__":
-    cli(lambda: tyro.cli(sample))
+    cli(main)

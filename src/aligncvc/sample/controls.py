@@ -7,6 +7,7 @@ from pathlib import Path
 import tyro
 
 from aligncvc.config.jobs.sample import CONTROL, ControlJob
+from aligncvc.config.option import Changes
 from aligncvc.config.plan import Plan
 from aligncvc.errors import UserError, cli
 from aligncvc.sample.control_views import CONTROLS, control_set
@@ -17,6 +18,7 @@ def controls(
     out: Path,
     settings: Path | None = None,
     config: Path | None = None,
+    changes: Changes = (),
     control: str | None = None,
     force: bool = False,
 ) -> None:
@@ -32,7 +34,9 @@ def controls(
     """
     if settings is None and control not in CONTROLS:
         raise UserError(f"there is no control {control!r}; choose one of {', '.join(CONTROLS)}")
-    job = ControlJob.read(settings) if settings else Plan.read(config).control(control)  # type: ignore[arg-type]
+    job = (
+        ControlJob.read(settings, changes) if settings else Plan.read(config, changes).control(control)  # type: ignore[arg-type]
+    )
     control_set(job, renders, out, force)
     print(f"{out}: {CONTROL}:{job.control}")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,18 +15,15 @@ from torch import Tensor
 from aligncvc.config.jobs.sample import PhotoJob
 from aligncvc.errors import UserError
 from aligncvc.models.encoders.background import remove_background
+from aligncvc.models.pair import PairOfModels
 from aligncvc.ownership import claim_files
-from aligncvc.sample.sets import pair_for, sample_one, save_model
+from aligncvc.sample.photo_model import PhotoModel
+from aligncvc.sample.sets import pair_for, sample_one
 from aligncvc.scene.cameras import orbit
 from aligncvc.scene.framing import at_field_of_view
-from aligncvc.scene.gaussians import save_ply
 from aligncvc.scene.pictures import eight_bit
 from aligncvc.scene.rigs import fov_covering
 from aligncvc.scene.views import composite, save_png
-from aligncvc.viewer.page import ViewSettings, write_viewer
-from aligncvc.viewer.ply import save_viewer_ply
-from aligncvc.viewer.templating import data_uri
-from aligncvc.viewer.turntable import save_animation, turntable
 
 MIN_SIDE_PX = 32
 MAX_SIDE_PX = 2048
@@ -44,11 +40,16 @@ OBJECT_FILL = 0.84
 (unit sphere, distance 3, vertical field of view 39.6 degrees; 5th to 95th percentile 0.63 to 0.96)."""
 
 
-def read_photo(path: Path | str) -> Tensor:
-    """Any picture file -> (3|4, H, W) in [0, 1], upright; 4 channels if transparency cuts something out."""
+def read_photo(photo: Path | str | Image.Image) -> Tensor:
+    """A picture or its file -> (3|4, H, W) in [0, 1], upright; 4 channels if transparency cuts something out.
+    Raises UserError for a file that cannot be read."""
+    path = name_of(photo)
     try:
-        with Image.open(path) as image:
-            upright = eight_bit(image)
+        if isinstance(photo, Image.Image):
+            upright = eight_bit(photo)
+        else:
+            with Image.open(photo) as image:
+                upright = eight_bit(image)
     except FileNotFoundError:
         raise UserError(f"there is no picture at {path}; give the path of an image file") from None
     except Image.DecompressionBombError:
@@ -71,6 +72,11 @@ def read_photo(path: Path | str) -> Tensor:
     if len(pixels) == 3 or float((pixels[3] <= 0.5).float().mean()) >= MIN_TRANSPARENT:
         return pixels
     return composite(pixels, 1.0)
+
+
+def name_of(photo: Path | str | Image.Image) -> str:
+    """What sentences call a picture."""
+    return "the picture" if isinstance(photo, Image.Image) else str(photo)
 
 
 def check_object(rgba: Tensor, where: object) -> None:
@@ -120,14 +126,27 @@ def recentre(rgba: Tensor, size_px: int, fill: float = OBJECT_FILL) -> Tensor:
     return torch.cat([(small[:3] / alpha.clamp_min(1e-4)).clamp(0, 1), alpha])
 
 
-def prepare(path: Path | str, size_px: int) -> Tensor:
-    """A picture file -> (3, size_px, size_px) in [0, 1] on white. Raises UserError (see above)."""
-    pixels = read_photo(path)
+def prepare(photo: Path | str | Image.Image, size_px: int) -> Tensor:
+    """A picture or its file -> (3, size_px, size_px) in [0, 1] on white. Raises UserError (see above)."""
+    pixels = read_photo(photo)
     rgba = pixels if len(pixels) == 4 else remove_background(pixels)
-    check_object(rgba, path)
+    check_object(rgba, name_of(photo))
     for sentence in doubts(rgba):
-        print(f"note: {path}: {sentence}", file=sys.stderr)
+        print(f"note: {name_of(photo)}: {sentence}", file=sys.stderr)
     return composite(recentre(rgba, size_px), 1.0)
+
+
+def make_model(job: PhotoJob, pair: PairOfModels, image: Tensor, seed: int = 0) -> PhotoModel:
+    """A prepared picture (`prepare`, at the pair's renderings' size) -> the model. seed: of the noise."""
+    method, size_px = job.sample, job.sample.pair.renderings_px
+    device = next(pair.reconstructor.parameters()).device
+    # the photograph's elevation is unknown: the training renders' is assumed
+    lens = {"distance": job.distance, "fov_y_deg": job.fov_y_deg}
+    cameras = orbit(job.azimuths_deg, job.elevation_deg, size_px=size_px, **lens)
+    if (half := method.pair.rig.half_width) is not None:
+        image, cameras = at_field_of_view(image, cameras, fov_covering(half, job.distance))
+    sampled, _ = sample_one(pair, method, image.to(device), cameras.to(device), seed, "photo")
+    return PhotoModel(job, image, sampled)
 
 
 def sample_photo(
@@ -152,28 +171,10 @@ def sample_photo(
     beside = (f"{out.stem}_turntable.webp", f"{out.stem}_input.png", f"{out.stem}.html", f"{out.stem}.glb")
     animation, cut_out, page, _ = others = [out.with_name(name) for name in beside]
     claim_files([out, *others], inputs=[photo], force=force)
-    method, size_px = job.sample, job.sample.pair.renderings_px
-    image = prepare(photo, size_px)
-    pair = pair_for(method, aligned)
-    device = next(pair.reconstructor.parameters()).device
-    # the photograph's elevation is unknown: the training renders' is assumed
-    lens = {"distance": job.distance, "fov_y_deg": job.fov_y_deg}
-    cameras = orbit(job.azimuths_deg, job.elevation_deg, size_px=size_px, **lens)
-    if (half := method.pair.rig.half_width) is not None:
-        image, cameras = at_field_of_view(image, cameras, fov_covering(half, job.distance))
-    sampled, _ = sample_one(pair, method, image.to(device), cameras.to(device), seed, "photo")
-    view = ViewSettings.of(job)
-    write = save_ply if raw else partial(save_viewer_ply, native_px=size_px, view=view)
-    model, *surface = save_model(out, sampled.gaussians, method.voxel, write)
-    save_animation(animation, turntable(sampled.gaussians, view, job.turntable_views, size_px))
-    save_png(cut_out, image)
-    write_viewer(
-        page,
-        sampled.gaussians,
-        out.stem,
-        caption=f"made from {photo.name}",
-        native_px=size_px,
-        poster=data_uri(animation.read_bytes(), ".webp"),
-        view=view,
-    )
+    image = prepare(photo, job.sample.pair.renderings_px)  # before the weights are loaded
+    made = make_model(job, pair_for(job.sample, aligned), image, seed)
+    model, *surface = made.write_ply(out, raw=raw, surface=True)
+    made.write_turntable(animation)
+    save_png(cut_out, made.image)
+    made.write_page(page, f"made from {photo.name}")
     return [model, animation, cut_out, page, *surface]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
-import os
 import platform
 import shutil
 import subprocess
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor
 
 from aligncvc.errors import UserError
-from aligncvc.files import PROJECT_ROOT
+from aligncvc.home import cache_folder
 from aligncvc.scene.cameras import Cameras
 from aligncvc.scene.gaussians import Gaussians
 from aligncvc.splat.constants import ALPHA_MAX, ALPHA_MIN, BLUR_PX2, FRUSTUM_MARGIN, STOP
@@ -46,12 +45,6 @@ class _Settings(ctypes.Structure):
     _fields_ = [(name, ctypes.c_int32) for name in _INTEGERS] + [(name, ctypes.c_double) for name in _NUMBERS]
 
 
-def _cache_folder() -> Path:
-    if (PROJECT_ROOT / "pyproject.toml").is_file() and os.access(PROJECT_ROOT, os.W_OK):
-        return PROJECT_ROOT / ".cache" / "splat"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "aligncvc" / "splat"
-
-
 def _processor() -> str:
     """What -march=native depends on: a cache folder may be shared between machines."""
     cpuinfo = Path("/proc/cpuinfo")
@@ -72,7 +65,7 @@ def build(dtype: torch.dtype = torch.float32, folder: Path | None = None) -> Pat
     command = [compiler, *_FLAGS, f"-DREAL={real}", f"-DREAL_IS_FLOAT={is_float}"]
     sources = [path.read_text(encoding="utf-8") for path in [*_SOURCES, _FOLDER / "kernel.h"]]
     key = hashlib.sha256("\n".join([*sources, *command, _processor()]).encode()).hexdigest()
-    library = (folder or _cache_folder()) / f"kernel-{real}-{key[:16]}.so"
+    library = (folder or cache_folder("splat")) / f"kernel-{real}-{key[:16]}.so"
     if library.is_file():
         return library
     library.parent.mkdir(parents=True, exist_ok=True)

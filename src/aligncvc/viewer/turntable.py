@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from aligncvc.files import atomic_path
 from aligncvc.scene.cameras import orbit, ring_azimuths_deg
 from aligncvc.scene.gaussians import Gaussians
 from aligncvc.splat import rasterise
@@ -42,9 +40,3 @@ def animation_bytes(frames: Tensor, seconds: float = TURNTABLE_SECONDS) -> bytes
     buffer, timing = io.BytesIO(), {"loop": 0, "duration": round(1000 * seconds / len(arrays))}
     first.save(buffer, format="WEBP", save_all=True, append_images=rest, quality=85, **timing)
     return buffer.getvalue()
-
-
-def save_animation(path: Path, frames: Tensor, seconds: float = TURNTABLE_SECONDS) -> None:
-    """Write frames (T, 3, H, W) in [0, 1] as a looping WebP."""
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(animation_bytes(frames, seconds))

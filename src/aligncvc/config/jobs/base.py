@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -36,8 +37,10 @@ class Job(Section):
             write_text(path, self.text)
 
     @classmethod
-    def read(cls, path: Path | str) -> Self:
-        """Read a settings file. Raises UserError if it is none of this kind."""
+    def read(cls, path: Path | str, changes: Sequence[str] = ()) -> Self:
+        """Read a settings file. UserError if it is none of this kind, or if --set was given (`changes`)."""
+        if changes:
+            raise UserError(f"--set changes a configuration and {path} is made of one; give --config instead")
         try:
             return cls.model_validate_json(Path(path).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as error:

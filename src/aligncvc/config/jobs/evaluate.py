@@ -9,7 +9,7 @@ from pydantic import Field
 
 from aligncvc.config.jobs.base import Job, NetworkJob
 from aligncvc.config.protocols import Protocol
-from aligncvc.files import PROJECT_ROOT
+from aligncvc.home import project_file
 from aligncvc.models.specs import ModelSpec
 from aligncvc.section import Section
 
@@ -48,7 +48,7 @@ class Predictions(Section):
     @property
     def path(self) -> Path:
         """The folder, wherever the workflow runs."""
-        return PROJECT_ROOT / Path(self.folder).expanduser()
+        return project_file(self.folder)
 
 
 class PredictionJob(EvaluateJob):

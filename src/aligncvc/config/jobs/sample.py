@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
 from aligncvc.config.jobs.base import NetworkJob
+from aligncvc.errors import UserError
 from aligncvc.models.specs import ModelSpec, PairSpec, RunWeights
 
 Control = Literal["gt", "jitter", "shuffled", "copy"]
 CONTROL = "control"
 """What stands in the place of a pair where a control has none, and before a control's name."""
+
+
+def even_timesteps(steps: int) -> list[int]:
+    """`steps` descending timesteps from 999, evenly spaced."""
+    return [999 - (i * 1000) // steps for i in range(steps)]
 
 
 class _SetJob(NetworkJob):
@@ -49,7 +55,10 @@ class ControlJob(_SetJob):
 
 
 class PhotoJob(NetworkJob):
-    """One photograph with one method of one pair: the method, and the camera that is assumed."""
+    """One photograph with one method of one pair: the method, and the camera that is assumed.
+
+    listed: timesteps by number of steps, for runs in another number of them.
+    """
 
     sample: SampleJob
     elevation_deg: float
@@ -57,3 +66,19 @@ class PhotoJob(NetworkJob):
     fov_y_deg: float
     azimuths_deg: list[float]
     turntable_views: int = 24
+    listed: dict[int, list[int]] = {}
+
+    def with_steps(self, steps: int | None) -> Self:
+        """The same in another number of steps, at the timesteps that are listed for it or evenly spaced.
+
+        Raises UserError unless there are that many timesteps.
+        """
+        if steps is None:
+            return self
+        if not 1 <= steps <= 1000:
+            raise UserError(f"steps = {steps} must be 1 to 1000, the timesteps that there are")
+        times = None
+        if self.sample.timesteps is not None:
+            times = self.listed.get(steps) or even_timesteps(steps)
+        sample = self.sample.model_copy(update={"steps": steps, "timesteps": times})
+        return self.model_copy(update={"sample": sample})

