@@ -21,6 +21,7 @@ from aligncvc.config.plan import Plan
 from aligncvc.config.root import parse_config
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT, content_facts
+from aligncvc.home import project_file
 from aligncvc.ownership import claim_folder
 from aligncvc.workflow.fingerprint import code_hash, job_modules
 
@@ -150,7 +151,7 @@ class JobTable:
         objects = self.config.object_set(wildcards.set)
         if objects.source != "folder" or objects.path is None:
             return ""
-        return content_facts(PROJECT_ROOT / Path(objects.path).expanduser())
+        return content_facts(project_file(objects.path))
 
     def prediction_content(self, wildcards: Wildcards) -> str:
         """A params function: hash of the names, sizes and dates in a folder of predictions."""
