@@ -51,6 +51,16 @@ class Prediction:
     eps: Tensor
 
 
+def of_noise(raw: Tensor, z_t: Tensor, signal: Tensor, sigma: Tensor) -> Prediction:
+    """Of a network that says epsilon."""
+    return Prediction(x0=(z_t - sigma * raw) / signal, eps=raw)
+
+
+def of_velocity(raw: Tensor, z_t: Tensor, signal: Tensor, sigma: Tensor) -> Prediction:
+    """Of a network that says v = signal eps - sigma x0."""
+    return Prediction(x0=signal * z_t - sigma * raw, eps=sigma * z_t + signal * raw)
+
+
 class MultiViewGenerator(nn.Module, ABC):
     """Base class: guidance and adapters are here, the networks are in the subclass."""
 

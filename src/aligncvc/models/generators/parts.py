@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from aligncvc.section import Section
+
+LITE0_DIM = 1280
+"""Width of Lite0's pooled features."""
 
 
 class Vae(Section):
@@ -36,6 +39,20 @@ class Clip(Section):
     image_size: int = Field(224, description="side that images are resized to")
     projection_dim: int = Field(768, description="width of the projected embedding")
     hidden_act: str = Field("quick_gelu", description="activation of the feed-forward layers")
+
+
+class LatentSettings(Section):
+    """What every generator on an image VAE's latents has beside its U-Net."""
+
+    size_px: int | None = Field(None, ge=1, description="side of the generator's views; null: the renders'")
+    vae: Vae = Vae()
+    image_encoder: Literal["lite0", "clip"] = Field("lite0", description="where the image token comes from")
+    clip: Clip = Clip()
+
+    @property
+    def token_dim(self) -> int:
+        """Width of the image token."""
+        return self.clip.projection_dim if self.image_encoder == "clip" else LITE0_DIM
 
 
 class Text(Section):
@@ -105,12 +122,12 @@ VIT_H: dict[str, Any] = {
 }
 """OpenCLIP's ViT-H/14 (laion2b): the image tower of SVD, SV3D, VideoMV and ImageDream."""
 
-SVD_UNET: dict[str, Any] = {
+SD_LEVELS: dict[str, Any] = {
     "channels": [320, 640, 1280, 1280],
     "attention": [True, True, True, False],
     "layers": 2,
 }
-"""Stable Video Diffusion's (arXiv 2311.15127)."""
+"""Of Stable Diffusion's U-Net, which SVD, SV3D, VideoMV, ImageDream and Wonder3D have too."""
 
 TINY_VAE: dict[str, Any] = {"channels": [8, 16, 16], "norm_groups": 4}
 TINY_CLIP: dict[str, Any] = {

@@ -91,7 +91,7 @@ class AlphaSchedule(Schedule):
         return cls(torch.cumprod(1.0 - betas, dim=0), spacing)
 
     @classmethod
-    def cosine_zero_snr(cls, length: int = 1000, spacing: Spacing = "trailing") -> AlphaSchedule:
+    def cosine_zero_snr(cls, length: int = SD_TIMESTEPS, spacing: Spacing = "trailing") -> AlphaSchedule:
         """Cosine (arXiv 2102.09672), stretched so that the last timestep has no signal (arXiv 2305.08891)."""
         grid = torch.linspace(0, 1, length + 1, dtype=torch.float64, device="cpu")
         square = ((grid + 0.008) / 1.008 * (math.pi / 2)).cos() ** 2

@@ -16,10 +16,12 @@ from diffusers.models.embeddings import get_timestep_embedding
 from torch import Tensor
 
 from aligncvc.models.encoders.clip import ClipImageEncoder
+from aligncvc.models.encoders.lite0 import Lite0
 from aligncvc.models.generators.base import Prediction
-from aligncvc.models.generators.latent import LatentGenerator
-from aligncvc.models.generators.parts import Vae, VideoUnet
+from aligncvc.models.generators.latent import LatentGenerator, build_image_encoder
+from aligncvc.models.generators.parts import LatentSettings, VideoUnet
 from aligncvc.models.generators.schedules import SigmaSchedule
+from aligncvc.models.specs import CheckpointAccess
 
 
 class VideoDenoiser(UNetSpatioTemporalConditionModel):
@@ -76,10 +78,19 @@ class VideoGenerator(LatentGenerator):
     unet: Any
     schedule: SigmaSchedule
 
-    def __init__(self, vae: Vae, unet: VideoUnet, size_px: int, vector_dim: int, token_dim: int) -> None:
-        super().__init__(vae, size_px)
-        self.unet = build_denoiser(unet, vae.latent_channels, vector_dim, token_dim)
+    def __init__(
+        self, config: LatentSettings, unet: VideoUnet, size_px: int, vector_dim: int, access: CheckpointAccess
+    ) -> None:
+        """size_px: of the views, unless the settings name one. UserError if latents do not fit it."""
+        super().__init__(config.vae, config.size_px or size_px)
+        self.unet = build_denoiser(unet, config.vae.latent_channels, vector_dim, config.token_dim)
+        self.image_encoder = build_image_encoder(config.image_encoder, config.clip, access)
         self.schedule = SigmaSchedule()
+
+    def tokens(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) in [0, 1] -> (B, 1, D)."""
+        encoder = self.image_encoder
+        return encoder.token(images) if isinstance(encoder, Lite0) else image_token(encoder, images)
 
     def rows(self, views: int) -> int:
         return 1  # the denoiser's first argument has an axis of objects and one of views

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from aligncvc.models.encoders.clip import ClipImageEncoder
 from aligncvc.models.encoders.lite0 import FEATURE_CHANNELS, Lite0
-from aligncvc.models.generators.base import Prediction
+from aligncvc.models.generators.base import Prediction, of_noise
 from aligncvc.models.generators.imagedream.prompts import IDS
 from aligncvc.models.generators.imagedream.settings import Settings
 from aligncvc.models.generators.latent import LatentGenerator, build_image_encoder, resized
@@ -134,8 +134,7 @@ class ImageDream(LatentGenerator):
         return replace(condition, text=condition.negative, features=zeros[0], latents=zeros[1])
 
     def prediction(self, raw: Tensor, z_t: Tensor, timesteps: Tensor) -> Prediction:
-        signal, sigma = self.schedule.signal_noise(timesteps)
-        return Prediction(x0=(z_t - sigma * raw) / signal, eps=raw)
+        return of_noise(raw, z_t, *self.schedule.signal_noise(timesteps))
 
     def raw_prediction(self, z_t: Tensor, timesteps: Tensor, condition: Condition) -> Tensor:
         batch, frames = len(z_t), z_t.shape[1] + 1

@@ -7,15 +7,15 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from aligncvc.models.generators.parts import (
+    SD_LEVELS,
     SD_VAE,
     TINY_CLIP,
     TINY_TEXT,
     TINY_VAE,
     VIT_H,
-    Clip,
+    LatentSettings,
     Levels,
     Text,
-    Vae,
 )
 from aligncvc.section import Section
 
@@ -36,18 +36,15 @@ class Resampler(Section):
     head_channels: int = Field(32, description="channels of a head")
 
 
-class Settings(Section):
+class Settings(LatentSettings):
     """Everything that decides what the network computes."""
 
-    size_px: int | None = Field(None, ge=1, description="side of the generator's views; null: the renders'")
-    vae: Vae = Vae()
     unet: Unet = Unet()
     resampler: Resampler = Resampler()
     image_encoder: Literal["lite0", "clip"] = Field(
         "lite0",
         description="what the resampler gets: Lite0's last map, or CLIP's tokens before its last block",
     )
-    clip: Clip = Clip()
     clip_resize: Literal["corners", "antialias"] = Field(
         "corners",
         description="how an image becomes CLIP's size, bicubic: by the centres of corner pixels without "
@@ -79,9 +76,7 @@ _IMAGEDREAM: dict[str, Any] = {
     "clip": VIT_H,
     "vae": SD_VAE,
     "unet": {
-        "channels": [320, 640, 1280, 1280],
-        "attention": [True, True, True, False],
-        "layers": 2,
+        **SD_LEVELS,
         "norm_groups": 32,
         "context_dim": 1024,
     },

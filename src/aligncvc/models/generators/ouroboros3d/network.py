@@ -16,10 +16,9 @@ import torch
 from torch import Tensor
 
 from aligncvc.errors import UserError
-from aligncvc.models.encoders.lite0 import EMBED_CHANNELS, Lite0
 from aligncvc.models.generators import svd
 from aligncvc.models.generators.base import Guidance, TakesMaps
-from aligncvc.models.generators.latent import build_image_encoder, resized
+from aligncvc.models.generators.latent import resized
 from aligncvc.models.generators.ouroboros3d.maps import coordinate_maps
 from aligncvc.models.generators.ouroboros3d.settings import Settings
 from aligncvc.models.generators.ouroboros3d.unet import MapsUnet, alternate_tokens
@@ -53,9 +52,7 @@ class Ouroboros3D(svd.VideoGenerator, TakesMaps):
 
     def __init__(self, config: Settings, size_px: int, access: CheckpointAccess = CheckpointAccess()) -> None:
         """size_px: of the views, unless the settings name one. UserError if latents do not fit it."""
-        lite = config.image_encoder == "lite0"
-        token_dim = EMBED_CHANNELS if lite else config.clip.projection_dim
-        super().__init__(config.vae, config.unet, config.size_px or size_px, 3 * ID_DIM, token_dim)
+        super().__init__(config, config.unet, size_px, 3 * ID_DIM, access)
         self.config, channels = config, config.unet.channels
         step = self.factor * 2 ** (len(channels) - 1)
         if self.size_px % step:
@@ -67,15 +64,13 @@ class Ouroboros3D(svd.VideoGenerator, TakesMaps):
         if config.temporal_context == "released":
             alternate_tokens(self.unet)
         self.focal = 0.5 / math.tan(math.radians(config.fov_y_deg) / 2)
-        self.image_encoder = build_image_encoder(config.image_encoder, config.clip, access)
 
     @torch.no_grad()
     def encode_condition(self, image: Tensor, cameras: Tensor) -> Condition:
-        image, encoder = resized(image, self.size_px), self.image_encoder
-        tokens = encoder.token(image) if isinstance(encoder, Lite0) else svd.image_token(encoder, image)
+        image = resized(image, self.size_px)
         latents = self.encode_rows(image + self._noise(image))
         empty = image.new_zeros(*cameras.shape[:2], *image.shape[1:])
-        return Condition(tokens, latents, self._posed(cameras), empty, empty)
+        return Condition(self.tokens(image), latents, self._posed(cameras), empty, empty)
 
     def _noise(self, image: Tensor) -> Tensor:
         """For pixels in [0, 1]; the image token is of the clean image."""

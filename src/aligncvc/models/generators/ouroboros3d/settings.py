@@ -7,29 +7,23 @@ from typing import Any, Literal
 from pydantic import Field
 
 from aligncvc.models.generators.parts import (
+    SD_LEVELS,
     SD_VAE,
-    SVD_UNET,
     TINY_CLIP,
     TINY_VAE,
     TINY_VIDEO_UNET,
     VIT_H,
-    Clip,
-    Vae,
+    LatentSettings,
     VideoUnet,
 )
-from aligncvc.section import Section
 
 TAKES_MAPS = True
 
 
-class Settings(Section):
+class Settings(LatentSettings):
     """Everything that decides what the network computes."""
 
-    size_px: int | None = Field(None, ge=1, description="side of the generator's views; null: the renders'")
-    vae: Vae = Vae()
     unet: VideoUnet = VideoUnet(channels=[32, 64, 64], head_channels=32, even_norms=False)
-    image_encoder: Literal["lite0", "clip"] = Field("lite0", description="where the image token comes from")
-    clip: Clip = Clip()
     radius: float = Field(
         1.7416968, gt=0, description="distance of the input camera in the network's world, as it was trained"
     )
@@ -76,7 +70,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "image_encoder": "clip",
         "clip": VIT_H,
         "vae": {**SD_VAE, "video_decoder": True, "post_quant_conv": False},
-        "unet": {**SVD_UNET, "even_norms": False},
+        "unet": {**SD_LEVELS, "even_norms": False},
     },
     "tiny": {
         "vae": TINY_VAE,

@@ -13,12 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from aligncvc.models.encoders.lite0 import EMBED_CHANNELS, Lite0
 from aligncvc.models.generators.base import Guidance
-from aligncvc.models.generators.latent import build_image_encoder, resized
+from aligncvc.models.generators.latent import resized
 from aligncvc.models.generators.sv3d.orbit import frame_order, triangle, vector_dim, view_vectors
 from aligncvc.models.generators.sv3d.settings import Settings
-from aligncvc.models.generators.svd import VideoGenerator, image_token
+from aligncvc.models.generators.svd import VideoGenerator
 from aligncvc.models.specs import CheckpointAccess
 
 
@@ -36,18 +35,13 @@ class SV3D(VideoGenerator):
 
     def __init__(self, config: Settings, size_px: int, access: CheckpointAccess = CheckpointAccess()) -> None:
         """size_px: of the views, unless the settings name one. UserError if latents do not fit it."""
-        lite = config.image_encoder == "lite0"
-        token_dim = EMBED_CHANNELS if lite else config.clip.projection_dim
-        size_px = config.size_px or size_px
-        super().__init__(config.vae, config.unet, size_px, vector_dim(config.told), token_dim)
+        super().__init__(config, config.unet, size_px, vector_dim(config.told), access)
         self.config = config
-        self.image_encoder = build_image_encoder(config.image_encoder, config.clip, access)
 
     def encode_condition(self, image: Tensor, cameras: Tensor) -> Condition:
-        image, encoder = resized(image, self.size_px), self.image_encoder
-        tokens = encoder.token(image) if isinstance(encoder, Lite0) else image_token(encoder, image)
+        image = resized(image, self.size_px)
         vectors = view_vectors(cameras, self.config.told, self.config.turn, self.config.noise_level)
-        return Condition(tokens, self.encode_rows(image), vectors)
+        return Condition(self.tokens(image), self.encode_rows(image), vectors)
 
     def unconditional(self, condition: Condition) -> Condition:
         zeros = torch.zeros_like(condition.tokens), torch.zeros_like(condition.latents)

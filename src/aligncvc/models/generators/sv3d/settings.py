@@ -7,27 +7,21 @@ from typing import Any, Literal
 from pydantic import Field
 
 from aligncvc.models.generators.parts import (
+    SD_LEVELS,
     SD_VAE,
-    SVD_UNET,
     TINY_CLIP,
     TINY_VAE,
     TINY_VIDEO_UNET,
     VIT_H,
-    Clip,
-    Vae,
+    LatentSettings,
     VideoUnet,
 )
-from aligncvc.section import Section
 
 
-class Settings(Section):
+class Settings(LatentSettings):
     """Everything that decides what the network computes."""
 
-    size_px: int | None = Field(None, ge=1, description="side of the generator's views; null: the renders'")
-    vae: Vae = Vae()
     unet: VideoUnet = VideoUnet()
-    image_encoder: Literal["lite0", "clip"] = Field("lite0", description="where the image token comes from")
-    clip: Clip = Clip()
     told: Literal["angles", "nothing"] = Field(
         "angles",
         description="what the network is told of a view's camera: its elevation and azimuth (SV3D_p), or "
@@ -47,7 +41,7 @@ class Settings(Section):
 _SV3D: dict[str, Any] = {
     "size_px": 576,
     "vae": {**SD_VAE, "post_quant_conv": False},
-    "unet": SVD_UNET,
+    "unet": SD_LEVELS,
     "image_encoder": "clip",
     "clip": VIT_H,
 }

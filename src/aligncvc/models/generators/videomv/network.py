@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from aligncvc.errors import UserError
 from aligncvc.models.encoders.clip import ClipImageEncoder
 from aligncvc.models.encoders.lite0 import Lite0
-from aligncvc.models.generators.base import Prediction
+from aligncvc.models.generators.base import Prediction, of_velocity
 from aligncvc.models.generators.latent import LatentGenerator, build_image_encoder, resized
 from aligncvc.models.generators.schedules import AlphaSchedule
 from aligncvc.models.generators.text import build_text_encoder, text_tokens
@@ -84,7 +84,7 @@ class VideoMV(LatentGenerator):
     def prompts(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens (1, T, D) of the empty and of the negative prompt; without a tower T is 0."""
         if self.text_encoder is None:
-            nothing = like.new_zeros(1, 0, self.config.context_dim)
+            nothing = like.new_zeros(1, 0, self.config.token_dim)
             return nothing, nothing
         empty, negative = text_tokens(self.text_encoder, (EMPTY, NEGATIVE), like.device)
         return empty, negative
@@ -94,8 +94,7 @@ class VideoMV(LatentGenerator):
         return replace(condition, text=condition.negative, image=torch.zeros_like(condition.image))
 
     def prediction(self, raw: Tensor, z_t: Tensor, timesteps: Tensor) -> Prediction:
-        signal, sigma = self.schedule.signal_noise(timesteps)
-        return Prediction(x0=signal * z_t - sigma * raw, eps=sigma * z_t + signal * raw)
+        return of_velocity(raw, z_t, *self.schedule.signal_noise(timesteps))
 
     def raw_prediction(self, z_t: Tensor, timesteps: Tensor, condition: Condition) -> Tensor:
         seen = condition
@@ -114,9 +113,7 @@ def camera_tokens(cameras: Tensor, radius: float) -> Tensor:
 def image_embedding(encoder: nn.Module, image: Tensor) -> Tensor:
     """(B, 3, H, W) in [0, 1] -> (B, D): CLIP's projected embedding, or Lite0's features at unit RMS."""
     if isinstance(encoder, Lite0):
-        features = encoder.embed(image)
-        # pooled ReLU6 features are small and positive; unit RMS suits a linear projection
-        return features / features.square().mean(-1, keepdim=True).sqrt().clamp_min(1e-6)
+        return encoder.token(image)[:, 0]
     assert isinstance(encoder, ClipImageEncoder)
     size = (encoder.size_px, encoder.size_px)
     if tuple(image.shape[-2:]) != size:

@@ -7,17 +7,16 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from aligncvc.models.generators.parts import (
+    SD_LEVELS,
     SD_VAE,
     TINY_CLIP,
     TINY_TEXT,
     TINY_VAE,
     VIT_H,
-    Clip,
+    LatentSettings,
     Levels,
     Text,
-    Vae,
 )
-from aligncvc.section import Section
 
 
 class Unet(Levels):
@@ -28,14 +27,10 @@ class Unet(Levels):
     norm_groups: int = Field(16, description="of every group norm")
 
 
-class Settings(Section):
+class Settings(LatentSettings):
     """Everything that decides what the network computes."""
 
-    size_px: int | None = Field(None, ge=1, description="side of the generator's views; null: the renders'")
-    vae: Vae = Vae()
     unet: Unet = Unet()
-    image_encoder: Literal["lite0", "clip"] = Field("lite0", description="where the image token comes from")
-    clip: Clip = Clip()
     text: Text | None = Field(None, description="the tower that reads the two fixed prompts; null: no text")
     fps: int = Field(8, ge=1, description="frames a second that the network is told; 8 in training")
     camera_radius: float = Field(
@@ -51,17 +46,12 @@ class Settings(Section):
     def _parts_fit(self) -> Settings:
         if self.vae.latent_channels != 4:
             raise ValueError("vae.latent_channels must be 4: the U-Net's image modules are made for it")
-        if self.text is not None and self.text.hidden_size != self.context_dim:
+        if self.text is not None and self.text.hidden_size != self.token_dim:
             raise ValueError(
-                f"text.hidden_size is {self.text.hidden_size} and image tokens are {self.context_dim} wide; "
+                f"text.hidden_size is {self.text.hidden_size} and image tokens are {self.token_dim} wide; "
                 "make both equal"
             )
         return self
-
-    @property
-    def context_dim(self) -> int:
-        """Width of the tokens: the image encoder's (Lite0: 1280)."""
-        return self.clip.projection_dim if self.image_encoder == "clip" else 1280
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -69,9 +59,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "size_px": 256,
         "vae": SD_VAE,
         "unet": {
-            "channels": [320, 640, 1280, 1280],
-            "attention": [True, True, True, False],
-            "layers": 2,
+            **SD_LEVELS,
             "head_channels": 64,
             "norm_groups": 32,
         },

@@ -131,6 +131,6 @@ def build_unet(config: Settings, side: int) -> CameraUnet:
         block_out_channels=tuple(unet.channels),
         layers_per_block=unet.layers,
         norm_num_groups=unet.norm_groups,
-        cross_attention_dim=config.context_dim,
+        cross_attention_dim=config.token_dim,
         attention_head_dim=unet.head_channels,
     )

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from aligncvc.errors import UserError
 from aligncvc.models.encoders.clip import ClipImageEncoder
 from aligncvc.models.encoders.lite0 import Lite0
-from aligncvc.models.generators.base import Prediction
+from aligncvc.models.generators.base import Prediction, of_noise, of_velocity
 from aligncvc.models.generators.latent import LatentGenerator, build_image_encoder, resized
 from aligncvc.models.generators.schedules import AlphaSchedule
 from aligncvc.models.generators.wonder3d.attention import arrange, by_domain, by_object, join_views
@@ -27,7 +27,6 @@ from aligncvc.models.generators.wonder3d.labels import camera_embedding
 from aligncvc.models.generators.wonder3d.settings import Settings
 from aligncvc.models.specs import CheckpointAccess
 
-LITE0_DIM = 1280
 DOMAINS = {"colours": ("colours",), "both": ("normals", "colours")}
 
 
@@ -44,7 +43,7 @@ def build_unet(config: Settings, side: int) -> UNet2DConditionModel:
         up_block_types=tuple("CrossAttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attention)),
         layers_per_block=unet.layers,
         norm_num_groups=unet.norm_groups,
-        cross_attention_dim=LITE0_DIM if config.image_encoder == "lite0" else config.clip.projection_dim,
+        cross_attention_dim=config.token_dim,
         # diffusers' historical name: this tuple counts heads
         attention_head_dim=tuple(unet.heads or max(1, c // unet.head_channels) for c in unet.channels),
         class_embed_type="projection",
@@ -134,10 +133,8 @@ class Wonder3D(LatentGenerator):
         return Condition(*zeros, condition.cameras)
 
     def prediction(self, raw: Tensor, z_t: Tensor, timesteps: Tensor) -> Prediction:
-        signal, sigma = self.schedule.signal_noise(timesteps)
-        if self.config.unet.prediction == "epsilon":
-            return Prediction(x0=(z_t - sigma * raw) / signal, eps=raw)
-        return Prediction(x0=signal * z_t - sigma * raw, eps=sigma * z_t + signal * raw)
+        meaning = of_noise if self.config.unet.prediction == "epsilon" else of_velocity
+        return meaning(raw, z_t, *self.schedule.signal_noise(timesteps))
 
     def raw_prediction(self, z_t: Tensor, timesteps: Tensor, condition: Condition) -> Tensor:
         (batch, views), domains = z_t.shape[:2], len(self.domains)

@@ -6,8 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from aligncvc.models.generators.parts import SD_VAE, TINY_CLIP, TINY_VAE, Clip, Levels, Vae
-from aligncvc.section import Section
+from aligncvc.models.generators.parts import SD_LEVELS, SD_VAE, TINY_CLIP, TINY_VAE, LatentSettings, Levels
 
 
 class Unet(Levels):
@@ -24,14 +23,10 @@ class Unet(Levels):
     )
 
 
-class Settings(Section):
+class Settings(LatentSettings):
     """Everything that decides what the network computes."""
 
-    size_px: int | None = Field(None, ge=1, description="side of the generator's views; null: the renders'")
-    vae: Vae = Vae()
     unet: Unet = Unet()
-    image_encoder: Literal["lite0", "clip"] = Field("lite0", description="where the image token comes from")
-    clip: Clip = Clip()
     domains: Literal["colours", "both"] = Field(
         "colours", description="both: normals and colours, which see each other if unet.cross_domain"
     )
@@ -66,9 +61,7 @@ _WONDER3D: dict[str, Any] = {
     "image_encoder": "clip",
     "vae": SD_VAE,
     "unet": {
-        "channels": [320, 640, 1280, 1280],
-        "attention": [True, True, True, False],
-        "layers": 2,
+        **SD_LEVELS,
         "heads": 8,
         "norm_groups": 32,
         "prediction": "epsilon",
