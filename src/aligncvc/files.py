@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from aligncvc.home import PROJECT_ROOT as PROJECT_ROOT
 from aligncvc.ownership import place
 from aligncvc.ownership import sha256_file as sha256_file
@@ -58,6 +60,11 @@ def read_text(path: Path | str) -> str:
         return io.StringIO(data.decode(encoding), newline=None).read()
     except UnicodeDecodeError:
         raise ValueError("it is not UTF-8; save it as UTF-8") from None
+
+
+def parse_yaml(text: str) -> Any:
+    """What YAML holds, by libyaml where there is one: ten times faster. Raises yaml.YAMLError."""
+    return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def write_text(path: Path | str, text: str) -> None:

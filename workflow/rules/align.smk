@@ -21,11 +21,11 @@ rule align:
         f"{R}/benchmarks/align/{{pair}}/{{run}}.jsonl"
     conda:
         "../../envs/torch.yaml"
-    threads: 16
+    threads: JOBS.config.align.threads
     resources:
         mem_mb=8000,
         runtime=2880,
-        gpu=1,
+        gpu=one_gpu,
     params:
         settings=JOBS.settings("align", "{pair}", "{run}"),
         reads=JOBS.reads("align", "{pair}", "{run}"),

@@ -4,6 +4,7 @@ In:  config/config.yaml, or what --configfile and --config give.
 Out: settings/**.json below the results, one small file a job: all that its stage is told of the configuration.
 """
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -48,6 +49,11 @@ TABLES = ("table1", "table2")
 REPORTED = sorted(
     JOBS.here(path.relative_to(PROJECT_ROOT)) for path in PROJECT_ROOT.glob("config/reported/*.csv")
 )
+
+
+def one_gpu(wildcards):
+    """A GPU for the job if this machine has any; elsewhere only the other machine knows."""
+    return int(workflow.non_local_exec or shutil.which("nvidia-smi") is not None)
 
 
 wildcard_constraints:

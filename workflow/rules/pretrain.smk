@@ -28,7 +28,7 @@ rule pretrain_network:
     resources:
         mem_mb=8000,
         runtime=1440,
-        gpu=1,
+        gpu=one_gpu,
     params:
         settings=JOBS.settings("pretrain", "{network}"),
         reads=JOBS.reads("pretrain", "{network}"),

@@ -23,11 +23,11 @@ rule sample:
         method=any_of(JOBS.config.sample.methods),
     conda:
         "../../envs/torch.yaml"
-    threads: 16
+    threads: JOBS.config.sample.threads
     resources:
         mem_mb=8000,
         runtime=720,
-        gpu=1,
+        gpu=one_gpu,
     params:
         settings=JOBS.settings("sample", "{pair}", "{method}"),
         reads=JOBS.reads("sample", "{pair}", "{method}"),
@@ -56,7 +56,7 @@ rule control:
     resources:
         mem_mb=4000,
         runtime=60,
-        gpu=1,
+        gpu=one_gpu,
     params:
         settings=JOBS.settings("control", "{control}"),
         reads=JOBS.reads("control", "{control}"),

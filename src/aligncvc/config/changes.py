@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from aligncvc.errors import UserError
+from aligncvc.files import parse_yaml
 
 
 def with_changes(settings: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
@@ -22,7 +23,7 @@ def with_changes(settings: dict[str, Any], changes: Sequence[str]) -> dict[str, 
         if not equals or not key:
             raise UserError(f"--set {change} is no KEY=VALUE; write it as in --set align.steps=8")
         try:
-            value = yaml.safe_load(text)
+            value = parse_yaml(text)
         except yaml.YAMLError as error:
             said = " ".join(str(error).split())
             raise UserError(f"the value of --set {change} is not YAML ({said}); put it in quotes") from None

@@ -16,7 +16,7 @@ import yaml
 from pydantic import Field, model_validator
 
 from aligncvc.errors import UserError
-from aligncvc.files import PROJECT_ROOT, read_text, sha256_file, sha256_json
+from aligncvc.files import PROJECT_ROOT, parse_yaml, read_text, sha256_file, sha256_json
 from aligncvc.home import project_file
 from aligncvc.section import Section
 
@@ -248,7 +248,7 @@ def load_protocol(name: str | Path) -> Protocol:
     name = str(name)
     path = project_file(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
     try:
-        data = yaml.safe_load(read_text(path))
+        data = parse_yaml(read_text(path))
     except OSError:
         raise UserError(
             f"there is no protocol {name!r} ({path}); choose one of {', '.join(presets())}, or give the "

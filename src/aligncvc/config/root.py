@@ -24,7 +24,7 @@ from aligncvc.config.jobs.sample import Control
 from aligncvc.config.objects import EVALUATION_SET, Objects, ObjectSet, Render
 from aligncvc.config.protocols import Protocol, load_protocol
 from aligncvc.errors import UserError
-from aligncvc.files import PROJECT_ROOT, read_text, write_text
+from aligncvc.files import PROJECT_ROOT, parse_yaml, read_text, write_text
 from aligncvc.models.specs import CheckpointAccess, RunWeights
 from aligncvc.scene.rigs import Rig
 from aligncvc.section import Section
@@ -88,6 +88,9 @@ class Method(Section):
 class Sample(Section):
     """Which rows the tables have, and the timesteps of the sampler."""
 
+    threads: int = Field(
+        1, ge=1, description="cores of a sampling job at most; small networks lose time with more than one"
+    )
     timesteps: dict[int, list[int]] = Field(
         default_factory=lambda: {4: [999, 749, 599, 299]},
         description="feedback at every step: timesteps by K; other K are spaced evenly",
@@ -233,7 +236,7 @@ def load_config(path: Path | str | None = None, changes: Sequence[str] = ()) -> 
     """
     path = PROJECT_ROOT / "config/config.yaml" if path is None else Path(path)
     try:
-        data = yaml.safe_load(read_text(path))
+        data = parse_yaml(read_text(path))
     except OSError as error:
         raise UserError(
             f"no configuration can be read from {path} ({error.strerror}); give --config with a YAML file"

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Self
 
 import torch
-from peft import LoraConfig, inject_adapter_in_model
 from torch import nn
 
 from aligncvc.errors import UserError
@@ -114,6 +113,8 @@ def _load_parts(parts: Mapping[str, nn.Module], spec: ModelSpec, access: Checkpo
 
 def attach_lora(generator: MultiViewGenerator, rank: int, root_seed: int) -> dict[str, nn.Parameter]:
     """Put fresh LoRA (B = 0) on the frozen denoiser (`adapters_off`: the teacher); its parameters by name."""
+    from peft import LoraConfig, inject_adapter_in_model  # seconds to load, and only LoRA needs it
+
     generator.requires_grad_(False)
     lora = LoraConfig(
         r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=list(generator.lora_targets)

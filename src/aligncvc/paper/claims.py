@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, ValidationError, field_validator, m
 from aligncvc.errors import UserError
 from aligncvc.evaluate.catalogue import CONTROL_PREFIX, Metric
 from aligncvc.evaluate.scores import Key, control
-from aligncvc.files import read_text
+from aligncvc.files import parse_yaml, read_text
 from aligncvc.paper.table_rows import describe
 from aligncvc.section import Section, faults
 
@@ -118,7 +118,7 @@ class Line:
 def load_claims(path: Path) -> Claims:
     """Read a file of claims. Raises UserError that names what is wrong in it."""
     try:
-        return Claims.model_validate(yaml.safe_load(read_text(path)))
+        return Claims.model_validate(parse_yaml(read_text(path)))
     except ValidationError as error:
         raise UserError(f"claims {path} are not valid: {faults(error)}; correct the file") from None
     except (OSError, ValueError, yaml.YAMLError) as error:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import yaml
 
 from aligncvc.errors import UserError
-from aligncvc.files import read_text
+from aligncvc.files import parse_yaml, read_text
 
 T = TypeVar("T")
 
@@ -22,7 +22,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 def shipped(name: str) -> Any:
     """What a YAML file among the templates holds."""
-    return yaml.safe_load((TEMPLATES / name).read_text(encoding="utf-8"))
+    return parse_yaml((TEMPLATES / name).read_text(encoding="utf-8"))
 
 
 def read(path: Path, parse: Callable[[str], T], fault: str, mend: str) -> T:

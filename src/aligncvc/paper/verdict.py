@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -20,7 +19,7 @@ from aligncvc.config.jobs.paper import PaperJob
 from aligncvc.errors import UserError
 from aligncvc.evaluate.catalogue import SET_OBJECT
 from aligncvc.evaluate.scores import Scores
-from aligncvc.files import atomic_path, write_json, write_text
+from aligncvc.files import atomic_path, parse_yaml, write_json, write_text
 from aligncvc.paper.claims import Claims, described, lines, load_claims
 from aligncvc.paper.commit import commit
 from aligncvc.paper.curves import EFFECTS, few_curves, training
@@ -117,7 +116,7 @@ def read_notes(path: Path | None, claims: Collection[str]) -> dict[str, str]:
     """Explanations by claim. Raises UserError for keys that are no claim."""
 
     def parse(text: str) -> dict[str, str]:
-        notes = {str(key): str(note) for key, note in dict(yaml.safe_load(text) or {}).items()}
+        notes = {str(key): str(note) for key, note in dict(parse_yaml(text) or {}).items()}
         if strangers := sorted(set(notes) - set(claims)):
             raise ValueError(f"{strangers} are none of {', '.join(claims)}")
         return notes

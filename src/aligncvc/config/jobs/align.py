@@ -161,6 +161,7 @@ class Training(Section):
 class Align(Training):
     """Post-training."""
 
+    threads: int = Field(1, ge=1, description="cores of a training job at most, as in sample")
     runs: dict[str, AlignRun] = Field(
         default_factory=lambda: {
             "soft": AlignRun(hard=False),

@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-import yaml
 from torch import Tensor, nn
 
+from aligncvc.files import parse_yaml
 from aligncvc.models.encoders.frozen import Frozen
 from aligncvc.models.ledger.weights import load_strict, resolved_state
 from aligncvc.models.specs import CheckpointAccess
@@ -21,7 +21,7 @@ from aligncvc.models.specs import CheckpointAccess
 FEATURES = 2048
 SIZE_PX = 299
 _BATCH = 16
-_TABLE = yaml.safe_load(Path(__file__).with_name("inception.yaml").read_text(encoding="utf-8"))
+_TABLE = parse_yaml(Path(__file__).with_name("inception.yaml").read_text(encoding="utf-8"))
 
 
 def _step(written: Any, value: str) -> Any:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import torch
-from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 from aligncvc.errors import UserError
@@ -149,6 +148,8 @@ class MultiViewGenerator(nn.Module, ABC):
     @contextmanager
     def adapters_off(self) -> Iterator[None]:
         """Inside, the denoiser is the frozen teacher: same base weights, LoRA off."""
+        from peft.tuners.tuners_utils import BaseTunerLayer  # loaded if there are any
+
         adapters = [module for module in self.denoiser.modules() if isinstance(module, BaseTunerLayer)]
         for adapter in adapters:
             adapter.enable_adapters(False)

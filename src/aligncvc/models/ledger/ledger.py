@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +13,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from aligncvc.errors import UserError
-from aligncvc.files import PROJECT_ROOT, read_text, write_text
+from aligncvc.files import PROJECT_ROOT, parse_yaml, read_text, write_text
 from aligncvc.home import project_file
 from aligncvc.section import Section, faults
 
@@ -173,7 +174,7 @@ def load_ledger(path: Path | str | None = None) -> Ledger:
     """The ledger; files that lie below its own folder are found there, wherever that is."""
     path = ledger_path(path)
     try:
-        ledger = Ledger.model_validate(yaml.safe_load(read_text(path)))
+        ledger = _parsed(read_text(path))
         return ledger if path == DEFAULT_LEDGER else _beside(path.parent.resolve(), ledger)
     except OSError as error:
         raise UserError(
@@ -183,6 +184,12 @@ def load_ledger(path: Path | str | None = None) -> Ledger:
         raise UserError(f"the ledger {path} is not valid: {faults(error)}") from None
     except (yaml.YAMLError, ValueError) as error:
         raise UserError(f"the ledger {path} is not YAML: {' '.join(str(error).split())}") from None
+
+
+@lru_cache(maxsize=4)
+def _parsed(text: str) -> Ledger:
+    """Every weight of a pair asks for its ledger."""
+    return Ledger.model_validate(parse_yaml(text))
 
 
 def _beside(folder: Path, ledger: Ledger) -> Ledger:

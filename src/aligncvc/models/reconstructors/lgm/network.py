@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from diffusers.models.embeddings import get_timestep_embedding
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -42,6 +41,8 @@ class TimeEmbedding(nn.Sequential):
         self.channels = channels
 
     def forward(self, timesteps: Tensor) -> Tensor:
+        from diffusers.models.embeddings import get_timestep_embedding  # seconds to load
+
         waves = get_timestep_embedding(timesteps, self.channels, flip_sin_to_cos=True, downscale_freq_shift=0)
         return super().forward(waves.to(next(self.parameters()).dtype))
 
