@@ -517,10 +517,18 @@ def test_without_an_objects_manifest_geometry_has_no_truth(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = world.value("psnr")
+    world.objects.unlink()  # else it is found beside the renders
     assert world.run(monkeypatch, objects=None) == 0
     metrics = {r.metric for r in read_records(world.out)}
     assert not any("@" in name for name in metrics) and "mask_iou" in metrics
     assert world.value("psnr") == before
+
+
+def test_the_objects_manifest_is_found_beside_the_renders(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert world.run(monkeypatch, objects=None) == 0
+    assert any("@" in r.metric for r in read_records(world.out))
 
 
 def test_below_64_px_lpips_has_no_value_and_says_so(

@@ -26,7 +26,7 @@ def test_no_module_of_the_paper_imports_networks_or_the_configuration() -> None:
         wrong = {name for name in names if name.startswith(forbidden)} - allowed
         # the command makes settings from --config where no file is given
         assert wrong <= (
-            {"aligncvc.config.plan", "aligncvc.config.root"} if path.stem == "__main__" else set()
+            {"aligncvc.config.plan", "aligncvc.config.option"} if path.stem == "__main__" else set()
         )
 
 
