@@ -113,7 +113,7 @@ class AlignRun(Section):
 class Training(Section):
     """The knobs of post-training: the unrolled loop and its losses."""
 
-    steps: int = Field(16, ge=1, description="optimiser steps")
+    steps: int = Field(8, ge=1, description="optimiser steps")
     batch: int = Field(2, ge=1, description="objects a step")
     asd: Asd = Asd()
     gan: Adversarial = Adversarial()
