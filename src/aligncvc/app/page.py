@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from aligncvc.app.making import Shown, making
-from aligncvc.app.pieces import TEMPLATES, notes_html, picture, strip_html, viewer_frame
+from aligncvc.app.pieces import TEMPLATES, empty_frame, notes_html, picture, strip_html, viewer_frame
 from aligncvc.errors import UserError
 from aligncvc.pipeline.pipeline import Pipeline
 from aligncvc.viewer.templating import template_text
@@ -42,7 +42,7 @@ def build(pipe: Pipeline, folder: Path) -> gr.Blocks:
                     elem_id="cut-out",
                 )  # fmt: skip
             with gr.Column(scale=2, min_width=300):
-                model = gr.HTML(elem_id="model")
+                model = gr.HTML(empty_frame("The model appears here."), elem_id="model")
                 with gr.Row(elem_id="files"):
                     saves = [gr.DownloadButton(name, visible=False, size="md") for name in KINDS.values()]
         strip = gr.HTML(elem_id="strip")
@@ -59,7 +59,13 @@ def build(pipe: Pipeline, folder: Path) -> gr.Blocks:
                 for shown in making(pipe, image, int(count), int(of_noise or 0), folder):
                     yield _update(shown)
             except UserError as error:
-                yield [gr.update(visible=False), notes_html([str(error)], "error"), "", "", *_hidden()]
+                yield [
+                    gr.update(visible=False),
+                    notes_html([str(error)], "error"),
+                    "",
+                    empty_frame("There is no model."),
+                    *_hidden(),
+                ]
 
         outputs = [cut_out, notes, strip, model, *saves]
         go.click(run, [photo, number, seed], outputs, concurrency_limit=1, show_progress="minimal")
@@ -104,9 +110,10 @@ def _update(shown: Shown) -> list[Any]:
     said = [*shown.prepared.doubts, *shown.missing]
     files = {path.suffix: str(path) for path in shown.files}
     saves = [gr.update(value=files.get(kind), visible=kind in files) for kind in KINDS]
+    model = viewer_frame(shown.page) if shown.page else empty_frame("The model is being made.")
     strip = strip_html(shown.steps, shown.expected)
-    cut_out = gr.update(value=picture(shown.prepared.image), visible=True)
-    return [cut_out, notes_html(said), strip, viewer_frame(shown.page) if shown.page else "", *saves]
+    cut_out = gr.update(value=picture(shown.prepared.image, 4), visible=True)
+    return [cut_out, notes_html(said), strip, model, *saves]
 
 
 def _blank(count: int) -> list[Any]:

@@ -7,7 +7,6 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 from torch import Tensor
 
@@ -44,9 +43,15 @@ def viewer_frame(page: str) -> str:
     )
 
 
-def picture(image: Tensor) -> Image.Image:
-    """(3, H, W) in [0, 1] -> a picture."""
-    return Image.fromarray((image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy())
+def empty_frame(sentence: str) -> str:
+    """Where the model will be."""
+    return f'<div class="empty">{html.escape(sentence)}</div>'
+
+
+def picture(image: Tensor, times: int = 1) -> Image.Image:
+    """(3, H, W) in [0, 1] -> a picture, each pixel so many times as wide."""
+    small = Image.fromarray((image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy())
+    return small.resize((small.width * times, small.height * times), Image.Resampling.NEAREST)
 
 
 def _row(images: Tensor) -> list[str]:
@@ -56,5 +61,5 @@ def _row(images: Tensor) -> list[str]:
 
 def _png(image: Tensor) -> str:
     buffer = io.BytesIO()
-    Image.fromarray(np.asarray(picture(image))).save(buffer, "PNG")
+    picture(image).save(buffer, "PNG")
     return data_uri(buffer.getvalue(), ".png")
