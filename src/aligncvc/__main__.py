@@ -17,6 +17,7 @@ from aligncvc.errors import UserError, cli
 
 COMMANDS = {
     "sample": "a photograph, or a whole set, to 3D Gaussians",
+    "app": "a page in the browser to upload a picture to",
     "pipeline": "save a pair as a folder, push it to the hub, pull it from there",
     "objects": "fetch a set of 3D objects",
     "render": "render objects with Blender",

@@ -16,6 +16,9 @@ NO_REPORTS = {
     # this is set before the first import.
     "ORT_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",  # huggingface_hub, and through it diffusers and transformers
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "WANDB_MODE": "offline",  # runs stay on this machine; WANDB_MODE=online sends them
+    "WANDB_ERROR_REPORTING": "false",
     "DO_NOT_TRACK": "1",  # whoever else heeds it
 }
 

@@ -18,6 +18,7 @@ from tiny_world import PAIR, tiny_plan, tiny_settings, write_ledger
 from aligncvc.config.jobs.sample import PhotoJob
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT, sha256_file
+from aligncvc.loop.unroll import KeptStep
 from aligncvc.meshes.files import load_mesh
 from aligncvc.models.ledger.ledger import load_ledger
 from aligncvc.models.ledger.weights import NETWORK, network_facts, write_facts
@@ -79,6 +80,22 @@ def test_views_and_renderings_of_every_step(pipe: Pipeline, picture: Image.Image
     assert made.image.shape == (3, 32, 32) and len(made.gaussians) > 0
     with pytest.raises(UserError, match="steps = 1001 must be 1 to 1000"):
         pipe(picture, steps=1001)
+
+
+def test_steps_are_told_as_they_are_made(pipe: Pipeline, picture: Image.Image) -> None:
+    told: list[KeptStep] = []
+    made = pipe(picture, steps=3, on_step=told.append)
+    assert [(step.index, step.steps) for step in told] == [(0, 3), (1, 3), (2, 3)]
+    assert torch.equal(torch.stack([step.views for step in told]), made.views)
+    assert torch.equal(torch.stack([step.renderings for step in told]), made.renderings.clamp(0, 1))
+
+
+def test_a_doubtful_picture_is_warned_of(pipe: Pipeline) -> None:
+    image = Image.new("RGBA", (120, 120), (0, 0, 0, 0))
+    ImageDraw.Draw(image).ellipse((0, 20, 100, 100), fill=(200, 30, 30, 255))
+    with pytest.warns(UserWarning, match="the picture: the object touches the picture's edge"):
+        made = pipe(image)
+    assert len(made.doubts) == 1
 
 
 def test_listed_timesteps_are_used_for_their_number_of_steps() -> None:

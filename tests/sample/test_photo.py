@@ -19,10 +19,10 @@ from aligncvc.config.plan import PHOTO_METHOD, Plan
 from aligncvc.config.root import Config
 from aligncvc.errors import UserError
 from aligncvc.sample import photo
+from aligncvc.sample.doubts import doubts
 from aligncvc.sample.photo import (
     OBJECT_FILL,
     check_object,
-    doubts,
     prepare,
     read_photo,
     recentre,
@@ -62,7 +62,7 @@ def test_object_is_centred_and_fills_the_frame_without_bleeding(png: Path) -> No
     assert abs((bottom - top + 1) / 64 - OBJECT_FILL) < 0.05
     edge = rgba[:3, rgba[3] > 0.05]
     assert float(edge[1].max()) < 0.2  # the green under the transparency did not leak in
-    image = prepare(png, 64)
+    image = prepare(png, 64).image
     assert image.shape == (3, 64, 64) and torch.equal(image[:, 0, 0], torch.ones(3))
     torch.testing.assert_close(image[:, 32, 32], torch.tensor([200, 30, 30]) / 255, atol=0.02, rtol=0)
 
@@ -78,7 +78,7 @@ def test_background_of_an_ordinary_photograph_is_removed(tmp_path: Path) -> None
     image = Image.new("RGB", (320, 240), (120, 160, 200))
     ImageDraw.Draw(image).ellipse((110, 60, 210, 180), fill=(180, 40, 30))
     image.save(tmp_path / "photo.jpg", quality=90)
-    prepared = prepare(tmp_path / "photo.jpg", 64)
+    prepared = prepare(tmp_path / "photo.jpg", 64).image
     assert float(prepared[:, :3, :3].min()) > 0.9  # the blue background is white now
     assert float(prepared[0, 32, 32]) > 0.5 > float(prepared[2, 32, 32])
 
@@ -283,6 +283,37 @@ def test_several_things_are_noted(png: Path) -> None:
     two[3, 40:60, 40:60] = 0
     two[3, 40:44, 40:44] = 1
     assert doubts(two) == []
+
+
+def test_an_object_at_the_edge_is_noted_with_what_to_do() -> None:
+    rgba = torch.zeros(4, 100, 100)
+    rgba[3, 60:, 30:70] = 1
+    (sentence,) = doubts(rgba)
+    assert "touches the picture's edge (10% of it)" in sentence and "room on all sides" in sentence
+    rgba[3, 99] = 0
+    assert doubts(rgba) == []
+
+
+@pytest.mark.parametrize(
+    ("side", "cut_at_px", "noted"), [(54, None, False), (53, None, True), (108, 320, False), (106, 320, True)]
+)
+def test_an_object_with_fewer_pixels_than_the_networks_see_is_noted(
+    side: int, cut_at_px: int | None, noted: bool
+) -> None:
+    """A background is removed at 320 px, so of a picture of 640 half the pixels count."""
+    rgba = torch.zeros(4, 640, 640)
+    rgba[3, 200 : 200 + side, 300:310] = 1
+    said = doubts(rgba, needed_px=0.84 * 64, cut_at_px=cut_at_px)
+    assert [f"{side / 640:.0%} of the picture" in sentence for sentence in said] == [True] * noted
+
+
+def test_the_command_says_what_is_doubtful(
+    job: PhotoJob, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    disc(100, 100, (0, 30, 60, 90)).save(tmp_path / "edge.png")
+    sample_photo(job, tmp_path / "edge.png", tmp_path / "model.ply")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"note: {tmp_path / 'edge.png'}: the object touches the picture's edge")
 
 
 def test_too_many_pixels_are_said_to_be_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

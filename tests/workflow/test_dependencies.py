@@ -22,6 +22,7 @@ PROJECT: dict[str, Any] = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_t
 STAGES = {
     ("aligncvc.__main__", "aligncvc.pipeline", "aligncvc.config", "aligncvc.checkpoints"): (),
     ("aligncvc.sample",): (),
+    ("aligncvc.app",): ("app",),
     ("aligncvc.pretrain", "aligncvc.align"): ("train",),
     ("aligncvc.objects", "aligncvc.render"): ("render",),
     ("aligncvc.sample.controls", "aligncvc.evaluate", "aligncvc.paper"): ("eval",),

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-from accelerate import Accelerator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from aligncvc.align.launch import accelerator_for, followed
 from aligncvc.align.trainer import Trainer
 from aligncvc.config.jobs.align import AlignJob
 from aligncvc.files import PROVENANCE, sha256_json, write_provenance, write_text
@@ -19,22 +18,26 @@ from aligncvc.scene.renderset import RenderSet
 from aligncvc.training import STATE_FILES, RunState
 
 
-def run_key(job: AlignJob, renders: RenderSet, processes: int, code: str) -> str:
-    """A hash of all that a run's weights depend on. Not where weight files come from: their bytes count."""
-    return sha256_json([job.model_dump(mode="json", exclude={"checkpoints"}), renders.key, processes, code])
+def run_key(job: AlignJob, renders: RenderSet, processes: int, code: str, precision: str = "no") -> str:
+    """A hash of all that a run's weights depend on. Not where weight files come from: their bytes count.
+
+    precision: of the accelerator. The settings may leave it to the launcher.
+    """
+    settings = job.model_dump(mode="json", exclude={"checkpoints": True, **job.aside})
+    return sha256_json([settings, renders.key, processes, code, precision])
 
 
 def train(job: AlignJob, manifest: Path, out: Path, code: str = "", force: bool = False) -> None:
     """Run (or continue) one alignment run of this code; write weights, metrics, provenance."""
-    bf16 = "bf16" if job.training.bf16 else None
-    accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision=bf16)
+    accelerator = accelerator_for(job.training, out)
     if accelerator.is_main_process:  # the one that writes
         weights = [f"{name}{end}" for name in (STUDENT_FILE, RECON_FILE) for end in ("", PROVENANCE)]
         kept = [f"state/{name}" for name in STATE_FILES]
         claim_folder(out, ["metrics.jsonl", *weights], kept=kept, force=force)
     renders = RenderSet(manifest, job.pair.renderings_px, job.pair.rig)
     trainer = Trainer(job, renders, accelerator)
-    state = RunState(out / "state", run_key(job, renders, accelerator.num_processes, code), trainer.parts)
+    key = run_key(job, renders, accelerator.num_processes, code, accelerator.mixed_precision)
+    state = RunState(out / "state", key, trainer.parts)
     console = Console(stderr=True)
     start, remark = state.restore()
     if remark:
@@ -43,13 +46,15 @@ def train(job: AlignJob, manifest: Path, out: Path, code: str = "", force: bool 
     steps = trainer.steps
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     main = accelerator.is_main_process
-    with Progress(*columns, console=console, disable=not (main and console.is_terminal)) as progress:
+    bar = Progress(*columns, console=console, disable=not (main and console.is_terminal))
+    with bar as progress, followed(accelerator, job, out, start) as follow:
         task = progress.add_task(f"align {job.run}", total=steps, completed=start)
         for index in range(start, steps):
             record = trainer.step(index) | trainer.monitored(index)
             done = index + 1
             if main:
                 state.log(record)
+            follow(record)
             progress.update(task, completed=done, description=describe(job, record))
             if main and (done % job.training.save_every == 0 or done == steps):
                 state.save(done)
@@ -77,6 +82,7 @@ def publish(trainer: Trainer, state: RunState, out: Path) -> None:
         facts = {"pair": job.pair.name, "run": job.run, "lora_rank": job.training.lora_rank}
         write_facts(out / name, weights, {**facts, NETWORK: network_facts(spec)})
         whose = {"pair": job.pair.name, "run": job.run, "steps": trainer.steps}
+        whose["precision"] = trainer.accelerator.mixed_precision
         write_provenance(
             out / name, inputs=inputs, config=job.model_dump(mode="json"), seed=job.seed, **whose
         )

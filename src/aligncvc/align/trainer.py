@@ -65,10 +65,6 @@ class Trainer:
         self.steps = self.run.steps or self.settings.steps
         mode = self.run.asd_mode or self.settings.asd.mode
         self.asd = self.settings.asd.model_copy(update={"mode": mode})
-        if accelerator.mixed_precision == "fp16":
-            raise UserError(
-                "fp16 needs loss scaling, which two optimisers cannot share; use mixed precision bf16"
-            )
         self.renders, self.accelerator, self.device = renders, accelerator, accelerator.device
         self.feedback = find_feedback(job.feedback)
         self.feedback.check(job.pair, len(job.timesteps))

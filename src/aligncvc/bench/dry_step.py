@@ -10,11 +10,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
 import tyro
-from accelerate import Accelerator
 
 from aligncvc.align.batches import unrolled_steps
+from aligncvc.align.launch import accelerator_for
 from aligncvc.align.trainer import Trainer
 from aligncvc.bench.measure import size_mb
 from aligncvc.bench.synthetic import synthetic_renders
@@ -87,8 +86,8 @@ def dry_step(job: AlignJob, *, k: int = 1, steps: int = 1, teacher_copy: bool = 
     precision and checkpointing, hardware. Raises UserError if the run cannot be trained.
     """
     job, index = without_weights(job), step_with(k, job)
-    spec, training, cpu = job.pair, job.training, not torch.cuda.is_available()
-    accelerator = Accelerator(cpu=cpu, mixed_precision="bf16" if training.bf16 else None)
+    spec, training = job.pair, job.training
+    accelerator = accelerator_for(training)
     before = PeakMemory(accelerator.device).read()
     with synthetic_renders(spec.rig.azimuths_deg, spec.renderings_px) as renders:
         trainer = Trainer(job, renders, accelerator)

@@ -140,15 +140,41 @@ def unroll(
             state = feedback.advance(loop, state, step)
 
 
+@dataclass(frozen=True)
+class KeptStep:
+    """A kept step of sampling: its place among all steps, and (V, 3, H, W) in [0, 1] on white."""
+
+    index: int
+    steps: int
+    views: Tensor
+    renderings: Tensor
+
+
 @torch.no_grad()
-def sample(loop: Loop, feedback: Feedback, image: Tensor, times: list[Time]) -> Sampled:
-    """One object (B = 1) from its image (3, H, W). Looks for the record only are not measured."""
+def sample(
+    loop: Loop,
+    feedback: Feedback,
+    image: Tensor,
+    times: list[Time],
+    on_step: Callable[[KeptStep], None] | None = None,
+) -> Sampled:
+    """One object (B = 1) from its image (3, H, W). Looks for the record only are not measured.
+
+    on_step: told each kept step as soon as it is there; not measured either.
+    """
     kept, looks = feedback.kept(len(times)), []
+
+    def keep(look: Look) -> None:
+        looks.append(look)
+        if on_step is not None:
+            index = kept[len(looks) - 1]
+            on_step(KeptStep(index, len(times), look.views[0], look.on_white[0].clamp(0, 1)))
+
     for state, step in unroll(loop, feedback, image[None], times):
         if state.index in kept[:-1]:
             with loop.watch.paused():
-                looks.append(step.look or loop.look(step.prediction.x0, state))
-    looks.append(feedback.finish(loop, state, step))
+                keep(step.look or loop.look(step.prediction.x0, state))
+    keep(feedback.finish(loop, state, step))
     return Sampled(
         looks[-1].gaussians[0],
         torch.cat([look.views for look in looks]),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,12 +14,13 @@ from aligncvc.config.jobs.sample import PhotoJob
 from aligncvc.config.plan import PHOTO_METHOD, Plan
 from aligncvc.errors import UserError
 from aligncvc.files import write_text
+from aligncvc.loop.unroll import KeptStep
 from aligncvc.models.ledger.ledger import Ledger
 from aligncvc.models.pair import PairOfModels
 from aligncvc.models.specs import CheckpointAccess
 from aligncvc.ownership import MARK, claim_folder
 from aligncvc.pipeline.saved_pair import CONFIG, LEDGER, licence_of, pair_ids, read_pair, save_pair
-from aligncvc.sample.photo import make_model, prepare
+from aligncvc.sample.photo import Prepared, make_model, name_of, prepare
 from aligncvc.sample.photo_model import PhotoModel
 from aligncvc.sample.sets import pair_for
 
@@ -47,15 +49,38 @@ class Pipeline(ModelHubMixin):
         self.job, self.pair, self.aligned, self.licence = job, pair, aligned, licence
 
     def __call__(
-        self, photo: Path | str | Image.Image, *, steps: int | None = None, seed: int = 0
+        self,
+        photo: Path | str | Image.Image,
+        *,
+        steps: int | None = None,
+        seed: int = 0,
+        on_step: Callable[[KeptStep], None] | None = None,
     ) -> PhotoModel:
         """A picture of one object -> its model. Its background is removed unless it is transparent.
 
         steps: another number than the method's. seed: of the noise; the same seed gives the same model.
-        Raises UserError for a picture that cannot be handled.
+        on_step: told each kept step as it is made. What is likely to go wrong with the picture is warned of,
+        and stands in the model's `doubts`. Raises UserError for a picture that cannot be handled.
         """
-        job = self.job.with_steps(steps)
-        return make_model(job, self.pair, prepare(photo, job.sample.pair.renderings_px), seed)
+        prepared = self.prepare(photo)
+        for sentence in prepared.doubts:
+            warnings.warn(f"{name_of(photo)}: {sentence}", stacklevel=2)
+        return self.model_of(prepared, steps=steps, seed=seed, on_step=on_step)
+
+    def prepare(self, photo: Path | str | Image.Image) -> Prepared:
+        """A picture cut out, as the networks see it, and what is doubtful. Raises UserError."""
+        return prepare(photo, self.job.sample.pair.renderings_px)
+
+    def model_of(
+        self,
+        prepared: Prepared,
+        *,
+        steps: int | None = None,
+        seed: int = 0,
+        on_step: Callable[[KeptStep], None] | None = None,
+    ) -> PhotoModel:
+        """The model of a prepared picture; options as when called."""
+        return make_model(self.job.with_steps(steps), self.pair, prepared, seed, on_step)
 
     @classmethod
     def from_config(

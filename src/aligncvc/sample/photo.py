@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image, UnidentifiedImageError
-from scipy import ndimage
 from torch import Tensor
 
 from aligncvc.config.jobs.sample import PhotoJob
 from aligncvc.errors import UserError
-from aligncvc.models.encoders.background import remove_background
+from aligncvc.loop.unroll import KeptStep
+from aligncvc.models.encoders.background import CUT_OUT_PX, remove_background
 from aligncvc.models.pair import PairOfModels
 from aligncvc.ownership import claim_files
+from aligncvc.sample.doubts import border_share, doubts
 from aligncvc.sample.photo_model import PhotoModel
 from aligncvc.sample.sets import pair_for, sample_one
 from aligncvc.scene.cameras import orbit
@@ -33,8 +36,6 @@ MIN_TRANSPARENT = 0.05
 """Share of pixels that must be transparent before that counts as a cut-out: rounded corners do not."""
 MAX_BORDER_SHARE = 0.25
 """Share of the picture's outline that the object may cover before it counts as cut off."""
-MAX_SECOND_OBJECT = 0.2
-"""Area of the second largest piece over the largest's above which they are called several objects."""
 OBJECT_FILL = 0.84
 """Longer side of the object's box as a share of the frame: the median over the bundled objects' ring views
 (unit sphere, distance 3, vertical field of view 39.6 degrees; 5th to 95th percentile 0.63 to 0.96)."""
@@ -87,22 +88,11 @@ def check_object(rgba: Tensor, where: object) -> None:
             f"no object stands out in {where}; give a picture of one object before a plain background, "
             "or a PNG with a transparent background"
         )
-    border = torch.cat([mask[0], mask[-1], mask[1:-1, 0], mask[1:-1, -1]])
-    share = float(border.float().mean())
-    if share > MAX_BORDER_SHARE:
+    if (share := border_share(mask)) > MAX_BORDER_SHARE:
         raise UserError(
             f"the object in {where} is cut off (it covers {share:.0%} of the picture's edge); give a "
             "picture that shows the whole object, or a PNG with a transparent background"
         )
-
-
-def doubts(rgba: Tensor) -> list[str]:
-    """Sentences about what is likely to go wrong with a cut-out (4, H, W) that can be handled."""
-    labels, count = ndimage.label((rgba[3] > 0.5).numpy())
-    sizes = np.sort(np.bincount(labels.ravel(), minlength=2)[1:])
-    if count > 1 and sizes[-2] > MAX_SECOND_OBJECT * sizes[-1]:
-        return ["the picture shows several things apart; they are taken as one object"]
-    return []
 
 
 def recentre(rgba: Tensor, size_px: int, fill: float = OBJECT_FILL) -> Tensor:
@@ -126,18 +116,36 @@ def recentre(rgba: Tensor, size_px: int, fill: float = OBJECT_FILL) -> Tensor:
     return torch.cat([(small[:3] / alpha.clamp_min(1e-4)).clamp(0, 1), alpha])
 
 
-def prepare(photo: Path | str | Image.Image, size_px: int) -> Tensor:
-    """A picture or its file -> (3, size_px, size_px) in [0, 1] on white. Raises UserError (see above)."""
+@dataclass(frozen=True)
+class Prepared:
+    """A picture as the networks see it. image: (3, S, S) in [0, 1] on white. doubts: see `doubts`."""
+
+    image: Tensor
+    doubts: tuple[str, ...] = ()
+
+
+def prepare(photo: Path | str | Image.Image, size_px: int) -> Prepared:
+    """A picture or its file, cut out, centred, size_px a side. Raises UserError (see above)."""
     pixels = read_photo(photo)
-    rgba = pixels if len(pixels) == 4 else remove_background(pixels)
+    removed = len(pixels) == 3
+    rgba = remove_background(pixels) if removed else pixels
     check_object(rgba, name_of(photo))
-    for sentence in doubts(rgba):
-        print(f"note: {name_of(photo)}: {sentence}", file=sys.stderr)
-    return composite(recentre(rgba, size_px), 1.0)
+    said = doubts(rgba, OBJECT_FILL * size_px, CUT_OUT_PX if removed else None)
+    return Prepared(composite(recentre(rgba, size_px), 1.0), tuple(said))
 
 
-def make_model(job: PhotoJob, pair: PairOfModels, image: Tensor, seed: int = 0) -> PhotoModel:
-    """A prepared picture (`prepare`, at the pair's renderings' size) -> the model. seed: of the noise."""
+def make_model(
+    job: PhotoJob,
+    pair: PairOfModels,
+    prepared: Prepared,
+    seed: int = 0,
+    on_step: Callable[[KeptStep], None] | None = None,
+) -> PhotoModel:
+    """A prepared picture (`prepare`, at the pair's renderings' size) -> the model.
+
+    seed: of the noise. on_step: told each kept step as it is made.
+    """
+    image = prepared.image
     method, size_px = job.sample, job.sample.pair.renderings_px
     device = next(pair.reconstructor.parameters()).device
     # the photograph's elevation is unknown: the training renders' is assumed
@@ -145,8 +153,8 @@ def make_model(job: PhotoJob, pair: PairOfModels, image: Tensor, seed: int = 0) 
     cameras = orbit(job.azimuths_deg, job.elevation_deg, size_px=size_px, **lens)
     if (half := method.pair.rig.half_width) is not None:
         image, cameras = at_field_of_view(image, cameras, fov_covering(half, job.distance))
-    sampled, _ = sample_one(pair, method, image.to(device), cameras.to(device), seed, "photo")
-    return PhotoModel(job, image, sampled)
+    sampled, _ = sample_one(pair, method, image.to(device), cameras.to(device), seed, "photo", on_step)
+    return PhotoModel(job, image, sampled, prepared.doubts)
 
 
 def sample_photo(
@@ -171,8 +179,10 @@ def sample_photo(
     beside = (f"{out.stem}_turntable.webp", f"{out.stem}_input.png", f"{out.stem}.html", f"{out.stem}.glb")
     animation, cut_out, page, _ = others = [out.with_name(name) for name in beside]
     claim_files([out, *others], inputs=[photo], force=force)
-    image = prepare(photo, job.sample.pair.renderings_px)  # before the weights are loaded
-    made = make_model(job, pair_for(job.sample, aligned), image, seed)
+    prepared = prepare(photo, job.sample.pair.renderings_px)  # before the weights are loaded
+    for sentence in prepared.doubts:
+        print(f"note: {photo}: {sentence}", file=sys.stderr)
+    made = make_model(job, pair_for(job.sample, aligned), prepared, seed)
     model, *surface = made.write_ply(out, raw=raw, surface=True)
     made.write_turntable(animation)
     save_png(cut_out, made.image)

@@ -25,11 +25,15 @@ from aligncvc.viewer.turntable import animation_bytes, turntable
 
 @dataclass(frozen=True)
 class PhotoModel:
-    """A photograph's 3D model. image: (3, H, W) in [0, 1], the cut-out on white that the networks saw."""
+    """A photograph's 3D model. image: (3, H, W) in [0, 1], the cut-out on white that the networks saw.
+
+    doubts: sentences about what is likely to have gone wrong with the picture (`sample.doubts`).
+    """
 
     job: PhotoJob
     image: Tensor
     sampled: Sampled
+    doubts: tuple[str, ...] = ()
 
     @property
     def gaussians(self) -> Gaussians:

@@ -19,7 +19,7 @@ from aligncvc.files import atomic_path, write_json
 from aligncvc.hardware import PeakMemory, hardware
 from aligncvc.loop.cost import Stopwatch, counted_calls
 from aligncvc.loop.feedback import find_feedback
-from aligncvc.loop.unroll import Loop, Sampled, sample, view_noise
+from aligncvc.loop.unroll import KeptStep, Loop, Sampled, sample, view_noise
 from aligncvc.meshes import mesh_from_gaussians, save_glb
 from aligncvc.models.generators.schedules import Time
 from aligncvc.models.pair import Aligned, PairOfModels, load_pair
@@ -64,12 +64,18 @@ class Origin:
 
 
 def sample_one(
-    pair: PairOfModels, job: SampleJob, image: Tensor, cameras: Cameras, seed: int, name: str
+    pair: PairOfModels,
+    job: SampleJob,
+    image: Tensor,
+    cameras: Cameras,
+    seed: int,
+    name: str,
+    on_step: Callable[[KeptStep], None] | None = None,
 ) -> tuple[Sampled, Cost]:
     """One object with one method, batch 1 so that the timing is that of one object.
 
     image: (3, H, W) in [0, 1] on white. cameras: (V, 4, 4), input view first at azimuth 0. seed: of the
-    noise, whose streams are (seed, "sample", name, step, view).
+    noise, whose streams are (seed, "sample", name, step, view). on_step: told each kept step as it is made.
     """
     generator, views, device = pair.generator, len(cameras), image.device
 
@@ -80,7 +86,7 @@ def sample_one(
     loop = Loop(pair, batched([cameras]), job.guidance, noise, Stopwatch(device))
     times = feedback.times(generator.schedule, job.steps, job.timesteps)
     with counted_calls(generator.denoiser, generator.rows(views)) as calls:
-        sampled = sample(loop, feedback, image, times)
+        sampled = sample(loop, feedback, image, times, on_step)
     watch = loop.watch
     return sampled, Cost(calls[0], watch.total, watch.cpu_seconds, dict(watch.seconds), memory.read())
 

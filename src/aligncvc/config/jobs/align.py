@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -110,6 +110,9 @@ class AlignRun(Section):
         return self.soft, self.hard, self.regression, self.asd_mode
 
 
+TRACKER = r"^(tensorboard|wandb|[^.\s]+(\.[^.\s]+)+)$"
+
+
 class Training(Section):
     """The knobs of post-training: the unrolled loop and its losses."""
 
@@ -141,8 +144,10 @@ class Training(Section):
     ema_decay: float = Field(
         0.9, ge=0, lt=1, description="of the moving average of the weights, which is what is saved"
     )
-    bf16: bool = Field(
-        False, description="bfloat16 where accelerate allows it; on processors without it slower, not faster"
+    bf16: bool | None = Field(
+        None,
+        description="bfloat16 where accelerate allows it; null: as `accelerate launch --mixed_precision` "
+        "says, else float32; on processors without bfloat16 slower, not faster",
     )
     gradient_checkpointing: bool = Field(
         False,
@@ -155,6 +160,12 @@ class Training(Section):
         ge=0,
         description="steps between student-teacher distances on a fixed batch; 0: never, which "
         "domains: both of the generator needs",
+    )
+    trackers: list[Annotated[str, Field(pattern=TRACKER)]] = Field(
+        default_factory=list,
+        description="who follows the numbers beside metrics.jsonl: tensorboard, wandb (offline unless "
+        "WANDB_MODE says otherwise), or the dotted name of an accelerate GeneralTracker; they write to "
+        "trackers/ of the run",
     )
 
 
@@ -183,6 +194,8 @@ class Align(Training):
 
 class AlignJob(NetworkJob):
     """run: its name; losses: which are on; training: the knobs; feedback, timesteps: of the unrolled loop."""
+
+    aside: ClassVar[dict[str, Any]] = {"training": {"trackers"}}
 
     pair: PairSpec
     run: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, ClassVar, Self
 
 from pydantic import Field, ValidationError
 
@@ -18,12 +18,15 @@ from aligncvc.section import Section, faults
 class Job(Section):
     """Everything that one job depends on beside its input files."""
 
+    aside: ClassVar[dict[str, Any]] = {}
+    """Settings that change nothing of what is made, as pydantic's `exclude` takes them."""
+
     seed: int = Field(0, description="root of every random stream")
 
     @property
     def hash(self) -> str:
-        """Sixteen hex digits that change when, and only when, a setting of this job does."""
-        return sha256_json(self.model_dump(mode="json"))[:16]
+        """Sixteen hex digits that change when, and only when, a setting does that is not `aside`."""
+        return sha256_json(self.model_dump(mode="json", exclude=self.aside))[:16]
 
     @property
     def text(self) -> str:

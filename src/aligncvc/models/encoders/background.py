@@ -16,7 +16,8 @@ from aligncvc.models.encoders.frozen import IMAGENET
 from aligncvc.models.ledger.resolve import resolve
 from aligncvc.models.specs import CheckpointAccess
 
-_SIZE_PX = 320
+CUT_OUT_PX = 320
+"""Side at which the outline is found, whatever the picture's."""
 _MEAN, _STD = (torch.tensor(values)[:, None, None] for values in IMAGENET)
 
 
@@ -40,7 +41,7 @@ def remove_background(image: Tensor, access: CheckpointAccess = CheckpointAccess
 
 def _prepare(image: Tensor) -> np.ndarray:
     """(3, H, W) -> (1, 3, 320, 320) float32, scaled by its maximum and normalised as in training."""
-    small = _resize(image[None].float().cpu(), (_SIZE_PX, _SIZE_PX))[0].clamp_min(0)
+    small = _resize(image[None].float().cpu(), (CUT_OUT_PX, CUT_OUT_PX))[0].clamp_min(0)
     return (((small / small.max()) - _MEAN) / _STD)[None].numpy().astype(np.float32)
 
 

@@ -1,0 +1,121 @@
+"""How a training run starts: its precision, by the launcher or the configuration, and who follows it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker, register_tracker_class
+from accelerate.utils import ProjectConfiguration, is_tensorboard_available, is_wandb_available
+
+from aligncvc.config.jobs.align import AlignJob, Training
+from aligncvc.errors import UserError
+
+LAUNCHED = "ACCELERATE_MIXED_PRECISION"
+"""Where `accelerate launch` leaves its precision. It writes "no" also when nobody asked for any."""
+PROJECT = "aligncvc"
+FOLDER = "trackers"
+"""Below a run's folder: what trackers write on this machine."""
+AVAILABLE = {"tensorboard": is_tensorboard_available, "wandb": is_wandb_available}
+
+
+def precision(bf16: bool | None) -> str:
+    """ "no" or "bf16": align.bf16, or the launcher's where that is None. UserError if the two contradict."""
+    launched = os.environ.get(LAUNCHED, "no").lower()
+    if launched not in ("no", "bf16"):
+        raise UserError(
+            f"the launcher asks for mixed precision {launched}, and alignment works in bf16 or in float32 "
+            "only (fp16 and fp8 scale the loss, which two optimisers cannot share); give --mixed_precision "
+            "bf16 or no"
+        )
+    if bf16 is False and launched == "bf16":
+        raise UserError(
+            "the launcher asks for mixed precision bf16 and the configuration says align.bf16: false; change "
+            "one of them, or set align.bf16 to null, which leaves it to the launcher"
+        )
+    return launched if bf16 is None else "bf16" if bf16 else "no"
+
+
+def accelerator_for(training: Training, out: Path | None = None) -> Accelerator:
+    """The processes' accelerator. out: the run's folder; None: nobody follows it.
+
+    Raises UserError for a precision that cannot be had, and for a tracker that is not there.
+    """
+    cpu, mixed = not torch.cuda.is_available(), precision(training.bf16)
+    if out is None or not training.trackers:
+        return Accelerator(cpu=cpu, mixed_precision=mixed)
+    names = [_tracker(name) for name in training.trackers]
+    where = ProjectConfiguration(logging_dir=str(out / FOLDER))
+    return Accelerator(cpu=cpu, mixed_precision=mixed, log_with=names, project_config=where)
+
+
+@contextmanager
+def followed(
+    accelerator: Accelerator, job: AlignJob, out: Path, start: int
+) -> Iterator[Callable[[Mapping[str, float]], None]]:
+    """A function that hands records of metrics.jsonl to the run's trackers, which are closed at the end.
+
+    start: the step that the run goes on from; TensorBoard then forgets what was logged of it and later.
+    """
+    options: dict[str, dict[str, Any]] = {}
+    if "wandb" in job.training.trackers:  # it wants its folder to be there
+        (out / FOLDER).mkdir(parents=True, exist_ok=True)
+        options["wandb"] = {"dir": str(out / FOLDER), "name": f"{job.pair.name} {job.run}"}
+    if start:
+        options["tensorboard"] = {"purge_step": start}
+    if job.training.trackers:
+        accelerator.init_trackers(PROJECT, config=flat(job.model_dump(mode="json")), init_kwargs=options)
+
+    def log(record: Mapping[str, float]) -> None:
+        values = {name: value for name, value in record.items() if name != "step"}
+        accelerator.log(values, step=int(record["step"]))
+
+    try:
+        yield log
+    finally:
+        for tracker in accelerator.trackers:
+            tracker.finish()
+
+
+def flat(settings: Mapping[str, Any], before: str = "") -> dict[str, bool | int | float | str]:
+    """Nested settings as dotted names with plain values, all that trackers take; null is left out."""
+    plain: dict[str, bool | int | float | str] = {}
+    for key, value in settings.items():
+        name = f"{before}{key}"
+        if isinstance(value, Mapping):
+            plain |= flat(value, f"{name}.")
+        elif value is not None:
+            plain[name] = value if isinstance(value, bool | int | float) else str(value)
+    return plain
+
+
+def _tracker(name: str) -> str:
+    """What accelerate calls a tracker of the configuration. UserError if it cannot be had."""
+    if (available := AVAILABLE.get(name)) is not None:
+        if not available():
+            raise UserError(
+                f"align.trackers has {name}, and the Python package {name} is not installed; install it, or "
+                "leave it out of align.trackers"
+            )
+        return name
+    module, _, attribute = name.rpartition(".")
+    try:
+        found = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise UserError(
+            f"align.trackers has {name}, which cannot be imported ({error}); give {', '.join(AVAILABLE)}, or "
+            "the dotted name of an accelerate GeneralTracker of your own"
+        ) from None
+    if not (isinstance(found, type) and issubclass(found, GeneralTracker)):
+        raise UserError(
+            f"align.trackers has {name}, which is no accelerate GeneralTracker; derive it from that"
+        )
+    if LOGGER_TYPE_TO_CLASS.get(found.name) is not found:
+        register_tracker_class(found)
+    return str(found.name)
