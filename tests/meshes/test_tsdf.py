@@ -135,3 +135,10 @@ def test_same_gaussians_same_mesh() -> None:
     assert again is not None
     assert again.vertices.tobytes() == ball().vertices.tobytes()
     assert colours_of(again).tobytes() == colours_of(ball()).tobytes()
+
+
+def test_what_no_view_sees_has_a_neighbours_colour() -> None:
+    """A bright cloud has folds that no camera looks into: they were black."""
+    mesh = mesh_from_gaussians(cloud())
+    assert mesh is not None
+    assert colours_of(mesh)[:, :3].max(1).min() > 100

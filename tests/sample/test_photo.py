@@ -18,6 +18,8 @@ from aligncvc.config.jobs.sample import PhotoJob
 from aligncvc.config.plan import PHOTO_METHOD, Plan
 from aligncvc.config.root import Config
 from aligncvc.errors import UserError
+from aligncvc.loop.unroll import Sampled
+from aligncvc.meshes import load_mesh, mesh_from_gaussians
 from aligncvc.sample import photo
 from aligncvc.sample.doubts import doubts
 from aligncvc.sample.photo import (
@@ -28,9 +30,10 @@ from aligncvc.sample.photo import (
     recentre,
     sample_photo,
 )
+from aligncvc.sample.photo_model import PhotoModel
 from aligncvc.sample.sets import sample_one
 from aligncvc.scene.cameras import Cameras
-from aligncvc.scene.gaussians import is_viewer_ply, load_ply
+from aligncvc.scene.gaussians import Gaussians, is_viewer_ply, load_ply
 from aligncvc.scene.rigs import half_width
 from aligncvc.viewer.page import ViewSettings
 from aligncvc.viewer.ply import for_viewers
@@ -321,3 +324,24 @@ def test_too_many_pixels_are_said_to_be_so(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with pytest.raises(UserError, match=r"too many pixels.*2048"):
         read_photo(tmp_path / "x.png")
+
+
+def test_the_mesh_of_a_photograph_has_a_tenth_of_the_surfaces_faces(job: PhotoJob, tmp_path: Path) -> None:
+    direction = torch.nn.functional.normalize(
+        torch.randn(3000, 3, generator=torch.Generator().manual_seed(0))
+    )
+    ball = Gaussians(
+        direction * 0.5,
+        torch.full((3000, 3), 0.02),
+        torch.tensor([1.0, 0, 0, 0]).expand(3000, 4).contiguous(),
+        torch.full((3000,), 0.95),
+        direction * 0.4 + 0.5,
+    )
+    none = torch.zeros(1, 1, 3, 8, 8)
+    made = PhotoModel(job, torch.zeros(3, 8, 8), Sampled(ball, none, none, [999]))
+    whole = mesh_from_gaussians(ball, voxel=job.sample.voxel)
+    assert whole is not None
+    for written in (made.save(tmp_path / "saved.glb"), *made.write_surface(tmp_path / "beside.glb")):
+        small = load_mesh(written)
+        assert len(small.faces) <= len(whole.faces) / 10
+        assert small.volume == pytest.approx(whole.volume, rel=0.03)

@@ -18,6 +18,7 @@ import torch
 import trimesh
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.spatial import cKDTree
 from skimage.measure import marching_cubes
 
 from aligncvc.scene.cameras import Cameras, orbit
@@ -180,8 +181,11 @@ class _DepthMaps:
         return distance
 
     def colours(self, points: Floats, band: float) -> Floats:
-        """(N, 3) surface points -> (N, 3): mean colour of the views that see them, by cosine squared."""
-        total, weights = np.zeros((len(points), 3), np.float32), np.full((len(points), 1), 1e-8, np.float32)
+        """(N, 3) surface points -> (N, 3): mean colour of the views that see them, by cosine squared.
+
+        What no view sees, deep in a fold, has the colour of the nearest point that one does.
+        """
+        total, weights = np.zeros((len(points), 3), np.float32), np.zeros((len(points), 1), np.float32)
         for view in range(len(self.depth)):
             pixel, z = self._look_up(view, points)
             depth = self.depth[view].take(pixel)
@@ -189,4 +193,9 @@ class _DepthMaps:
             weight = np.where(near, self.cosine[view].take(pixel) ** 2, 0)[:, None]
             total += weight * self.colour[view][pixel]
             weights += weight
-        return np.clip(total / weights, 0, 1)
+        seen = weights[:, 0] > 0
+        if seen.any():
+            hidden = points[~seen]
+            total[seen] /= weights[seen]
+            total[~seen] = total[seen][cKDTree(points[seen]).query(hidden)[1]]
+        return np.clip(total, 0, 1)

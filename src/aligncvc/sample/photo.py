@@ -177,14 +177,15 @@ def sample_photo(
     if out.suffix.lower() != ".ply":
         raise UserError(f"--out {out} must end in .ply; it is a 3D Gaussian model")
     beside = (f"{out.stem}_turntable.webp", f"{out.stem}_input.png", f"{out.stem}.html", f"{out.stem}.glb")
-    animation, cut_out, page, _ = others = [out.with_name(name) for name in beside]
+    animation, cut_out, page, mesh = others = [out.with_name(name) for name in beside]
     claim_files([out, *others], inputs=[photo], force=force)
     prepared = prepare(photo, job.sample.pair.renderings_px)  # before the weights are loaded
     for sentence in prepared.doubts:
         print(f"note: {photo}: {sentence}", file=sys.stderr)
     made = make_model(job, pair_for(job.sample, aligned), prepared, seed)
-    model, *surface = made.write_ply(out, raw=raw, surface=True)
+    made.write_ply(out, raw=raw)
+    surface = made.write_surface(mesh)
     made.write_turntable(animation)
     save_png(cut_out, made.image)
     made.write_page(page, f"made from {photo.name}")
-    return [model, animation, cut_out, page, *surface]
+    return [out, animation, cut_out, page, *surface]

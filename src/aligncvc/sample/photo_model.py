@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
+import trimesh
 from torch import Tensor
 
 from aligncvc.config.jobs.sample import PhotoJob
@@ -13,8 +14,9 @@ from aligncvc.errors import UserError
 from aligncvc.files import atomic_path
 from aligncvc.loop.unroll import Sampled
 from aligncvc.meshes import mesh_from_gaussians, save_glb
+from aligncvc.meshes.decimate import decimated
 from aligncvc.ownership import claim_files
-from aligncvc.sample.sets import save_model
+from aligncvc.sample.sets import save_surface
 from aligncvc.scene.gaussians import Gaussians, save_ply
 from aligncvc.scene.views import save_png
 from aligncvc.viewer.page import ViewSettings, write_viewer
@@ -65,10 +67,9 @@ class PhotoModel:
         if kind == ".ply":
             self.write_ply(path, raw=raw)
         elif kind == ".glb":
-            mesh = mesh_from_gaussians(self.gaussians, voxel=self.job.sample.voxel)
-            if mesh is None:
+            if self._surface is None:
                 raise UserError(f"the model is too translucent for the surface of {path}; save it as .ply")
-            save_glb(path, mesh)
+            save_glb(path, self._surface)
         elif kind == ".html":
             self.write_page(path)
         elif kind == ".webp":
@@ -77,14 +78,15 @@ class PhotoModel:
             save_png(path, self.image)
         return path
 
-    def write_ply(self, path: Path, *, raw: bool = False, surface: bool = False) -> list[Path]:
-        """Write the .ply, and with `surface` the mesh beside it (`save_model`); returns what was written."""
-        ready = partial(save_viewer_ply, native_px=self._size_px, view=self._view)
-        write = save_ply if raw else ready
-        if surface:
-            return save_model(path, self.gaussians, self.job.sample.voxel, write)
-        write(path, self.gaussians)
-        return [path]
+    def write_ply(self, path: Path, *, raw: bool = False) -> None:
+        if raw:
+            save_ply(path, self.gaussians)
+        else:
+            save_viewer_ply(path, self.gaussians, self._size_px, self._view)
+
+    def write_surface(self, path: Path) -> list[Path]:
+        """Write the mesh (.glb), unless there is none; returns what was written."""
+        return save_surface(path, self._surface)
 
     def write_turntable(self, path: Path) -> None:
         with atomic_path(path) as temporary:
@@ -108,6 +110,12 @@ class PhotoModel:
     @property
     def _view(self) -> ViewSettings:
         return ViewSettings.of(self.job)
+
+    @cached_property
+    def _surface(self) -> trimesh.Trimesh | None:
+        """As few triangles as show the model; None if it is too translucent to have a surface."""
+        mesh = mesh_from_gaussians(self.gaussians, voxel=self.job.sample.voxel)
+        return None if mesh is None else decimated(mesh)
 
     @cached_property
     def _turntable(self) -> bytes:

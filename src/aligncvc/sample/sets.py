@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import trimesh
 from torch import Tensor
 
 from aligncvc.config.jobs.sample import ControlJob, SampleJob
@@ -25,7 +26,7 @@ from aligncvc.models.generators.schedules import Time
 from aligncvc.models.pair import Aligned, PairOfModels, load_pair
 from aligncvc.ownership import claim_folder, remove
 from aligncvc.scene.cameras import Cameras
-from aligncvc.scene.gaussians import Gaussians, save_ply
+from aligncvc.scene.gaussians import save_ply
 from aligncvc.scene.renderset import PosedObject, RenderSet, batched
 
 ALIGNED = Path("results/align")
@@ -182,8 +183,12 @@ def _is_sample(folder: Path) -> bool:
 
 
 def save_sampled(folder: Path, sampled: Sampled, facts: dict[str, Any], voxel: float) -> None:
-    """Write model.ply, model.glb (see `save_model`), steps.npz and, last, sample.json."""
-    save_model(folder / "model.ply", sampled.gaussians, voxel)
+    """Write model.ply, model.glb (see `save_surface`), steps.npz and, last, sample.json.
+
+    The surface has all of its faces, since geometry is measured on it.
+    """
+    save_ply(folder / "model.ply", sampled.gaussians)
+    save_surface(folder / "model.glb", mesh_from_gaussians(sampled.gaussians, voxel=voxel))
     with atomic_path(folder / "steps.npz") as temporary:
         np.savez_compressed(
             temporary,
@@ -194,20 +199,16 @@ def save_sampled(folder: Path, sampled: Sampled, facts: dict[str, Any], voxel: f
     write_json(folder / "sample.json", facts)
 
 
-def save_model(
-    path: Path, gaussians: Gaussians, voxel: float, write: Callable[[Path, Gaussians], None] = save_ply
-) -> list[Path]:
-    """Write Gaussians as `path` (.ply) and their surface as .glb beside it; returns what was written.
+def save_surface(path: Path, mesh: trimesh.Trimesh | None) -> list[Path]:
+    """Write a model's surface as `path` (.glb); returns what was written.
 
-    Translucent Gaussians have no surface: then there is no .glb, and one of an earlier run is removed.
+    Translucent Gaussians have none (None): then nothing is written, and one of an earlier run is removed.
     """
-    write(path, gaussians)
-    mesh, beside = mesh_from_gaussians(gaussians, voxel=voxel), path.with_suffix(".glb")
     if mesh is None:
-        remove(beside)
-        return [path]
-    save_glb(beside, mesh)
-    return [path, beside]
+        remove(path)
+        return []
+    save_glb(path, mesh)
+    return [path]
 
 
 def _bytes(images: Tensor) -> np.ndarray:
