@@ -27,8 +27,8 @@ BLOCK_START = re.compile(r"[-*] |\d+\. |#")
 def prose(text: str) -> list[str]:
     """Paragraphs, items and headings of Markdown, one string each.
 
-    Code blocks, tables, pictures and comments are left out. Inline code and a formula count as one word, a link
-    as its text.
+    Code blocks, tables, pictures and comments are left out. Inline code and a formula count as one word, a
+    link as its text.
     """
     text = re.sub(r"^ *```.*?^ *```$|<!--.*?-->|\$\$.*?\$\$", "", text, flags=re.DOTALL | re.MULTILINE)
     text = re.sub(r"<[^<>\n]+>", "", text)
@@ -63,8 +63,10 @@ def words(text: str) -> int:
 
 
 def test_what_counts_as_a_sentence_and_a_word() -> None:
-    text = "# A head\n\nOne `code here` [link](x.md) is 3.5 dB. Two\nlines.\n\n    code\n\n| a | b |\n- item one\n  goes on\n"
-    assert prose(text) == ["A head", "One CODE link is 3.5 dB. Two lines.", "item one goes on"]
+    text = (
+        "# A head\n\nOne `a b` [link](x.md) is 3.5 dB. Two\nlines.\n\n    code\n\n| a |\n- item\n  on\n"
+    )
+    assert prose(text) == ["A head", "One CODE link is 3.5 dB. Two lines.", "item on"]
     assert sentences(prose(text)[1]) == ["One CODE link is 3.5 dB.", "Two lines."]
     assert words("One CODE link - is 3.5 dB.") == 6
 
