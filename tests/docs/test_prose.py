@@ -63,9 +63,7 @@ def words(text: str) -> int:
 
 
 def test_what_counts_as_a_sentence_and_a_word() -> None:
-    text = (
-        "# A head\n\nOne `a b` [link](x.md) is 3.5 dB. Two\nlines.\n\n    code\n\n| a |\n- item\n  on\n"
-    )
+    text = "# A head\n\nOne `a b` [link](x.md) is 3.5 dB. Two\nlines.\n\n    code\n\n| a |\n- item\n  on\n"
     assert prose(text) == ["A head", "One CODE link is 3.5 dB. Two lines.", "item on"]
     assert sentences(prose(text)[1]) == ["One CODE link is 3.5 dB.", "Two lines."]
     assert words("One CODE link - is 3.5 dB.") == 6
