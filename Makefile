@@ -4,8 +4,10 @@ BIN := .venv/bin
 CORES ?= all
 # Tests start torch in each worker: two workers, one thread each, suit two cores.
 WORKERS ?= 2
+# Makes the pages of `make api`; beside the lock, as nothing else needs it.
+PDOC := pdoc==16.0.0 markdown2==2.5.5
 
-.PHONY: help demo env test lint bench pretrain spark clean distclean
+.PHONY: help demo env test lint bench pretrain spark api clean distclean
 
 help:
 	@echo "make demo      environment, then the whole workflow: results/table1.csv, figures, report.html"
@@ -15,6 +17,7 @@ help:
 	@echo "make bench     speed table, results/bench.json"
 	@echo "make pretrain  train the demo's networks anew (needs the furniture package; hours)"
 	@echo "make spark     the public viewer that tests draw model.ply with, by npm into .cache/spark"
+	@echo "make api       a page of each module from its docstrings, .cache/api/index.html"
 	@echo "make clean     remove results;  make distclean: the environment and the caches too"
 
 env:
@@ -44,6 +47,14 @@ pretrain: env
 
 spark:
 	npm install --prefix .cache/spark --no-save --no-audit --no-fund @sparkjsdev/spark@2.2.0 three@0.187.0
+
+# Blender's own modules are left out: they run inside Blender alone.
+api: env
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target .cache/pdoc $(PDOC)
+	PYTHONPATH=.cache/pdoc $(BIN)/python -m pdoc aligncvc \
+		$(patsubst src/aligncvc/%/__init__.py,aligncvc.%,$(wildcard src/aligncvc/*/__init__.py)) \
+		'!aligncvc.render.blender_scene' '!aligncvc.render.bproc_adapter' '!aligncvc.bench.plain_scene' \
+		--docformat google --output-directory .cache/api
 
 clean:
 	find results -mindepth 1 ! -name .gitkeep -delete

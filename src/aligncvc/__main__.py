@@ -36,6 +36,7 @@ COMPLETION = "--tyro-print-completion"
 
 
 def usage() -> str:
+    """The help of `aligncvc` without a command."""
     lines = (f"  {name:16} {said}" for name, said in COMMANDS.items())
     return "\n".join(
         [

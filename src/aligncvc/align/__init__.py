@@ -1,0 +1,1 @@
+"""The alignment stage: post-training of a pair with soft and hard alignment."""

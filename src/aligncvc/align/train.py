@@ -66,6 +66,7 @@ def train(job: AlignJob, manifest: Path, out: Path, code: str = "", force: bool 
 
 
 def describe(job: AlignJob, record: dict[str, float]) -> str:
+    """A line for the log: what the losses and the residual are after a step."""
     losses = " ".join(f"{k[5:]} {v:.3g}" for k, v in record.items() if k.startswith("loss_"))
     name = f"align {job.pair.name} {job.run}"
     return f"{name} k={record['k']} {losses} residual {record['residual_psnr']:.1f} dB"

@@ -60,6 +60,8 @@ def reconstruction_loss(
 
 
 class Trainer:
+    """Post-trains a pair: one step is one unrolled sampling, with a gradient at one of its K steps."""
+
     def __init__(self, job: AlignJob, renders: RenderSet, accelerator: Accelerator) -> None:
         self.job, self.run, self.settings = job, job.losses, job.training
         self.steps = self.run.steps or self.settings.steps

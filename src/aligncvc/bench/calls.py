@@ -62,6 +62,7 @@ SMALL = Call(4, 256)
 
 
 def spec_of(name: str) -> tuple[Role, ModelSpec]:
+    """A ledger's model by its name, with its role."""
     ledger = load_ledger()
     role = ledger.models[name].role
     return role, model_spec(ledger, role, name, name)
@@ -98,6 +99,7 @@ def attention_flops(
 
 
 def teraflops(run: Callable[[], object]) -> float:
+    """Floating-point operations of a call in 10^12, counted while it runs."""
     # torch knows the formula for every attention but the one that it takes on a CPU
     on_cpu = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention_flops}
     with FlopCounterMode(display=False, custom_mapping=on_cpu) as counter, torch.no_grad():

@@ -16,6 +16,8 @@ J = TypeVar("J", bound=Job)
 
 @dataclass(kw_only=True)
 class Settings:
+    """Where a command of this stage takes its settings from: the file of a job, or a configuration."""
+
     settings: Path | None = None
     """Settings of this job, as the workflow writes them."""
     config: Path | None = None

@@ -93,6 +93,7 @@ def _rank(metric: Metric, scores: Scores) -> Ranking:
 
 
 def as_csv(rankings: Sequence[Ranking]) -> str:
+    """All cells of the rankings as CSV, one metric a line."""
     return pd.DataFrame([ranking.cells for ranking in rankings]).to_csv(index=False, lineterminator="\n")
 
 

@@ -142,11 +142,13 @@ class Feedback:
 
 
 def known_feedbacks() -> list[str]:
+    """Names of the feedback rules of this package, sorted."""
     home = import_module("aligncvc.loop")
     return sorted(module.name for module in iter_modules(home.__path__) if module.name not in NO_FEEDBACK)
 
 
 def find_feedback(name: str) -> Feedback:
+    """A feedback rule by its name, or by the dotted name of the user's module. UserError if there is none."""
     module = feedback_module(name)
     try:
         return import_module(module).FEEDBACK

@@ -1,0 +1,1 @@
+"""Metrics as functions of images, cameras, features and surfaces; they read and write no file."""

@@ -1,0 +1,1 @@
+"""Networks: generators, reconstructors and encoders, with the ledger of their weights."""

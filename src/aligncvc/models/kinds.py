@@ -21,6 +21,7 @@ ROLES: tuple[Role, ...] = ("generators", "reconstructors")
 
 
 def package_of(role: Role, kind: str) -> str:
+    """The dotted package of a kind: one of aligncvc.models, or the user's own."""
     return kind if "." in kind else f"aligncvc.models.{role}.{kind}"
 
 
@@ -35,11 +36,13 @@ def takes_maps(kind: str) -> bool:
 
 
 def known_kinds(role: Role) -> list[str]:
+    """Names of the kinds of this package in a role, sorted."""
     home = import_module(f"aligncvc.models.{role}")
     return sorted(module.name for module in iter_modules(home.__path__) if module.ispkg)
 
 
 def kind_module(role: Role, kind: str, name: Literal["settings", "network"]) -> ModuleType:
+    """The settings or the network module of a kind. Raises UserError if there is no such kind."""
     package = package_of(role, kind)
     try:
         return import_module(f"{package}.{name}")

@@ -25,6 +25,8 @@ SIZE_PX = 256
 
 @dataclass(frozen=True)
 class Part:
+    """One part of a network and how large it is."""
+
     name: str
     parameters: int
     keys: int
@@ -51,6 +53,7 @@ ENCODERS: dict[str, Callable[..., dict[str, nn.Module]]] = {
 
 
 def model_modules(model: Model) -> dict[str, nn.Module]:
+    """Parts of a ledger's model by name, as its weights are filled in."""
     kind, network = complete(model.role, model.network, f"the network of {model.what}")
     build = kind_module(model.role, kind, "network").build
     if model.role == "reconstructors":
@@ -59,6 +62,7 @@ def model_modules(model: Model) -> dict[str, nn.Module]:
 
 
 def outline(modules: Callable[[], Mapping[str, nn.Module]]) -> list[Part]:
+    """Sizes of the parts that `modules` builds, without memory for their weights."""
     with torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # frozen encoders load weights that nothing can hold here
         parts = modules()
@@ -69,6 +73,7 @@ def outline(modules: Callable[[], Mapping[str, nn.Module]]) -> list[Part]:
 
 
 def encoder_outline(network: Mapping[str, Any]) -> list[Part]:
+    """Sizes of an encoder of the ledger. Raises UserError for one that is not built here."""
     given = dict(network)
     kind = given.pop("kind", None)
     if kind not in ENCODERS:

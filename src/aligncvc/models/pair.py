@@ -61,10 +61,12 @@ def build_generator(
 
 
 def build_reconstructor(spec: ModelSpec) -> nn.Module:
+    """A reconstructor with random weights."""
     return kind_module("reconstructors", spec.kind, "network").build(spec.network)
 
 
 def load_generator(spec: ModelSpec, size_px: int, seed: int, access: CheckpointAccess) -> MultiViewGenerator:
+    """A generator with the weights that its entry names, frozen. size_px: of renderings."""
     generator = seeded(lambda: build_generator(spec, size_px, access), seed, "mvg", "init")
     _load_parts(generator.parts(), spec, access)
     return generator.requires_grad_(False).eval()
@@ -73,12 +75,14 @@ def load_generator(spec: ModelSpec, size_px: int, seed: int, access: CheckpointA
 def load_reconstructor(
     spec: ModelSpec, seed: int, access: CheckpointAccess = CheckpointAccess()
 ) -> nn.Module:
+    """A reconstructor with the weights that its entry names, frozen."""
     reconstructor = seeded(lambda: build_reconstructor(spec), seed, "recon", "init")
     _load_parts({"recon": reconstructor}, spec, access)
     return reconstructor.requires_grad_(False).eval()
 
 
 def load_pretrained(spec: PairSpec, access: CheckpointAccess = CheckpointAccess()) -> PairOfModels:
+    """Both networks of a pair before alignment, frozen. Raises UserError if weights are missing or wrong."""
     generator = load_generator(spec.generator, spec.renderings_px, spec.seed, access)
     return PairOfModels(spec, generator, load_reconstructor(spec.reconstructor, spec.seed, access))
 
@@ -133,6 +137,7 @@ def lora_parameters(generator: MultiViewGenerator) -> dict[str, nn.Parameter]:
 
 
 def load_lora(generator: MultiViewGenerator, path: Path, rank: int) -> None:
+    """Add LoRA of a rank to a generator and fill it from an alignment run's file, strictly."""
     state = read_safetensors(path)
     parameters = attach_lora(generator, rank, 0)
     check_same(state, parameters, path)

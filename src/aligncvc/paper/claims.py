@@ -68,6 +68,8 @@ class LineSpec(Section):
 
 
 class Claim(Section):
+    """A claim of the paper, with the lines that decide whether it holds."""
+
     title: str
     group: Group
     lines: list[LineSpec] = Field(min_length=1)

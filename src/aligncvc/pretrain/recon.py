@@ -116,6 +116,7 @@ class HeldOut:
 
 
 def train(job: PretrainJob, rings: Rings, held_out: Rings, out: Path) -> None:
+    """Train the demo's reconstructor on renders and write its weights into `out`; goes on after a stop."""
     seed, settings = job.seed, job.training
     model = seeded(lambda: build_reconstructor(job.model), seed, "pretrain-recon")
     perceptual = load_lpips("alex", job.checkpoints)

@@ -33,6 +33,7 @@ def chroma(images: Tensor) -> Tensor:
 
 
 def chroma_weight(step: int) -> float:
+    """How much colour weighs in the loss at a step."""
     weight = next(weight for end, weight in CHROMA_PHASES if end is None or step < end)
     return CHROMA_FIRST * 0.5 ** (step / CHROMA_HALVING) if weight is None else weight
 
@@ -57,6 +58,7 @@ def whiten(vae: Any, latents: Tensor) -> None:
 
 
 def train(job: PretrainJob, rings: Rings, held_out: Rings, out: Path) -> None:
+    """Train the demo's VAE on renders and write its weights into `out`; goes on after a stop."""
     seed, settings = job.seed, job.training
     generator = seeded(lambda: build_generator(job.model, job.size_px, job.checkpoints), seed, "pretrain-vae")
     vae: Any = generator.parts()["vae"].requires_grad_(True)

@@ -53,10 +53,12 @@ ControlViews = Callable[[str, Mapping[str, PosedObject], int, int], Tensor]
 
 
 def gt_views(name: str, objects: Mapping[str, PosedObject], root_seed: int, seed: int) -> Tensor:
+    """The true views of an object at the rig, (V, 3, H, W) on white."""
     return objects[name].rig_from(0)[0]
 
 
 def copied_views(name: str, objects: Mapping[str, PosedObject], root_seed: int, seed: int) -> Tensor:
+    """The input view at every pose of the rig, (V, 3, H, W) on white."""
     images = objects[name].rig_from(0)[0]
     return images[:1].expand_as(images).clone()
 
@@ -79,6 +81,7 @@ def shuffled_views(name: str, objects: Mapping[str, PosedObject], root_seed: int
 
 
 def jittered_views(name: str, objects: Mapping[str, PosedObject], root_seed: int, seed: int) -> Tensor:
+    """True views, all but the first disturbed or taken from a neighbouring pose, (V, 3, H, W) on white."""
     posed = objects[name]
     images = posed.rig_from(0)[0].clone()
     for view in range(1, len(posed.rig)):

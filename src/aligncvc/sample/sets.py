@@ -168,6 +168,7 @@ def write_set(
 
 
 def claim_samples(out: Path, ids: Sequence[str], seeds: Sequence[int], force: bool = False) -> None:
+    """Raises UserError, unless force, if a file of another origin is where these samples go."""
     samples = [f"{name}/seed{seed}" for name in ids for seed in seeds]
     # a sample.json is what versions without marks left in every folder of theirs
     known = [f"{path}/{name}" for path in samples if _is_sample(out / path) for name in SAMPLE_FILES]

@@ -1,0 +1,1 @@
+"""What is seen and from where: cameras, rigs, views and Gaussians, with their files."""

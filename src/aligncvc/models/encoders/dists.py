@@ -71,6 +71,7 @@ def _compare(maps: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
 
 
 def load_dists(access: CheckpointAccess = CheckpointAccess()) -> Dists:
+    """DISTS with its published weights, strictly. Raises UserError if they cannot be had."""
     state = resolved_state("dists-weights", access)
     model = Dists()
     fill_trunk(model.stages, "vgg", access)

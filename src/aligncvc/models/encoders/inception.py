@@ -84,6 +84,8 @@ class Mixed(nn.Module):
 
 
 class FidInception(Frozen):
+    """InceptionV3 as FID uses it, without its classifier."""
+
     def __init__(self) -> None:
         super().__init__()
         self.Conv2d_1a_3x3 = ConvNorm(3, 32, 3, 3, 2)
@@ -118,6 +120,7 @@ class FidInception(Frozen):
 
 
 def load_fid_inception(access: CheckpointAccess = CheckpointAccess()) -> FidInception:
+    """The network with its published weights, strictly. Raises UserError if they cannot be had."""
     model = FidInception()
     load_strict(model, convert_state(resolved_state("fid-inception", access), model))
     return model

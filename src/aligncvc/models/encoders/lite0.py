@@ -112,6 +112,7 @@ class Lite0(LevelEncoder):
 
 
 def load_lite0(access: CheckpointAccess = CheckpointAccess()) -> Lite0:
+    """EfficientNet-Lite0 with its published weights, strictly. Raises UserError if they cannot be had."""
     model = Lite0()
     load_strict(model, convert_state(resolved_state("lite0", access)))
     return model

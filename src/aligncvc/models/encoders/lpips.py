@@ -76,6 +76,7 @@ def fill_trunk(trunk: nn.Module, net: Net, access: CheckpointAccess = Checkpoint
 
 
 def vgg_stage(inputs: int, width: int, count: int) -> list[nn.Module]:
+    """One stage of VGG16 (Simonyan 2014): `count` convolutions of 3x3, each with its ReLU."""
     layers: list[nn.Module] = []
     for i in range(count):
         layers += [nn.Conv2d(width if i else inputs, width, 3, padding=1), nn.ReLU(inplace=True)]

@@ -117,6 +117,8 @@ class Model(Section):
 
 
 class Ledger(Section):
+    """The list of weight files, the models that they fill, and groups that are fetched together."""
+
     version: Literal[1]
     checkpoints: dict[str, Entry]
     models: dict[str, Model] = Field(default_factory=dict)

@@ -45,6 +45,7 @@ def missing(checkpoint_id: str, access: CheckpointAccess = CheckpointAccess()) -
 
 
 def check_licence(checkpoint_id: str, entry: Entry, accepted: Sequence[str]) -> None:
+    """Raises UserError unless the licence is permissive or was accepted by name."""
     if entry.licence not in PERMISSIVE_LICENCES and entry.licence not in accepted:
         terms = "states no licence" if entry.licence == "unknown" else f"is under {entry.licence}"
         raise UserError(
@@ -70,6 +71,7 @@ def locate(checkpoint_id: str, entry: Entry, *, offline: bool) -> Path:
 
 
 def verify(checkpoint_id: str, entry: Entry, path: Path) -> Path:
+    """The path, if its file has the sha256 that the ledger records. Raises UserError otherwise."""
     if entry.sha256 is None:
         raise UserError(
             f"the sha256 of checkpoint {checkpoint_id} is not recorded yet; if {path} is the file you "

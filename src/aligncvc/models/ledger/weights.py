@@ -141,6 +141,7 @@ def read_state(path: Path | str) -> dict[str, Tensor]:
 
 
 def read_safetensors(path: Path | str) -> dict[str, Tensor]:
+    """Tensors of a safetensors file by key. Raises UserError for a file that is none."""
     try:
         return load_file(str(path), device="cpu")
     except (SafetensorError, OSError) as error:
@@ -150,6 +151,7 @@ def read_safetensors(path: Path | str) -> dict[str, Tensor]:
 
 
 def resolved_state(checkpoint_id: str, access: CheckpointAccess) -> dict[str, Tensor]:
+    """A ledger entry's tensors by key, its file found, fetched if allowed and checked, or UserError."""
     return read_state(resolve(checkpoint_id, access))
 
 
@@ -163,6 +165,7 @@ class _NumpyUnpickler(pickle.Unpickler):
 
 
 def load_numpy_pickle(path: Path | str) -> Any:
+    """A pickle of plain numpy arrays, read without running its code. Raises UserError for any other."""
     try:
         return _NumpyUnpickler(io.BytesIO(Path(path).read_bytes())).load()
     except _BROKEN_PICKLE as error:
@@ -173,6 +176,7 @@ def load_numpy_pickle(path: Path | str) -> Any:
 
 
 def network_facts(spec: ModelSpec) -> dict[str, Any]:
+    """What a network is, for the header of its file."""
     return {"kind": spec.kind, **spec.network}
 
 

@@ -184,4 +184,5 @@ def camera_tokens(cameras: Tensor) -> Tensor:
 def build(
     network: Mapping[str, Any], size_px: int, access: CheckpointAccess = CheckpointAccess()
 ) -> ImageDream:
+    """The network of these settings, with random weights. Raises ValidationError for wrong ones."""
     return ImageDream(Settings.model_validate(network), size_px, access)

@@ -1,0 +1,1 @@
+"""Ouroboros3D as a generator."""

@@ -123,4 +123,5 @@ class Ouroboros3D(svd.VideoGenerator, TakesMaps):
 def build(
     network: Mapping[str, Any], size_px: int, access: CheckpointAccess = CheckpointAccess()
 ) -> Ouroboros3D:
+    """The network of these settings, with random weights. Raises ValidationError for wrong ones."""
     return Ouroboros3D(Settings.model_validate(network), size_px, access)

@@ -1,0 +1,1 @@
+"""SV3D, p and u, as a generator."""

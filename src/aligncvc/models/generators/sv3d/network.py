@@ -63,4 +63,5 @@ class SV3D(VideoGenerator):
 
 
 def build(network: Mapping[str, object], size_px: int, access: CheckpointAccess = CheckpointAccess()) -> SV3D:
+    """The network of these settings, with random weights. Raises ValidationError for wrong ones."""
     return SV3D(Settings.model_validate(network), size_px, access)

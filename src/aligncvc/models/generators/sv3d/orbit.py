@@ -68,6 +68,7 @@ def view_vectors(cameras: Tensor, told: str, turn: str, noise_level: float) -> T
 
 
 def vector_dim(told: str) -> int:
+    """Length of the vector that the network is told of a view: noise, and the camera if `told` has it."""
     return NOISE_DIM + (0 if told == "nothing" else 2 * ANGLE_DIM)
 
 

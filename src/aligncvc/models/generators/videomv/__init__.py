@@ -1,0 +1,1 @@
+"""VideoMV as a generator."""

@@ -123,4 +123,5 @@ def image_embedding(encoder: nn.Module, image: Tensor) -> Tensor:
 
 
 def build(network: Mapping[str, Any], size_px: int, access: CheckpointAccess = CheckpointAccess()) -> VideoMV:
+    """The network of these settings, with random weights. Raises ValidationError for wrong ones."""
     return VideoMV(Settings.model_validate(network), size_px, access)

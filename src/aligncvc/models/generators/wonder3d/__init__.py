@@ -1,0 +1,1 @@
+"""Wonder3D as a generator, the demo's small one included."""

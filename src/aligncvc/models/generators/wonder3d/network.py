@@ -178,4 +178,5 @@ def image_token(encoder: nn.Module, image: Tensor) -> Tensor:
 def build(
     network: Mapping[str, Any], size_px: int, access: CheckpointAccess = CheckpointAccess()
 ) -> Wonder3D:
+    """The network of these settings, with random weights. Raises ValidationError for wrong ones."""
     return Wonder3D(Settings.model_validate(network), size_px, access)

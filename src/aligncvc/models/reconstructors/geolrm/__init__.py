@@ -1,0 +1,1 @@
+"""GeoLRM as a reconstructor."""

@@ -108,4 +108,5 @@ def released(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def build(network: Mapping[str, Any]) -> GeoLRM:
+    """The network of these settings, with random weights. Raises ValidationError for wrong ones."""
     return GeoLRM(Settings.model_validate(network))

@@ -27,6 +27,8 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
+    """Self-attention, deformable cross-attention to the views, feed-forward; each normalised before."""
+
     def __init__(self, sizes: Transformer, config: Settings) -> None:
         super().__init__()
         dim = sizes.dim

@@ -1,0 +1,1 @@
+"""LGM and its time-conditioned forms as reconstructors."""

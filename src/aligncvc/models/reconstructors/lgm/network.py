@@ -122,6 +122,8 @@ class Stage(nn.Module):
 
 
 class DownBlock(Stage):
+    """Residual blocks of one resolution, then half of it unless it is the last."""
+
     def __init__(self, widths: list[tuple[int, int]], attention: bool, last: bool, config: Settings) -> None:
         super().__init__(widths, len(widths) if attention else 0, config)
         width = widths[-1][1]
@@ -149,6 +151,8 @@ class MidBlock(Stage):
 
 
 class UpBlock(Stage):
+    """Residual blocks that take the skips of one resolution, then twice it unless it is the last."""
+
     def __init__(self, widths: list[tuple[int, int]], attention: bool, last: bool, config: Settings) -> None:
         super().__init__(widths, len(widths) if attention else 0, config)
         width = widths[-1][1]
@@ -287,4 +291,5 @@ def _resized(images: Tensor, side: int | None) -> Tensor:
 
 
 def build(network: Mapping[str, Any]) -> LGM:
+    """The network of these settings, with random weights. Raises ValidationError for wrong ones."""
     return LGM(Settings.model_validate(network))
