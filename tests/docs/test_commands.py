@@ -1,4 +1,4 @@
-"""Every command in README and docs parses as it is typed: modules, options, make's targets, files it names."""
+"""Every command in README and docs parses as it is typed: modules, options, targets, files that it names."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MADE_BY_THE_READER = {"predict.py", "photo.jpg", "my.yaml", "mine.yaml", "config
 
 
 def commands(page: Path) -> list[str]:
-    """Lines of indented or fenced blocks that start with a program, and inline `python -m` calls with options."""
+    """Lines of blocks that start with a program, and inline calls that have options."""
     text = re.sub(r" *\\\n +", " ", page.read_text(encoding="utf-8"))
     blocks = re.findall(r"^(?:    |\t)(.+)$", text, re.MULTILINE)
     for block in re.findall(r"^```(?:bash|sh|shell|console)\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
@@ -57,7 +57,7 @@ def words_of(line: str) -> list[str]:
     return [words[0].rpartition("/")[2], *words[1:]]
 
 
-class Parsed(Exception):
+class Parsed(Exception):  # noqa: N818  (a signal)
     """A command came to reading its words, by this type, function or table of commands."""
 
 
