@@ -29,7 +29,7 @@ def test_the_cells_run_in_their_order(tmp_path: Path, monkeypatch: pytest.Monkey
         if "needs-jupyter" in cell["metadata"].get("tags", []) and not importlib.util.find_spec("IPython"):
             continue
         exec(compile("".join(cell["source"]), "first-model.ipynb", "exec"), names)
-    assert {"chair.ply", "chair.html", "chair.glb"} <= {path.name for path in tmp_path.iterdir()}
+    assert {"plant.ply", "plant.html", "plant.glb"} <= {path.name for path in tmp_path.iterdir()}
     assert names["photo"].size == (256, 256) and names["photo"].mode == "RGBA"
     assert abs(names["longer_side"](names["seen"].alpha[0, 0]) - 0.84) < 0.02
     assert names["strip"].size == (4 * 64, 2 * 4 * 64)  # four views; views and renderings of four steps
