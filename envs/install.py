@@ -10,6 +10,7 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,6 +50,19 @@ def call(doing: str, *command: str) -> None:
         )
 
 
+def locked_wheel(folder: Path, lock: str) -> Path:
+    """The one file of a folder, or the end with a sentence unless the lock has its hash."""
+    (wheel,) = folder.iterdir()
+    with wheel.open("rb") as content:
+        found = hashlib.file_digest(content, "sha256").hexdigest()
+    if f"sha256:{found}" not in lock:
+        stop(
+            f"{wheel.name} has the sha256 {found}, which envs/lock.txt does not list; check where pip takes "
+            "packages from (pip config list)"
+        )
+    return wheel
+
+
 def main() -> None:
     """Install unless the stamp says that it is done."""
     wanted = digest()
@@ -63,6 +77,13 @@ def main() -> None:
     pip = (python, "-m", "pip", "install", *flags)
     envs = str(ROOT / "envs")
     call("making .venv", sys.executable, "-m", "venv", "--clear", str(VENV))
+    with tempfile.TemporaryDirectory(dir=VENV) as folder:
+        # With --require-hashes pip prefers files whose address names their hash: the CUDA build of an index to
+        # CPU torch in a folder of wheels. So torch is chosen without, and checked here.
+        download = (python, "-m", "pip", "download", *flags, "--no-deps", "-d", folder)
+        call("fetching torch", *download, "torch", "-c", f"{envs}/constraints.txt")
+        wheel = locked_wheel(Path(folder), (ROOT / "envs/lock.txt").read_text())
+        call("installing torch", *pip, "--no-deps", str(wheel))
     call(
         "installing the locked packages (about 1 GB to download with CPU torch, a minute or two)",
         *pip,

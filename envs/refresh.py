@@ -72,13 +72,17 @@ def declared(*groups: str) -> list[str]:
     return sorted({canonical(Requirement(line).name) for line in lines})
 
 
+OF_CUDA = re.compile(r"(nvidia|cuda)-|triton$")
+"""Libraries that a CUDA build of torch brings: the pins are the same on every machine."""
+
+
 def needed(names: list[str], bare: set[str]) -> list[str]:
     """`names` and all that they require here, sorted, without `bare` and absent distributions."""
     found: set[str] = set()
     waiting = list(names)
     while waiting:
         name = canonical(waiting.pop())
-        if name in found or name in bare or name not in INSTALLED:
+        if name in found or name in bare or name not in INSTALLED or OF_CUDA.match(name):
             continue
         found.add(name)
         waiting.extend(UNSEEN.get(name, ()))

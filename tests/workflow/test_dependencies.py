@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from aligncvc.files import PROJECT_ROOT
 
 sys.path.insert(0, str(PROJECT_ROOT / "envs"))
 
+import install  # type: ignore[import-not-found]
 import refresh  # type: ignore[import-not-found]
 
 LOCK = PROJECT_ROOT / "envs/lock.txt"
@@ -93,3 +95,14 @@ def test_pip_reads_the_lock(tmp_path: Path) -> None:
                "--find-links", str(tmp_path)]  # fmt: skip
     found = subprocess.run(command, text=True, capture_output=True, check=False, cwd=tmp_path)
     assert found.returncode != 0 and "HASHES" in found.stderr
+
+
+def test_torch_is_checked_against_the_lock(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is fetched apart, since pip's choice among builds depends on how an index names hashes."""
+    wheel = tmp_path / "torch-2.13.0-py3-none-any.whl"
+    wheel.write_bytes(b"torch")
+    known = hashlib.sha256(b"torch").hexdigest()
+    assert install.locked_wheel(tmp_path, f"torch==2.13.0 \\\n    --hash=sha256:{known}\n") == wheel
+    with pytest.raises(SystemExit):
+        install.locked_wheel(tmp_path, "torch==2.13.0 \\\n    --hash=sha256:00\n")
+    assert known in capsys.readouterr().err
