@@ -78,8 +78,8 @@ def main() -> None:
     envs = str(ROOT / "envs")
     call("making .venv", sys.executable, "-m", "venv", "--clear", str(VENV))
     with tempfile.TemporaryDirectory(dir=VENV) as folder:
-        # With --require-hashes pip prefers files whose address names their hash: the CUDA build of an index to
-        # CPU torch in a folder of wheels. So torch is chosen without, and checked here.
+        # With --require-hashes pip prefers files whose address names their hash: an index's CUDA build to the
+        # CPU torch of a folder. So torch is chosen without, and checked here.
         download = (python, "-m", "pip", "download", *flags, "--no-deps", "-d", folder)
         call("fetching torch", *download, "torch", "-c", f"{envs}/constraints.txt")
         wheel = locked_wheel(Path(folder), (ROOT / "envs/lock.txt").read_text())
