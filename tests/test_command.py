@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,26 @@ def test_a_stage_gets_its_words_and_names_itself_as_typed(capsys: pytest.Capture
     with pytest.raises(SystemExit) as caught:
         main(["sample", "--out", "x"])
     assert caught.value.code == 2 and "give a photograph" in capsys.readouterr().err
+
+
+TOOLS = (
+    "bench.dry_step", "bench.training_memory", "evaluate.discrimination", "evaluate.met3r",
+    "evaluate.renderings",
+    "objects.curate", "objects.folder", "objects.frames", "pretrain.duplicates", "sample.controls",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*COMMANDS, *TOOLS])
+def test_help_names_no_path_of_this_machine(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nor does that of its subcommands."""
+    package = name in COMMANDS and "." not in name
+    module = import_module(f"aligncvc.{name}.__main__" if package else f"aligncvc.{name}")
+    for subcommand in ([], *([each] for each in getattr(module, "COMMANDS", ()))):
+        with pytest.raises(SystemExit) as caught:
+            main([name, *subcommand, "--help"])
+        shown = "".join(capsys.readouterr().out.replace("│", "").split())  # a path may be broken into lines
+        assert caught.value.code in (0, None) and f"aligncvc{name}" in shown
+        assert str(PROJECT_ROOT) not in shown and f"{Path.home()}/" not in shown
 
 
 @pytest.mark.parametrize("missing", ["pandas", "aligncvc.evaluate.stats"])

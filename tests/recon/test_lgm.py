@@ -104,3 +104,13 @@ def test_gradient_reaches_images_and_weights():
     (g.means.square().sum() + g.colors.sum() + g.scales.sum() + g.opacities.sum()).backward()
     assert images.grad is not None and images.grad.abs().max() > 0
     assert all(p.grad is not None for p in model.parameters())
+
+
+@pytest.mark.parametrize("width", [32, 96, 160])
+def test_lgms_head_comes_with_lgms_groups(width: int) -> None:
+    """A checkpoint does not say its groups: with others the same weights are another network."""
+    sizes = {"down_channels": [width], "down_attention": [False], "up_channels": [width]}
+    with torch.device("meta"):
+        model = build({**sizes, "up_attention": [False], "mid_attention": False, "head": "lgm"})
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.GroupNorm)]
+    assert width in {norm.num_channels for norm in norms} and {norm.num_groups for norm in norms} == {32}

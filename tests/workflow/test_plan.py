@@ -169,6 +169,14 @@ def test_slurm_profile_plans(fresh: Path) -> None:
     assert jobs(snakemake(fresh, "-n", "--workflow-profile", "profiles/local-copy").stdout)["align"] == 3
 
 
+@pytest.mark.parametrize("cores", ["1", "3"])
+def test_rendering_uses_the_cores_that_it_is_given(fresh: Path, cores: str) -> None:
+    """Alone it takes every core of the machine, a Blender process on each."""
+    target = "results/renders/eval/manifest.tsv"
+    planned = snakemake(fresh, "-n", "-p", "--cores", cores, target).stdout
+    assert f"--out results/renders/eval --threads {cores} " in planned
+
+
 def test_rules_are_thin() -> None:
     """One `python -m aligncvc...` call a rule, with its own log, environment, resources and docstring."""
     for path in (PROJECT_ROOT / "workflow/rules").glob("*.smk"):
@@ -186,8 +194,8 @@ def test_rules_are_thin() -> None:
 
 
 def test_nothing_of_the_users_reaches_a_shell_unquoted() -> None:
-    """What is not quoted is a hash, or a wildcard of names that are ours."""
-    ours = {"params.code", "wildcards.table", "wildcards.network"}
+    """What is not quoted is a hash, a number, or a wildcard of names that are ours."""
+    ours = {"params.code", "threads", "wildcards.table", "wildcards.network"}
     for path in (PROJECT_ROOT / "workflow/rules").glob("*.smk"):
         for body in re.split(r"^rule ", path.read_text(), flags=re.MULTILINE)[1:]:
             _, _, command = body.partition("    shell:")

@@ -34,9 +34,13 @@ def resolve(config: Path | None = None, changes: Changes = ()) -> None:
     print(as_yaml(load_config(config, changes)), end="")
 
 
-def schema(out: Path = pages.SCHEMA) -> None:
-    """Write the JSON schema that snakemake and editors validate against."""
-    write_schema(out)
+def schema(out: Path | None = None) -> None:
+    """Write the JSON schema that snakemake and editors validate against.
+
+    Args:
+        out: the file; config/config.schema.json of the checkout if left out.
+    """
+    write_schema(out or pages.SCHEMA)
 
 
 def reference() -> None:

@@ -20,7 +20,7 @@ def fetch(
     config: Path | None = None,
     changes: Changes = (),
     name: Annotated[str | None, tyro.conf.arg(name="object-set")] = None,
-    cache: Path = CACHE,
+    cache: Path | None = None,
     force: bool = False,
 ) -> None:
     """Fetch a named set of 3D objects as checked GLBs with a manifest.
@@ -30,13 +30,13 @@ def fetch(
         settings: settings of this job, as the workflow writes them.
         config: configuration to make them from (default: config/config.yaml).
         name: which of the configuration's objects.sets.
-        cache: folder for downloads that are kept between runs.
+        cache: folder for downloads that are kept between runs; .cache/objects of the checkout if left out.
         force: write into `out` even if it holds files of another origin, and replace those of the same name.
     """
     if (settings is None) == (name is None):
         raise UserError("give either --settings, or --object-set with the name of an object set")
     job = ObjectsJob.read(settings, changes) if settings else Plan.read(config, changes).objects(str(name))
-    rows = fetch_set(job, out, cache=cache, force=force)
+    rows = fetch_set(job, out, cache=cache or CACHE, force=force)
     good = sum(row.status == "ok" for row in rows)
     manifest = f"{out}/manifest.tsv"
     print(f"{manifest}: {good} of {len(rows)} objects")

@@ -23,6 +23,7 @@ from aligncvc.objects.sweethome3d import CatalogueEntry, Library, furniture_fold
 from aligncvc.ownership import claim_files, claim_folder
 
 FURNITURE = PROJECT_ROOT / "config/objects/furniture.tsv"
+BUNDLED = PROJECT_ROOT / "config/objects/bundled.tsv"
 EXCLUDED_LIBRARIES = {"Reallusion"}
 EXCLUDED_CATEGORIES = {"Doors and windows", "Staircases"}
 EXCLUDED_WORDS = (
@@ -90,8 +91,8 @@ def curate(furniture: Path, forced: dict[str, str], scratch: Path) -> tuple[list
 
 def main(
     package: str | None = None,
-    out: Path = FURNITURE,
-    bundled: Path | None = PROJECT_ROOT / "config/objects/bundled.tsv",
+    out: Path | None = None,
+    bundled: Path | None = None,
     scratch: Path | None = None,
     force: bool = False,
 ) -> None:
@@ -99,16 +100,18 @@ def main(
 
     Args:
         package: a .deb, its URL, or a folder with its .sh3f files (default: from apt).
-        out: the list to write.
-        bundled: a list whose splits are binding for objects of the same name; none if the file is absent.
+        out: the list to write; config/objects/furniture.tsv of the checkout if left out.
+        bundled: a list whose splits are binding for objects of the same name; config/objects/bundled.tsv of
+            the checkout if left out, and none if the file is absent.
         scratch: keep the converted GLBs here (default: a temporary folder).
         force: replace files of another origin in `out` and `scratch`.
     """
-    if out != FURNITURE:  # that one is under version control, and made anew at will
+    if out is not None:  # the checkout's own is under version control, and made anew at will
         claim_files([out], force=force)
     if scratch is not None:
         claim_folder(scratch, force=force)
-    forced = forced_splits(read_list(bundled)) if bundled is not None and bundled.exists() else {}
+    out, bundled = out or FURNITURE, bundled or BUNDLED
+    forced = forced_splits(read_list(bundled)) if bundled.exists() else {}
     with tempfile.TemporaryDirectory(prefix="aligncvc-") as temporary:
         folder = furniture_folder(package, Context(Path(temporary) / "package", Policy()))
         rows, reasons = curate(folder, forced, scratch or Path(temporary))

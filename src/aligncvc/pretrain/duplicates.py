@@ -19,7 +19,7 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from aligncvc.errors import UserError, cli
-from aligncvc.files import PROJECT_ROOT
+from aligncvc.objects.curate import BUNDLED, FURNITURE
 from aligncvc.objects.listing import ObjectRow, base_name, forced_splits, read_list, split_of, write_list
 from aligncvc.scene.renderset import RenderSet
 from aligncvc.scene.views import composite, split_variant
@@ -95,16 +95,18 @@ def sides(rows: list[ObjectRow], pairs: Iterable[Pair], forced: Mapping[str, str
 
 def separate(
     renders: Path,
-    list: Path = PROJECT_ROOT / "config/objects/furniture.tsv",
-    bundled: Path = PROJECT_ROOT / "config/objects/bundled.tsv",
+    list: Path | None = None,
+    bundled: Path | None = None,
 ) -> None:
     """Rewrite the split column of an object list from the renders of its objects.
 
     Args:
         renders: manifest.tsv of the rendered set (only original looks are compared).
-        list: the object list to rewrite.
-        bundled: a list whose splits are binding for objects of the same name.
+        list: the object list to rewrite; config/objects/furniture.tsv of the checkout if left out.
+        bundled: a list whose splits are binding for objects of the same name; config/objects/bundled.tsv of
+            the checkout if left out.
     """
+    list = list or FURNITURE
     listed = {row.id: row for row in read_list(list)}
     rendered = RenderSet(renders)
     ids = [name for name in rendered.ids if split_variant(name)[1] == 0 and name in listed]
@@ -113,7 +115,7 @@ def separate(
     place = {row.id: i for i, row in enumerate(rows)}
     by_render = [(place[ids[i]], place[ids[j]]) for i, j in near_by_render(rgba)]
     pairs = by_render + near_by_name([row.name for row in rows])
-    moved = sides(rows, pairs, forced_splits(read_list(bundled)))
+    moved = sides(rows, pairs, forced_splits(read_list(bundled or BUNDLED)))
     lines = list.read_text(encoding="utf-8").splitlines()
     comment = "\n".join(line[2:] for line in lines if line.startswith("# "))
     write_list(list, moved, comment)

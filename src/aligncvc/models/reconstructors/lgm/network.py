@@ -25,12 +25,18 @@ from aligncvc.scene.cameras import Cameras
 from aligncvc.scene.gaussians import Gaussians
 
 RESIDUAL_SCALE = 0.5**0.5
+LGM_GROUPS = 32
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 def _norm(channels: int, config: Settings) -> nn.GroupNorm:
-    """LGM has 32 groups at every width; None: at most 32, with two channels or more in each."""
-    return nn.GroupNorm(config.norm_groups or math.gcd(32, channels // 2), channels, eps=1e-5)
+    """None: of a network with LGM's head the 32 groups that LGM has at every width, where they divide it.
+
+    Else at most 32, with two channels or more in each.
+    """
+    lgms = config.head == "lgm" and channels % LGM_GROUPS == 0
+    groups = LGM_GROUPS if lgms else math.gcd(LGM_GROUPS, channels // 2)
+    return nn.GroupNorm(config.norm_groups or groups, channels, eps=1e-5)
 
 
 class TimeEmbedding(nn.Sequential):

@@ -26,7 +26,10 @@ class Settings(Section):
     layers: int = Field(1, description="residual blocks a level on the way down; one more on the way up")
     heads: int = Field(2, description="heads of each attention")
     norm_groups: int | None = Field(
-        None, ge=1, description="of every group norm; null: at most 32, with two channels or more in each"
+        None,
+        ge=1,
+        description="of every group norm; null: at most 32, with two channels or more in each, and with the "
+        "head lgm 32 as LGM has, where they divide a width",
     )
     head: Literal["ray", "lgm"] = Field(
         "ray", description="how channels become Gaussians; lgm for its checkpoints"
