@@ -219,9 +219,9 @@ def outputs() -> dict[str, str]:
         + lines,
     }
     for extra, moved in PROJECT["tool"]["aligncvc"]["instead"].items():
-        lines = (f"{name}=={version}\n" for name, version in sorted((pins() | moved).items()))
+        kept = (f"{name}=={version}\n" for name, version in sorted((pins() | moved).items()))
         said = f"# For the extra `{extra}`, which needs other versions. Written by envs/refresh.py.\n"
-        files[f"constraints-{extra}.txt"] = said + "".join(lines)
+        files[f"constraints-{extra}.txt"] = said + "".join(kept)
     for env in STAGES:
         files[f"{env}.yaml"] = conda_yaml(env, BARE)
         if script := post_deploy(env, BARE):
