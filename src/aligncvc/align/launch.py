@@ -116,6 +116,7 @@ def _tracker(name: str) -> str:
         raise UserError(
             f"align.trackers has {name}, which is no accelerate GeneralTracker; derive it from that"
         )
-    if LOGGER_TYPE_TO_CLASS.get(found.name) is not found:
-        register_tracker_class(found)
-    return str(found.name)
+    tracker: Any = found
+    if LOGGER_TYPE_TO_CLASS.get(tracker.name) is not tracker:
+        register_tracker_class(tracker)
+    return str(tracker.name)
