@@ -145,5 +145,9 @@ def command(
     print(json.dumps(dry_step(job, k=k, steps=steps, teacher_copy=teacher_copy), indent=1))
 
 
+def main() -> None:
+    tyro.cli(command)
+
+
 if __name__ == "__main__":
-    cli(lambda: tyro.cli(command))
+    cli(main)

@@ -97,5 +97,9 @@ def command(
     print(text, end="")
 
 
+def main() -> None:
+    tyro.cli(command)
+
+
 if __name__ == "__main__":
-    cli(lambda: tyro.cli(command))
+    cli(main)

@@ -89,7 +89,7 @@ def curate(furniture: Path, forced: dict[str, str], scratch: Path) -> tuple[list
     return list(rows.values()), reasons
 
 
-def main(
+def curated(
     package: str | None = None,
     out: Path | None = None,
     bundled: Path | None = None,
@@ -120,5 +120,9 @@ def main(
     print(f"{out}: {len(rows)} objects ({dict(Counter(row.split for row in rows))}); {counts}")
 
 
+def main() -> None:
+    tyro.cli(curated)
+
+
 if __name__ == "__main__":
-    cli(lambda: tyro.cli(main))
+    cli(main)

@@ -51,5 +51,9 @@ def command(results: Path = Path("results"), rows: int = 6) -> None:
     console.print(f"{more}report: {(results / 'report.html').resolve()}", soft_wrap=True)
 
 
+def main() -> None:
+    tyro.cli(command)
+
+
 if __name__ == "__main__":
-    cli(lambda: tyro.cli(command))
+    cli(main)

@@ -126,5 +126,9 @@ def separate(
     print(f"{len(by_render)} pairs alike by render; {held_out} held out; changed sides: {changed}")
 
 
+def main() -> None:
+    tyro.cli(separate)
+
+
 if __name__ == "__main__":
-    cli(lambda: tyro.cli(separate))
+    cli(main)
