@@ -15,17 +15,17 @@ def test_this_is_the_checkout() -> None:
 
 
 def test_relative_paths_of_a_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    inside, work = tmp_path / "package", tmp_path / "work"
-    inside.mkdir(), work.mkdir()
+    inside, desk = tmp_path / "package", tmp_path / "desk"
+    inside.mkdir(), desk.mkdir()
     (inside / "a.tsv").touch()
-    (work / "a.tsv").touch(), (work / "b.tsv").touch()
-    monkeypatch.chdir(work)
+    (desk / "a.tsv").touch(), (desk / "b.tsv").touch()
+    monkeypatch.chdir(desk)
     assert project_file("a.tsv", inside, in_checkout=False) == inside / "a.tsv"
-    assert project_file("b.tsv", inside, in_checkout=False) == work / "b.tsv"
+    assert project_file("b.tsv", inside, in_checkout=False) == desk / "b.tsv"
     assert project_file("b.tsv", inside, in_checkout=True) == inside / "b.tsv"
-    assert project_file(work / "b.tsv", inside, in_checkout=False) == work / "b.tsv"
+    assert project_file(desk / "b.tsv", inside, in_checkout=False) == desk / "b.tsv"
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert project_file("~/work/b.tsv", inside) == work / "b.tsv"
+    assert project_file("~/desk/b.tsv", inside) == desk / "b.tsv"
 
 
 def test_caches_lie_in_the_checkout_or_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

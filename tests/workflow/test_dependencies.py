@@ -66,7 +66,8 @@ def test_the_lock_has_every_pin_with_hashes_and_no_host() -> None:
     assert {name: version for name, (version, _) in locked.items()} == wanted
     assert all(hashes for _, hashes in locked.values())
     assert len(locked["torch"][1]) >= 2  # the published build and the CPU's
-    assert not re.search(r"://|--(extra-)?index|--find-links", text)
+    assert "://" not in text  # and no option but the hashes: nothing says where packages come from
+    assert re.fullmatch(r"(#.*\n)*([\w.-]+==\S+( \\\n +--hash=sha256:\w{64})+\n)+", text)
     names = re.findall(r"^([\w.-]+)==", text, re.MULTILINE)
     assert names == sorted(locked)
 
@@ -93,7 +94,7 @@ def test_pip_reads_the_lock(tmp_path: Path) -> None:
     (tmp_path / "one.txt").write_text(f"{line}\n    {hashes}\n")
     command = [sys.executable, "-m", "pip", "download", "--isolated", "--no-index", "--no-deps",
                "--require-hashes", "-d", str(tmp_path / "out"), "-r", str(tmp_path / "one.txt"),
-               "--find-links", str(tmp_path)]  # fmt: skip
+               "-f", str(tmp_path)]  # fmt: skip
     found = subprocess.run(command, text=True, capture_output=True, check=False, cwd=tmp_path)
     assert found.returncode != 0 and "HASHES" in found.stderr
 
