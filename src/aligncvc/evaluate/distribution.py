@@ -17,7 +17,8 @@ from torch import Tensor
 
 from aligncvc.errors import UserError
 from aligncvc.evaluate.records import FINAL_STEP
-from aligncvc.evaluate.trial import Trial, Value
+from aligncvc.evaluate.set_draws import SetDraws
+from aligncvc.evaluate.trial import Drawn, Trial, Value
 from aligncvc.metrics import feature_sets as sets
 from aligncvc.metrics.halves import poses_between
 from aligncvc.models.encoders.inception import FidInception
@@ -26,7 +27,13 @@ from aligncvc.scene.views import at_common_size
 
 _BATCH_PIXELS = 65536
 
-DISTANCES = {"frechet": sets.frechet_with_interval, "kernel": sets.kernel_with_interval}
+DISTANCES = {"frechet": sets.frechet_draws, "kernel": sets.kernel_draws}
+
+LEAST = {"frechet": 0.0, "kernel": -math.inf}
+"""What an interval does not go below."""
+
+Draws = Mapping[tuple[str, int], np.ndarray]
+"""By (metric, step): a distance and its resampled values."""
 
 Sampled = Mapping[tuple[str, int], Tensor]
 """By (object, seed): features (K, V, D) of V views after each of K kept sampling steps."""
@@ -48,7 +55,7 @@ class Features:
     fid_truth: dict[str, Tensor] = field(default_factory=dict)
     size: tuple[int, int] | None = None
 
-    def add(self, trial: Trial, drawn: Tensor | None) -> None:
+    def add(self, trial: Trial, drawn: Drawn | None) -> None:
         """Views, renderings and truth at the smallest of their sizes. drawn: `trial.draw_scored()`."""
         name, given = trial.object, {"views": trial.views, "renders": trial.renders, "truth": trial.rig_truth}
         there = {side: images for side, images in given.items() if images is not None}
@@ -60,7 +67,7 @@ class Features:
             if side != "truth" or name not in self.truth
         }
         if self.fid is not None and drawn is not None:
-            found["fid_drawn"] = self.fid.embed(drawn)
+            found["fid_drawn"] = self.fid.embed(drawn.rgb)
             if name not in self.fid_truth:
                 found["fid_truth"] = self.fid.embed(trial.scored_truth)
         self.size = alike["truth"].shape[-2], alike["truth"].shape[-1]
@@ -69,10 +76,15 @@ class Features:
 
     def values(self, seed: int) -> list[Value]:
         """The set's distances with their intervals; seed: of the bootstrap."""
-        return [
-            *distribution_family(self.views, self.renders, self.truth, root_seed=seed),
-            *fid_family(self.fid_drawn, self.fid_truth, root_seed=seed),
-        ]
+        return self.measured(seed)[0]
+
+    def measured(self, seed: int) -> tuple[list[Value], SetDraws]:
+        """`values`, and the resampled distances behind those of the first and the last step."""
+        draws = distribution_draws(self.views, self.renders, self.truth, root_seed=seed)
+        fid = fid_family(self.fid_drawn, self.fid_truth, root_seed=seed)
+        objects = sorted({name for name, _ in (*self.views, *self.renders)})
+        ends = {key: values for key, values in draws.items() if key[1] in (1, _last(draws))}
+        return [*_family(draws), *fid], SetDraws(objects, seed, ends)
 
 
 @torch.no_grad()
@@ -92,14 +104,27 @@ def distribution_family(
     resamples: int = sets.RESAMPLES,
     root_seed: int = 0,
 ) -> list[Value]:
-    """`<kind>_lite0_<what>`, `..._lo` and `..._hi` of one method's whole set, after each kept step 1..K.
+    """`distribution_draws` as values, `<name>`, `<name>_lo` and `<name>_hi` of one method's whole set."""
+    return _family(distribution_draws(views, renders, truth, resamples=resamples, root_seed=root_seed))
+
+
+def distribution_draws(
+    views: Sampled,
+    renders: Sampled,
+    truth: Mapping[str, Tensor],
+    *,
+    resamples: int = sets.RESAMPLES,
+    root_seed: int = 0,
+) -> Draws:
+    """By `<kind>_lite0_<what>` and kept step 1..K: the distance, then those of resampled objects, (1 + B,).
 
     kind: frechet or kernel. what: `views` (generated views to ground truth), `renders` (renderings to ground
     truth), `views_renders` (generated views to renderings: what AlignCVC brings together). Objects that a
-    side lacks (failed ones) are left out of both. truth: by object, (V, D) at the rig's poses. Raises
-    UserError if an object has no truth or the numbers of steps differ.
+    side lacks (failed ones) are left out of both. truth: by object, (V, D) at the rig's poses. The resamples
+    are the same for every method of the same objects. Raises UserError if an object has no truth or the
+    numbers of steps differ.
     """
-    values: list[Value] = []
+    draws: dict[tuple[str, int], np.ndarray] = {}
     both = views.keys() & renders.keys()
     generated, drawn = ({key: side[key] for key in both} for side in (views, renders))
     sides: list[tuple[str, Sampled, Sampled | None]] = [
@@ -118,8 +143,8 @@ def distribution_family(
             one = sets.gather({key: x[step] for key, x in first.items()}, objects)
             other = shown if second is None else sets.gather({k: x[step] for k, x in second.items()}, objects)
             for kind, distance in DISTANCES.items():
-                values += _values(f"{kind}_lite0_{what}", distance(one, other, counts), step + 1)
-    return values
+                draws[f"{kind}_lite0_{what}", step + 1] = distance(one, other, counts)
+    return draws
 
 
 def fid_family(
@@ -151,7 +176,18 @@ def floor_family(ring: Mapping[str, Tensor], rig: Sequence[int]) -> list[Value]:
         return []
     one, other = (_set_of({n: x[p] for n, x in ring.items()}, sorted(ring)) for p in (list(rig), poses))
     whole = np.ones((1, len(ring)))
-    return [Value(f"{kind}_lite0_floor", find(one, other, whole)[0]) for kind, find in DISTANCES.items()]
+    return [
+        Value(f"{kind}_lite0_floor", float(find(one, other, whole)[0])) for kind, find in DISTANCES.items()
+    ]
+
+
+def _last(draws: Draws) -> int:
+    return max((step for _, step in draws), default=1)
+
+
+def _family(draws: Draws) -> list[Value]:
+    intervals = {key: sets.interval_of(found, LEAST[key[0].split("_")[0]]) for key, found in draws.items()}
+    return [value for (name, step), found in intervals.items() for value in _values(name, found, step)]
 
 
 def _values(name: str, interval: sets.Interval, step: int = FINAL_STEP) -> list[Value]:

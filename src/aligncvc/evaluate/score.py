@@ -19,6 +19,7 @@ from aligncvc.evaluate.ground_truth import GroundTruth
 from aligncvc.evaluate.networks import Networks
 from aligncvc.evaluate.records import FINAL_STEP, MEAN_VIEW, Record, protocol_file, write_records
 from aligncvc.evaluate.samples import SampleManifest, read_cost, read_gaussians, read_steps
+from aligncvc.evaluate.set_draws import SetDraws, draws_file
 from aligncvc.evaluate.trial import GaussianModel, Trial, Value
 from aligncvc.files import sha256_file, write_json, write_provenance
 from aligncvc.scene.views import reduced
@@ -42,19 +43,24 @@ class Method:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All records of one method, what they were measured by, and why entries failed (by "object/seedN")."""
+    """All records of one method, what they were measured by, and why entries failed (by "object/seedN").
+
+    draws: the resampled distances of its set.
+    """
 
     records: list[Record]
     facts: dict[str, Any]
     failures: dict[str, str]
+    draws: SetDraws
 
     def write(self, out: Path, method: Method, truth: GroundTruth, job: EvaluateJob) -> None:
-        """The CSV `out`, what it was measured by beside it, and a report on standard output and error."""
+        """The CSV `out`, beside it what it was measured by and the resamples; a report on standard output."""
         for entry, reason in self.failures.items():
             print(f"failed: {entry}: {reason}", file=sys.stderr)
         for metric, reason in self.facts.get("unavailable", {}).items():
             print(f"{metric}: {reason}", file=sys.stderr)
         write_json(protocol_file(out), self.facts)
+        self.draws.save(draws_file(out))
         inputs = {**method.inputs, "renders": sha256_file(truth.set.manifest)}
         config, failures = job.model_dump(mode="json"), self.failures
         write_provenance(out, inputs=inputs, config=config, seed=job.seed, failures=failures)
@@ -102,11 +108,12 @@ def evaluate(method: Method, truth: GroundTruth, job: EvaluateJob, networks: Net
 
     records, failures = score_trials(method, truth, score)
     whole = replace(records[0], object=SET_OBJECT, seed=0, seconds=math.nan, peak_mb=math.nan)
-    records += as_records(whole, features.values(job.seed))
+    values, draws = features.measured(job.seed)
+    records += as_records(whole, values)
     if method.name == TRUTH:  # once for the render set: embedding every ring for each method costs seconds
         records += as_records(whole, _floor(truth, features))
     facts = {"ground_truth_sha256": truth.sha256(), "unavailable": unavailable}
-    return Evaluation(records, job.protocol.resolved | facts, failures)
+    return Evaluation(records, job.protocol.resolved | facts, failures, draws)
 
 
 def score_trials(
