@@ -20,7 +20,7 @@ from aligncvc.evaluate.distribution import (
     fid_family,
     floor_family,
 )
-from aligncvc.evaluate.set_draws import SetDraws, draws_file, joint
+from aligncvc.evaluate.set_draws import SetDraws, draws_file, joint, merged
 from aligncvc.metrics.feature_sets import (
     FeatureSet,
     frechet_with_interval,
@@ -310,3 +310,17 @@ def test_a_file_that_holds_no_draws_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.resamples.npz").write_text("nothing")
     with pytest.raises(UserError, match=r"x\.resamples\.npz holds no resampled distances"):
         SetDraws.load(tmp_path / "x.resamples.npz")
+
+
+def test_a_second_encoder_has_metrics_of_its_own() -> None:
+    truth = per_object(0)
+    second = Features(None, name="lite2", views=sampled(truth, 1.0), truth=truth)  # type: ignore[arg-type]
+    values, draws = second.measured(0)
+    first = draws_of(truth, 1.0)
+    named = [m.name for m in catalogue.CATALOGUE.values() if "_lite2_" in m.name]
+    assert {v.metric.removesuffix("_lo").removesuffix("_hi") for v in values} <= set(named)
+    assert len(named) == 8
+    both = merged([first, draws])
+    assert both.last("kernel_lite2_views") is not None and both.last("kernel_lite0_views") is not None
+    floors = floor_family({name: torch.cat([x, x + 1]) for name, x in truth.items()}, [0, 2, 4, 6], "lite2")
+    assert {v.metric for v in floors} == {"frechet_lite2_floor", "kernel_lite2_floor"}

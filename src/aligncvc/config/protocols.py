@@ -121,7 +121,9 @@ class Dists(Section):
 class Distribution(Section):
     """Distances between sets of images."""
 
-    features: list[Literal["lite0"]] = Field(["lite0"], description="encoder whose features are compared")
+    features: list[Literal["lite0", "lite2"]] = Field(
+        ["lite0"], min_length=1, description="encoders whose features are compared; lite2 is an extra's"
+    )
 
 
 class Geometry(Section):

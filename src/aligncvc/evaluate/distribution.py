@@ -1,8 +1,9 @@
 """Distances between a method's whole set and the truth, as distributions of images (`metrics.feature_sets`).
 
 Both compare two sets in the 1280 pooled features of the head of EfficientNet-Lite0 (the layer before its
-classifier), taken at the images' own size. Their values compare with no published one, and they are never
-called FID or KID. `fid` itself (Heusel et al. 2017, arXiv 1706.08500) is there where its weights are.
+classifier), taken at the images' own size, and in those of Lite2 where the protocol names it. Their values
+compare with no published one, and they are never called FID or KID. `fid` itself (Heusel et al. 2017, arXiv
+1706.08500) is there where its weights are.
 """
 
 from __future__ import annotations
@@ -43,11 +44,13 @@ Sampled = Mapping[tuple[str, int], Tensor]
 class Features:
     """Of a method's set, gathered trial by trial: generated views, renderings at every kept step, the truth.
 
-    fid_drawn, fid_truth: Inception's, at the scored views. size: height and width that Lite0 saw.
+    fid_drawn, fid_truth: Inception's, at the scored views. size: height and width that the encoder saw. name:
+    of the encoder in the metrics.
     """
 
     encoder: Lite0
     fid: FidInception | None = None
+    name: str = "lite0"
     views: dict[tuple[str, int], Tensor] = field(default_factory=dict)
     renders: dict[tuple[str, int], Tensor] = field(default_factory=dict)
     truth: dict[str, Tensor] = field(default_factory=dict)
@@ -80,11 +83,12 @@ class Features:
 
     def measured(self, seed: int) -> tuple[list[Value], SetDraws]:
         """`values`, and the resampled distances behind those of the first and the last step."""
-        draws = distribution_draws(self.views, self.renders, self.truth, root_seed=seed)
+        draws = distribution_draws(self.views, self.renders, self.truth, self.name, root_seed=seed)
         fid = fid_family(self.fid_drawn, self.fid_truth, root_seed=seed)
         objects = sorted({name for name, _ in (*self.views, *self.renders)})
         ends = {key: values for key, values in draws.items() if key[1] in (1, _last(draws))}
-        return [*_family(draws), *fid], SetDraws(objects, seed, ends)
+        values = [*_family(draws), *(fid if self.name == "lite0" else [])]
+        return values, SetDraws(objects, seed, ends)
 
 
 @torch.no_grad()
@@ -112,11 +116,12 @@ def distribution_draws(
     views: Sampled,
     renders: Sampled,
     truth: Mapping[str, Tensor],
+    encoder: str = "lite0",
     *,
     resamples: int = sets.RESAMPLES,
     root_seed: int = 0,
 ) -> Draws:
-    """By `<kind>_lite0_<what>` and kept step 1..K: the distance, then those of resampled objects, (1 + B,).
+    """By `<kind>_<encoder>_<what>` and kept step 1..K: the distance, then resampled objects', (1 + B,).
 
     kind: frechet or kernel. what: `views` (generated views to ground truth), `renders` (renderings to ground
     truth), `views_renders` (generated views to renderings: what AlignCVC brings together). Objects that a
@@ -143,7 +148,7 @@ def distribution_draws(
             one = sets.gather({key: x[step] for key, x in first.items()}, objects)
             other = shown if second is None else sets.gather({k: x[step] for k, x in second.items()}, objects)
             for kind, distance in DISTANCES.items():
-                draws[f"{kind}_lite0_{what}", step + 1] = distance(one, other, counts)
+                draws[f"{kind}_{encoder}_{what}", step + 1] = distance(one, other, counts)
     return draws
 
 
@@ -166,7 +171,7 @@ def fid_family(
     return _values("fid", distance)
 
 
-def floor_family(ring: Mapping[str, Tensor], rig: Sequence[int]) -> list[Value]:
+def floor_family(ring: Mapping[str, Tensor], rig: Sequence[int], encoder: str = "lite0") -> list[Value]:
     """Distances of ground truth at the rig's poses to ground truth between: less says nothing of a method.
 
     ring: by object, features (R, D) of the whole ring. Nothing where the rig leaves no pose between its own.
@@ -176,9 +181,8 @@ def floor_family(ring: Mapping[str, Tensor], rig: Sequence[int]) -> list[Value]:
         return []
     one, other = (_set_of({n: x[p] for n, x in ring.items()}, sorted(ring)) for p in (list(rig), poses))
     whole = np.ones((1, len(ring)))
-    return [
-        Value(f"{kind}_lite0_floor", float(find(one, other, whole)[0])) for kind, find in DISTANCES.items()
-    ]
+    found = {kind: distance(one, other, whole) for kind, distance in DISTANCES.items()}
+    return [Value(f"{kind}_{encoder}_floor", float(values[0])) for kind, values in found.items()]
 
 
 def _last(draws: Draws) -> int:

@@ -8,7 +8,7 @@ resample.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +55,11 @@ class SetDraws:
         except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
             message = f"{path} holds no resampled distances ({error}); evaluate the method again"
             raise UserError(message) from error
+
+
+def merged(parts: Sequence[SetDraws]) -> SetDraws:
+    """Several metrics of one set of objects as one."""
+    return SetDraws(parts[0].objects, parts[0].seed, {k: v for part in parts for k, v in part.values.items()})
 
 
 def draws_file(records: Path) -> Path:
