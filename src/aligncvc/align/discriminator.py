@@ -156,8 +156,14 @@ def load_discriminator(
     lite0 = settings.encoder == "lite0"
     encoder = load_lite0(access) if lite0 else ClipLevels(load_clip(access=access))
     together = views if settings.all_views else 1
-    seen = {"together": together, "sees_input": settings.sees_input}
-    return Discriminator(encoder, settings.hidden, seed, levels=settings.levels, **seen)
+    return Discriminator(
+        encoder,
+        settings.hidden,
+        seed,
+        levels=settings.levels,
+        together=together,
+        sees_input=settings.sees_input,
+    )
 
 
 def build_head(level: Level, hidden: int) -> nn.Sequential:

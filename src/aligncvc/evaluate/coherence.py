@@ -9,11 +9,14 @@ from aligncvc.metrics.coherence import COLOUR_VIEWS, coherence
 
 
 def coherence_family(trial: Trial, steps: Steps) -> Iterator[Value]:
-    """silhouette_coherence and, of dense rigs, hull_psnr and hull_covered of generated views."""
+    """silhouette_coherence and, of dense rigs, hull_psnr and hull_covered of generated views.
+
+    After the first kept step, which claims about early reconstructions need, and those of `steps`.
+    """
     if trial.views is None:
         return
     cameras = trial.truth.cameras[trial.rig]
-    for step in sorted({1, *measured_steps(len(trial.views), steps)}):  # early ones are what a claim is about
+    for step in sorted({1, *measured_steps(len(trial.views), steps)}):
         silhouette, colours, covered = coherence(trial.views[step - 1], cameras)
         yield from per_view("silhouette_coherence", silhouette, trial.rig, step)
         if len(trial.rig) >= COLOUR_VIEWS:

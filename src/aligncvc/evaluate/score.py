@@ -45,13 +45,13 @@ class Method:
 class Evaluation:
     """All records of one method, what they were measured by, and why entries failed (by "object/seedN").
 
-    draws: the resampled distances of its set.
+    draws: the resampled distances of its set, if there are any.
     """
 
     records: list[Record]
     facts: dict[str, Any]
     failures: dict[str, str]
-    draws: SetDraws
+    draws: SetDraws | None = None
 
     def write(self, out: Path, method: Method, truth: GroundTruth, job: EvaluateJob) -> None:
         """The CSV `out`, beside it what it was measured by and the resamples; a report on standard output."""
@@ -60,7 +60,8 @@ class Evaluation:
         for metric, reason in self.facts.get("unavailable", {}).items():
             print(f"{metric}: {reason}", file=sys.stderr)
         write_json(protocol_file(out), self.facts)
-        self.draws.save(draws_file(out))
+        if self.draws is not None:
+            self.draws.save(draws_file(out))
         inputs = {**method.inputs, "renders": sha256_file(truth.set.manifest)}
         config, failures = job.model_dump(mode="json"), self.failures
         write_provenance(out, inputs=inputs, config=config, seed=job.seed, failures=failures)
