@@ -66,11 +66,12 @@ def test_the_teacher_of_asd_computes_in_float32_under_autocast(renders: Path) ->
     like = trainer.teacher.schedule.like
     draw = AsdDraw(like(torch.tensor([700, 600])), like(torch.tensor([703, 607])), noise)
     exact, _ = asd_gradient(trainer.teacher, latents, condition, draw, trainer.asd)
+    precise = trainer.teacher.predict(noise, draw.t, condition).eps
     with torch.autocast("cpu", torch.bfloat16):
         found, _ = asd_gradient(trainer.teacher, latents, condition, draw, trainer.asd)
         rounded = trainer.teacher.predict(noise, draw.t, condition).eps
     assert found.dtype == torch.float32 and torch.equal(found, exact)
-    assert rounded.dtype == torch.bfloat16, "autocast is on around it"
+    assert not torch.allclose(rounded, precise, atol=1e-5), "autocast was on around it"
 
 
 def test_the_alpha_term_is_of_rendered_alpha_and_off_unless_asked(renders: Path) -> None:
