@@ -122,7 +122,8 @@ class Distribution(Section):
     """Distances between sets of images."""
 
     features: list[Literal["lite0", "lite2"]] = Field(
-        ["lite0"], min_length=1, description="encoders whose features are compared; lite2 is an extra's"
+        ["lite0"],
+        description="encoders whose features are compared, lite0 always; lite2 comes with an extra",
     )
 
 
