@@ -104,6 +104,75 @@ def test_discriminator_learns_and_the_generator_follows(discriminator: Discrimin
     assert float(moving.mean()) < float(fakes.mean())
 
 
+GIVEN = SHAPE[0], *SHAPE[2:]
+
+
+def beside(encoder: torch.nn.Module, all_views: bool, sees_input: bool) -> Discriminator:
+    together = SHAPE[1] if all_views else 1
+    return Discriminator(encoder, 8, seed=0, input_px=64, together=together, sees_input=sees_input)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("all_views", "sees_input", "examples", "wider"),
+    [(True, False, 2, 2), (False, True, 4, 2), (True, True, 2, 3)],
+)
+def test_heads_may_judge_views_together_and_beside_the_input(
+    encoder: torch.nn.Module, all_views: bool, sees_input: bool, examples: int, wider: int
+) -> None:
+    discriminator = beside(encoder, all_views, sees_input)
+    features = discriminator.features(images("x").flatten(0, 1))
+    given = torch.rand(GIVEN, generator=torch_stream(0, "given"))
+    rows = discriminator.examples(features, given, SHAPE[1])
+    assert [x.shape[:2] for x in rows] == [(examples, wider * f.shape[1]) for f in features]
+    second = features[0].shape[1]
+    if all_views:  # the second object's views, one after the other
+        assert torch.equal(rows[0][1, second : 2 * second], features[0][3])
+    if sees_input:
+        seen = discriminator.features(given)[0]
+        assert torch.equal(rows[0][-1, -second:], seen[1]) and torch.equal(rows[0][0, -second:], seen[0])
+        both = discriminator.examples([torch.cat([f, f]) for f in features], given, SHAPE[1])
+        assert torch.equal(both[0][:examples], both[0][examples:]), "reals, then fakes of the same objects"
+    assert [len(x) for x in discriminator.logits(rows)] == [examples] * len(features)
+
+
+def test_a_discriminator_of_all_views_tells_that_two_views_do_not_belong_together(
+    encoder: torch.nn.Module,
+) -> None:
+    """Reals: both views dark or both bright. Fakes: one of each, so no single view tells them apart."""
+    dark, bright = images("dark") * 0.3, images("bright") * 0.3 + 0.7
+    reals = torch.cat([dark[:1], bright[:1]])
+    fakes = torch.stack([torch.stack([dark[0, 0], bright[0, 1]]), torch.stack([bright[0, 0], dark[0, 1]])])
+    gaps = {}
+    for all_views in (False, True):
+        discriminator = beside(encoder, all_views, False)
+        optimiser = torch.optim.Adam(discriminator.heads.parameters(), lr=5e-3)
+        for _ in range(40):
+            found = discriminator_loss(discriminator, reals, fakes, 0.8, None)
+            optimiser.zero_grad()
+            found.loss.backward()
+            optimiser.step()
+        gaps[all_views] = found.real - found.fake
+    assert gaps[True] > gaps[False] + 0.2
+
+
+def test_the_input_reaches_the_loss_and_gets_no_gradient(encoder: torch.nn.Module) -> None:
+    discriminator, fakes = beside(encoder, False, True), images("fake").requires_grad_(True)
+    one, other = torch.zeros(GIVEN).requires_grad_(True), torch.rand(GIVEN)
+    loss, beside_other = (generator_loss(discriminator, fakes, 0.8, draw(), given=x) for x in (one, other))
+    assert float(loss.detach()) != float(beside_other.detach())
+    loss.backward()
+    assert fakes.grad is not None and float(fakes.grad.abs().sum()) > 0
+    heads = discriminator_loss(discriminator, images("real"), fakes, 0.8, draw(), 0.1, given=other)
+    heads.loss.backward()
+    assert all(p.grad is not None for p in discriminator.heads.parameters())
+
+
+def test_images_of_one_object_may_be_augmented_alike() -> None:
+    augmentation = Augmentation.draw([torch_stream(0, "p"), torch_stream(0, "q")], 2, alike=True)
+    assert augmentation.shift[0].tolist() == augmentation.shift[1].tolist() != augmentation.shift[2].tolist()
+    assert augmentation.first(2).brightness.tolist() == augmentation.brightness[[0, 2]].tolist()
+
+
 def test_smoothed_label_has_its_optimum_at_the_target() -> None:
     logit = torch.logit(torch.tensor(0.8)).requires_grad_(True)
     multilevel_bce([logit.view(1, 1, 1, 1), logit.view(1, 1, 1, 1)], 0.8).backward()

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from tiny_world import align_job
 
 import aligncvc
+from aligncvc.align.asd import AsdDraw, asd_gradient
 from aligncvc.align.batches import draw_batch, unrolled_steps
 from aligncvc.align.train import run_key, train
 from aligncvc.align.trainer import Trainer
@@ -55,6 +56,50 @@ def test_hard_loss_reaches_student_and_reconstructor_and_nothing_else(renders: P
 def test_soft_loss_reaches_the_student_only(renders: Path) -> None:
     student, recon = loss_gradients(make(renders, "soft"))
     assert student > 0 and recon == 0
+
+
+def test_the_teacher_of_asd_computes_in_float32_under_autocast(renders: Path) -> None:
+    trainer = make(renders, "soft")
+    batch = draw_batch(trainer.renders, 0, 0, range(2), "cpu")
+    condition, latents, _ = trainer.roll_out(batch, 1)
+    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))
+    like = trainer.teacher.schedule.like
+    draw = AsdDraw(like(torch.tensor([700, 600])), like(torch.tensor([703, 607])), noise)
+    exact, _ = asd_gradient(trainer.teacher, latents, condition, draw, trainer.asd)
+    precise = trainer.teacher.predict(noise, draw.t, condition).eps
+    with torch.autocast("cpu", torch.bfloat16):
+        found, _ = asd_gradient(trainer.teacher, latents, condition, draw, trainer.asd)
+        rounded = trainer.teacher.predict(noise, draw.t, condition).eps
+    assert found.dtype == torch.float32 and torch.equal(found, exact)
+    assert not torch.allclose(rounded, precise, atol=1e-5), "autocast was on around it"
+
+
+def test_the_alpha_term_is_of_rendered_alpha_and_off_unless_asked(renders: Path) -> None:
+    def terms(weight: float) -> dict[str, float]:
+        trainer = make(renders, "hard", alpha_weight=weight, novel_views=0)
+        batch = draw_batch(trainer.renders, 0, 0, range(2), "cpu")
+        condition, latents, look = trainer.roll_out(batch, 1)
+        losses, _ = trainer.losses(batch, condition, latents, look, 0)
+        if weight:
+            expected = (look.drawn.alpha - batch.rgba[:, :, 3:]).square().mean() * weight
+            assert float(losses["alpha"]) == pytest.approx(float(expected))
+            losses["alpha"].backward()
+            gradients = [p.grad for p in trainer.recon_parameters.values() if p.grad is not None]
+            assert sum(float(gradient.abs().sum()) for gradient in gradients) > 0
+        return {name: float(value) for name, value in losses.items()}
+
+    without, with_it = terms(0.0), terms(2.0)
+    assert "alpha" not in without and with_it["alpha"] > 0
+    assert with_it["recon"] == pytest.approx(without["recon"])
+
+
+@pytest.mark.parametrize(
+    "gan", [{"all_views": True}, {"sees_input": True}, {"all_views": True, "sees_input": True}]
+)
+def test_a_step_with_a_discriminator_that_sees_more(renders: Path, gan: dict[str, Any]) -> None:
+    trainer = make(renders, "hard", gan=gan | {"r1": 0.1})
+    record = trainer.step(0)
+    assert record["loss_g"] > 0 and record["loss_d"] > 0 and record["grad_recon"] > 0
 
 
 def test_official_asd_gives_the_student_no_gradient(renders: Path) -> None:
@@ -111,6 +156,8 @@ def test_batches_depend_on_names_only(renders: Path) -> None:
     assert torch.equal(both.views[1:], second.views)
     assert torch.equal(both.noise((4, 4, 8, 8), 0, "x")[1:], second.noise((4, 4, 8, 8), 0, "x"))
     assert {unrolled_steps(0, i, 4) for i in range(40)} == {1, 2, 3, 4}
+    blocks = [[unrolled_steps(0, i + j, 4, stratified=True) for j in range(4)] for i in range(0, 40, 4)]
+    assert all(sorted(block) == [1, 2, 3, 4] for block in blocks) and len(set(map(tuple, blocks))) > 3
     starts = {float(draw_batch(one, 0, i, range(1), "cpu").views.sum()) for i in range(20)}
     assert len(starts) > 3  # input views vary
     azimuth0 = both.cameras.c2w[:, 0, :3, 3]

@@ -178,6 +178,22 @@ def test_timesteps_stay_in_range_and_respect_eta() -> None:
     assert int(late.max()) == 999
 
 
+def test_the_second_timestep_is_later_by_what_the_settings_say() -> None:
+    settings = Asd(eta=0.5, t_floor=0.02, least_dt=1)
+    t, plus = draw_timesteps(randoms("many", count=3000), settings, 1000)
+    shift = plus - t
+    same_t, _ = draw_timesteps(randoms("many", count=3000), Asd(), 1000)
+    assert torch.equal(t, same_t), "neither moves the first timestep"
+    assert bool((shift <= (0.5 * (t - 20)).clamp_min(1)).all()) and int(plus.max()) == 999
+    assert float(shift.double().mean()) > 100, "eta (t - 20) / 2 on average, cut at 999"
+    # as it was: t = 500 has no later one, and others draw none
+    plain = draw_timesteps(randoms("many", count=3000), Asd(), 1000)
+    apart = draw_timesteps(randoms("many", count=3000), Asd(least_dt=1), 1000)
+    assert int((plain[1] - plain[0]).min()) == 0 and int((apart[1] - apart[0]).min()) == 1
+    kept = plain[1] > plain[0]
+    assert torch.equal(apart[1][kept], plain[1][kept])
+
+
 def test_timesteps_do_not_depend_on_the_batch() -> None:
     together = draw_timesteps(randoms("x"), Asd(), 1000)
     alone = draw_timesteps(randoms("x")[1:], Asd(), 1000)

@@ -70,7 +70,7 @@ COMMANDS = [
     ),
     Command(
         "evaluate --config {w}/c.yaml --sample {w}/sample --renders {w}/renders/manifest.tsv --out {o}/m.csv",
-        RECORDS,
+        f"{RECORDS} m.resamples.npz",
     ),
     Command("evaluate.met3r --sample {w}/sample --renders {w}/renders/manifest.tsv --out {o}/m.csv", RECORDS),
     Command(

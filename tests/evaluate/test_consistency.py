@@ -157,6 +157,15 @@ def test_residual_and_delta_are_the_known_differences() -> None:
     assert found["delta_psnr", 6, 1] == pytest.approx(20 * math.log10(0.05 / 0.40), abs=1e-4)
     mean = sum(20 * math.log10(r / v) for r, v in [(2, 1), (1, 2), (1, 2), (1, 8)]) / 4
     assert found["delta_psnr", -1, 1] == pytest.approx(mean, abs=1e-4)
+    # the input view apart from the others, and deltas without their signs
+    others = [20 * math.log10(r / v) for r, v in [(1, 2), (1, 2), (1, 8)]]
+    assert found["gap_input_psnr", -1, 1] == pytest.approx(20 * math.log10(2), abs=1e-4)
+    assert found["gap_unseen_psnr", -1, 1] == pytest.approx(-sum(others) / 3, abs=1e-4)
+    assert found["gap_unseen_psnr", -1, 2] == pytest.approx(20 * math.log10(3 * 5 / 4) / 3, abs=1e-4)
+    assert found["residual_input_psnr", -1, 2] == pytest.approx(-20 * math.log10(0.03), abs=1e-4)
+    rest = [-20 * math.log10(gap) for gap in (0.04, 0.04, 0.09)]
+    assert found["residual_unseen_psnr", -1, 2] == pytest.approx(sum(rest) / 3, abs=1e-4)
+    assert math.isnan(found["gap_unseen_lpips", -1, 1]) and math.isnan(found["residual_input_lpips", -1, 1])
     assert math.isnan(found["residual_lpips", -1, 1]) and math.isnan(found["delta_lpips", -1, 1])
     assert {step for _, _, step in found} == {1, 2}
     assert not any(name.startswith(("heldout", "split")) for name, _, _ in found), "there was no judge"
@@ -165,7 +174,9 @@ def test_residual_and_delta_are_the_known_differences() -> None:
 def test_the_order_of_views_does_not_matter() -> None:
     once, again = scored(flat_trial([0, 1, 2, 3])), scored(flat_trial([2, 0, 3, 1]))
     assert once.keys() == again.keys()
-    assert all(again[key] == pytest.approx(value, abs=1e-9, nan_ok=True) for key, value in once.items())
+    apart = ("residual_input", "residual_unseen", "gap_")  # which view is the input's does matter
+    for key, value in once.items():
+        assert again[key] == pytest.approx(value, abs=1e-9, nan_ok=True) or key[0].startswith(apart), key
 
 
 @pytest.mark.parametrize("halves", ["adjacent", "even-odd"])
@@ -280,7 +291,9 @@ def test_a_rig_of_eight_views_is_halved_and_one_of_two_has_no_halves_and_says_so
     assert {view for name, view, _ in found if name == "split_psnr"} == {-1, *range(1, 16, 2)}
     assert found["heldout_psnr", -1, 1] > 80 and found["split_psnr", -1, 1] > 80
     two = trial_of(truth[[0, 4]][None], truth[[0, 4]][None], truth, cameras, [0, 4])
-    assert {name.split("_")[0] for name, _, _ in scored(two, judge=judge)} == {"residual", "delta"}
+    assert {name.split("_")[0] for name, _, _ in scored(two, judge=judge)} == {
+        "residual", "delta", "gap", "renders",
+    }  # fmt: skip
     for name in ("heldout_psnr", "split_ssim", "split_depth_mae", "split_chamfer_half_sum"):
         assert without_value(two)[name].startswith("n/a (a rig of 2 views"), name
     whole = trial_of(truth[None], None, truth, cameras, list(range(16)))

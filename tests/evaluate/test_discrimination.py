@@ -6,6 +6,7 @@ import csv
 import math
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -142,6 +143,19 @@ def test_copy_may_be_missing() -> None:
     (ranking,) = ranked(found)
     row = ranking.cells
     assert (row["discriminates"], row["copy"]) == ("yes", "n/a")
+    assert row["ranks_copy"] == row["gt_over_copy"] == "n/a"
+
+
+@pytest.mark.parametrize(("above", "answer"), [(0.3, "yes"), (-0.3, "no")])
+def test_whether_truth_is_above_copies_is_said_and_changes_no_verdict(above: float, answer: str) -> None:
+    others = records("residual_psnr", good, ("gt", "jitter", "shuffled"))
+    copies = [
+        replace(r, method="control:copy", value=r.value - above) for r in others if r.method == "control:gt"
+    ]
+    (ranking,) = ranked([*others, *copies])
+    assert ranking.gt_over_copy.centre == pytest.approx(above) and ranking.ranks_copy == answer
+    assert ranking.discriminates == "yes"
+    assert "ranks copy" in as_markdown([ranking])
 
 
 def test_required_metrics_must_discriminate(tmp_path: Path) -> None:

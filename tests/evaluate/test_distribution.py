@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,11 +13,19 @@ from torch import Tensor
 
 from aligncvc.errors import UserError
 from aligncvc.evaluate import catalogue
-from aligncvc.evaluate.distribution import distribution_family, embed_images, fid_family, floor_family
+from aligncvc.evaluate.distribution import (
+    Features,
+    distribution_family,
+    embed_images,
+    fid_family,
+    floor_family,
+)
+from aligncvc.evaluate.set_draws import SetDraws, draws_file, joint, merged
 from aligncvc.metrics.feature_sets import (
     FeatureSet,
     frechet_with_interval,
     gather,
+    interval_of,
     kernel_with_interval,
     object_resamples,
 )
@@ -268,3 +277,50 @@ def test_frechet_interval_stays_above_zero() -> None:
     one = gather({(name, 0): x for name, x in truth.items()}, sorted(truth))
     estimate, low, high = frechet_with_interval(one, one, object_resamples(8, 50, 0))
     assert estimate == pytest.approx(0, abs=1e-9) and low == pytest.approx(0, abs=1e-9) and high < 1e-9
+
+
+def draws_of(truth: dict[str, Tensor], offset: float) -> SetDraws:
+    features = Features(None, views=sampled(truth, offset), truth=truth)  # type: ignore[arg-type]
+    return features.measured(0)[1]
+
+
+def test_two_methods_are_compared_on_the_same_resamples(tmp_path: Path) -> None:
+    truth = per_object(0, spread=2.0)
+    near, far = draws_of(truth, 1.0), draws_of(truth, 1.15)
+    near.save(draws_file(tmp_path / "near.csv"))
+    kept = SetDraws.load(tmp_path / "near.resamples.npz")
+    assert kept.objects == sorted(truth) and kept.values.keys() == near.values.keys()
+    found = joint(kept, far, "kernel_lite0_views")
+    a, b = near.last("kernel_lite0_views"), far.last("kernel_lite0_views")
+    assert a is not None and b is not None
+    assert found.centre == pytest.approx(float(a[0] - b[0]))
+    assert found.hi < 0, "nearer on nearly every resample"
+    apart = [interval_of(values) for values in (a, b)]
+    assert apart[0][2] > apart[1][1], "their own intervals meet"
+    assert joint(near, near, "kernel_lite0_views") == (0, 0, 0)
+
+
+def test_sets_of_other_objects_have_no_joint_interval() -> None:
+    one, other = draws_of(per_object(0), 1.0), draws_of(per_object(0, objects=7), 1.0)
+    assert math.isnan(joint(one, other, "kernel_lite0_views").centre)
+    assert math.isnan(joint(one, one, "kernel_lite0_renders").centre), "there were no renderings"
+
+
+def test_a_file_that_holds_no_draws_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.resamples.npz").write_text("nothing")
+    with pytest.raises(UserError, match=r"x\.resamples\.npz holds no resampled distances"):
+        SetDraws.load(tmp_path / "x.resamples.npz")
+
+
+def test_a_second_encoder_has_metrics_of_its_own() -> None:
+    truth = per_object(0)
+    second = Features(None, name="lite2", views=sampled(truth, 1.0), truth=truth)  # type: ignore[arg-type]
+    values, draws = second.measured(0)
+    first = draws_of(truth, 1.0)
+    named = [m.name for m in catalogue.CATALOGUE.values() if "_lite2_" in m.name]
+    assert {v.metric.removesuffix("_lo").removesuffix("_hi") for v in values} <= set(named)
+    assert len(named) == 8
+    both = merged([first, draws])
+    assert both.last("kernel_lite2_views") is not None and both.last("kernel_lite0_views") is not None
+    floors = floor_family({name: torch.cat([x, x + 1]) for name, x in truth.items()}, [0, 2, 4, 6], "lite2")
+    assert {v.metric for v in floors} == {"frechet_lite2_floor", "kernel_lite2_floor"}

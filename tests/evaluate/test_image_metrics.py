@@ -13,7 +13,7 @@ from torch import Tensor
 
 from aligncvc.errors import UserError
 from aligncvc.metrics.perceptual import LEAST_PX, dists, lpips, lpips_scores
-from aligncvc.metrics.psnr import PSNR_CAP_DB, foreground_psnr, mae, pooled_psnr, psnr
+from aligncvc.metrics.psnr import PSNR_CAP_DB, foreground_psnr, mae, pooled_psnr, psnr, union_psnr
 from aligncvc.metrics.ssim import ssim, ssim_map, ssim_scores
 from aligncvc.models.encoders.dists import load_dists
 from aligncvc.models.encoders.lpips import load_lpips
@@ -52,6 +52,27 @@ def test_psnr_of_a_known_shift(shift: int) -> None:
     image = wave.expand(1, 3, 8, 64)
     expected = -10 * math.log10(0.25**2 * (1 - math.cos(2 * math.pi * shift / 16)))
     assert float(psnr(image.roll(shift, -1), image)) == pytest.approx(expected, abs=1e-9)
+
+
+def test_union_psnr_counts_what_is_missing_and_what_is_too_much() -> None:
+    target, images = torch.ones(1, 3, 2, 4), torch.ones(1, 3, 2, 4)
+    true, drawn = torch.zeros(1, 1, 2, 4), torch.zeros(1, 1, 2, 4)
+    true[..., :2], target[..., :2] = 1, 0.5  # columns 0 and 1 show the object
+    drawn[..., 1:3], images[..., 1:3] = 0.6, 0.7  # columns 1 and 2 are drawn; column 3 is nobody's
+    both = -10 * math.log10((0.5**2 + 0.2**2 + 0.3**2) / 3)
+    assert float(union_psnr(images, target, true, drawn)) == pytest.approx(both, abs=1e-4)
+    only_true = -10 * math.log10((0.5**2 + 0.2**2) / 2)
+    assert float(foreground_psnr(images, target, true)) == pytest.approx(only_true, abs=1e-4)
+    faint = union_psnr(images, target, true, 0.5 * drawn)  # below one half nothing counts as drawn
+    assert float(faint) == pytest.approx(float(foreground_psnr(images, target, true)))
+
+
+def test_union_psnr_of_empty_silhouettes() -> None:
+    images, none, all_of_it = torch.full((1, 3, 2, 2), 0.9), torch.zeros(1, 1, 2, 2), torch.ones(1, 1, 2, 2)
+    white = torch.ones_like(images)
+    assert union_psnr(images, white, none, none).isnan().all(), "there is no pixel to compare"
+    assert float(union_psnr(images, white, none, all_of_it)) == pytest.approx(20, abs=1e-4)
+    assert float(union_psnr(images, white, all_of_it, none)) == pytest.approx(20, abs=1e-4)
 
 
 def test_pooled_psnr_is_of_the_mean_error_and_below_the_mean_psnr() -> None:

@@ -16,7 +16,7 @@ from aligncvc.evaluate import catalogue
 from aligncvc.evaluate.families import image_family, views_family
 from aligncvc.evaluate.networks import Networks
 from aligncvc.evaluate.records import FINAL_STEP, MEAN_VIEW
-from aligncvc.evaluate.trial import Trial, Value
+from aligncvc.evaluate.trial import Drawn, Trial, Value
 from aligncvc.metrics.perceptual import dists, lpips, lpips_scores
 from aligncvc.metrics.psnr import foreground_psnr, pooled_psnr, psnr
 from aligncvc.metrics.ssim import ssim_scores
@@ -90,10 +90,12 @@ def test_image_family_scores_the_clamped_drawing_over_the_background(
     found = scored(trial, networks)
     assert found.keys() == {
         "psnr", "psnr_pooled", "ssim", "lpips", "dists", "fg_psnr", "fg_ssim", "fg_lpips", "clip_s",
+        "union_psnr",
     }  # fmt: skip
     assert found.keys() <= catalogue.CATALOGUE.keys()
-    drawn = trial.draw_scored()
-    assert drawn is not None
+    shown = trial.draw_scored()
+    assert shown is not None
+    drawn = shown.rgb
     assert float(drawn.max()) == 1 and drawn.shape == (3, 3, 64, 64)
     target = trial.truth.rgba[1:, :3] * trial.truth.alpha[1:] + 0.5 * (1 - trial.truth.alpha[1:])
     lpips, fg_lpips = lpips_scores(networks.lpips, drawn, target, trial.truth.alpha[1:])  # type: ignore[arg-type]
@@ -107,6 +109,7 @@ def test_image_family_scores_the_clamped_drawing_over_the_background(
         "dists": dists(networks.dists, drawn, target),
         "fg_psnr": foreground_psnr(*exact, alpha),
         "fg_ssim": fg_ssim,
+        "union_psnr": psnr(*exact),  # the billboard is opaque everywhere
     }.items():
         assert [found[name][FINAL_STEP, view] for view in SCORED] == pytest.approx(
             values.tolist(), nan_ok=True
@@ -131,7 +134,7 @@ def test_the_window_of_ssim_is_the_protocols(trial: Trial, networks: Networks) -
     )
     drawn, target, alpha = trial.draw_scored(), trial.scored_truth, trial.truth[SCORED].alpha
     assert drawn is not None
-    expected = ssim_scores(drawn, target, alpha, "uniform-7")[0]
+    expected = ssim_scores(drawn.rgb, target, alpha, "uniform-7")[0]
     assert [values["ssim"][FINAL_STEP, view] for view in SCORED] == pytest.approx(expected.tolist())
     gaussian = table(list(views_family(trial, networks, Metrics())))["views_ssim"]
     assert values["views_ssim"][1, MEAN_VIEW] != gaussian[1, MEAN_VIEW]
@@ -143,7 +146,9 @@ def test_without_a_model_there_is_nothing_to_score(trial: Trial, networks: Netwo
 
 def test_views_family_scores_every_step_and_repeats_the_last_means(trial: Trial, networks: Networks) -> None:
     found = table(list(views_family(trial, networks, Metrics())))
-    assert found.keys() == {"views_psnr", "views_ssim", "views_lpips", "views_fg_psnr"}
+    assert found.keys() == {
+        "views_psnr", "views_ssim", "views_lpips", "views_fg_psnr", "views_union_psnr",
+    }  # fmt: skip
     target = trial.truth[RIG].on_white()
     assert trial.views is not None
     for step in (1, 2, 3):
@@ -158,7 +163,7 @@ def test_views_family_scores_every_step_and_repeats_the_last_means(trial: Trial,
 
 def test_small_images_have_no_perceptual_scores(trial: Trial, networks: Networks) -> None:
     rgba = trial.truth.rgba[..., :48, :48]
-    drawn = torch.rand(3, 3, 48, 48)
+    drawn = Drawn(torch.rand(3, 3, 48, 48), torch.ones(3, 1, 48, 48))
     small = replace(trial, truth=replace(trial.truth, rgba=rgba), views=torch.rand(1, 2, 3, 48, 48))
     found = table(
         [*image_family(small, networks, Metrics(), drawn), *views_family(small, networks, Metrics())]
@@ -179,9 +184,11 @@ def test_optional_networks_add_their_metrics(trial: Trial) -> None:
         patch_size=16,
     )
     both = Networks(lpips_vgg=load_lpips("vgg"), clip=clip)
-    found = table(list(image_family(trial, both, Metrics(), trial.scored_truth)))
+    exact = Drawn(trial.scored_truth, trial.truth[SCORED].alpha)
+    found = table(list(image_family(trial, both, Metrics(), exact)))
     assert found["clip_s"][FINAL_STEP, MEAN_VIEW] == pytest.approx(1, abs=1e-5)  # ground truth against itself
     assert found["lpips_vgg"][FINAL_STEP, MEAN_VIEW] == 0
+    assert found["union_psnr"][FINAL_STEP, 1] == 100 and math.isnan(found["union_psnr"][FINAL_STEP, 3])
     different = scored(trial, both)
     assert different["clip_s"][FINAL_STEP, MEAN_VIEW] < 0.9999
     assert different["lpips_vgg"][FINAL_STEP, 1] > 0.1

@@ -64,8 +64,10 @@ def test_renderings_are_judged_like_views(samples: Path) -> None:
     found = {(r.method, r.metric): r.value for r in records}
     assert {r.pair for r in records} == {"p"} and {r.object for r in records} == {"ball"}
     assert {metric for method, metric in found if method == "renderings:plain"} == {
-        "heldout_psnr", "heldout_ssim", "split_psnr", "split_ssim",
+        "heldout_psnr", "heldout_ssim", "split_psnr", "split_ssim", "silhouette_coherence",
     }  # fmt: skip
     assert found["plain", "sharpness"] == pytest.approx(1.0, abs=0.01)
     assert found["plain", "views_sharpness"] > 1.05
-    assert {r.method for r in measure(manifest, truth, None, metrics)} == {"plain"}
+    unjudged = {(r.method, r.metric) for r in measure(manifest, truth, None, metrics)}
+    assert {metric for method, metric in unjudged if method == "renderings:plain"} == {"silhouette_coherence"}
+    assert found["renderings:plain", "silhouette_coherence"] == pytest.approx(1.0, abs=0.01)

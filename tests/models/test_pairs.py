@@ -241,3 +241,15 @@ def test_lgm_has_32_groups_at_every_width_of_its_presets() -> None:
     narrow = build_reconstructor(recon_spec(preset="small", **shape))
     groups = {m.num_groups for m in narrow.modules() if isinstance(m, torch.nn.GroupNorm)}
     assert groups == {32}
+
+
+def test_the_input_image_stands_in_only_for_a_view_at_its_pose() -> None:
+    def pairs(first: float) -> dict[str, Any]:
+        own = {"generator": "demo-wonder3d", "reconstructor": "demo-lgm", "rig": "own", "input_view": True}
+        rig = {"azimuths_deg": [first + 90 * i for i in range(4)]}
+        return {"rigs": {"own": rig}, "pairs": {"p": own}}
+
+    assert Plan(parse_config(pairs(0.0), "c")).pairs["p"].input_view
+    assert not Plan(parse_config({}, "c")).pairs["wonder3d+lgm"].input_view
+    with pytest.raises(UserError, match=r"pairs\.p\.input_view needs a rig .* stands at azimuth 45; set it"):
+        Plan(parse_config(pairs(45.0), "c")).pairs["p"]

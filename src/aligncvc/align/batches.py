@@ -68,7 +68,13 @@ def _stacked(posed: list[tuple[Tensor, Cameras]], device: torch.device | str) ->
     return torch.stack(images).to(device), batched(list(cameras)).to(device)
 
 
-def unrolled_steps(seed: int, step: int, total: int) -> int:
-    """k in {1..K}: the sampling step that receives a gradient; the k - 1 before it run without."""
+def unrolled_steps(seed: int, step: int, total: int, *, stratified: bool = False) -> int:
+    """k in {1..K}: the sampling step that receives a gradient; the k - 1 before it run without.
+
+    stratified: K steps in a row, from a multiple of K on, have each k once, in random order.
+    """
+    if stratified:
+        block = torch_stream(seed, "align", step // total, "k stratified")
+        return 1 + int(torch.randperm(total, generator=block)[step % total])
     random = torch_stream(seed, "align", step, "k")
     return 1 + int(torch.randint(total, (), generator=random))

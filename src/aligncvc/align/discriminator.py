@@ -7,7 +7,7 @@ normalised head a level, a sigmoid loss at every level, smoothed labels, differe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import torch
@@ -37,12 +37,16 @@ class Augmentation:
     MAX_SHIFT = 0.125
 
     @classmethod
-    def draw(cls, randoms: Sequence[torch.Generator], each: int) -> Augmentation:
-        """`each` images from every generator, in the ranges of DiffAugment (Zhao et al., 2020) for [0, 1]."""
+    def draw(cls, randoms: Sequence[torch.Generator], each: int, *, alike: bool = False) -> Augmentation:
+        """`each` images from every generator, in the ranges of DiffAugment (Zhao et al., 2020) for [0, 1].
+
+        alike: one draw for all images of a generator, where they are judged beside each other.
+        """
 
         def uniform(low: float, high: float, *shape: int) -> Tensor:
-            rows = [torch.rand((each, *shape), generator=random) for random in randoms]
-            return torch.cat(rows) * (high - low) + low
+            count, times = (1, each) if alike else (each, 1)
+            rows = torch.cat([torch.rand((count, *shape), generator=random) for random in randoms])
+            return rows.repeat_interleave(times, 0) * (high - low) + low
 
         return cls(
             brightness=uniform(-0.25, 0.25),
@@ -51,6 +55,10 @@ class Augmentation:
             shift=uniform(-cls.MAX_SHIFT, cls.MAX_SHIFT, 2),
             hole=uniform(0.0, 1.0, 2),
         )
+
+    def first(self, each: int) -> Augmentation:
+        """The draw of every `each`-th image."""
+        return Augmentation(*(getattr(self, field.name)[::each] for field in fields(self)))
 
     def __call__(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) -> the same shape: colour, translation (white enters), one grey hole an image."""
@@ -88,13 +96,22 @@ class Discriminator(nn.Module):
         *,
         input_px: int | None = None,
         levels: Sequence[int] | None = None,
+        together: int = 1,
+        sees_input: bool = False,
     ) -> None:
-        """levels: which of the encoder's have a head, None for all. input_px: in place of the encoder's."""
+        """levels: which of the encoder's have a head, None for all. input_px: in place of the encoder's.
+
+        together: so many views of an object are one example; 1: each by itself. sees_input: an example has
+        the object's input image too.
+        """
         super().__init__()
+        self.together, self.sees_input = together, sees_input
         self.encoder = encoder.requires_grad_(False).eval()
         self.input_px = encoder.input_px if input_px is None else input_px
         self.levels = tuple(range(len(encoder.levels)) if levels is None else levels)
+        images = together + sees_input
         chosen = [encoder.levels[level] for level in self.levels]
+        chosen = [level._replace(channels=images * level.channels) for level in chosen]
         heads = seeded(lambda: [build_head(level, hidden) for level in chosen], seed, "discriminator", "init")
         self.heads = nn.ModuleList(heads)
 
@@ -107,6 +124,21 @@ class Discriminator(nn.Module):
         chosen = [maps[level] for level in self.levels]  # whose sizes differ by orders of magnitude
         return [x / x.square().mean(dim=(1, 2, 3), keepdim=True).sqrt().clamp_min(1e-6) for x in chosen]
 
+    def examples(self, features: Sequence[Tensor], given: Tensor | None, views: int) -> list[Tensor]:
+        """Features of images, `views` of each object in a row -> what the heads judge, one row an example.
+
+        given: the objects' input images (B, 3, H, W), for heads that see them. Of the same objects there may
+        be several sets of images, one after the other.
+        """
+        rows = [x.unflatten(0, (-1, self.together)).flatten(1, 2) for x in features]
+        if not self.sees_input:
+            return rows
+        assert given is not None, "this discriminator judges beside the input image"
+        each = views // self.together
+        sets = len(rows[0]) // (each * len(given))
+        seen = [x.repeat_interleave(each, 0).repeat(sets, 1, 1, 1) for x in self.features(given)]
+        return [torch.cat(both, 1) for both in zip(rows, seen, strict=True)]
+
     def logits(self, features: Sequence[Tensor]) -> list[Tensor]:
         return [head(f) for head, f in zip(self.heads, features, strict=True)]
 
@@ -114,11 +146,24 @@ class Discriminator(nn.Module):
         return self.logits(self.features(images))
 
 
-def load_discriminator(settings: Adversarial, seed: int, access: CheckpointAccess) -> Discriminator:
-    """On the CPU with new heads, on Lite0 or CLIP ViT-B/32. UserError if that one's weights are missing."""
+def load_discriminator(
+    settings: Adversarial, seed: int, access: CheckpointAccess, views: int = 1
+) -> Discriminator:
+    """On the CPU with new heads, on Lite0 or CLIP ViT-B/32. UserError if that one's weights are missing.
+
+    views: of an object, which the heads judge together if the settings say so.
+    """
     lite0 = settings.encoder == "lite0"
     encoder = load_lite0(access) if lite0 else ClipLevels(load_clip(access=access))
-    return Discriminator(encoder, settings.hidden, seed, levels=settings.levels)
+    together = views if settings.all_views else 1
+    return Discriminator(
+        encoder,
+        settings.hidden,
+        seed,
+        levels=settings.levels,
+        together=together,
+        sees_input=settings.sees_input,
+    )
 
 
 def build_head(level: Level, hidden: int) -> nn.Sequential:
@@ -138,14 +183,24 @@ def multilevel_bce(logits: Sequence[Tensor], target: float) -> Tensor:
 
 
 def generator_loss(
-    discriminator: Discriminator, fakes: Tensor, target: float, augmentation: Augmentation | None
+    discriminator: Discriminator,
+    fakes: Tensor,
+    target: float,
+    augmentation: Augmentation | None,
+    *,
+    given: Tensor | None = None,
 ) -> Tensor:
-    """Adversarial loss of renderings (B, V, 3, H, W); the heads receive no gradient and do not change."""
+    """Adversarial loss of renderings (B, V, 3, H, W); the heads receive no gradient and do not change.
+
+    given: the input images (B, 3, H, W), for heads that see them; augmented as their views are.
+    """
     discriminator.eval()
     discriminator.heads.requires_grad_(False)
     try:
-        images = fakes.flatten(0, -4)
-        return multilevel_bce(discriminator(augmentation(images) if augmentation else images), target)
+        images, views = fakes.flatten(0, -4), fakes.shape[-4]
+        features = discriminator.features(augmentation(images) if augmentation else images)
+        inputs = _augmented(given, augmentation, views)
+        return multilevel_bce(discriminator.logits(discriminator.examples(features, inputs, views)), target)
     finally:
         discriminator.heads.requires_grad_(True)
 
@@ -165,23 +220,34 @@ def discriminator_loss(
     target: float,
     augmentation: Augmentation | None,
     r1: float = 0.0,
+    *,
+    given: Tensor | None = None,
 ) -> HeadsLoss:
-    """Reals (B, V, 3, H, W) towards the smoothed label, detached fakes towards 0 (halved), and R1."""
+    """Reals (B, V, 3, H, W) towards the smoothed label, detached fakes towards 0 (halved), and R1.
+
+    given: as for `generator_loss`.
+    """
     discriminator.train()
+    views = reals.shape[-4]
     real, fake = reals.detach().flatten(0, -4), fakes.detach().flatten(0, -4)
     if augmentation:
         real, fake = augmentation(real), augmentation(fake)
     with torch.no_grad():
         features = discriminator.features(torch.cat([real, fake]))
+        features = discriminator.examples(features, _augmented(given, augmentation, views), views)
     if r1:
         features = [f.requires_grad_(True) for f in features]
     logits = discriminator.logits(features)
-    count = len(real)
+    count = len(features[0]) // 2
     on_real, on_fake = [x[:count] for x in logits], [x[count:] for x in logits]
     loss = 0.5 * (multilevel_bce(on_real, target) + multilevel_bce(on_fake, 0.0))
     if r1:
         loss = loss + r1 * r1_penalty(on_real, features, count)
     return HeadsLoss(loss, _mean_logit(on_real), _mean_logit(on_fake))
+
+
+def _augmented(given: Tensor | None, augmentation: Augmentation | None, views: int) -> Tensor | None:
+    return augmentation.first(views)(given) if augmentation and given is not None else given
 
 
 def r1_penalty(logits: Sequence[Tensor], features: Sequence[Tensor], count: int) -> Tensor:

@@ -49,6 +49,12 @@ MAX_GRAD_NORM = 1.0
 """Each network's gradient is clipped to this norm on its own, so neither loss drowns the other network."""
 
 
+def alpha_loss(drawn: Tensor, truth: Tensor) -> Tensor:
+    """Mean squared error of rendered alpha (B, V, 1, H, W) to that of RGBA truth (B, V, 4, H, W)."""
+    drawn, alpha = at_common_size(drawn, truth[..., 3:, :, :])
+    return (drawn - alpha).square().mean()
+
+
 def reconstruction_loss(
     perceptual: nn.Module, images: Tensor, truth: Tensor, mse_weight: float, foreground_weight: float
 ) -> Tensor:
@@ -97,7 +103,8 @@ class Trainer:
         self.monitor: Monitor | None = None
         gan = self.settings.gan
         if self.run.hard:
-            self.discriminator = load_discriminator(gan, job.seed, job.checkpoints).to(self.device)
+            views = len(job.pair.rig.azimuths_deg)
+            self.discriminator = load_discriminator(gan, job.seed, job.checkpoints, views).to(self.device)
             self.heads = list(self.discriminator.heads.parameters())
             # beta1 = 0: the opponent moves, so momentum would push along stale directions
             self.heads_optimiser = torch.optim.Adam(self.heads, lr=gan.lr, betas=(0.0, 0.99))
@@ -117,7 +124,8 @@ class Trainer:
         slots, novel = range(rank * count, (rank + 1) * count), self.settings.novel_views
         novel = novel if self.lpips is not None else 0
         batch = draw_batch(self.renders, self.job.seed, index, slots, self.device, novel)
-        k = unrolled_steps(self.job.seed, index, len(self.job.timesteps))
+        stratified = self.settings.unrolled == "stratified"
+        k = unrolled_steps(self.job.seed, index, len(self.job.timesteps), stratified=stratified)
         with self.accelerator.autocast():
             condition, latents, look = self.roll_out(batch, k)
         record: dict[str, float] = {"step": index, "k": k}
@@ -173,15 +181,20 @@ class Trainer:
         if self.discriminator is not None:
             weight = self.settings.lambda_hard if index >= self.settings.gan.warmup else 0.0
             smoothing, augmentation = self.settings.gan.label_smoothing, self.augmentation(batch, "g")
-            loss = generator_loss(self.discriminator, look.on_white, smoothing, augmentation)
+            shown = look.on_white, smoothing, augmentation
+            loss = generator_loss(self.discriminator, *shown, given=self.given(batch))
             losses["g"] = weight * loss
         if self.lpips is not None:
-            renderings, truth = look.on_white, batch.rgba
+            renderings, truth, alphas = look.on_white, batch.rgba, look.drawn.alpha
             if self.settings.novel_views:
                 # The rig alone would let the Gaussians thin out between its cameras
-                novel = rasterise(look.gaussians, batch.novel_cameras, background=BACKGROUND).rgb
-                renderings, truth = torch.cat([renderings, novel], 1), torch.cat([truth, batch.novel], 1)
+                novel = rasterise(look.gaussians, batch.novel_cameras, background=BACKGROUND)
+                renderings, truth = torch.cat([renderings, novel.rgb], 1), torch.cat([truth, batch.novel], 1)
+                alphas = torch.cat([alphas, novel.alpha], 1)
             losses["recon"] = self.settings.lambda_recon * self.to_truth(renderings, truth)
+            if self.settings.alpha_weight:
+                weight = self.settings.lambda_recon * self.settings.alpha_weight
+                losses["alpha"] = weight * alpha_loss(alphas, truth)
             if self.run.regression:
                 losses["views"] = self.settings.lambda_recon * self.to_truth(look.views, batch.rgba)
         return losses, facts
@@ -199,8 +212,9 @@ class Trainer:
         with self.accelerator.autocast():
             smoothing, augmentation = self.settings.gan.label_smoothing, self.augmentation(batch, "d")
             heads = discriminator_loss(
-                self.discriminator, batch.views, look.on_white, smoothing, augmentation, lazy
-            )
+                self.discriminator, batch.views, look.on_white, smoothing, augmentation, lazy,
+                given=self.given(batch),
+            )  # fmt: skip
         heads.loss.backward()
         norm = self.average_and_clip(self.heads)
         self.heads_optimiser.step()
@@ -215,11 +229,15 @@ class Trainer:
         return self.monitor(self.generator, self.teacher)
 
     def augmentation(self, batch: Batch, who: str) -> Augmentation | None:
-        """One draw for each view, from its object's stream; None where augmentation is off."""
+        """One draw for each view, or for all of an object, from its stream; None where that is off."""
         if not self.settings.gan.augment:
             return None
         randoms = [torch_stream(self.job.seed, *name, "augment", who) for name in batch.names]
-        return Augmentation.draw(randoms, batch.views.shape[1])
+        return Augmentation.draw(randoms, batch.views.shape[1], alike=self.settings.gan.of_objects)
+
+    def given(self, batch: Batch) -> Tensor | None:
+        """The input images (B, 3, H, W), if the discriminator is shown them."""
+        return batch.image if self.settings.gan.sees_input else None
 
     def average_and_clip(self, parameters: Iterable[nn.Parameter]) -> float:
         """Average gradients over processes, clip their norm; return the norm before clipping."""

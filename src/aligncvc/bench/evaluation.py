@@ -150,9 +150,10 @@ def growth(trials: list[Trial], job: EvaluateJob, networks: Networks, clock: Clo
 
 def images_against_references(trial: Trial, networks: Networks) -> dict[str, Callable[[], object]]:
     """Our batched SSIM and LPIPS beside scikit-image and the genuine LPIPS class, one image at a time."""
-    images, target, model = trial.draw_scored(), trial.scored_truth, networks.lpips
-    assert images is not None
+    drawn, target, model = trial.draw_scored(), trial.scored_truth, networks.lpips
+    assert drawn is not None
     assert model is not None
+    images = drawn.rgb
     pairs = list(zip(images.split(1), target.split(1), strict=True))
     arrays = [(a[0].double().numpy(), b[0].double().numpy()) for a, b in pairs]
     options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}

@@ -65,6 +65,11 @@ def pair_spec(config: Config, ledger: Ledger, name: str) -> PairSpec:
             f"pairs.{name}.reconstruct = {pair.reconstruct} names views that the rig {pair.rig} does not "
             f"have; it has 0 to {views - 1}"
         )
+    if pair.input_view and rig.azimuths_deg[0] % 360:
+        raise UserError(
+            f"pairs.{name}.input_view needs a rig whose first view is the input's, and that of {pair.rig} "
+            f"stands at azimuth {rig.azimuths_deg[0]:g}; set it to false or choose another rig"
+        )
     return PairSpec(
         name=name,
         generator=generator,
@@ -72,6 +77,7 @@ def pair_spec(config: Config, ledger: Ledger, name: str) -> PairSpec:
         rig=rig,
         reconstruct=pair.reconstruct,
         reconstruct_fov_y_deg=pair.reconstruct_fov_y_deg,
+        input_view=pair.input_view,
         views_px=generator.network.get("size_px") or render.size_px,
         renderings_px=render.size_px,
         guidance=pair.guidance,

@@ -121,7 +121,10 @@ class Dists(Section):
 class Distribution(Section):
     """Distances between sets of images."""
 
-    features: list[Literal["lite0"]] = Field(["lite0"], description="encoder whose features are compared")
+    features: list[Literal["lite0", "lite2"]] = Field(
+        ["lite0"],
+        description="encoders whose features are compared, lite0 always; lite2 comes with an extra",
+    )
 
 
 class Geometry(Section):

@@ -51,6 +51,11 @@ class Pair(Section):
     reconstruct: list[int] | None = Field(
         None, description="which views of the rig the reconstructor is shown; null: all"
     )
+    input_view: bool = Field(
+        False,
+        description="the reconstructor is shown the input image in place of the generated view at its pose, "
+        "in every step, in alignment and in all methods alike",
+    )
     reconstruct_fov_y_deg: float | None = Field(
         None,
         gt=0,

@@ -17,6 +17,7 @@ from aligncvc.evaluate.predictions import predicted_method
 from aligncvc.evaluate.records import record_files
 from aligncvc.evaluate.samples import read_manifest
 from aligncvc.evaluate.score import evaluate, sampled_method
+from aligncvc.evaluate.set_draws import draws_file
 from aligncvc.ownership import claim_files
 
 
@@ -83,7 +84,7 @@ def main() -> None:
         method = predicted_method(pred, truth, job.reserved, name=name, up=up)
     filed = f"{method.name.removeprefix(CONTROL_PREFIX)}.csv"
     out = arguments.out or arguments.root / "metrics" / job.protocol.slug / method.pair / filed
-    claim_files(record_files(out), inputs=[renders], force=arguments.force)
+    claim_files([*record_files(out), draws_file(out)], inputs=[renders], force=arguments.force)
     evaluate(method, truth, job, load_networks(job)).write(out, method, truth, job)
 
 

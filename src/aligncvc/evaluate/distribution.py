@@ -1,8 +1,9 @@
 """Distances between a method's whole set and the truth, as distributions of images (`metrics.feature_sets`).
 
 Both compare two sets in the 1280 pooled features of the head of EfficientNet-Lite0 (the layer before its
-classifier), taken at the images' own size. Their values compare with no published one, and they are never
-called FID or KID. `fid` itself (Heusel et al. 2017, arXiv 1706.08500) is there where its weights are.
+classifier), taken at the images' own size, and in those of Lite2 where the protocol names it. Their values
+compare with no published one, and they are never called FID or KID. `fid` itself (Heusel et al. 2017, arXiv
+1706.08500) is there where its weights are.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from torch import Tensor
 
 from aligncvc.errors import UserError
 from aligncvc.evaluate.records import FINAL_STEP
-from aligncvc.evaluate.trial import Trial, Value
+from aligncvc.evaluate.set_draws import SetDraws
+from aligncvc.evaluate.trial import Drawn, Trial, Value
 from aligncvc.metrics import feature_sets as sets
 from aligncvc.metrics.halves import poses_between
 from aligncvc.models.encoders.inception import FidInception
@@ -26,7 +28,13 @@ from aligncvc.scene.views import at_common_size
 
 _BATCH_PIXELS = 65536
 
-DISTANCES = {"frechet": sets.frechet_with_interval, "kernel": sets.kernel_with_interval}
+DISTANCES = {"frechet": sets.frechet_draws, "kernel": sets.kernel_draws}
+
+LEAST = {"frechet": 0.0, "kernel": -math.inf}
+"""What an interval does not go below."""
+
+Draws = Mapping[tuple[str, int], np.ndarray]
+"""By (metric, step): a distance and its resampled values."""
 
 Sampled = Mapping[tuple[str, int], Tensor]
 """By (object, seed): features (K, V, D) of V views after each of K kept sampling steps."""
@@ -36,11 +44,13 @@ Sampled = Mapping[tuple[str, int], Tensor]
 class Features:
     """Of a method's set, gathered trial by trial: generated views, renderings at every kept step, the truth.
 
-    fid_drawn, fid_truth: Inception's, at the scored views. size: height and width that Lite0 saw.
+    fid_drawn, fid_truth: Inception's, at the scored views. size: height and width that the encoder saw. name:
+    of the encoder in the metrics.
     """
 
     encoder: Lite0
     fid: FidInception | None = None
+    name: str = "lite0"
     views: dict[tuple[str, int], Tensor] = field(default_factory=dict)
     renders: dict[tuple[str, int], Tensor] = field(default_factory=dict)
     truth: dict[str, Tensor] = field(default_factory=dict)
@@ -48,7 +58,7 @@ class Features:
     fid_truth: dict[str, Tensor] = field(default_factory=dict)
     size: tuple[int, int] | None = None
 
-    def add(self, trial: Trial, drawn: Tensor | None) -> None:
+    def add(self, trial: Trial, drawn: Drawn | None) -> None:
         """Views, renderings and truth at the smallest of their sizes. drawn: `trial.draw_scored()`."""
         name, given = trial.object, {"views": trial.views, "renders": trial.renders, "truth": trial.rig_truth}
         there = {side: images for side, images in given.items() if images is not None}
@@ -60,7 +70,7 @@ class Features:
             if side != "truth" or name not in self.truth
         }
         if self.fid is not None and drawn is not None:
-            found["fid_drawn"] = self.fid.embed(drawn)
+            found["fid_drawn"] = self.fid.embed(drawn.rgb)
             if name not in self.fid_truth:
                 found["fid_truth"] = self.fid.embed(trial.scored_truth)
         self.size = alike["truth"].shape[-2], alike["truth"].shape[-1]
@@ -69,10 +79,16 @@ class Features:
 
     def values(self, seed: int) -> list[Value]:
         """The set's distances with their intervals; seed: of the bootstrap."""
-        return [
-            *distribution_family(self.views, self.renders, self.truth, root_seed=seed),
-            *fid_family(self.fid_drawn, self.fid_truth, root_seed=seed),
-        ]
+        return self.measured(seed)[0]
+
+    def measured(self, seed: int) -> tuple[list[Value], SetDraws]:
+        """`values`, and the resampled distances behind those of the first and the last step."""
+        draws = distribution_draws(self.views, self.renders, self.truth, self.name, root_seed=seed)
+        fid = fid_family(self.fid_drawn, self.fid_truth, root_seed=seed)
+        objects = sorted({name for name, _ in (*self.views, *self.renders)})
+        ends = {key: values for key, values in draws.items() if key[1] in (1, _last(draws))}
+        values = [*_family(draws), *(fid if self.name == "lite0" else [])]
+        return values, SetDraws(objects, seed, ends)
 
 
 @torch.no_grad()
@@ -92,14 +108,28 @@ def distribution_family(
     resamples: int = sets.RESAMPLES,
     root_seed: int = 0,
 ) -> list[Value]:
-    """`<kind>_lite0_<what>`, `..._lo` and `..._hi` of one method's whole set, after each kept step 1..K.
+    """`distribution_draws` as values, `<name>`, `<name>_lo` and `<name>_hi` of one method's whole set."""
+    return _family(distribution_draws(views, renders, truth, resamples=resamples, root_seed=root_seed))
+
+
+def distribution_draws(
+    views: Sampled,
+    renders: Sampled,
+    truth: Mapping[str, Tensor],
+    encoder: str = "lite0",
+    *,
+    resamples: int = sets.RESAMPLES,
+    root_seed: int = 0,
+) -> Draws:
+    """By `<kind>_<encoder>_<what>` and kept step 1..K: the distance, then resampled objects', (1 + B,).
 
     kind: frechet or kernel. what: `views` (generated views to ground truth), `renders` (renderings to ground
     truth), `views_renders` (generated views to renderings: what AlignCVC brings together). Objects that a
-    side lacks (failed ones) are left out of both. truth: by object, (V, D) at the rig's poses. Raises
-    UserError if an object has no truth or the numbers of steps differ.
+    side lacks (failed ones) are left out of both. truth: by object, (V, D) at the rig's poses. The resamples
+    are the same for every method of the same objects. Raises UserError if an object has no truth or the
+    numbers of steps differ.
     """
-    values: list[Value] = []
+    draws: dict[tuple[str, int], np.ndarray] = {}
     both = views.keys() & renders.keys()
     generated, drawn = ({key: side[key] for key in both} for side in (views, renders))
     sides: list[tuple[str, Sampled, Sampled | None]] = [
@@ -118,8 +148,8 @@ def distribution_family(
             one = sets.gather({key: x[step] for key, x in first.items()}, objects)
             other = shown if second is None else sets.gather({k: x[step] for k, x in second.items()}, objects)
             for kind, distance in DISTANCES.items():
-                values += _values(f"{kind}_lite0_{what}", distance(one, other, counts), step + 1)
-    return values
+                draws[f"{kind}_{encoder}_{what}", step + 1] = distance(one, other, counts)
+    return draws
 
 
 def fid_family(
@@ -141,7 +171,7 @@ def fid_family(
     return _values("fid", distance)
 
 
-def floor_family(ring: Mapping[str, Tensor], rig: Sequence[int]) -> list[Value]:
+def floor_family(ring: Mapping[str, Tensor], rig: Sequence[int], encoder: str = "lite0") -> list[Value]:
     """Distances of ground truth at the rig's poses to ground truth between: less says nothing of a method.
 
     ring: by object, features (R, D) of the whole ring. Nothing where the rig leaves no pose between its own.
@@ -151,7 +181,17 @@ def floor_family(ring: Mapping[str, Tensor], rig: Sequence[int]) -> list[Value]:
         return []
     one, other = (_set_of({n: x[p] for n, x in ring.items()}, sorted(ring)) for p in (list(rig), poses))
     whole = np.ones((1, len(ring)))
-    return [Value(f"{kind}_lite0_floor", find(one, other, whole)[0]) for kind, find in DISTANCES.items()]
+    found = {kind: distance(one, other, whole) for kind, distance in DISTANCES.items()}
+    return [Value(f"{kind}_{encoder}_floor", float(values[0])) for kind, values in found.items()]
+
+
+def _last(draws: Draws) -> int:
+    return max((step for _, step in draws), default=1)
+
+
+def _family(draws: Draws) -> list[Value]:
+    intervals = {key: sets.interval_of(found, LEAST[key[0].split("_")[0]]) for key, found in draws.items()}
+    return [value for (name, step), found in intervals.items() for value in _values(name, found, step)]
 
 
 def _values(name: str, interval: sets.Interval, step: int = FINAL_STEP) -> list[Value]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Literal
 
 import numpy as np
 import torch
@@ -22,14 +21,16 @@ from torch import Tensor, nn
 
 from aligncvc.config.jobs.evaluate import EvaluateJob
 from aligncvc.config.protocols import Geometry, Metrics, Tsed
+from aligncvc.evaluate.coherence import coherence_family
 from aligncvc.evaluate.networks import Networks
 from aligncvc.evaluate.records import FINAL_STEP
-from aligncvc.evaluate.trial import GaussianModel, Trial, Value, per_view
+from aligncvc.evaluate.trial import Drawn, GaussianModel, Steps, Trial, Value, measured_steps, per_view
 from aligncvc.metrics import surface_distance as surfaces
+from aligncvc.metrics.coherence import COLOUR_VIEWS, silhouettes
 from aligncvc.metrics.epipolar import ring_scores, ring_summary, shown
 from aligncvc.metrics.halves import LEAST_VIEWS, HalfModel, Halves, poses_between, split
 from aligncvc.metrics.perceptual import LEAST_PX, clip_s, dists, lpips, lpips_scores
-from aligncvc.metrics.psnr import foreground_psnr, mae, pooled_psnr, psnr
+from aligncvc.metrics.psnr import foreground_psnr, mae, pooled_psnr, psnr, union_psnr
 from aligncvc.metrics.ssim import ssim, ssim_scores
 from aligncvc.metrics.surface_alignment import ladder
 from aligncvc.scene.cameras import Cameras
@@ -37,9 +38,10 @@ from aligncvc.scene.views import at_common_size
 
 Metric = Callable[[Tensor, Tensor], Tensor]
 """(B, 3, H, W) twice in [0, 1] -> (B,)."""
-Steps = Literal["all", "four", "last"]
 SHARED = ("psnr", "ssim", "lpips")
 """Metrics of every comparison; residuals have `mae` too."""
+PARTED = ("psnr", "lpips")
+"""Metrics whose residuals and gaps are also given of the input view and of all others apart."""
 HELD_OUT = tuple(f"heldout_{name}" for name in SHARED)
 SPLIT_HALF = (*(f"split_{name}" for name in SHARED), "split_depth_mae", "split_chamfer_half_sum")
 DENSE_RIG = 8
@@ -66,9 +68,7 @@ def compared(metric: Metric, images: Tensor, target: Tensor) -> Tensor:
     return metric(images.flatten(0, 1).double(), target.flatten(0, 1).double()).view(images.shape[:2])
 
 
-def image_family(
-    trial: Trial, networks: Networks, settings: Metrics, drawn: Tensor | None
-) -> Iterator[Value]:
+def image_family(trial: Trial, networks: Networks, settings: Metrics, drawn: Drawn | None) -> Iterator[Value]:
     """Renderings of the 3D result against ground truth at the scored views: each view, and their mean.
 
     lpips_vgg only if loaded, dists of each n-th view, psnr_pooled for all views together. A metric without
@@ -76,22 +76,23 @@ def image_family(
     """
     if drawn is None:
         return
-    target, alpha = trial.scored_truth, trial.truth[trial.scored].alpha
-    whole_lpips, fg_lpips = lpips_scores(networks.lpips, drawn, target, alpha)
-    whole_ssim, fg_ssim = ssim_scores(drawn, target, alpha, settings.ssim.window)
-    exact = drawn.double(), target.double()
+    images, target, alpha = drawn.rgb, trial.scored_truth, trial.truth[trial.scored].alpha
+    whole_lpips, fg_lpips = lpips_scores(networks.lpips, images, target, alpha)
+    whole_ssim, fg_ssim = ssim_scores(images, target, alpha, settings.ssim.window)
+    exact = images.double(), target.double()
     results = {
         "psnr": psnr(*exact), "ssim": whole_ssim, "lpips": whole_lpips,
         "fg_psnr": foreground_psnr(*exact, alpha), "fg_ssim": fg_ssim, "fg_lpips": fg_lpips,
+        "union_psnr": union_psnr(*exact, alpha, drawn.alpha),
     }  # fmt: skip
     if networks.clip is not None:
-        results["clip_s"] = clip_s(networks.clip, drawn, target)
+        results["clip_s"] = clip_s(networks.clip, images, target)
     if networks.lpips_vgg is not None:
-        results["lpips_vgg"] = lpips(networks.lpips_vgg, drawn, target)
+        results["lpips_vgg"] = lpips(networks.lpips_vgg, images, target)
     for name, values in results.items():
         yield from per_view(name, values, trial.scored)
     every = slice(None, None, max(1, settings.dists.every))
-    yield from per_view("dists", dists(networks.dists, drawn[every], target[every]), trial.scored[every])
+    yield from per_view("dists", dists(networks.dists, images[every], target[every]), trial.scored[every])
     if networks.clip is None:
         yield Value("clip_s", math.nan)
     yield Value("psnr_pooled", float(pooled_psnr(*exact)))
@@ -109,12 +110,25 @@ def views_family(trial: Trial, networks: Networks, settings: Metrics) -> Iterato
     truth, metrics = truth.expand_as(views), image_metrics(networks, settings)
     curves = {f"views_{name}": compared(metrics[name], views, truth) for name in SHARED}
     curves["views_fg_psnr"] = foreground_psnr(views.double(), truth.double(), alpha)
+    curves["views_union_psnr"] = union_of_shown(views, truth, alpha)
     for name, curve in curves.items():
         yield from along_steps(name, curve, trial.rig)
         yield Value(name, float(curve[-1].nanmean()))
     if networks.lpips_vgg is not None:
         last = lpips(networks.lpips_vgg, views[-1], truth[-1])
         yield from per_view("views_lpips_vgg", last, trial.rig)
+
+
+def union_of_shown(images: Tensor, truth: Tensor, alpha: Tensor) -> Tensor:
+    """`union_psnr` of (K, V, 3, H, W) on white, whose own silhouettes are what is not white -> (K, V)."""
+    return union_psnr(images.double(), truth.double(), alpha, silhouettes(images)[..., None, :, :].double())
+
+
+def parted(family: str, metric: str, curve: Tensor) -> Iterator[Value]:
+    """`<family>_input_<metric>` and `..._unseen_...`: of a curve (K, V), whose first view is the input's."""
+    for step, values in enumerate(curve, start=1):
+        yield Value(f"{family}_input_{metric}", float(values[0]), step=step)
+        yield Value(f"{family}_unseen_{metric}", float(values[1:].nanmean()), step=step)
 
 
 def consistency_family(
@@ -126,6 +140,8 @@ def consistency_family(
 ) -> Iterator[Value]:
     """residual_*, delta_*, heldout_*, split_*: each view's where a view has one, and means, for steps 1..K.
 
+    Of PARTED the residuals, and as gap_* the absolute deltas, also of the input view and of the others apart.
+
     Without views nothing, without renderings no residuals and deltas, without a judge no scores of halves.
     steps: after which steps these, the costly part, are scored (`measured_steps`).
     """
@@ -133,11 +149,18 @@ def consistency_family(
         for name, metric in metrics.items():
             curve = compared(metric, trial.views, trial.renders)
             yield from along_steps(f"residual_{name}", curve, trial.rig)
+            if name in PARTED:
+                yield from parted("residual", name, curve)
         # deltas at the smallest of the three sizes: scores at two sizes would differ for equals
         views, renders, truth = at_common_size(trial.views, trial.renders, trial.rig_truth)
         for name in SHARED:
             of_views, of_renders = (compared(metrics[name], x, truth.expand_as(x)) for x in (views, renders))
             yield from along_steps(f"delta_{name}", of_views - of_renders, trial.rig)
+            if name in PARTED:
+                yield from parted("gap", name, (of_views - of_renders).abs())
+        alpha = at_common_size(views, trial.truth[trial.rig].alpha)[1]
+        curve = union_of_shown(renders, truth.expand_as(renders), alpha)
+        yield from along_steps("renders_union_psnr", curve, trial.rig)
     if judge is not None:
         yield from halves_family(trial, metrics, judge, halves, steps)
 
@@ -170,12 +193,6 @@ def halves_family(
     for step, pair in zip(measured, zip(*clouds, strict=True), strict=True):
         distance = surfaces.chamfer_half_sum(*(points.double().numpy() for points in pair))
         yield Value("split_chamfer_half_sum", distance, step=step)
-
-
-def measured_steps(count: int, which: Steps) -> list[int]:
-    """Of 1..count: all, four evenly spaced ones that end with the last, or the last only."""
-    kept = {"all": count, "four": min(4, count), "last": 1}[which]
-    return [round((i + 1) * count / kept) for i in range(kept)]
 
 
 def epipolar_family(trial: Trial, settings: Tsed) -> Iterator[Value]:
@@ -238,14 +255,16 @@ def geometry_family(trial: Trial, settings: Geometry, seed: int) -> Iterator[Val
 
 
 @torch.no_grad()
-def score_trial(trial: Trial, job: EvaluateJob, networks: Networks, drawn: Tensor | None) -> Iterator[Value]:
+def score_trial(trial: Trial, job: EvaluateJob, networks: Networks, drawn: Drawn | None) -> Iterator[Value]:
     """Every value of one trial; families leave out what it has not. drawn: `trial.draw_scored()`."""
     settings = job.protocol.metrics
     compare, halves = image_metrics(networks, settings), settings.consistency.halves
+    steps: Steps = "four" if job.curves else "last"
     yield from (Value(name, value) for name, value in trial.cost.items())
     yield from image_family(trial, networks, settings, drawn)
     yield from views_family(trial, networks, settings)
-    yield from consistency_family(trial, compare, networks.judge, halves, "four" if job.curves else "last")
+    yield from consistency_family(trial, compare, networks.judge, halves, steps)
+    yield from coherence_family(trial, steps)
     yield from epipolar_family(trial, settings.consistency.tsed)
     yield from geometry_family(trial, settings.geometry, job.seed)
 
@@ -259,8 +278,12 @@ def without_value(trial: Trial) -> dict[str, str]:
     if views is None:
         return reasons
     if min(drawn_px, *views.shape[-2:]) < LEAST_PX:
-        names = ("views_lpips", "residual_lpips", "delta_lpips", "heldout_lpips")
+        names = ["views_lpips", "residual_lpips", "delta_lpips", "heldout_lpips"]
+        names += [f"{family}_{part}_lpips" for family in ("residual", "gap") for part in ("input", "unseen")]
         reasons |= dict.fromkeys(names, small)
+    if count < COLOUR_VIEWS:
+        seldom = f"n/a (a rig of {count} views sees few points twice; {COLOUR_VIEWS} or more do)"
+        reasons |= dict.fromkeys(("hull_psnr", "hull_covered"), seldom)
     if count < LEAST_VIEWS:
         few = f"n/a (a rig of {count} views has no two halves; {LEAST_VIEWS} or more have)"
         reasons |= dict.fromkeys((*HELD_OUT, *SPLIT_HALF), few)

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from aligncvc.config.jobs.evaluate import EvaluateJob
+from aligncvc.evaluate.catalogue import CATALOGUE
 from aligncvc.models.encoders.clip import ClipImageEncoder, load_clip
 from aligncvc.models.encoders.dists import Dists, load_dists
 from aligncvc.models.encoders.inception import FidInception, load_fid_inception
 from aligncvc.models.encoders.lite0 import Lite0, load_lite0
+from aligncvc.models.encoders.lite2 import Lite2, load_lite2
 from aligncvc.models.encoders.lpips import load_lpips
 from aligncvc.models.ledger.resolve import missing
 from aligncvc.models.pair import load_reconstructor
@@ -32,6 +34,7 @@ class Networks:
     dists: Dists | None = None
     clip: ClipImageEncoder | None = None
     lite0: Lite0 | None = None
+    lite2: Lite2 | None = None
     fid: FidInception | None = None
     judge: nn.Module | None = None
     reasons: Mapping[str, str] = field(default_factory=dict)
@@ -41,12 +44,17 @@ def load_networks(job: EvaluateJob) -> Networks:
     """All that the protocol's metrics need. Raises UserError for weights that must be there and are not."""
     access, wanted = job.checkpoints, job.protocol.metrics
     reasons = {metric: why for metric, name in OPTIONAL.items() if (why := missing(name, access))}
+    second = "lite2" in wanted.distribution.features
+    if second and (why := missing("lite2", access)):
+        reasons |= {name: why for name in CATALOGUE if "_lite2_" in name}
+        second = False
     return Networks(
         lpips=load_lpips(wanted.lpips.nets[0], access),
         lpips_vgg=load_lpips("vgg", access) if "vgg" in wanted.lpips.nets[1:] else None,
         dists=load_dists(access) if wanted.dists.every else None,
         clip=None if "clip_s" in reasons else load_clip(access=access),
         lite0=load_lite0(access),
+        lite2=load_lite2(access) if second else None,
         fid=None if "fid" in reasons else load_fid_inception(access),
         judge=load_reconstructor(job.judge, job.seed, access),
         reasons=reasons,

@@ -2,7 +2,8 @@
 
 Each must rank true views above jittered ones, and those above views of different objects, both with a paired
 95 % interval over objects that excludes zero. One that does not is marked in every table; if the
-configuration relies on it (evaluate.must_discriminate), the run fails.
+configuration relies on it (evaluate.must_discriminate), the run fails. Whether it also ranks true views above
+copies of the input is said beside that, and asked of none: copies of a round object agree.
 """
 
 from __future__ import annotations
@@ -19,15 +20,17 @@ import pandas as pd
 from aligncvc.errors import UserError
 from aligncvc.evaluate.catalogue import CATALOGUE, CONTROL_PREFIX, CONTROLS, Metric
 from aligncvc.evaluate.scores import BOUNDS, Scores, control
-from aligncvc.evaluate.stats import Interval, paired_interval
+from aligncvc.evaluate.stats import NONE, Interval, paired_interval
 
 RANKED = ("gt", "jitter", "shuffled")
-"""Controls from best to worst. `copy` has no place: its views agree, only ground truth says that they lie."""
+"""Controls from best to worst. `copy` is compared with gt alone: its views agree, and often rightly so."""
 
 FAMILIES = ("consistency", "image", "views")
 """Families that are ranked, set-level metrics apart: a set has no order that shuffling could disturb."""
 
-GAPS = {"gt_over_jitter": "GT - jitter", "jitter_over_shuffled": "jitter - shuffled"}
+GAPS = {
+    "gt_over_jitter": "GT - jitter", "jitter_over_shuffled": "jitter - shuffled", "gt_over_copy": "GT - copy",
+}  # fmt: skip
 """The gaps of a `Ranking` and their headings."""
 
 Verdict = Literal["yes", "no", "n/a"]
@@ -35,13 +38,14 @@ Verdict = Literal["yes", "no", "n/a"]
 
 @dataclass(frozen=True)
 class Ranking:
-    """How one metric ranks the controls: each one's mean, and both gaps, positive in the right order."""
+    """How one metric ranks the controls: each one's mean, and the gaps, positive in the right order."""
 
     metric: Metric
     means: Mapping[str, float]
     objects: int
     gt_over_jitter: Interval
     jitter_over_shuffled: Interval
+    gt_over_copy: Interval = NONE
 
     @property
     def discriminates(self) -> Verdict:
@@ -52,6 +56,12 @@ class Ranking:
         return "yes" if all(gap.lo > 0 for gap in gaps) else "no"
 
     @property
+    def ranks_copy(self) -> Verdict:
+        """Whether true views are above copies of the input."""
+        gap = self.gt_over_copy
+        return "n/a" if math.isnan(gap.lo) else "yes" if gap.lo > 0 else "no"
+
+    @property
     def cells(self) -> dict[str, str]:
         """Formatted, by column of the table."""
         numbers = {name: self.means.get(name, math.nan) for name in CONTROLS}
@@ -60,7 +70,7 @@ class Ranking:
         metric, digits = self.metric, f".{self.metric.decimals + 1}f"
         formatted = {key: "n/a" if math.isnan(x) else format(x, digits) for key, x in numbers.items()}
         words = {"metric": metric.name, "family": metric.family, "discriminates": self.discriminates}
-        return {**words, "objects": str(self.objects), **formatted}
+        return {**words, "objects": str(self.objects), **formatted, "ranks_copy": self.ranks_copy}
 
 
 def rank_controls(scores: Scores) -> list[Ranking]:
@@ -81,15 +91,15 @@ def _is_ranked(metric: Metric) -> bool:
 
 
 def _rank(metric: Metric, scores: Scores) -> Ranking:
-    values = {name: scores.oriented(control(name), metric.name) for name in RANKED}
-    objects = {name for name, _ in set.intersection(*map(set, values.values()))}
-    first, second = (
+    values = {name: scores.oriented(control(name), metric.name) for name in CONTROLS}
+    objects = {name for name, _ in set.intersection(*(set(values[name]) for name in RANKED))}
+    gaps = (
         paired_interval(values[a], values[b], scores.seed, "discrimination", metric.name, a, b)
-        for a, b in itertools.pairwise(RANKED)
+        for a, b in (*itertools.pairwise(RANKED), ("gt", "copy"))
     )
     present = [name for name in CONTROLS if control(name) in scores.keys]
     means = {name: scores.centre(control(name), metric.name).centre for name in present}
-    return Ranking(metric, means, len(objects), first, second)
+    return Ranking(metric, means, len(objects), *gaps)
 
 
 def as_csv(rankings: Sequence[Ranking]) -> str:
@@ -98,12 +108,13 @@ def as_csv(rankings: Sequence[Ranking]) -> str:
 
 
 def as_markdown(rankings: Sequence[Ranking]) -> str:
-    """A readable selection: means of the controls, both gaps with their intervals, the verdict."""
-    head = ["metric", *(CONTROL_PREFIX + name for name in CONTROLS), *GAPS.values(), "discriminates"]
-    lines = [head, ["---"] + ["---:"] * (len(head) - 2) + ["---"]]
+    """A readable selection: means of the controls, the gaps with their intervals, the verdicts."""
+    head = ["metric", *(CONTROL_PREFIX + name for name in CONTROLS), *GAPS.values()]
+    lines = [[*head, "discriminates", "ranks copy"], ["---"] + ["---:"] * (len(head) - 1) + ["---"] * 2]
     for row in (ranking.cells for ranking in rankings):
         gaps = [f"{row[gap]} [{row[f'{gap}_lo']}, {row[f'{gap}_hi']}]" for gap in GAPS]
-        lines.append([f"`{row['metric']}`", *(row[name] for name in CONTROLS), *gaps, row["discriminates"]])
+        means = (row[name] for name in CONTROLS)
+        lines.append([f"`{row['metric']}`", *means, *gaps, row["discriminates"], row["ranks_copy"]])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines) + (
         "\nGaps: positive is the right order; paired 95 % bootstrap intervals over objects.\n"
     )

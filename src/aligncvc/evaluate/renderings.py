@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from aligncvc.config.jobs.evaluate import EvaluateJob
 from aligncvc.config.objects import EVALUATION_SET
 from aligncvc.errors import UserError, cli
+from aligncvc.evaluate.coherence import coherence_family
 from aligncvc.evaluate.families import Metric, halves_family, image_metrics
 from aligncvc.evaluate.ground_truth import GroundTruth
 from aligncvc.evaluate.networks import Networks
@@ -34,6 +35,9 @@ RENDERINGS = "renderings:"
 
 KEPT = ("heldout_psnr", "heldout_ssim", "split_psnr", "split_ssim")
 """Metrics of judged renderings that are kept, means over views."""
+
+COHERENT = ("silhouette_coherence", "hull_psnr")
+"""Those of renderings that need no judge."""
 
 
 def sharpness(images: Tensor, truth: Tensor) -> float:
@@ -55,8 +59,8 @@ def _roughness(images: Tensor) -> float:
 def measure(
     manifest: SampleManifest, truth: GroundTruth, judge: nn.Module | None, metrics: Mapping[str, Metric]
 ) -> Iterator[Record]:
-    """`sharpness` and `views_sharpness` of every sample's last step at the rig; with a judge, KEPT of its
-    last renderings under RENDERINGS + method.
+    """`sharpness` and `views_sharpness` of every sample's last step at the rig; `silhouette_coherence` of its
+    last renderings under RENDERINGS + method, and with a judge KEPT of them.
 
     Samples that failed or cannot be read are left out, as in the records of the evaluation.
     """
@@ -76,8 +80,12 @@ def measure(
         views, drawn, true_views = at_common_size(views[-1:], drawn[-1:], true_views)  # judged alike
         for metric, images in (("sharpness", drawn), ("views_sharpness", views)):
             yield replace(row, metric=metric, value=sharpness(images[-1], true_views))
+        trial = truth.trial(posed, seed, drawn, None, None, {})
+        for value in coherence_family(trial, "last"):
+            if value.metric in COHERENT and value.view == MEAN_VIEW:
+                method = RENDERINGS + manifest.method
+                yield replace(row, method=method, metric=value.metric, value=value.value)
         if judge is not None:
-            trial = truth.trial(posed, seed, drawn, None, None, {})
             for value in halves_family(trial, metrics, judge, protocol.metrics.consistency.halves, "last"):
                 if value.metric in KEPT and value.view == MEAN_VIEW:
                     method = RENDERINGS + manifest.method

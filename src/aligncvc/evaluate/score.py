@@ -19,6 +19,7 @@ from aligncvc.evaluate.ground_truth import GroundTruth
 from aligncvc.evaluate.networks import Networks
 from aligncvc.evaluate.records import FINAL_STEP, MEAN_VIEW, Record, protocol_file, write_records
 from aligncvc.evaluate.samples import SampleManifest, read_cost, read_gaussians, read_steps
+from aligncvc.evaluate.set_draws import SetDraws, draws_file, merged
 from aligncvc.evaluate.trial import GaussianModel, Trial, Value
 from aligncvc.files import sha256_file, write_json, write_provenance
 from aligncvc.scene.views import reduced
@@ -42,19 +43,25 @@ class Method:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All records of one method, what they were measured by, and why entries failed (by "object/seedN")."""
+    """All records of one method, what they were measured by, and why entries failed (by "object/seedN").
+
+    draws: the resampled distances of its set, if there are any.
+    """
 
     records: list[Record]
     facts: dict[str, Any]
     failures: dict[str, str]
+    draws: SetDraws | None = None
 
     def write(self, out: Path, method: Method, truth: GroundTruth, job: EvaluateJob) -> None:
-        """The CSV `out`, what it was measured by beside it, and a report on standard output and error."""
+        """The CSV `out`, beside it what it was measured by and the resamples; a report on standard output."""
         for entry, reason in self.failures.items():
             print(f"failed: {entry}: {reason}", file=sys.stderr)
         for metric, reason in self.facts.get("unavailable", {}).items():
             print(f"{metric}: {reason}", file=sys.stderr)
         write_json(protocol_file(out), self.facts)
+        if self.draws is not None:
+            self.draws.save(draws_file(out))
         inputs = {**method.inputs, "renders": sha256_file(truth.set.manifest)}
         config, failures = job.model_dump(mode="json"), self.failures
         write_provenance(out, inputs=inputs, config=config, seed=job.seed, failures=failures)
@@ -91,22 +98,27 @@ def _read_trial(manifest: SampleManifest, truth: GroundTruth, name: str, seed: i
 def evaluate(method: Method, truth: GroundTruth, job: EvaluateJob, networks: Networks) -> Evaluation:
     """Score every trial, then the set as a whole. Raises UserError if nothing could be scored."""
     assert networks.lite0 is not None
-    features, unavailable = Features(networks.lite0, networks.fid), dict(networks.reasons)
+    every, unavailable = [Features(networks.lite0, networks.fid)], dict(networks.reasons)
+    if networks.lite2 is not None:
+        every.append(Features(networks.lite2, name="lite2"))
 
     def score(trial: Trial) -> list[Value]:
         drawn = trial.draw_scored()
         values = list(score_trial(trial, job, networks, drawn))
-        features.add(trial, drawn)
+        for features in every:
+            features.add(trial, drawn)
         unavailable.update(without_value(trial))
         return values
 
     records, failures = score_trials(method, truth, score)
     whole = replace(records[0], object=SET_OBJECT, seed=0, seconds=math.nan, peak_mb=math.nan)
-    records += as_records(whole, features.values(job.seed))
+    found = [features.measured(job.seed) for features in every]
+    records += as_records(whole, [value for values, _ in found for value in values])
+    draws = merged([draws for _, draws in found])
     if method.name == TRUTH:  # once for the render set: embedding every ring for each method costs seconds
-        records += as_records(whole, _floor(truth, features))
+        records += as_records(whole, [value for features in every for value in _floor(truth, features)])
     facts = {"ground_truth_sha256": truth.sha256(), "unavailable": unavailable}
-    return Evaluation(records, job.protocol.resolved | facts, failures)
+    return Evaluation(records, job.protocol.resolved | facts, failures, draws)
 
 
 def score_trials(
@@ -144,7 +156,7 @@ def _floor(truth: GroundTruth, features: Features) -> list[Value]:
     for name in features.truth:
         posed = truth.load(name)
         ring[name] = embed_images(features.encoder, reduced(posed.views.on_white(), features.size))
-    return floor_family(ring, posed.rig)
+    return floor_family(ring, posed.rig, features.name)
 
 
 def as_records(row: Record, values: Iterable[Value]) -> list[Record]:

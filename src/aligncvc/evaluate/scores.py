@@ -105,11 +105,11 @@ class Scores:
         return dict(self._values.get((*key, metric, step), {}))
 
     def values_of_views(
-        self, key: Key, metric: str, without: Collection[int]
+        self, key: Key, metric: str, without: Collection[int], step: int | None = None
     ) -> dict[tuple[str, int], float]:
-        """As `values` after the last step, but the mean over all single views except these ring indices."""
-        found = self.part(key)
-        found = found[(found["metric"] == metric) & (found["step"] == self.last_step(key, metric))]
+        """As `values`, but the mean over all single views except these ring indices."""
+        found, step = self.part(key), self.last_step(key, metric) if step is None else step
+        found = found[(found["metric"] == metric) & (found["step"] == step)]
         found = found[~found["view"].isin({MEAN_VIEW, *without})].dropna(subset="value")
         return {
             (str(name), int(seed)): math.fsum(values) / len(values)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 import torch
 import trimesh
@@ -85,6 +86,17 @@ Model = GaussianModel | MeshModel
 """A 3D result."""
 
 
+class Drawn(NamedTuple):
+    """A model at S views: rgb (S, 3, H, W) in [0, 1] over a background, alpha (S, 1, H, W)."""
+
+    rgb: Tensor
+    alpha: Tensor
+
+
+Steps = Literal["all", "four", "last"]
+"""Which of the kept steps the costly metrics are measured after."""
+
+
 @dataclass(frozen=True)
 class Value:
     """One measured number of a trial. view: ring index, or MEAN_VIEW; step: 1..K, or FINAL_STEP."""
@@ -130,11 +142,12 @@ class Trial:
         return composite(self.truth[self.scored].rgba, self.background)
 
     @torch.no_grad()
-    def draw_scored(self) -> Tensor | None:
-        """The model at the scored views over `background`, (S, 3, H, W) in [0, 1]; None without a model."""
+    def draw_scored(self) -> Drawn | None:
+        """The model at the scored views over `background`; None without a model."""
         if self.model is None:
             return None
-        return self.model.draw(self.truth.cameras[self.scored], self.background).rgb.clamp(0, 1)
+        drawn = self.model.draw(self.truth.cameras[self.scored], self.background)
+        return Drawn(drawn.rgb.clamp(0, 1), drawn.alpha)
 
 
 def per_view(metric: str, values: Tensor, views: Sequence[int], step: int = FINAL_STEP) -> Iterator[Value]:
@@ -142,3 +155,9 @@ def per_view(metric: str, values: Tensor, views: Sequence[int], step: int = FINA
     for view, value in zip(views, values.tolist(), strict=True):
         yield Value(metric, value, view, step)
     yield Value(metric, float(values.nanmean()), MEAN_VIEW, step)
+
+
+def measured_steps(count: int, which: Steps) -> list[int]:
+    """Of 1..count: all, four evenly spaced ones that end with the last, or the last only."""
+    kept = {"all": count, "four": min(4, count), "last": 1}[which]
+    return [round((i + 1) * count / kept) for i in range(kept)]

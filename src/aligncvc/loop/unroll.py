@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aligncvc.loop.cost import Stopwatch
@@ -82,7 +83,8 @@ class Loop:
             noisy = views if clean else self.decode(state.z, clamped=clamped) if sees == "noisy" else None
             at = At(self.at(0 if clean else state.now), noisy, state.image)
         with torch.set_grad_enabled(self.grad_3d and torch.is_grad_enabled()):
-            gaussians, drawn = lift(pair.spec, pair.reconstructor, views, self.cameras, at, self.watch)
+            seen = with_input(views, state.image) if pair.spec.input_view else views
+            gaussians, drawn = lift(pair.spec, pair.reconstructor, seen, self.cameras, at, self.watch)
         shown = views if clamped else clamp_straight_through(views)
         return Look(shown, gaussians, drawn, pair.spec.rig.background)
 
@@ -200,6 +202,14 @@ def lift(
         gaussians = reconstructor(seen, seen_cameras, **({} if at is None else {"at": at}))
     with watch("render"):
         return gaussians, rasterise(gaussians, cameras, background=spec.rig.background)
+
+
+def with_input(views: Tensor, image: Tensor) -> Tensor:
+    """Views (B, V, 3, H, W), the first of which is replaced by the input image (B, 3, H', W')."""
+    size = views.shape[-2:]
+    if image.shape[-2:] != size:
+        image = F.interpolate(image, size, mode="bilinear", antialias=True, align_corners=False)
+    return torch.cat([image[:, None].to(views), views[:, 1:]], 1)
 
 
 def as_shown(spec: PairSpec, views: Tensor, cameras: Cameras) -> tuple[Tensor, Cameras]:

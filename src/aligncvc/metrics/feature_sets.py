@@ -47,15 +47,15 @@ def object_resamples(objects: int, resamples: int, root_seed: int) -> np.ndarray
     return np.concatenate([np.ones((1, objects)), counts])
 
 
-def frechet_with_interval(one: FeatureSet, other: FeatureSet, counts: np.ndarray) -> Interval:
-    """Frechet distance and its interval; at most as many resamples are used as its cost allows."""
+def frechet_draws(one: FeatureSet, other: FeatureSet, counts: np.ndarray) -> np.ndarray:
+    """(1 + b,) Frechet distances: of the sets (row 0), then of as many resamples as its cost allows."""
     weights = torch.from_numpy(counts[: 1 + interval_resamples(one.rows, other.rows)]).double()
     found = frechet_distances(one.rows, other.rows, weights[:, one.owner], weights[:, other.owner])
-    return _interval(found.numpy(), least=0.0)
+    return found.numpy()
 
 
-def kernel_with_interval(one: FeatureSet, other: FeatureSet, counts: np.ndarray) -> Interval:
-    """Unbiased MMD^2 and its interval; NaN for a single object, which has no other to be paired with."""
+def kernel_draws(one: FeatureSet, other: FeatureSet, counts: np.ndarray) -> np.ndarray:
+    """(1 + B,) unbiased MMD^2; NaN for a single object, which has no other to be paired with."""
 
     def mean(a: FeatureSet, b: FeatureSet) -> np.ndarray:
         kernel = (a.rows @ b.rows.T / a.rows.shape[1] + 1) ** 3
@@ -66,10 +66,30 @@ def kernel_with_interval(one: FeatureSet, other: FeatureSet, counts: np.ndarray)
         with np.errstate(invalid="ignore", divide="ignore"):
             return weigh[0] / weigh[1]
 
-    return _interval(mean(one, one) + mean(other, other) - 2 * mean(one, other), least=-np.inf)
+    return mean(one, one) + mean(other, other) - 2 * mean(one, other)
 
 
-def _interval(values: np.ndarray, least: float) -> Interval:
+def frechet_with_interval(one: FeatureSet, other: FeatureSet, counts: np.ndarray) -> Interval:
+    """`frechet_draws` as a distance with its interval, which is never below 0."""
+    return interval_of(frechet_draws(one, other, counts), least=0.0)
+
+
+def kernel_with_interval(one: FeatureSet, other: FeatureSet, counts: np.ndarray) -> Interval:
+    """`kernel_draws` as a distance with its interval."""
+    return interval_of(kernel_draws(one, other, counts))
+
+
+def joint_interval(one: np.ndarray, other: np.ndarray) -> Interval:
+    """Difference one - other of two distances, from their values (1 + B,) on the same resamples of objects.
+
+    Both sets show the same objects, so what a resample does to one it does to the other: far narrower than
+    two intervals apart.
+    """
+    shared = min(len(one), len(other))
+    return interval_of(one[:shared] - other[:shared])
+
+
+def interval_of(values: np.ndarray, least: float = -np.inf) -> Interval:
     """The distance of the set itself (row 0) and the middle 95 % of its resamples', moved onto it.
 
     A resample shows fewer different objects, so its bias is larger. In simulations of 12 and 30 objects the

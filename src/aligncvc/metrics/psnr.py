@@ -27,10 +27,26 @@ def pooled_psnr(images: Tensor, reference: Tensor) -> Tensor:
 
 
 def foreground_psnr(images: Tensor, reference: Tensor, alpha: Tensor) -> Tensor:
-    """PSNR over the pixels where the reference's alpha (..., 1, H, W) exceeds 0.5, (...) dB, or NaN."""
-    mask = (alpha > 0.5).to(images.dtype)
+    """PSNR over the pixels where the reference's alpha (..., 1, H, W) exceeds 0.5, (...) dB, or NaN.
+
+    What is drawn beyond the reference's silhouette costs nothing here; in `union_psnr` it does.
+    """
+    return masked_psnr(images, reference, alpha > 0.5)
+
+
+def union_psnr(images: Tensor, reference: Tensor, alpha: Tensor, drawn: Tensor) -> Tensor:
+    """PSNR over the pixels where either alpha, (..., 1, H, W) each, exceeds 0.5, (...) dB, or NaN.
+
+    alpha: the reference's; drawn: the images' own. So neither a missing part nor one too many is free.
+    """
+    return masked_psnr(images, reference, (alpha > 0.5) | (drawn > 0.5))
+
+
+def masked_psnr(images: Tensor, reference: Tensor, mask: Tensor) -> Tensor:
+    """PSNR over the pixels of a bool mask (..., 1, H, W), (...) dB; NaN where it has none."""
+    weight = mask.to(images.dtype)
     squared = _difference(images, reference).square().mean(-3, keepdim=True)
-    return decibels((squared * mask).sum((-3, -2, -1)) / mask.sum((-3, -2, -1)))
+    return decibels((squared * weight).sum((-3, -2, -1)) / weight.sum((-3, -2, -1)))
 
 
 def mae(images: Tensor, reference: Tensor) -> Tensor:

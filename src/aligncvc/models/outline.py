@@ -15,6 +15,7 @@ from aligncvc.models.encoders.clip import ClipImageEncoder
 from aligncvc.models.encoders.dists import Dists
 from aligncvc.models.encoders.inception import FidInception
 from aligncvc.models.encoders.lite0 import Lite0
+from aligncvc.models.encoders.lite2 import Lite2
 from aligncvc.models.encoders.lpips import random_lpips
 from aligncvc.models.kinds import complete, kind_module
 from aligncvc.models.ledger.ledger import Model
@@ -45,6 +46,7 @@ def _lpips_parts(net: Literal["alex", "vgg"]) -> dict[str, nn.Module]:
 ENCODERS: dict[str, Callable[..., dict[str, nn.Module]]] = {
     "clip": lambda **vision: {"image tower": ClipImageEncoder(**vision).tower},
     "lite0": lambda: {"network": Lite0()},
+    "lite2": lambda: {"network": Lite2()},
     "lpips": _lpips_parts,
     "dists": lambda: {"network": Dists()},
     "inception": lambda: {"network": FidInception()},

@@ -47,8 +47,9 @@ class PairSpec(Section):
 
     rig: where the generator's V views stand. reconstruct: which of them the reconstructor is shown, None for
     all, and reconstruct_fov_y_deg at which field of view, None for their own; every view is rendered and fed
-    back. views_px, renderings_px: side of the generator's views and of
-    the renderings. guidance: where a method names none. seed: of random weights.
+    back. input_view: it is shown the input image in place of the first of them. views_px, renderings_px: side
+    of the generator's views and of the renderings. guidance: where a method names none. seed: of random
+    weights.
     """
 
     name: str
@@ -57,6 +58,7 @@ class PairSpec(Section):
     rig: Rig
     reconstruct: list[int] | None = None
     reconstruct_fov_y_deg: float | None = None
+    input_view: bool = False
     views_px: int
     renderings_px: int
     guidance: float

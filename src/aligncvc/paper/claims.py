@@ -18,7 +18,11 @@ from aligncvc.files import parse_yaml, read_text
 from aligncvc.paper.table_rows import describe
 from aligncvc.section import Section, faults
 
-Rule = Literal["better", "no_worse", "apart", "ratio", "rises", "equal", "more_memory"]
+Rule = Literal[
+    "better", "no_worse", "apart", "jointly", "one_better", "ratio", "rises", "equal", "more_memory"
+]  # fmt: skip
+MARGINS = ("no_worse", "one_better")
+"""Rules whose metrics may be worse by a margin."""
 Group = Literal["claims", "goals", "controls"]
 
 DERIVED = {
@@ -29,6 +33,7 @@ DERIVED = {
         Metric("gap_psnr", "gap_psnr", -1, 2, "consistency"),
         Metric("unseen_psnr", "PSNR", 1, 2, "views"),
         Metric("unseen_fg_psnr", "Foreground PSNR", 1, 2, "views"),
+        Metric("unseen_union_psnr", "Union PSNR", 1, 2, "views"),
     )
 }
 """Metrics that only a verdict has: gap_psnr is |delta_psnr|; unseen_* leave out the input's pose."""
@@ -53,7 +58,9 @@ class LineSpec(Section):
     at_least: float | None = None
     ranking: bool = Field(False, description="say whether the metric ranks the controls")
     context: bool = Field(False, description="the claim does not hang on it")
-    pair: str | None = None
+    step: int | None = Field(None, ge=1, description="of the method's kept steps; left out: the last")
+    against_step: int | None = Field(None, ge=1, description="of the other's; left out: as `step`")
+    pair: Names | None = None
     against_pair: str | None = None
 
     @field_validator("statement")
@@ -87,7 +94,7 @@ class Claims(Section):
     @model_validator(mode="after")
     def _margins_are_set(self) -> Claims:
         for key, claim in self.claims.items():
-            metrics = {m for line in claim.lines if line.rule == "no_worse" for m in line.metric}
+            metrics = {m for line in claim.lines if line.rule in MARGINS for m in line.metric}
             if lacking := sorted(metrics - set(self.margins)):
                 raise ValueError(f"claims.{key} may be worse in {lacking[0]}, which has no margin: set one")
         return self
@@ -96,13 +103,17 @@ class Claims(Section):
     def pairs(self) -> list[str]:
         """Every pair that a line names."""
         specs = [spec for claim in self.claims.values() for spec in claim.lines]
-        own = [name for spec in specs for name in (spec.pair, spec.against_pair) if name]
+        own = [name for spec in specs for name in (*(spec.pair or []), spec.against_pair) if name]
         return list(dict.fromkeys([self.pair, *own]))
 
 
 @dataclass(frozen=True)
 class Line:
-    """One sentence to be judged. margin: how much worse it may be; main: whether the claim hangs on it."""
+    """One sentence to be judged. main: whether the claim hangs on it.
+
+    margin: how much worse it may be. metrics: of a rule about several, each with its margin.
+    step, other_step: of either's kept steps; None: the last.
+    """
 
     claim: str
     statement: str
@@ -115,6 +126,14 @@ class Line:
     skipped: tuple[str, ...] = ()
     note: str = ""
     main: bool = True
+    metrics: tuple[tuple[str, float], ...] = ()
+    step: int | None = None
+    other_step: int | None = None
+
+    @property
+    def named(self) -> str:
+        """The metric, or all of several."""
+        return ", ".join(metric for metric, _ in self.metrics) or self.metric
 
 
 def load_claims(path: Path) -> Claims:
@@ -139,9 +158,12 @@ def lines(claims: Claims, columns: Sequence[str], rankings: Mapping[str, str]) -
     names["columns"] = [m for m in columns if described(m).better and described(m).family != "cost"]
     words = {"yes": "the metric ranks the controls", "no": "the metric does not rank the controls"}
     for key, spec in ((key, spec) for key, claim in claims.claims.items() for spec in claim.lines):
-        pair = spec.pair or claims.pair
+        pairs = spec.pair or [claims.pair]
         metrics = [metric for name in spec.metric for metric in names.get(name, [name])]
-        for one, other, metric in product(spec.method, spec.against, metrics):
+        several = tuple((metric, claims.margins.get(metric, 0.0)) for metric in metrics)
+        if spec.rule == "one_better":
+            metrics = metrics[:1]
+        for pair, one, other, metric in product(pairs, spec.method, spec.against, metrics):
             known = described(metric)
             note = words.get(rankings.get(metric, ""), "whether the metric ranks the controls is not known")
             sets = spec.rule == "better" and known.set_level  # which have no pairs
@@ -157,6 +179,9 @@ def lines(claims: Claims, columns: Sequence[str], rankings: Mapping[str, str]) -
                 skipped=tuple(claims.skipped),
                 note=note if spec.ranking else "",
                 main=not (spec.context or sets),
+                metrics=several if spec.rule == "one_better" else (),
+                step=spec.step,
+                other_step=spec.against_step or spec.step,
             )
 
 

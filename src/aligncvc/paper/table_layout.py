@@ -199,7 +199,7 @@ def notes(table: TableRows, shown: Sequence[str], facts: ProtocolFacts, publishe
     measured = {name for row in table.rows for name in row.values}
     judged = [n for n in shown if describe(n).better and not describe(n).set_level]
     floors: dict[str, str] = {}  # what distances between distributions come to without any method
-    for kind in ("frechet_lite0_", "kernel_lite0_"):
+    for kind in ("frechet_lite0_", "kernel_lite0_", "frechet_lite2_", "kernel_lite2_"):
         name = f"{kind}floor"
         if name in measured and any(other.startswith(kind) for other in shown):
             floor = next(row.values[name] for row in table.rows if name in row.values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,9 @@ from PIL import Image
 from aligncvc.config.jobs.paper import PaperJob
 from aligncvc.errors import UserError
 from aligncvc.evaluate.catalogue import SET_OBJECT
-from aligncvc.evaluate.scores import Scores
+from aligncvc.evaluate.records import read_records
+from aligncvc.evaluate.scores import Key, Scores
+from aligncvc.evaluate.set_draws import SetDraws, draws_file
 from aligncvc.files import atomic_path, parse_yaml, write_json, write_text
 from aligncvc.paper.claims import Claims, described, lines, load_claims
 from aligncvc.paper.commit import commit
@@ -72,7 +74,7 @@ def write_verdict(job: PaperJob, inputs: VerdictInputs, out: Path) -> dict[str, 
     more = Scores.read([*inputs.metrics, *inputs.renderings], job.seed) if inputs.renderings else scores
     memory = read_memory(inputs.memory)
     notes = read_notes(inputs.notes, claims.claims)
-    evidence = Evidence(more, {row["variant"]: row for row in memory})
+    evidence = Evidence(more, {row["variant"]: row for row in memory}, read_draws(inputs.metrics))
     judged = judge(lines(claims, job.paper.columns, rankings), evidence)
     about = {**facts(job, claims.pairs, scores, inputs), "memory": memory}
     beside, tables = read_facts(inputs.metrics, inputs.discrimination), {}
@@ -98,6 +100,15 @@ def write_verdict(job: PaperJob, inputs: VerdictInputs, out: Path) -> dict[str, 
     }
     write_json(out / "verdict.json", verdict)
     return verdict
+
+
+def read_draws(paths: Iterable[Path]) -> dict[Key, SetDraws]:
+    """Resampled distances that lie beside records, by pair and method; without those that have none."""
+    found = {}
+    for path in paths:
+        if draws_file(path).is_file() and (first := next(iter(read_records(path)), None)):
+            found[Key(first.pair, first.method)] = SetDraws.load(draws_file(path))
+    return found
 
 
 def read_memory(path: Path | None) -> list[dict[str, str]]:
@@ -193,8 +204,8 @@ def effect(one: Judged) -> str:
         return "n/a"
     if one.line.metric == "all":
         return f"{one.effect.centre:g}"
-    digits = {"MB": 1, "dB": 2, "times": 2}.get(one.unit, described(one.line.metric).decimals)
-    sign = "" if one.unit == "times" else "+"
+    digits = {"MB": 1, "dB": 2, "times": 2, "better": 0}.get(one.unit, described(one.line.metric).decimals)
+    sign = "" if one.unit in ("times", "better") else "+"
     mean, lo, hi = (f"{value:{sign}.{digits}f}" for value in one.effect)
     bracket = "" if math.isnan(one.effect.lo) else f" [{lo}, {hi}]"
     return f"{mean}{bracket} {one.unit}".strip()

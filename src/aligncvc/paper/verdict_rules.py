@@ -15,6 +15,7 @@ from typing import Any
 
 from aligncvc.evaluate.catalogue import SET_OBJECT, centre_of
 from aligncvc.evaluate.scores import Key, Scores
+from aligncvc.evaluate.set_draws import SetDraws, joint
 from aligncvc.evaluate.stats import NONE, Interval, differences, interval, object_means, paired_interval
 from aligncvc.paper.claims import Line, Rule, described
 
@@ -24,13 +25,19 @@ ROUNDING = 1e-6
 INPUT_VIEW = 0
 """Ring index of the view that samplers are given."""
 
-UNSEEN = {"unseen_psnr": "views_psnr", "unseen_fg_psnr": "views_fg_psnr"}
+UNSEEN = {
+    "unseen_psnr": "views_psnr",
+    "unseen_fg_psnr": "views_fg_psnr",
+    "unseen_union_psnr": "views_union_psnr",
+}
 """Generated views without the one at the input's pose, which a copy of the input has for nothing."""
 
 UNITS = {"psnr": "dB", "sharpness": "of ground truth's", "seconds": "s"}
 """By the end of a metric's name; scores have none."""
 
-UNITS_OF_RULES = {"ratio": "times", "equal": "", "apart": "", "more_memory": "MB"}
+UNITS_OF_RULES = {
+    "ratio": "times", "equal": "", "apart": "", "jointly": "", "one_better": "better", "more_memory": "MB",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,8 @@ class Judged:
             "better": "better" + (f", the mean by {line.at_least:g} or more" if line.at_least else ""),
             "no_worse": f"worse by at most {line.margin:g}",
             "apart": "better, intervals apart",
+            "jointly": "better on resamples of the same objects",
+            "one_better": "one better, none worse by more than its margin",
             "ratio": f"{line.at_least:g} or more" if line.at_least else "above 1",
             "rises": "better from each step to the next",
             "equal": f"no difference above {ROUNDING:g}, which is rounding",
@@ -68,7 +77,7 @@ class Judged:
         """JSON-serialisable; numbers that do not exist are null."""
         line, numbers = self.line, zip(("effect", "lo", "hi"), self.effect, strict=True)
         return {
-            "claim": line.claim, "statement": line.statement, "metric": line.metric, "n": self.n,
+            "claim": line.claim, "statement": line.statement, "metric": line.named, "n": self.n,
             **{name: None if math.isnan(value) else round(value, 6) for name, value in numbers},
             "unit": self.unit, "rule": self.rule, "holds": self.holds, "note": self.note, "main": line.main,
         }  # fmt: skip
@@ -76,19 +85,36 @@ class Judged:
 
 @dataclass(frozen=True)
 class Evidence:
-    """scores: of methods, controls and renderings judged like views. memory: memory.csv by variant."""
+    """scores: of methods, controls and renderings judged like views. memory: memory.csv by variant.
+
+    draws: resampled distances of a method's set.
+    """
 
     scores: Scores
     memory: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    draws: Mapping[Key, SetDraws] = field(default_factory=dict)
 
-    def values(self, key: Key, metric: str) -> Mapping[tuple[str, int], float]:
-        """A method's numbers by (object, seed) after the last step; also metrics that only a verdict has."""
+    def values(self, key: Key, metric: str, step: int | None = None) -> Mapping[tuple[str, int], float]:
+        """Numbers by (object, seed) after a step, None the last; also of metrics that only a verdict has."""
         if metric == "gap_psnr":
-            return {sample: abs(value) for sample, value in self.values(key, "delta_psnr").items()}
+            return {sample: abs(value) for sample, value in self.values(key, "delta_psnr", step).items()}
         if metric in UNSEEN:
-            return self.scores.values_of_views(key, UNSEEN[metric], {INPUT_VIEW})
-        values = self.scores.values(key, metric)
+            return self.scores.values_of_views(key, UNSEEN[metric], {INPUT_VIEW}, step)
+        values = self.scores.values(key, metric, step)
         return {sample: value for sample, value in values.items() if sample[0] != SET_OBJECT}
+
+    def difference(self, line: Line, metric: str) -> tuple[Interval, int]:
+        """`one` - `other` with its interval, paired, or of sets on joint resamples; of how many objects."""
+        if described(metric).set_level:
+            one, other = (self.draws.get(key) for key in (line.one, line.other))
+            return (
+                (NONE, 0) if one is None or other is None else (joint(one, other, metric), len(one.objects))
+            )
+        a = self.values(line.one, metric, line.step)
+        b = self.values(line.other, metric, line.other_step)
+        names = metric, line.one.method, line.other.method
+        gap = paired_interval(a, b, self.scores.seed, "verdict", *names, centre=centre_of(metric))
+        return gap, len(object_means(differences(a, b)))
 
 
 def only(value: float) -> Interval:
@@ -108,20 +134,46 @@ def better(line: Line, evidence: Evidence) -> Judged:
     It holds if the whole interval lies on the better side of zero and the mean is better by `at_least`. As
     "no_worse" it holds if the interval's worse end is not beyond the margin.
     """
-    a, b = evidence.values(line.one, line.metric), evidence.values(line.other, line.metric)
-    names = line.metric, line.one.method, line.other.method
-    centre, sign = centre_of(line.metric), described(line.metric).better
-    gap = paired_interval(a, b, evidence.scores.seed, "verdict", *names, centre=centre)
-    n = len(object_means(differences(a, b)))
+    sign = described(line.metric).better
+    gap, n = evidence.difference(line, line.metric)
+    if math.isnan(gap.centre) and described(line.metric).set_level:
+        return Judged(line, NONE, 0, None, f"n/a: no resamples of {line.metric} on the same objects")
     if not n:
-        return absent(line, *(key for key, values in ((line.one, a), (line.other, b)) if not values))
+        sides = (line.one, line.step), (line.other, line.other_step)
+        return absent(line, *(key for key, step in sides if not evidence.values(key, line.metric, step)))
     if not sign:
         return Judged(line, gap, n, None, f"{line.metric} has no better side")
     worse = gap.lo if sign > 0 else -gap.hi
-    if line.rule == "better":
+    if line.rule != "no_worse":
         return Judged(line, gap, n, worse > 0 and gap.centre * sign >= (line.at_least or 0), line.note)
     note = "; ".join(filter(None, [line.note, "better too" if worse > 0 else ""]))
     return Judged(line, gap, n, worse > -line.margin, note)
+
+
+def one_better(line: Line, evidence: Evidence) -> Judged:
+    """Better in at least one of several metrics, and no worse in any; the effect counts the better ones.
+
+    Both as in `better`: the whole interval on the better side of zero, its worse end not beyond the margin.
+    """
+    won, lost, objects = 0, 0, 0
+    missing: list[str] = []
+    words: list[str] = []
+    for metric, margin in line.metrics:
+        known, (gap, n) = described(metric), evidence.difference(line, metric)
+        if not n or math.isnan(gap.centre):
+            missing.append(metric)
+            continue
+        worse = gap.lo if known.better > 0 else -gap.hi
+        answer = "better" if worse > 0 else "no worse" if worse > -margin else "may be worse"
+        won, lost, objects = won + (worse > 0), lost + (worse <= -margin), max(objects, n)
+        centre, lo, hi = (f"{value:+.{known.decimals}f}" for value in gap)
+        words.append(f"{known.heading} {centre} [{lo}, {hi}] {answer}")
+    lacking = f"n/a: {', '.join(missing)}" if missing else ""
+    note = "; ".join(filter(None, [line.note, *words, lacking]))
+    if not words:
+        return Judged(line, NONE, 0, None, note)
+    holds = False if lost else None if missing else won > 0
+    return Judged(line, only(won), objects, holds, note)
 
 
 def ratio(line: Line, evidence: Evidence) -> Judged:
@@ -203,6 +255,8 @@ RULES: dict[Rule, Callable[[Line, Evidence], Judged]] = {
     "better": better,
     "no_worse": better,
     "apart": apart,
+    "jointly": better,
+    "one_better": one_better,
     "ratio": ratio,
     "rises": rises,
     "equal": equal,

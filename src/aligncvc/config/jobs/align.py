@@ -19,7 +19,15 @@ class Asd(Section):
     )
     t_min: float = Field(0.50, ge=0, le=1, description="smallest timestep, as a share of T")
     t_max: float = Field(0.98, ge=0, le=1, description="largest timestep, as a share of T")
-    eta: float = Field(0.1, ge=0, description="the second timestep is later by up to eta (t - t_min T)")
+    t_floor: float | None = Field(
+        None, ge=0, le=1, description="where eta counts from, as a share of T; null: t_min"
+    )
+    eta: float = Field(0.1, ge=0, description="the second timestep is later by up to eta (t - t_floor T)")
+    least_dt: int = Field(
+        0,
+        ge=0,
+        description="the second timestep is later by at least this; with 0 some draws have no gradient",
+    )
     guidance_scale: float = Field(1.0, description="the released configuration has 1.3: docs/lab-log.md")
     dmd_normalise: bool = Field(
         True, description="divide the gradient by the mean distance to the teacher's x0"
@@ -56,6 +64,15 @@ class Adversarial(Section):
         0.0, ge=0, description="weight of the gradient penalty on real images, every fourth step"
     )
     warmup: int = Field(0, ge=0, description="first steps in which only the heads learn from the GAN")
+    all_views: bool = Field(
+        False, description="the heads judge all views of an object together, not each by itself"
+    )
+    sees_input: bool = Field(False, description="the heads are shown the input image beside what they judge")
+
+    @property
+    def of_objects(self) -> bool:
+        """Whether images of one object are judged beside each other, and so augmented alike."""
+        return self.all_views or self.sees_input
 
     @model_validator(mode="after")
     def _levels_exist_once(self) -> Adversarial:
@@ -118,6 +135,10 @@ class Training(Section):
 
     steps: int = Field(8, ge=1, description="optimiser steps")
     batch: int = Field(2, ge=1, description="objects a step")
+    unrolled: Literal["drawn", "stratified"] = Field(
+        "drawn",
+        description="which sampling step has a gradient: drawn each time, or each of the K once in K steps",
+    )
     asd: Asd = Asd()
     gan: Adversarial = Adversarial()
     lambda_soft: float = Field(0.02, ge=0, description="0.02 puts the student's two gradients on a par")
@@ -130,6 +151,11 @@ class Training(Section):
     )
     foreground_weight: float = Field(
         1.0, ge=0, description="added to the MSE's weight where ground truth shows the object"
+    )
+    alpha_weight: float = Field(
+        0.0,
+        ge=0,
+        description="of the MSE of the renderings' alpha in the reconstruction loss; 1 in pretraining",
     )
     novel_views: int = Field(
         4, ge=0, description="ring views beside the rig that the reconstruction loss compares renderings at"

@@ -14,11 +14,13 @@ from aligncvc.models.encoders.frozen import Level, LevelEncoder
 from aligncvc.models.ledger.weights import load_strict, resolved_state
 from aligncvc.models.specs import CheckpointAccess
 
-# (expansion, output channels, kernel, stride of the first block, number of blocks)
-_STAGES = [
+Stages = tuple[tuple[int, int, int, int, int], ...]
+"""(expansion, output channels, kernel, stride of the first block, number of blocks) one after the other."""
+
+LITE0: Stages = (
     (1, 16, 3, 1, 1), (6, 24, 3, 2, 2), (6, 40, 5, 2, 2), (6, 80, 3, 2, 3),
     (6, 112, 5, 1, 3), (6, 192, 5, 2, 4), (6, 320, 3, 1, 1),
-]  # fmt: skip
+)  # fmt: skip
 _TAPPED_STAGES = (0, 1, 2, 4, 6)
 FEATURE_CHANNELS = (16, 24, 40, 112, 320)
 EMBED_CHANNELS = 1280
@@ -68,6 +70,7 @@ class InvertedResidual(nn.Module):
 class Lite0(LevelEncoder):
     """EfficientNet-Lite0, for images of any size. It knows textures at photograph scale: see `input_px`."""
 
+    plan = LITE0
     levels = tuple(Level(channels) for channels in FEATURE_CHANNELS)
     input_px = 128
 
@@ -76,7 +79,7 @@ class Lite0(LevelEncoder):
         self.stem = _conv_norm(3, 32, 3, 2)
         self.stages = nn.ModuleList()
         channels = 32
-        for expansion, outputs, kernel, stride, count in _STAGES:
+        for expansion, outputs, kernel, stride, count in self.plan:
             stage = nn.Sequential()
             for i in range(count):
                 stage.append(InvertedResidual(channels, outputs, expansion, kernel, stride if i == 0 else 1))
@@ -118,9 +121,9 @@ def load_lite0(access: CheckpointAccess = CheckpointAccess()) -> Lite0:
     return model
 
 
-def convert_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def convert_state(state: Mapping[str, Tensor], plan: Stages = LITE0) -> dict[str, Tensor]:
     """Rename the published file's keys (`_blocks.3._bn1.weight`) to this module's (`stages.2.0...`)."""
-    places = [f"stages.{s}.{i}." for s, stage in enumerate(_STAGES) for i in range(stage[-1])]
+    places = [f"stages.{s}.{i}." for s, stage in enumerate(plan) for i in range(stage[-1])]
 
     def rename(key: str) -> str:
         *block, layer, leaf = key.split(".")
