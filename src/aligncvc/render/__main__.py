@@ -16,6 +16,11 @@ from aligncvc.errors import cli
 from aligncvc.render.run import render_set
 
 
+def stop_at_sigterm() -> None:
+    """Leave by an exception when asked to end, so that Blender is stopped too."""
+    signal.signal(signal.SIGTERM, lambda signum, _: sys.exit(128 + signum))
+
+
 def render(
     objects: Path,
     out: Path,
@@ -40,7 +45,7 @@ def render(
         threads: CPU threads in all; every one this process may use by default.
         force: write into `out` even if it holds files of another origin, and replace those of the same name.
     """
-    signal.signal(signal.SIGTERM, lambda signum, _: sys.exit(128 + signum))  # so that Blender is stopped too
+    stop_at_sigterm()
     job = RenderJob.read(settings, changes) if settings else Plan.read(config, changes).render(name)
     statuses = render_set(job, objects, out, workers, threads, force)
     print(f"{sum(s.ok for s in statuses)} of {len(statuses)} objects rendered: {out / 'manifest.tsv'}")

@@ -1,4 +1,4 @@
-"""Rendered objects in archives: one tar and one index a shard, read by object, in an order of its own.
+"""Rendered objects in archives: one tar and one index a shard, read by object.
 
 A shard is a folder with `views.tar` and `index.tsv`. The tar holds `<id>/ring.<file>` for each file of an
 object's folder, so that WebDataset takes an object for one sample. The index says where in the tar an object
@@ -12,27 +12,25 @@ import bisect
 import io
 import os
 import tarfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, astuple, dataclass, fields, replace
 from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from aligncvc.errors import UserError
 from aligncvc.files import atomic_path, sha256_file
-from aligncvc.streams import numpy_stream
 from aligncvc.tsv import read_tsv, write_tsv
 
 TAR, INDEX = "views.tar", "index.tsv"
 SHARDS = "shards"
 """Folder beside a set's manifest that has one folder a shard."""
+FAILURES = "failures.tsv"
+"""Beside a sharded set's manifest: the objects that it lacks."""
 PREFIX = "ring."
 """Of the files' names in the tar: what follows is one field of a WebDataset sample."""
 OPEN_SHARDS = 8
-"""Shards that the walk mixes and that a reader keeps open."""
+"""Shards that a walk mixes and that a reader keeps open."""
 MEND = "make the set's shards again with snakemake"
 
 
@@ -160,6 +158,17 @@ def _opened(path: Path) -> int:
     return _descriptor(path, path.stat().st_mtime_ns).number
 
 
+def shard_name(number: int) -> str:
+    """Name of a shard's folder."""
+    return f"{number:05d}"
+
+
+def write_failures(path: Path, failed: Iterable[tuple[str, ArchivedObject]]) -> None:
+    """Write the table of objects that failed, each with its shard, atomically."""
+    rows = ({"shard": shard, **asdict(row)} for shard, row in failed)
+    write_tsv(path, ("shard", "id", "stage", "reason"), rows)
+
+
 def write_shards(path: Path, shards: Iterable[Shard]) -> None:
     """Write a sharded set's manifest atomically."""
     write_tsv(path, SHARD_COLUMNS, map(asdict, shards))
@@ -201,7 +210,8 @@ class Archives:
         rows = [row for row in read_index(self.folder / shard.shard) if row.ok]
         if len(rows) != shard.ok:
             raise UserError(
-                f"{self.folder / shard.shard} holds {len(rows)} objects and the manifest says {shard.ok}; {MEND}"
+                f"{self.folder / shard.shard} holds {len(rows)} objects and the manifest says {shard.ok}; "
+                f"{MEND}"
             )
         return rows
 
@@ -214,41 +224,6 @@ class Archives:
     def ids(self) -> list[str]:
         """The ids of all objects, for those who want them all: it reads every index."""
         return [row.id for number in range(len(self.shards)) for row in self._index(number)]
-
-
-class Walk:
-    """An endless random order of positions: each object once an epoch, a few shards at a time.
-
-    Shards are shuffled for each epoch and taken `window` at a time; the objects of a window are shuffled
-    together. The nth position is a function of the counts, the seed and n alone. So any process may ask for
-    any n, in any order, and a reader has no more than `window` shards in use.
-    """
-
-    def __init__(self, counts: Sequence[int], seed: int, window: int = OPEN_SHARDS) -> None:
-        self.counts, self.seed, self.window = np.asarray(counts, np.int64), seed, window
-        self.starts = np.cumsum(self.counts) - self.counts
-        self.total = int(self.counts.sum())
-        self._epoch = lru_cache(2)(self._shuffled_shards)
-        self._objects = lru_cache(2)(self._shuffled_objects)
-
-    def at(self, n: int) -> int:
-        """The nth position."""
-        epoch, rest = divmod(n, self.total)
-        _, ends = self._epoch(epoch)
-        number = int(np.searchsorted(ends, rest, side="right"))
-        return int(self._objects(epoch, number)[rest - (ends[number - 1] if number else 0)])
-
-    def _shuffled_shards(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """(shards in this epoch's order, where each window ends)."""
-        order = numpy_stream(self.seed, "shards", epoch).permutation(len(self.counts))
-        sums = [self.counts[order[i : i + self.window]].sum() for i in range(0, len(order), self.window)]
-        return order, np.cumsum(sums)
-
-    def _shuffled_objects(self, epoch: int, number: int) -> NDArray[np.int64]:
-        """The positions of one window in their order."""
-        shards = self._epoch(epoch)[0][number * self.window : (number + 1) * self.window]
-        inside = np.concatenate([np.arange(self.counts[s]) + self.starts[s] for s in shards])
-        return numpy_stream(self.seed, "objects", epoch, number).permutation(inside)
 
 
 def decoded(files: Mapping[str, bytes], name: str, where: Path | str) -> str:

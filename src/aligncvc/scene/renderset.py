@@ -14,11 +14,12 @@ from torch import Tensor
 
 from aligncvc.errors import UserError
 from aligncvc.files import sha256_json
-from aligncvc.scene.archives import Archives, Walk, decoded, is_sharded, read_object
+from aligncvc.scene.archives import Archives, decoded, is_sharded, read_object
 from aligncvc.scene.cameras import Cameras, parse_cameras, relative_c2w
 from aligncvc.scene.framing import at_field_of_view
 from aligncvc.scene.rigs import Rig, fov_covering
 from aligncvc.scene.views import Views, composite, decode_views, load_views, view_facts
+from aligncvc.scene.walk import Walk
 from aligncvc.tsv import read_tsv
 
 CACHED_OBJECTS = 64
