@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tarfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 import torch
 from tiny_world import write_renders
 
+from aligncvc.align.batches import Batch, BatchesAhead, draw_batch
 from aligncvc.errors import UserError
 from aligncvc.files import sha256_file
 from aligncvc.scene import archives
@@ -138,3 +140,37 @@ def test_a_walk_has_few_shards_in_use() -> None:
     for start in range(0, 120, 30):
         assert len(set(seen[start : start + 30])) == 3
         assert len(set(seen[start : start + 10])) > 1, "shards of a window are mixed"
+
+
+def same(one: Batch, other: Batch) -> bool:
+    pairs = (one.rgba, other.rgba), (one.novel, other.novel), (one.cameras.c2w, other.cameras.c2w)
+    return one.names == other.names and all(torch.equal(*pair) for pair in pairs)
+
+
+def test_training_reads_the_same_whatever_the_number_of_readers(sharded: Path) -> None:
+    """In order, and after a jump to another step, as when training goes on."""
+    renders = RenderSet(sharded, 32)
+    reference = [draw_batch(renders, 7, step, range(2), "cpu", 1) for step in range(6)]
+    for readers in (0, 1, 3):
+        theirs = RenderSet(sharded, 32)
+        ahead = BatchesAhead(
+            partial(draw_batch, theirs, 7, slots=range(2), device="cpu", novel=1), 6, readers
+        )
+        assert all(same(ahead.at(step), reference[step]) for step in (0, 1, 2, 4, 5, 1, 2))
+    assert not same(reference[0], draw_batch(renders, 8, 0, range(2), "cpu", 1))
+
+
+def test_processes_share_one_order(sharded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processes with one slot each meet what one process with two slots meets, each object once."""
+    renders, met = RenderSet(sharded, 32), list[int]()
+    read = renders.at
+    monkeypatch.setattr(renders, "at", lambda position: met.append(position) or read(position))
+    for step in range(5):
+        draw_batch(renders, 0, step, range(2), "cpu")
+    together = met.copy()
+    assert sorted(together[:5]) == sorted(together[5:]) == [0, 1, 2, 3, 4]
+    met.clear()
+    for rank in range(2):
+        for step in range(5):
+            draw_batch(renders, 0, step, range(rank, rank + 1), "cpu", total=2)
+    assert met == together[0::2] + together[1::2]

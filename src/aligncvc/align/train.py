@@ -24,8 +24,13 @@ def run_key(job: AlignJob, renders: RenderSet, processes: int, code: str) -> str
     return sha256_json([job.model_dump(mode="json", exclude={"checkpoints"}), renders.key, processes, code])
 
 
-def train(job: AlignJob, manifest: Path, out: Path, code: str = "", force: bool = False) -> None:
-    """Run (or continue) one alignment run of this code; write weights, metrics, provenance."""
+def train(
+    job: AlignJob, manifest: Path, out: Path, code: str = "", force: bool = False, readers: int = 0
+) -> None:
+    """Run (or continue) one alignment run of this code; write weights, metrics, provenance.
+
+    readers: processes that read batches ahead.
+    """
     bf16 = "bf16" if job.training.bf16 else None
     accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision=bf16)
     if accelerator.is_main_process:  # the one that writes
@@ -33,7 +38,7 @@ def train(job: AlignJob, manifest: Path, out: Path, code: str = "", force: bool 
         kept = [f"state/{name}" for name in STATE_FILES]
         claim_folder(out, ["metrics.jsonl", *weights], kept=kept, force=force)
     renders = RenderSet(manifest, job.pair.renderings_px, job.pair.rig)
-    trainer = Trainer(job, renders, accelerator)
+    trainer = Trainer(job, renders, accelerator, readers)
     state = RunState(out / "state", run_key(job, renders, accelerator.num_processes, code), trainer.parts)
     console = Console(stderr=True)
     start, remark = state.restore()

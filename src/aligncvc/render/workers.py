@@ -20,6 +20,8 @@ import aligncvc
 from aligncvc.config.jobs.render import RenderJob
 from aligncvc.render.jobs import SourceObject, blender_job
 
+SCENE = "aligncvc.render.blender_scene"
+"""What a process runs."""
 START_SECONDS = 180.0
 """Longest time Blender may take to start; generous, since a cold disk reads 350 MB first."""
 
@@ -55,7 +57,7 @@ class Worker:
         path.write_text(json.dumps(task), encoding="utf-8")
         with (self.scratch / "log").open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "aligncvc.render.blender_scene", str(path)],
+                [sys.executable, "-m", SCENE, str(path)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
