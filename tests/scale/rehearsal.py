@@ -57,7 +57,7 @@ def prepare(folder: Path, site: Site, args: Args) -> Path:
     train = {"source": "objaverse", "list": str(folder / "list.tsv"), "path": site.url}
     settings = {
         "objects": {"shard_size": args.shard_size, **PATIENCE, "sets": {"train": train, "eval": {}}},
-        "render": {"size_px": 32, "ring_views": 4},
+        "render": {"ring_views": 4},
         "pretrain": {"set": "train"},
     }
     (checkout / "mine.yaml").write_text(yaml.safe_dump(settings))

@@ -15,7 +15,7 @@ import tarfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, astuple, dataclass, fields, replace
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, islice
 from pathlib import Path
 
 from aligncvc.errors import UserError
@@ -167,6 +167,18 @@ def write_failures(path: Path, failed: Iterable[tuple[str, ArchivedObject]]) -> 
     """Write the table of objects that failed, each with its shard, atomically."""
     rows = ({"shard": shard, **asdict(row)} for shard, row in failed)
     write_tsv(path, ("shard", "id", "stage", "reason"), rows)
+
+
+def read_failures(path: Path, most: int) -> list[dict[str, str]]:
+    """The first rows of that table, for people. Raises UserError if it cannot be read."""
+    try:
+        with path.open(encoding="utf-8") as lines:
+            names = lines.readline().rstrip("\n").split("\t")
+            rows = [line.rstrip("\n").split("\t") for line in islice(lines, most)]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"no table can be read from {path} ({error}); {MEND}") from None
+    found = [dict(zip(names, row, strict=False)) for row in rows]
+    return [{"stage": "", "reason": "", **row, "name": row.get("id", "")} for row in found]
 
 
 def write_shards(path: Path, shards: Iterable[Shard]) -> None:
