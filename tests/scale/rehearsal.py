@@ -120,6 +120,7 @@ def main(args: Args) -> dict[str, Any]:
             print(json.dumps(found), flush=True)
             found["second_run"] = "Nothing to be done" in finish(start(checkout))
             found["second_run_requests"] = len(site.log) - requests
+            print(json.dumps(found), flush=True)
             shutil.rmtree(checkout / "results")
             moments = random.Random(args.seed)
             found["killed_after"] = []
