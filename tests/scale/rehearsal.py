@@ -126,7 +126,7 @@ def main(args: Args) -> dict[str, Any]:
             found["killed_after"] = []
             for _ in range(args.kills):
                 process = start(checkout)
-                wait = moments.uniform(0.1, 0.5) * seconds
+                wait = moments.uniform(0.02, 0.25) * seconds
                 try:
                     process.communicate(timeout=wait)
                 except subprocess.TimeoutExpired:

@@ -35,4 +35,4 @@ rule align:
         folder=subpath(output.student, parent=True),
     shell:
         "python -m aligncvc.align --settings {params.settings:q} --code {params.code} --renders {input.renders:q}"
-        " --readers {resources.readers} --out {params.folder:q} > {log:q} 2>&1"
+        " --readers {resources.readers:q} --out {params.folder:q} > {log:q} 2>&1"

@@ -62,8 +62,8 @@ rule shard:
         key=JOBS.shard_key,
         folder=subpath(output.archive, parent=True),
     shell:
-        "python -m aligncvc.render.shard --settings {params.settings:q} --number {wildcards.number}"
-        " --threads {threads} --out {params.folder:q} > {log:q} 2>&1"
+        "python -m aligncvc.render.shard --settings {params.settings:q} --number {wildcards.number:q}"
+        " --threads {threads:q} --out {params.folder:q} > {log:q} 2>&1"
 
 
 rule gather:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -14,11 +12,7 @@ from aligncvc.config.option import Changes
 from aligncvc.config.plan import Plan
 from aligncvc.errors import cli
 from aligncvc.render.run import render_set
-
-
-def stop_at_sigterm() -> None:
-    """Leave by an exception when asked to end, so that Blender is stopped too."""
-    signal.signal(signal.SIGTERM, lambda signum, _: sys.exit(128 + signum))
+from aligncvc.render.workers import stop_at_sigterm
 
 
 def render(

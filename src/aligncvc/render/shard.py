@@ -19,13 +19,13 @@ from aligncvc.config.jobs.shard import ShardJob
 from aligncvc.config.option import Changes
 from aligncvc.config.plan import Plan
 from aligncvc.errors import UserError, cli
-from aligncvc.files import write_text
+from aligncvc.files import locked, write_text
 from aligncvc.objects.fetch import CACHE, MANIFEST, fetch_set
 from aligncvc.objects.shard_lists import shard_list
 from aligncvc.ownership import claim_folder
-from aligncvc.render.__main__ import stop_at_sigterm
 from aligncvc.render.results import Status
 from aligncvc.render.run import render_objects
+from aligncvc.render.workers import stop_at_sigterm
 from aligncvc.scene.archives import INDEX, TAR, ArchivedObject, index_key, read_index, write_shard
 
 WORK = "work"
@@ -53,20 +53,25 @@ def make_shard(
     if index_key(out) != key:
         claim_folder(out, [TAR, INDEX], force=force)
         write_text(work / "list.tsv", listed)
-        # all below `work` is this program's, whatever a kill has left there: force
-        fetch_set(
-            _of_list(job.objects, work / "list.tsv"),
-            work / "objects",
-            cache=cache,
-            downloads=work / "downloads",
-            force=True,
-        )
-        manifest, renders = work / "objects" / MANIFEST, work / "renders"
-        statuses = render_objects(job.render, manifest, renders, workers, threads, force=True)
-        _require_some(statuses, number)
-        write_shard(out, [_archived(status, work) for status in statuses], renders, key)
+        with locked(work):  # a job may outlive the snakemake that started it
+            if index_key(out) != key:
+                _archive(job, key, out, cache, (workers, threads), f"shard {number}")
     shutil.rmtree(work, ignore_errors=True)
     return read_index(out)
+
+
+def _archive(
+    job: ShardJob, key: str, out: Path, cache: Path, crew: tuple[int | None, int | None], name: str
+) -> None:
+    """Fetch, render and write what `work/list.tsv` lists."""
+    work = out / WORK
+    objects, renders = work / "objects", work / "renders"
+    # all below `work` is this program's, whatever a kill has left there: force
+    fetching, downloads = _of_list(job.objects, work / "list.tsv"), work / "downloads"
+    fetch_set(fetching, objects, cache=cache, downloads=downloads, force=True)
+    statuses = render_objects(job.render, objects / MANIFEST, renders, *crew, force=True)
+    _require_some(statuses, name)
+    write_shard(out, [_archived(status, work) for status in statuses], renders, key)
 
 
 def _of_list(job: ObjectsJob, listed: Path) -> ObjectsJob:
@@ -82,11 +87,11 @@ def _archived(status: Status, work: Path) -> ArchivedObject:
     return ArchivedObject(status.id, status.status, status.stage, reason, *facts)
 
 
-def _require_some(statuses: Sequence[Status], number: int) -> None:
+def _require_some(statuses: Sequence[Status], name: str) -> None:
     failed = [s for s in statuses if not s.ok]
     if len(failed) > max(FEW, len(statuses) / 2):
         raise UserError(
-            f"{len(failed)} of {len(statuses)} objects of shard {number} failed, for example {failed[0].id} "
+            f"{len(failed)} of {len(statuses)} objects of {name} failed, for example {failed[0].id} "
             f"at {failed[0].stage}: {failed[0].reason}; mend that and start again: those are tried anew"
         )
 

@@ -32,6 +32,11 @@ def kept_in(temporary: Path) -> dict[str, str]:
     return dict.fromkeys(names, str(temporary))
 
 
+def stop_at_sigterm() -> None:
+    """Leave by an exception when asked to end, so that Blender is stopped too."""
+    signal.signal(signal.SIGTERM, lambda signum, _: sys.exit(128 + signum))
+
+
 @dataclass
 class Worker:
     """One Blender process working through a shard, in a session (and process group) of its own."""
