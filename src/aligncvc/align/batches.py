@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -123,7 +124,7 @@ class _Steps(Dataset[tuple[int, Batch]]):
         return self.steps[index], self.draw(self.steps[index])
 
 
-def _as_it_is(batch: tuple[int, Batch]) -> tuple[int, Batch]:
+def _as_it_is(batch: Any) -> Any:
     return batch
 
 
