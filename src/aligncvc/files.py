@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 
 from aligncvc.home import PROJECT_ROOT as PROJECT_ROOT
-from aligncvc.ownership import place
+from aligncvc.ownership import MARK, place
 from aligncvc.ownership import sha256_file as sha256_file
 
 PROVENANCE = ".provenance.json"
@@ -35,7 +35,8 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    fd, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
+    # the name is one that `ownership` takes for its own, should the process be killed here
+    fd, name = tempfile.mkstemp(prefix=f"{MARK}.{path.stem}.", suffix=path.suffix, dir=path.parent)
     os.close(fd)
     temporary = Path(name)
     try:
@@ -54,12 +55,18 @@ def read_text(path: Path | str) -> str:
 
     Raises OSError, and ValueError, which says how to mend it, for bytes that are neither.
     """
-    data = Path(path).read_bytes()
-    encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
-    try:
-        return io.StringIO(data.decode(encoding), newline=None).read()
-    except UnicodeDecodeError:
-        raise ValueError("it is not UTF-8; save it as UTF-8") from None
+    return "".join(text_lines(path))
+
+
+def text_lines(path: Path | str) -> Iterator[str]:
+    """The lines of `read_text`, their ends among them, one after another: a file may be long."""
+    with Path(path).open("rb") as handle:
+        wide = handle.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        handle.seek(0)
+        try:
+            yield from io.TextIOWrapper(handle, "utf-16" if wide else "utf-8-sig")
+        except UnicodeDecodeError:
+            raise ValueError("it is not UTF-8; save it as UTF-8") from None
 
 
 def parse_yaml(text: str) -> Any:

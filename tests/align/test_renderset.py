@@ -73,4 +73,4 @@ def test_cache_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     renderset = RenderSet(write_renders(tmp_path))
     for name in "abcab":
         renderset.load(name)
-    assert renderset.load.cache_info().currsize == 2
+    assert renderset.at.cache_info().currsize == 2

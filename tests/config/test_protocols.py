@@ -14,7 +14,7 @@ import yaml
 
 from aligncvc.config import reference as pages
 from aligncvc.config.__main__ import as_yaml
-from aligncvc.config.jobs.render import RenderJob
+from aligncvc.config.jobs.render import SCENE_VERSION, RenderJob
 from aligncvc.config.objects import Render
 from aligncvc.config.pairing import judged
 from aligncvc.config.plan import Plan
@@ -31,7 +31,6 @@ from aligncvc.errors import UserError
 from aligncvc.evaluate.ground_truth import METRIC_VERSION, require_supported
 from aligncvc.files import PROJECT_ROOT
 from aligncvc.objects.listing import read_list
-from aligncvc.render.blender_scene import SCENE_VERSION
 from aligncvc.render.jobs import require_scene
 
 PRESETS = "demo demo-256 smoke verdict gso30-syncdreamer gso100-orbit16 gobjaverse-heldout-24"

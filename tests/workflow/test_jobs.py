@@ -195,3 +195,29 @@ def test_content_of_a_folder_of_meshes_follows_every_file(tmp_path: Path) -> Non
     seen.append(jobs.folder_content(at))
     assert len(set(seen)) == len(seen) and jobs.folder_content(at) == seen[-1]
     assert jobs.folder_content(SimpleNamespace(set="other")) == ""
+
+
+def test_a_sharded_set_has_one_settings_file_and_a_key_for_each_shard(tmp_path: Path) -> None:
+    """The evaluation set and sets without a list stay one job each."""
+    listed = tmp_path / "list.tsv"
+    lines = [f"o{n}\tsource{n}\tCC0-1.0\tme" for n in range(7)]
+    listed.write_text("\n".join(["id\tsource\tlicence\tcreator", *lines, ""]))
+    mine = {"source": "folder", "path": str(tmp_path), "list": str(listed)}
+    sets = {"train": mine, "eval": {}, "loose": {"source": "folder", "path": str(tmp_path)}}
+
+    def cut(size: int = 3, **render: Any) -> JobTable:
+        pretrain = {"set": "train"}
+        return table(objects={"shard_size": size, "sets": sets}, render=render, pretrain=pretrain)
+
+    jobs, at = cut(), SimpleNamespace(sharded="train", number="00002")
+    assert (jobs.sharded, jobs.whole) == (["train"], ["eval", "loose"])
+    assert ("shard", "train") in jobs.jobs and ("render", "train") not in jobs.jobs
+    assert jobs.shards(at)[-1] == "results/renders/train/shards/00002/index.tsv" and len(jobs.shards(at)) == 6
+    assert str(listed) not in jobs.jobs["paper",].object_lists, "the report does not read the whole list"
+    before = jobs.shard_keys("train")
+    assert jobs.shard_key(at) == before[2] and len(set(before)) == 3
+    assert cut(timeout_seconds=7.0, max_failure_rate=0.5).shard_keys("train") == before
+    assert not set(cut(samples=5).shard_keys("train")) & set(before)
+    listed.write_text(listed.read_text() + "o7\tsource7\tCC0-1.0\tme\n")
+    assert cut().shard_keys("train")[:2] == before[:2] != cut().shard_keys("train")[1:]
+    assert cut(8).shard_keys_hash(at) != cut().shard_keys_hash(at)

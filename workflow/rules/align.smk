@@ -26,6 +26,8 @@ rule align:
         mem_mb=8000,
         runtime=2880,
         gpu=one_gpu,
+        # as much a matter of the machine as threads are: no reason to train again
+        readers=min(4, JOBS.config.align.threads - 1),
     params:
         settings=JOBS.settings("align", "{pair}", "{run}"),
         reads=JOBS.reads("align", "{pair}", "{run}"),
@@ -33,4 +35,4 @@ rule align:
         folder=subpath(output.student, parent=True),
     shell:
         "python -m aligncvc.align --settings {params.settings:q} --code {params.code} --renders {input.renders:q}"
-        " --out {params.folder:q} > {log:q} 2>&1"
+        " --readers {resources.readers:q} --out {params.folder:q} > {log:q} 2>&1"

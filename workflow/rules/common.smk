@@ -59,7 +59,9 @@ def one_gpu(wildcards):
 wildcard_constraints:
     table="|".join(TABLES),
     network="vae|unet|recon",
-    set=any_of(JOBS.sets),
+    set=any_of(JOBS.whole),
+    sharded=any_of(JOBS.sharded),
+    number=r"\d+",
     run=any_of(JOBS.config.align.runs),
     control=any_of(JOBS.config.evaluate.controls),
     pair=any_of([*JOBS.config.pairs, "control"]),

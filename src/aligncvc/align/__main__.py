@@ -22,6 +22,7 @@ def align(
     run: str | None = None,
     code: str = "",
     force: bool = False,
+    readers: int = 0,
 ) -> None:
     """Post-train the generator (LoRA) and the reconstructor.
 
@@ -36,6 +37,7 @@ def align(
         run: a key of align.runs: which losses are on.
         code: fingerprint of the job's code, which snakemake gives: a state of other code is not continued.
         force: write into `out` even if it holds files of another origin, and replace those of the same name.
+        readers: processes that read renders ahead, for sets on slow disks; they change no number.
     """
     if (settings is None) == (run is None):
         raise UserError("give --run, a key of align.runs, or --settings with a file that snakemake wrote")
@@ -46,7 +48,7 @@ def align(
         job = plan.align(pair or next(iter(plan.config.pairs)), str(run))
     from aligncvc.align.train import train  # torch and diffusers load only when there is work
 
-    train(job, renders, out, code, force)
+    train(job, renders, out, code, force, readers)
 
 
 COMMAND = align

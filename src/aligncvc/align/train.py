@@ -27,15 +27,20 @@ def run_key(job: AlignJob, renders: RenderSet, processes: int, code: str, precis
     return sha256_json([settings, renders.key, processes, code, precision])
 
 
-def train(job: AlignJob, manifest: Path, out: Path, code: str = "", force: bool = False) -> None:
-    """Run (or continue) one alignment run of this code; write weights, metrics, provenance."""
+def train(
+    job: AlignJob, manifest: Path, out: Path, code: str = "", force: bool = False, readers: int = 0
+) -> None:
+    """Run (or continue) one alignment run of this code; write weights, metrics, provenance.
+
+    readers: processes that read batches ahead.
+    """
     accelerator = accelerator_for(job.training, out)
     if accelerator.is_main_process:  # the one that writes
         weights = [f"{name}{end}" for name in (STUDENT_FILE, RECON_FILE) for end in ("", PROVENANCE)]
         kept = [f"state/{name}" for name in STATE_FILES]
         claim_folder(out, ["metrics.jsonl", *weights], kept=kept, force=force)
     renders = RenderSet(manifest, job.pair.renderings_px, job.pair.rig)
-    trainer = Trainer(job, renders, accelerator)
+    trainer = Trainer(job, renders, accelerator, readers)
     key = run_key(job, renders, accelerator.num_processes, code, accelerator.mixed_precision)
     state = RunState(out / "state", key, trainer.parts)
     console = Console(stderr=True)

@@ -19,7 +19,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from aligncvc.align.asd import soft_loss
-from aligncvc.align.batches import Batch, draw_batch, unrolled_steps
+from aligncvc.align.batches import Batch, BatchesAhead, draw_batch, unrolled_steps
 from aligncvc.align.diagnostics import Monitor, image_diagnostics
 from aligncvc.align.discriminator import (
     Augmentation,
@@ -68,7 +68,8 @@ def reconstruction_loss(
 class Trainer:
     """Post-trains a pair: one step is one unrolled sampling, with a gradient at one of its K steps."""
 
-    def __init__(self, job: AlignJob, renders: RenderSet, accelerator: Accelerator) -> None:
+    def __init__(self, job: AlignJob, renders: RenderSet, accelerator: Accelerator, readers: int = 0) -> None:
+        """readers: processes that read batches ahead; they change no number."""
         self.job, self.run, self.settings = job, job.losses, job.training
         self.steps = self.run.steps or self.settings.steps
         mode = self.run.asd_mode or self.settings.asd.mode
@@ -111,8 +112,16 @@ class Trainer:
             self.parts |= {"heads": self.discriminator.heads, "heads_optimiser": self.heads_optimiser}
         if (self.run.hard or self.run.regression) and self.settings.lambda_recon > 0:
             self.lpips = load_lpips("alex", job.checkpoints).to(self.device)
+        self.batches = BatchesAhead(self.draw, self.steps, readers)
         if self.settings.monitor_every:
             self.monitor = Monitor(job, renders, self.generator, self.device)
+
+    def draw(self, index: int) -> Batch:
+        """This process's share of a step's batch, on the CPU."""
+        count, rank = self.settings.batch, self.accelerator.process_index
+        slots, total = range(rank * count, (rank + 1) * count), count * self.accelerator.num_processes
+        novel = self.settings.novel_views if self.lpips is not None else 0
+        return draw_batch(self.renders, self.job.seed, index, slots, "cpu", novel, total)
 
     def step(self, index: int) -> dict[str, float]:
         """One iteration; its record, averaged over processes. Raises UserError if the loss is not finite."""
@@ -120,10 +129,7 @@ class Trainer:
         factor = rate_factor(index, self.steps, self.settings.warmup_steps, self.settings.lr_final)
         for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
-        count, rank = self.settings.batch, self.accelerator.process_index
-        slots, novel = range(rank * count, (rank + 1) * count), self.settings.novel_views
-        novel = novel if self.lpips is not None else 0
-        batch = draw_batch(self.renders, self.job.seed, index, slots, self.device, novel)
+        batch = self.batches.at(index).to(self.device)
         stratified = self.settings.unrolled == "stratified"
         k = unrolled_steps(self.job.seed, index, len(self.job.timesteps), stratified=stratified)
         with self.accelerator.autocast():

@@ -20,7 +20,9 @@ from aligncvc.ownership import claim_files
 if TYPE_CHECKING:
     from aligncvc.bench.measure import Row
 
-Name = Literal["splat", "sampling", "metrics", "blender", "demo", "deformable", "full_size", "calls"]
+Name = Literal[
+    "splat", "sampling", "metrics", "blender", "demo", "deformable", "full_size", "calls", "planning"
+]  # fmt: skip
 PREFIXES: dict[Name, tuple[str, ...]] = {
     "splat": ("splat_",),
     "sampling": ("image_to_gaussians_", "network_calls_"),
@@ -30,6 +32,7 @@ PREFIXES: dict[Name, tuple[str, ...]] = {
     "deformable": ("deformable_attention_",),
     "full_size": ("full_size_",),
     "calls": ("call_",),
+    "planning": ("planning_",),
 }
 """How the rows of each bench begin."""
 
@@ -47,8 +50,8 @@ class Args:
     only: tuple[Name, ...] = ()
     """measure only these; the other rows of `out` stay"""
     clock: Literal["wall", "cpu"] = "wall"
-    """wall seconds, or seconds that processors computed: for rasteriser, metrics and demo on a machine that
-    does other work as well"""
+    """wall seconds, or seconds that processors computed: for rasteriser, metrics, demo and planning on a
+    machine that does other work as well"""
     force: bool = False
     """replace `out` even if it is of another origin"""
     demo: bool = True
@@ -67,6 +70,7 @@ def benches(args: Args) -> dict[Name, Callable[[], list[Row]]]:
     from aligncvc.bench.evaluation import bench_metrics
     from aligncvc.bench.measure import CLOCKS
     from aligncvc.bench.networks import bench_full_size, bench_sampling, sampling_jobs
+    from aligncvc.bench.planning import bench_planning
     from aligncvc.bench.rasteriser import bench_rasteriser
     from aligncvc.config.plan import Plan
 
@@ -80,6 +84,7 @@ def benches(args: Args) -> dict[Name, Callable[[], list[Row]]]:
         "deformable": lambda: bench_deformable(args.clock),
         "full_size": lambda: bench_full_size(mode=args.full_size),
         "calls": bench_calls,
+        "planning": lambda: bench_planning(args.clock),
     }
 
 

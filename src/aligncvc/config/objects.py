@@ -42,6 +42,14 @@ class ObjectSet(Section):
 class Objects(Section):
     """Which 3D objects there are."""
 
+    shard_size: int | None = Field(
+        None,
+        ge=1,
+        description="cut every set that has a list, but `eval`, into shards of so many objects: one job and "
+        "one archive each (docs/scale.md); null: a set is one job, with a folder for each object",
+    )
+    attempts: int = Field(6, ge=1, description="times that a download is tried, waiting longer each time")
+    stall_seconds: float = Field(30.0, gt=0, description="a download that brings nothing for so long stalls")
     sets: dict[str, ObjectSet] = Field(
         default_factory=lambda: {
             "train": ObjectSet(list="config/objects/bundled.tsv", split="train"),

@@ -16,6 +16,7 @@ from aligncvc.config.jobs.paper import PairFacts, PaperJob, Row
 from aligncvc.config.jobs.pretrain import Network, PretrainJob
 from aligncvc.config.jobs.render import RenderJob
 from aligncvc.config.jobs.sample import CONTROL, Control, ControlJob, PhotoJob, SampleJob, even_timesteps
+from aligncvc.config.jobs.shard import ShardJob
 from aligncvc.config.objects import EVALUATION_SET
 from aligncvc.config.pairing import judge_of, judged, pair_spec
 from aligncvc.config.protocols import Protocol
@@ -123,7 +124,8 @@ class Plan:
             raise UserError(
                 f"the objects of protocol {protocol.name} do not ship with the repository: {obtain}"
             )
-        return ObjectsJob(seed=self.config.seed, set=name, objects=objects)
+        patience = self.config.objects.model_dump(include={"attempts", "stall_seconds"})
+        return ObjectsJob(seed=self.config.seed, set=name, objects=objects, **patience)
 
     def render(self, name: str) -> RenderJob:
         """Rendering a set; a name that is none of objects.sets is rendered as the training set is."""
@@ -134,6 +136,27 @@ class Plan:
             render=self.config.rendering(name),
             looks=sets[name].variants if name in sets else 1,
             scene_version=self.config.protocol.versions.scene if name == EVALUATION_SET else None,
+        )
+
+    def is_sharded(self, name: str) -> bool:
+        """Whether a set's list is cut into shards: not the evaluation set's, whose meshes are measured."""
+        objects = self.config.objects
+        cut = objects.shard_size is not None and name != EVALUATION_SET
+        return cut and chosen(objects.sets, name, "objects.sets").list is not None
+
+    def shard(self, name: str) -> ShardJob:
+        """Fetching and rendering a set shard by shard. Raises UserError for a set that is one job."""
+        if not self.is_sharded(name):
+            raise UserError(
+                f"the set {name!r} is one job; give objects.shard_size and a `list` for the set to cut it "
+                f"into shards, which {EVALUATION_SET} never is"
+            )
+        return ShardJob(
+            seed=self.config.seed,
+            set=name,
+            objects=self.objects(name),
+            render=self.render(name),
+            size=int(self.config.objects.shard_size or 0),
         )
 
     def align(self, pair: str, run: str) -> AlignJob:
@@ -245,7 +268,7 @@ class Plan:
     def paper(self) -> PaperJob:
         """Tables, figures, report."""
         config = self.config
-        lists = {config.object_set(name).list for name in config.objects.sets}
+        lists = {config.object_set(name).list for name in config.objects.sets if not self.is_sharded(name)}
         return PaperJob(
             seed=config.seed,
             pairs=[self._facts(pair) for pair in self.pairs.values()],

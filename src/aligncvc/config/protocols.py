@@ -179,7 +179,7 @@ class Metrics(Section):
 class Versions(Section):
     """Versions of the code behind the numbers; a stage of another version refuses the protocol."""
 
-    scene: int = Field(ge=1, description="SCENE_VERSION of render/blender_scene.py")
+    scene: int = Field(ge=1, description="SCENE_VERSION of config/jobs/render.py")
     metrics: int = Field(ge=1, description="METRIC_VERSION of evaluate/ground_truth.py")
 
 

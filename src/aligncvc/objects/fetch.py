@@ -60,15 +60,22 @@ def fetch_one(job: Job, out: Path) -> ManifestRow:
 
 
 def fetch_set(
-    job: ObjectsJob, out: Path, *, cache: Path = CACHE, policy: Policy | None = None, force: bool = False
+    job: ObjectsJob,
+    out: Path,
+    *,
+    cache: Path = CACHE,
+    downloads: Path | None = None,
+    policy: Policy | None = None,
+    force: bool = False,
 ) -> list[ManifestRow]:
     """Fetch a set into `out` and write `manifest.tsv` there (last); returns its rows, failed ones among them.
 
-    UserError if the source as a whole cannot be reached or the set is empty, and, unless force, if `out`
-    holds files of another origin.
+    cache, downloads: see `Context`. UserError if the source as a whole cannot be reached or the set is empty,
+    and, unless force, if `out` holds files of another origin.
     """
     objects = job.objects
-    jobs = SOURCES[objects.source](objects, Context(cache, policy or Policy()))
+    policy = policy or Policy(attempts=job.attempts, stall_seconds=job.stall_seconds)
+    jobs = SOURCES[objects.source](objects, Context(cache, policy, downloads))
     where = objects.list or objects.path
     if not jobs:
         raise UserError(f"the object set is empty: {where} has nothing for {objects.split!r}")

@@ -14,6 +14,8 @@ from aligncvc.tsv import read_tsv, write_tsv
 
 Status = Literal["ok", "failed"]
 EVAL_PERCENT = 10
+SAFE_ID = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+"""What objects may be called: ids become names of files."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def check_ids(ids: Iterable[str], where: object) -> None:
     """UserError on an id that occurs twice or is no safe file name."""
     seen: set[str] = set()
     for name in ids:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        if not re.fullmatch(SAFE_ID, name):
             raise UserError(f"{where}: the id {name!r} is no plain name (letters, digits, . _ -)")
         if name in seen:
             raise UserError(f"{where}: the id {name!r} occurs twice")

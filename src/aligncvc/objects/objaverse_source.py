@@ -14,16 +14,16 @@ import io
 import json
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from aligncvc.config.objects import ObjectSet
 from aligncvc.errors import UserError
-from aligncvc.files import read_text, sha256_file, write_text
+from aligncvc.files import locked, read_text, sha256_file, write_text
 from aligncvc.objects.convert import check_glb
 from aligncvc.objects.download import download
 from aligncvc.objects.listing import ObjectRow, read_list
@@ -46,21 +46,37 @@ def dependable(context: Context, mirror: str | None = None) -> Iterator[ModuleTy
     except ImportError:
         advice = "run `pip install objaverse==0.1.7`"
         raise UserError(f"the package objaverse is not installed; {advice}") from None
-    root = context.cache / "objaverse"
+    shared = context.cache / "objaverse"
+    root = shared if context.downloads is None else context.downloads / "objaverse"
 
     def retrieve(url: str, target: str) -> None:
         if mirror is not None:
             url = mirror.rstrip("/") + "/" + url.split("/resolve/main/", 1)[-1]
         path = Path(target)
-        download(url, path, policy=context.policy)
-        try:
-            if url.endswith(".gz"):
-                json.loads(gzip.decompress(path.read_bytes()))
-        except (OSError, EOFError, ValueError, zlib.error) as error:
-            path.unlink()  # so that a broken index is not kept for ever
-            raise UserError(f"{path.name} is broken ({error}); try again later") from None
+        if not url.endswith(".gz"):
+            download(url, path, policy=context.policy)
+            return
+        kept = shared / path.relative_to(root)
+        with locked(shared):  # the jobs of several shards want the same index
+            if not kept.is_file():
+                download(url, kept, policy=context.policy)
+                try:
+                    json.loads(gzip.decompress(kept.read_bytes()))
+                except (OSError, EOFError, ValueError, zlib.error) as error:
+                    kept.unlink()  # so that a broken index is not kept for ever
+                    raise UserError(f"{path.name} is broken ({error}); try again later") from None
+        if kept != path:
+            copy_file(kept, path)
 
+    def object_paths() -> dict[str, str]:
+        index = root / "hf-objaverse-v1/object-paths.json.gz"
+        if not index.is_file():
+            read_paths()  # fetches it
+        return _paths(read_paths, index, index.stat().st_mtime_ns)
+
+    read_paths = package._load_object_paths
     before = package.BASE_PATH, package._VERSIONED_PATH, package.urllib
+    package._load_object_paths = object_paths
     package.BASE_PATH = str(root)
     package._VERSIONED_PATH = str(root / "hf-objaverse-v1")
     package.urllib = SimpleNamespace(request=SimpleNamespace(urlretrieve=retrieve))
@@ -70,6 +86,13 @@ def dependable(context: Context, mirror: str | None = None) -> Iterator[ModuleTy
             yield package
     finally:
         package.BASE_PATH, package._VERSIONED_PATH, package.urllib = before
+        package._load_object_paths = read_paths
+
+
+@lru_cache(1)
+def _paths(read: Callable[[], dict[str, str]], index: Path, written: int) -> dict[str, str]:
+    """Where each uid's file is, read once: the package would read all of 800,000 for every object."""
+    return read()
 
 
 def _verify(path: Path, note: Path, expected: str) -> None:

@@ -47,10 +47,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Context:
-    """What every source is given. cache: a folder for downloads that survive the run."""
+    """What every source is given. cache: a folder for downloads that survive the run.
+
+    downloads: where the objects' own files go instead, if they are not to outlive their shard.
+    """
 
     cache: Path
     policy: Policy
+    downloads: Path | None = None
 
 
 def listed(

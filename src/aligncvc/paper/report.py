@@ -25,11 +25,14 @@ from aligncvc.paper.pair_results import lead_row, object_names
 from aligncvc.paper.reading import TEMPLATES, read, shipped, table_rows
 from aligncvc.paper.table_formats import DASH
 from aligncvc.paper.table_rows import NOT_AVAILABLE
+from aligncvc.scene.archives import FAILURES, Archives, is_sharded, read_failures
 from aligncvc.viewer.templating import render_template, render_text, template_text
 
 MAX_WIDTH_PX = 1600
 MAX_CREDITS = 3000
 """Objects credited one by one; a larger set is credited in its manifest."""
+MAX_REASONS = 50
+"""Objects of a set that are named with the reason why they failed."""
 
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
@@ -122,12 +125,23 @@ def read_published(path: Path) -> list[dict[str, Any]]:
 def read_render_set(manifest: Path, names: Mapping[str, str]) -> dict[str, Any]:
     """One render set: counts, quarantined objects with reasons, contact sheet, and credits by creator.
 
-    Raises UserError for a manifest that lacks a column.
+    Of a sharded set the counts and the first that failed; its shards' indexes have the credits. Raises
+    UserError for a manifest that lacks a column.
     """
+    name = manifest.parent.name
+    title = {"train": "For alignment", "eval": "Held out"}.get(name, name)
+    if is_sharded(manifest):
+        shards = Archives(manifest).shards
+        ok, total = (sum(getattr(shard, field) for shard in shards) for field in ("ok", "objects"))
+        failed = read_failures(manifest.with_name(FAILURES), MAX_REASONS)
+        counts = {"ok": ok, "total": total, "failed": failed, "failed_count": total - ok}
+        where = {"sheet": None, "credits": [], "not_credited": ok, "listing": "shards' indexes"}
+        return {"name": name, "title": title, **counts, **where}
     parse = partial(table_rows, columns=("id", "status", "reason", "licence", "creator"), separator="\t")
     rows = read(manifest, parse, "is not a readable table", "render the set again")
     shown = [{"stage": "", **row, "name": names.get(row["id"], row["id"])} for row in rows]
-    good, name = [row for row in shown if row["status"] == "ok"], manifest.parent.name
+    good = [row for row in shown if row["status"] == "ok"]
+    failed = [row for row in shown if row["status"] != "ok"]
     thanks: dict[tuple[str, str], list[str]] = {}
     for row in good[:MAX_CREDITS]:
         key = (row["creator"] or "unknown creator", row["licence"] or "unknown licence")
@@ -136,16 +150,18 @@ def read_render_set(manifest: Path, names: Mapping[str, str]) -> dict[str, Any]:
     links = WORDS["licences"]
     return {
         "name": name,
-        "title": {"train": "For alignment", "eval": "Held out"}.get(name, name),
+        "title": title,
         "ok": len(good),
         "total": len(rows),
-        "failed": [row for row in shown if row["status"] != "ok"],
+        "failed": failed[:MAX_REASONS],
+        "failed_count": len(failed),
         "sheet": embed(sheet, name, f"{alt} of the {name} set", "") if sheet.exists() else None,
         "credits": [
             {"creator": creator, "licence": licence, "link": links.get(licence), "objects": sorted(objects)}
             for (creator, licence), objects in sorted(thanks.items(), key=lambda item: item[0][0].lower())
         ],
         "not_credited": max(0, len(good) - MAX_CREDITS),
+        "listing": "manifest",
     }
 
 

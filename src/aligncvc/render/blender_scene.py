@@ -22,9 +22,6 @@ from aligncvc.errors import reason_of
 from aligncvc.render import appearance, bproc_adapter
 from aligncvc.scene.gltf import Gltf
 
-SCENE_VERSION = 2
-"""Part of every job's hash: raise it when the same job would give other pixels."""
-
 WORLD_COLOUR, WORLD_STRENGTH = (1.0, 1.0, 1.0), 0.45
 UNIFORM_COLOUR = (0.5, 0.5, 0.5)  # SyncDreamer's blender_script.py: a grey world of strength 1 and no lamp
 SUN_ENERGY = 1.6  # W/m^2; with the world a white surface facing the sun stays just below 1

@@ -8,12 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from aligncvc.config.jobs.render import RenderJob
+from aligncvc.config.jobs.render import SCENE_VERSION, RenderJob
 from aligncvc.config.objects import Render
 from aligncvc.errors import UserError
 from aligncvc.files import sha256_json
 from aligncvc.objects.listing import read_manifest
-from aligncvc.render.blender_scene import SCENE_VERSION
 from aligncvc.scene.cameras import Cameras, orbit, ring_azimuths_deg
 from aligncvc.scene.views import split_variant, variant_id
 from aligncvc.streams import stream_seed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from aligncvc.render.jobs import SourceObject
 from aligncvc.render.results import Status
 from aligncvc.render.surface import surface_fault
 from aligncvc.render.workers import START_SECONDS, Worker, split
+from aligncvc.scene.archives import ArchivedObject
 from aligncvc.scene.views import Views, split_variant
 
 POLL_SECONDS = 0.05
@@ -202,6 +203,23 @@ def render_set(
     Raises UserError before work if the protocol asks for another scene or `out` holds files of another origin
     (unless force), and after writing everything when more than render.max_failure_rate of the objects failed.
     """
+    statuses = render_objects(job, objects, out, workers, threads, force)
+    results.write_contact_sheet(out / "contact_sheet.png", out, statuses)
+    results.write_manifest(out / "manifest.tsv", statuses)
+    failed = [s for s in statuses if not s.ok]
+    require_few_failed(job, len(failed), len(statuses), failed[:1], out / "manifest.tsv")
+    return statuses
+
+
+def render_objects(
+    job: RenderJob,
+    objects: Path,
+    out: Path,
+    workers: int | None = None,
+    threads: int | None = None,
+    force: bool = False,
+) -> list[Status]:
+    """What `render_set` does before it writes what the set has in common, however many objects fail."""
     jobs.require_scene(job)
     threads = threads or len(os.sched_getaffinity(0))
     workers = max(1, min(workers or threads, threads))
@@ -209,18 +227,20 @@ def render_set(
     names = [results.STATUS, *results.object_files(job.render.ring_views)]
     planned = ["contact_sheet.png", "manifest.tsv", *(f"{s.id}/{name}" for s in sources for name in names)]
     claim_folder(out, planned, known=_left_before(sources, out), force=force)
-    statuses = Renderer(job, sources, out, workers, threads).run()
-    results.write_contact_sheet(out / "contact_sheet.png", out, statuses)
-    results.write_manifest(out / "manifest.tsv", statuses)
-    failed = [s for s in statuses if not s.ok]
-    rate, limit = len(failed) / len(statuses), job.render.max_failure_rate
+    return Renderer(job, sources, out, workers, threads).run()
+
+
+def require_few_failed(
+    job: RenderJob, failed: int, total: int, examples: Sequence[Status | ArchivedObject], where: Path
+) -> None:
+    """Raises UserError if more than render.max_failure_rate of the objects failed; `where` says why."""
+    rate, limit = failed / total, job.render.max_failure_rate
     if rate > limit:
         raise UserError(
-            f"{len(failed)} of {len(statuses)} objects failed ({rate:.0%}, at most {limit:.0%} may: "
-            f"render.max_failure_rate), for example {failed[0].id} at {failed[0].stage}: "
-            f"{failed[0].reason}; see {out / 'manifest.tsv'}"
+            f"{failed} of {total} objects failed ({rate:.0%}, at most {limit:.0%} may: "
+            f"render.max_failure_rate), for example {examples[0].id} at {examples[0].stage}: "
+            f"{examples[0].reason}; see {where}"
         )
-    return statuses
 
 
 def _left_before(sources: list[SourceObject], out: Path) -> Iterator[str]:

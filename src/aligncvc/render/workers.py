@@ -20,6 +20,8 @@ import aligncvc
 from aligncvc.config.jobs.render import RenderJob
 from aligncvc.render.jobs import SourceObject, blender_job
 
+SCENE = "aligncvc.render.blender_scene"
+"""What a process runs."""
 START_SECONDS = 180.0
 """Longest time Blender may take to start; generous, since a cold disk reads 350 MB first."""
 
@@ -28,6 +30,11 @@ def kept_in(temporary: Path) -> dict[str, str]:
     """Variables that keep Blender's temporary files and its thumbnails' folders below `temporary`."""
     names = ("TMPDIR", "TMP", "TEMP", "TEMPDIR", "XDG_CACHE_HOME")  # Blender prefers TMP, snakemake sets it
     return dict.fromkeys(names, str(temporary))
+
+
+def stop_at_sigterm() -> None:
+    """Leave by an exception when asked to end, so that Blender is stopped too."""
+    signal.signal(signal.SIGTERM, lambda signum, _: sys.exit(128 + signum))
 
 
 @dataclass
@@ -55,7 +62,7 @@ class Worker:
         path.write_text(json.dumps(task), encoding="utf-8")
         with (self.scratch / "log").open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "aligncvc.render.blender_scene", str(path)],
+                [sys.executable, "-m", SCENE, str(path)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

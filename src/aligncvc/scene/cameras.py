@@ -174,17 +174,27 @@ def save_cameras(path: Path | str, cameras: Cameras, **facts: object) -> None:
 
 def load_cameras(path: Path | str) -> Cameras:
     """Read cameras.json. Raises UserError if it is not in this project's convention."""
-    path = Path(path)
     try:
-        data = json.loads(read_text(path))
+        text = read_text(path)
+    except (ValueError, OSError) as error:
+        raise _unreadable(path, error) from error
+    return parse_cameras(text, path)
+
+
+def parse_cameras(text: str, where: Path | str) -> Cameras:
+    """The text of cameras.json as cameras. Raises UserError, naming `where`, for another convention."""
+    try:
+        data = json.loads(text)
         if data["convention"] != CONVENTION:
             raise UserError(
-                f"{path} holds cameras of convention {data['convention']!r}; convert them to "
+                f"{where} holds cameras of convention {data['convention']!r}; convert them to "
                 f"{CONVENTION!r} with aligncvc.scene.camera_formats"
             )
         c2w = torch.tensor(data["c2w"], dtype=torch.float32)
         return Cameras(c2w, data["fov_y_deg"], data["width"], data["height"], data["near"], data["far"])
-    except (KeyError, ValueError, OSError) as error:
-        raise UserError(
-            f"{path} is not a readable cameras.json ({error!r}); render the object again"
-        ) from error
+    except (KeyError, ValueError) as error:
+        raise _unreadable(where, error) from error
+
+
+def _unreadable(where: Path | str, error: Exception) -> UserError:
+    return UserError(f"{where} is not a readable cameras.json ({error!r}); render the object again")

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from aligncvc.errors import UserError
 from aligncvc.files import sha256_json
-from aligncvc.scene.cameras import Cameras, relative_c2w
+from aligncvc.scene.archives import Archives, decoded, is_sharded, read_object
+from aligncvc.scene.cameras import Cameras, parse_cameras, relative_c2w
 from aligncvc.scene.framing import at_field_of_view
 from aligncvc.scene.rigs import Rig, fov_covering
-from aligncvc.scene.views import Views, composite, load_views, view_facts
+from aligncvc.scene.views import Views, composite, decode_views, load_views, view_facts
+from aligncvc.scene.walk import Walk
 from aligncvc.tsv import read_tsv
 
 CACHED_OBJECTS = 64
@@ -54,7 +58,11 @@ class PosedObject:
 
 
 class RenderSet:
-    """The objects of a render manifest whose status is ok, in the manifest's order."""
+    """The objects of a render manifest whose status is ok, in the manifest's order.
+
+    They lie in folders or, where the manifest lists shards, in archives: then what is held in memory does not
+    grow with the number of objects, unless all `ids` are asked for.
+    """
 
     def __init__(
         self,
@@ -71,47 +79,78 @@ class RenderSet:
         """
         self.manifest = Path(manifest)
         self.size_px, self.rig, self.as_rendered = size_px, rig, as_rendered
-        rows = read_tsv(self.manifest, ("id", "status"), "write renders with python -m aligncvc.render")
-        ready = [row for row in rows if row["status"] == "ok"]
-        self.ids = [row["id"] for row in ready]
-        if not self.ids:
+        self.archives = Archives(self.manifest) if is_sharded(self.manifest) else None
+        if self.archives is None:
+            rows = read_tsv(self.manifest, ("id", "status"), "write renders with python -m aligncvc.render")
+            ready = [row for row in rows if row["status"] == "ok"]
+            self.ids = [row["id"] for row in ready]
+            self.key = sha256_json([[row["id"], row.get("job_hash")] for row in ready])
+        else:
+            self.key = sha256_json(self.archives.content)
+        if not len(self):
             raise UserError(
                 f"{self.manifest} lists no rendered object (none has status ok); "
                 "look at its reason column and render again"
             )
-        self.key = sha256_json([[row["id"], row.get("job_hash")] for row in ready])
-        self.load = lru_cache(CACHED_OBJECTS)(self._read)
+        self.at = lru_cache(CACHED_OBJECTS)(self._read)
+        self.walk = lru_cache(1)(self._walk)
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.ids) if self.archives is None else len(self.archives)
 
-    def _read(self, object_id: str) -> PosedObject:
-        """One object; `load` keeps recent ones. Raises UserError if its files are missing or odd."""
-        folder = self.manifest.parent / object_id
-        views = load_views(folder)
+    @cached_property
+    def ids(self) -> list[str]:
+        """Of all objects."""
+        assert self.archives is not None
+        return self.archives.ids()
+
+    @cached_property
+    def _positions(self) -> dict[str, int]:
+        return {name: position for position, name in enumerate(self.ids)}
+
+    def load(self, object_id: str) -> PosedObject:
+        """One object, as `at`."""
+        return self.at(self._positions[object_id])
+
+    def _walk(self, seed: int) -> Walk | None:
+        """The order in which training takes archived objects; None where they lie in folders."""
+        return None if self.archives is None else Walk([s.ok for s in self.archives.shards], seed)
+
+    def _read(self, position: int) -> PosedObject:
+        """One object; `at` keeps recent ones. Raises UserError if its files are missing or odd."""
+        if self.archives is None:
+            name = self.ids[position]
+            where: Path = self.manifest.parent / name
+            views, facts = load_views(where), lambda: view_facts(where)
+        else:
+            folder, row = self.archives.at(position)
+            files, where, name = read_object(folder, row), folder / row.id, row.id
+            text = decoded(files, "cameras.json", where)
+            views = decode_views(parse_cameras(text, f"{where}/cameras.json"), files.get, where)
+            facts = lambda: json.loads(text)  # noqa: E731
         if self.size_px is not None and views.rgba.shape[-2:] != (self.size_px, self.size_px):
             height, width = views.rgba.shape[-2:]
             raise UserError(
-                f"{folder} holds {width}x{height} renders but render.size_px is {self.size_px}; "
+                f"{where} holds {width}x{height} renders but render.size_px is {self.size_px}; "
                 "render the set with this configuration"
             )
-        rig = _named_rig(folder, len(views)) if self.rig is None else self.rig.indices(len(views))
-        return PosedObject(object_id, views, rig, self._fov_y_deg(views.cameras))
+        rig = _named_rig(facts, where, len(views)) if self.rig is None else self.rig.indices(len(views))
+        return PosedObject(name, views, rig, self._fov_y_deg(views.cameras))
 
     def _fov_y_deg(self, cameras: Cameras) -> float | None:
         half = None if self.rig is None or self.as_rendered else self.rig.half_width
         return None if half is None else fov_covering(half, float(cameras.positions[0].norm()))
 
 
-def _named_rig(folder: Path, count: int) -> list[int]:
+def _named_rig(facts: Callable[[], Any], where: Path, count: int) -> list[int]:
     """The rig that cameras.json names among `count` views. Raises UserError for none or a wrong one."""
     try:
-        rig = [int(i) for i in view_facts(folder)["rigs"]["rig"]]  # type: ignore[index]
+        rig = [int(i) for i in facts()["rigs"]["rig"]]
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{folder}/cameras.json names no rig; render the object again") from error
+        raise UserError(f"{where}/cameras.json names no rig; render the object again") from error
     if not rig or not all(0 <= i < count for i in rig):
         raise UserError(
-            f"{folder}/cameras.json names rig views {rig} but holds {count} views; render the object again"
+            f"{where}/cameras.json names rig views {rig} but holds {count} views; render the object again"
         )
     return rig
 

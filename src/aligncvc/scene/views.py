@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -92,11 +93,16 @@ def save_png(path: Path | str, image: Tensor) -> None:
 
 def load_png(path: Path | str) -> Tensor:
     """Read an image file as (C, H, W) float32 in [0, 1], C = 3, or 4 if it has transparency."""
+    return decode_png(path, path)
+
+
+def decode_png(source: Path | str | BytesIO, where: Path | str) -> Tensor:
+    """An image file or its bytes, as `load_png` reads it. Raises UserError, naming `where`."""
     try:
-        with Image.open(path) as image:
+        with Image.open(source) as image:
             array = np.asarray(eight_bit(image), dtype=np.float32) / 255
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} is not a readable image ({error}); make or fetch it again") from error
+        raise UserError(f"{where} is not a readable image ({error}); make or fetch it again") from error
     return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1)))
 
 
@@ -116,16 +122,28 @@ def save_views(folder: Path | str, views: Views, **facts: object) -> None:
 def load_views(folder: Path | str) -> Views:
     """Read what `save_views` wrote. Raises UserError naming the folder if a file is missing or odd."""
     folder = Path(folder)
-    cameras = load_cameras(folder / "cameras.json")
-    paths = [folder / f"{i:03d}.png" for i in range(len(cameras))]
-    missing = [p.name for p in paths if not p.exists()]
+
+    def read(name: str) -> bytes | None:
+        path = folder / name
+        return path.read_bytes() if path.exists() else None
+
+    return decode_views(load_cameras(folder / "cameras.json"), read, folder)
+
+
+def decode_views(cameras: Cameras, read: Callable[[str], bytes | None], where: Path | str) -> Views:
+    """Views from the files that `save_views` writes, wherever they lie; read gives one's bytes, or None.
+
+    Raises UserError naming `where` if one is missing or odd.
+    """
+    images = {name: read(name) for name in (f"{i:03d}.png" for i in range(len(cameras)))}
+    missing = [name for name, data in images.items() if data is None]
     if missing:
-        raise UserError(f"{folder} lacks {', '.join(missing)}; render the object again")
-    rgba = torch.stack([load_png(p) for p in paths])
+        raise UserError(f"{where} lacks {', '.join(missing)}; render the object again")
+    rgba = torch.stack([decode_png(BytesIO(data or b""), f"{where}/{n}") for n, data in images.items()])
     if rgba.shape[1] != 4:
-        raise UserError(f"{folder} holds images without alpha; this project's views are RGBA")
-    arrays = [folder / f"{name}.npy" for name in ("depth", "normals")]
-    stored = [torch.from_numpy(np.load(p).astype(np.float32)) if p.exists() else None for p in arrays]
+        raise UserError(f"{where} holds images without alpha; this project's views are RGBA")
+    arrays = [read(f"{name}.npy") for name in ("depth", "normals")]
+    stored = [None if x is None else torch.from_numpy(np.load(BytesIO(x)).astype(np.float32)) for x in arrays]
     return Views(rgba, cameras, *stored)
 
 

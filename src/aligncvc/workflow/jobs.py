@@ -10,6 +10,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,12 +18,15 @@ from aligncvc.config.jobs.base import Job
 from aligncvc.config.jobs.evaluate import ELSEWHERE
 from aligncvc.config.jobs.pretrain import Network
 from aligncvc.config.jobs.sample import CONTROL
+from aligncvc.config.jobs.shard import ShardJob
 from aligncvc.config.plan import Plan
 from aligncvc.config.root import parse_config
 from aligncvc.errors import UserError
-from aligncvc.files import PROJECT_ROOT, content_facts
+from aligncvc.files import PROJECT_ROOT, content_facts, sha256_json
 from aligncvc.home import project_file
+from aligncvc.objects.shard_lists import shard_hashes
 from aligncvc.ownership import claim_folder
+from aligncvc.scene.archives import INDEX, SHARDS, TAR, shard_name
 from aligncvc.workflow.fingerprint import code_hash, job_modules
 
 Wildcards = Any
@@ -91,8 +95,13 @@ class JobTable:
         self.metrics = f"{self.root}/metrics/{plan.protocol.slug}"
         """Where records by this protocol go: numbers of another protocol lie elsewhere."""
         self.jobs = jobs = dict[tuple[str, ...], Job]()
-        for name in self.sets:
+        self.sharded = [name for name in self.sets if plan.is_sharded(name)]
+        self.whole = [name for name in self.sets if name not in self.sharded]
+        """The sets whose lists are cut into shards, and those that are one job."""
+        for name in self.whole:
             jobs["objects", name], jobs["render", name] = plan.objects(name), plan.render(name)
+        for name in self.sharded:
+            jobs["shard", name] = plan.shard(name)
         for run in plan.trained_runs:
             jobs["align", *run] = plan.align(*run)
         for row in self.rows:
@@ -145,6 +154,27 @@ class JobTable:
     def object_list(self, wildcards: Wildcards) -> list[str]:
         """The TSV that lists a set's objects, if it has one."""
         return [self.here(path) for path in [self.config.object_set(wildcards.set).list] if path]
+
+    @cache  # noqa: B019  (one table a process)
+    def shard_keys(self, name: str) -> list[str]:
+        """What decides the bytes of each shard of a set, in order. It reads the list, once."""
+        job = self.jobs["shard", name]
+        assert isinstance(job, ShardJob)
+        return [job.key(rows) for rows in shard_hashes(job.objects.objects, job.size)]
+
+    def shard_key(self, wildcards: Wildcards) -> str:
+        """A params function: what decides the bytes of one shard."""
+        return self.shard_keys(wildcards.sharded)[int(wildcards.number)]
+
+    def shard_keys_hash(self, wildcards: Wildcards) -> str:
+        """A params function: what decides the bytes of all shards of a set."""
+        return sha256_json(self.shard_keys(wildcards.sharded))
+
+    def shards(self, wildcards: Wildcards) -> list[str]:
+        """Both files of every shard of a set."""
+        folder = f"{self.root}/renders/{wildcards.sharded}/{SHARDS}"
+        names = map(shard_name, range(len(self.shard_keys(wildcards.sharded))))
+        return [f"{folder}/{name}/{file}" for name in names for file in (TAR, INDEX)]
 
     def folder_content(self, wildcards: Wildcards) -> str:
         """A params function: hash of the names, sizes and dates in a set's folder of meshes."""
