@@ -8,7 +8,6 @@ through `download` and its cache lies where we want it.
 from __future__ import annotations
 
 import contextlib
-import gzip
 import importlib
 import io
 import json
@@ -24,6 +23,7 @@ from typing import Any
 from aligncvc.config.objects import ObjectSet
 from aligncvc.errors import UserError
 from aligncvc.files import read_text, sha256_file, write_text
+from aligncvc.limits import gunzip
 from aligncvc.objects.convert import check_glb
 from aligncvc.objects.download import download
 from aligncvc.objects.listing import ObjectRow, read_list
@@ -55,7 +55,7 @@ def dependable(context: Context, mirror: str | None = None) -> Iterator[ModuleTy
         download(url, path, policy=context.policy)
         try:
             if url.endswith(".gz"):
-                json.loads(gzip.decompress(path.read_bytes()))
+                json.loads(gunzip(path.read_bytes()))
         except (OSError, EOFError, ValueError, zlib.error) as error:
             path.unlink()  # so that a broken index is not kept for ever
             raise UserError(f"{path.name} is broken ({error}); try again later") from None

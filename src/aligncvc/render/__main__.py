@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -40,7 +38,6 @@ def render(
         threads: CPU threads in all; every one this process may use by default.
         force: write into `out` even if it holds files of another origin, and replace those of the same name.
     """
-    signal.signal(signal.SIGTERM, lambda signum, _: sys.exit(128 + signum))  # so that Blender is stopped too
     job = RenderJob.read(settings, changes) if settings else Plan.read(config, changes).render(name)
     statuses = render_set(job, objects, out, workers, threads, force)
     print(f"{sum(s.ok for s in statuses)} of {len(statuses)} objects rendered: {out / 'manifest.tsv'}")

@@ -20,6 +20,7 @@ from aligncvc.render.results import Status
 from aligncvc.render.surface import surface_fault
 from aligncvc.render.workers import START_SECONDS, Worker, split
 from aligncvc.scene.views import Views, split_variant
+from aligncvc.unfinished import require_room
 
 POLL_SECONDS = 0.05
 
@@ -101,6 +102,7 @@ class Renderer:
         stage, limit = "crash" if ended else "timeout", self.job.render.timeout_seconds
         reason = f"not finished after {limit:g} s and killed"
         if ended:
+            require_room(worker.scratch)  # Blender's own files lie there
             reason = f"Blender ended with code {worker.process.returncode} ({worker.log_tail(2)})"
         seconds = time.monotonic() - worker.since
         tail, current = worker.log_tail(), worker.current
@@ -118,6 +120,7 @@ class Renderer:
     def _finish(self, worker: Worker, event: dict[str, Any]) -> None:
         source, seconds = self.sources[event["index"]], event["seconds"]
         if event["event"] == "failed":
+            require_room(worker.scratch)
             self._record(source, event["stage"], event["reason"], seconds)
             return
         path = worker.scratch / "output" / f"{event['index']}.npz"
@@ -127,6 +130,7 @@ class Renderer:
             in_cube = self.job.render.normalisation == "unit-cube"
             fault = surface_fault(source.path, views, normalisation, in_cube)
         except Exception as error:  # a file that Blender could not finish, or too large for the memory
+            require_room(worker.scratch)
             self._record(source, "render", reason_of(error), seconds)
             return
         if fault is not None:

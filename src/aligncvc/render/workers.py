@@ -47,6 +47,13 @@ class Worker:
 
     def __post_init__(self) -> None:
         self.scratch = Path(tempfile.mkdtemp(prefix="aligncvc-render-"))
+        try:
+            self._start()
+        except BaseException:  # the disk is full, or a signal came
+            shutil.rmtree(self.scratch, ignore_errors=True)
+            raise
+
+    def _start(self) -> None:
         for name in ("output", "tmp", "blender"):
             (self.scratch / name).mkdir()
         (self.scratch / "progress.jsonl").touch()
