@@ -50,6 +50,8 @@ def reason_of(error: Exception) -> str:
         raise OutputError(f"nothing more can be written ({fault}); free space and start again") from error
     if isinstance(error, UserError):
         return str(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        return _said(error)
     here = str(Path(__file__).parent)
     places = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.startswith(here)]
     where = f", in {Path(places[-1].filename).name} line {places[-1].lineno}" if places else ""

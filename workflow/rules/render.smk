@@ -26,7 +26,7 @@ rule renders:
         "../../envs/render.yaml"
     threads: 16
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
         runtime=240,
     params:
         settings=JOBS.settings("render", "{set}"),

@@ -188,6 +188,8 @@ def _fault(source: SourceObject) -> tuple[str, str] | None:
         differs = sha256_file(source.path) != source.sha256
     except OSError as error:
         return "source", f"{name} cannot be read ({error.strerror})"
+    except Exception as error:  # whatever one object's file does, the others are rendered
+        return "source", reason_of(error)
     return ("source", f"{name} differs from the sha256 in the manifest") if differs else None
 
 

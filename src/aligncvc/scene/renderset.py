@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from aligncvc.errors import UserError
+from aligncvc.errors import UserError, reason_of
 from aligncvc.files import sha256_json
 from aligncvc.scene.cameras import Cameras, relative_c2w
 from aligncvc.scene.framing import at_field_of_view
@@ -88,7 +88,12 @@ class RenderSet:
     def _read(self, object_id: str) -> PosedObject:
         """One object; `load` keeps recent ones. Raises UserError if its files are missing or odd."""
         folder = self.manifest.parent / object_id
-        views = load_views(folder)
+        try:
+            views = load_views(folder)
+        except UserError:
+            raise
+        except Exception as error:  # readers raise many kinds
+            raise UserError(f"the renders in {folder} cannot be used: {reason_of(error)}") from error
         if self.size_px is not None and views.rgba.shape[-2:] != (self.size_px, self.size_px):
             height, width = views.rgba.shape[-2:]
             raise UserError(
