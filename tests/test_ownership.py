@@ -10,7 +10,8 @@ import pytest
 from aligncvc import ownership
 from aligncvc.errors import UserError
 from aligncvc.files import write_json, write_provenance, write_text
-from aligncvc.ownership import MARK, claim_files, claim_folder, remove, scratch
+from aligncvc.ownership import MARK, claim_files, claim_folder, remove
+from aligncvc.unfinished import scratch
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,6 @@ import io
 import json
 import os
 import platform
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,8 +19,9 @@ from typing import Any
 import yaml
 
 from aligncvc.home import PROJECT_ROOT as PROJECT_ROOT
-from aligncvc.ownership import MARK, place
+from aligncvc.ownership import place
 from aligncvc.ownership import sha256_file as sha256_file
+from aligncvc.unfinished import unfinished_file
 
 PROVENANCE = ".provenance.json"
 """End of the name of what `write_provenance` writes beside an artefact."""
@@ -31,23 +31,14 @@ PROVENANCE = ".provenance.json"
 def atomic_path(path: Path | str) -> Iterator[Path]:
     """Yield a temporary sibling of `path`; rename it onto `path` only if the block succeeds.
 
-    In a place that is claimed (`aligncvc.ownership`), UserError if a file of another origin lies there.
+    In a place that is claimed (`aligncvc.ownership`), UserError if a file of another origin lies there, and
+    OutputError if nothing more can be written.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # the name is one that `ownership` takes for its own, should the process be killed here
-    fd, name = tempfile.mkstemp(prefix=f"{MARK}.{path.stem}.", suffix=path.suffix, dir=path.parent)
-    os.close(fd)
-    temporary = Path(name)
-    try:
+    with unfinished_file(path) as temporary:
         yield temporary
-        # mkstemp makes files private; artefacts follow the user's umask like any other file.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
         place(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_text(path: Path | str) -> str:

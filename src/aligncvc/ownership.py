@@ -14,12 +14,12 @@ import os
 import re
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
 from aligncvc.errors import UserError
+from aligncvc.unfinished import PREFIX, sweep
 
 MARK = ".aligncvc"
 ABOUT = {"made_by": "aligncvc", "about": "what this program wrote here; it replaces nothing else"}
@@ -84,7 +84,8 @@ class _Claim:
 
     def strangers(self) -> Iterator[str]:
         """Files below the folder that are neither this program's nor harmless."""
-        for folder, _, names in os.walk(self.folder):
+        for folder, inner, names in os.walk(self.folder):
+            inner[:] = [name for name in inner if not name.startswith(PREFIX)]
             for path in (Path(folder, name) for name in sorted(names)):
                 if not HARMLESS.fullmatch(path.name) and not self.owns(path):
                     yield self.name(path)
@@ -93,8 +94,8 @@ class _Claim:
         """List a file; before it is in place, so that a process killed in between leaves no stranger."""
         known = self.wrote.setdefault(self.name(path), set())
         if sha256 not in known:
-            known.add(sha256)
             self.append([self.name(path), sha256])
+            known.add(sha256)
 
     def append(self, entry: object) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -142,6 +143,8 @@ def claim_folder(
             claim.append([name, None])
     for name in kept:
         claim.note(claim.folder / name, None)
+    if claim.folder.is_dir():
+        sweep(claim.folder)
     _CLAIMS[claim.folder] = claim
 
 
@@ -183,14 +186,6 @@ def remove(path: Path) -> None:
         path.unlink()
 
 
-@contextmanager
-def scratch(folder: Path) -> Iterator[Path]:
-    """A new folder below `folder` where files are put together before `place`; gone afterwards."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f"{MARK}-", dir=folder) as name:
-        yield Path(name)
-
-
 def _absolute(path: Path) -> Path:
     """With the links in its folder followed; a link itself is what is replaced, not what it points to."""
     path = Path.cwd() / path
@@ -199,7 +194,7 @@ def _absolute(path: Path) -> Path:
 
 def _claim_on(path: Path) -> _Claim | None:
     target = _absolute(path)
-    if any(part.startswith(f"{MARK}-") for part in target.parts):
+    if any(part.startswith(PREFIX) for part in target.parts):
         return None  # scratch
     return next((_CLAIMS[p] for p in (target, *target.parents) if p in _CLAIMS), None)
 

@@ -13,8 +13,8 @@ class Site:
     """Files by path, and for each path what to do request after request (then: serve properly).
 
     Behaviours: "ok", "503", "503 after 7", "404", "truncate N", "stall N", "drip", "wrong" (other bytes,
-    same length), "whole" (ignore Range), "other" and "swap" (from now on a new version with its
-    own ETag, longer or of the same length).
+    same length), "whole" (ignore Range), "unsized" (no length), "to URL" (redirect), "other" and "swap"
+    (from now on a new version with its own ETag, longer or of the same length).
     """
 
     files: dict[str, bytes]
@@ -45,6 +45,8 @@ class Handler(BaseHTTPRequestHandler):
             after = behaviour.partition(" after ")[2]
             return self.answer(503, b"busy", {"Retry-After": after} if after else {})
         data, etag = site.files[path], '"v1"'
+        if behaviour.startswith("to "):
+            return self.answer(302, b"", {"Location": behaviour[3:]})
         if behaviour == "wrong":
             data = bytes(255 - b for b in data)
         if behaviour == "other":
@@ -70,6 +72,8 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(code, rest, headers, cut=int(number))
         if word == "stall":
             return self.answer(code, rest, headers, cut=int(number), after=lambda: self.site.closing.wait(5))
+        if word == "unsized":
+            return self.answer(code, rest, headers, sized=False)
         if word == "drip":
             return self.answer(code, rest, headers, drip=True)
         self.answer(code, rest, headers)
@@ -82,9 +86,11 @@ class Handler(BaseHTTPRequestHandler):
         cut: int | None = None,
         after: Callable[[], object] | None = None,
         drip: bool = False,
+        sized: bool = True,
     ) -> None:
         self.send_response(code)
-        self.send_header("Content-Length", str(len(data)))
+        if sized:
+            self.send_header("Content-Length", str(len(data)))
         for key, value in (headers or {}).items():
             self.send_header(key, value)
         self.end_headers()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -135,3 +136,32 @@ def test_cached_removes_a_file_with_another_hash(tmp_path):
     assert cached(path, SHA)
     path.write_bytes(DATA[:-1])
     assert not cached(path, SHA) and not path.exists()
+
+
+@pytest.mark.parametrize("url", ["http://example.org/a", "ftp://localhost/a", "file:///etc/passwd", "a.deb"])
+def test_only_what_nobody_can_change_on_the_way_is_fetched(url, policy, waits, tmp_path):
+    with pytest.raises(UserError, match=r"is no https address; give one, or a file"):
+        download(url, tmp_path / "f.bin", policy=policy)
+    assert waits == [] and leftovers(tmp_path) == []
+
+
+def test_nor_is_what_a_server_sends_us_on_to(serve, policy, waits, tmp_path):
+    site = serve(dict(FILES), script={"/f.bin": ["to http://example.org/f.bin"]})
+    with pytest.raises(UserError, match=r"http://example.org/f.bin is no https address"):
+        download(f"{site.url}/f.bin", tmp_path / "f.bin", policy=policy)
+    assert waits == []
+    site = serve(dict(FILES), script={"/g.bin": ["to /f.bin"]})
+    site.files["/g.bin"] = b""
+    download(f"{site.url}/g.bin", tmp_path / "g.bin", policy=policy)
+    assert (tmp_path / "g.bin").read_bytes() == DATA
+
+
+@pytest.mark.parametrize("step", ["ok", "unsized"])
+def test_a_file_larger_than_allowed(serve, policy, waits, tmp_path, step):
+    """Whether the server says so or not; what is of the limit's size comes."""
+    site = serve(dict(FILES), script={"/f.bin": [step, step]})
+    with pytest.raises(UserError, match=r"50,000 bytes, more than 49,999|sends more than 49,999 bytes"):
+        download(f"{site.url}/f.bin", tmp_path / "f.bin", policy=replace(policy, most_bytes=49_999))
+    assert waits == []
+    download(f"{site.url}/f.bin", tmp_path / "f.bin", policy=replace(policy, most_bytes=50_000))
+    assert (tmp_path / "f.bin").read_bytes() == DATA

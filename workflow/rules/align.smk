@@ -23,7 +23,7 @@ rule align:
         "../../envs/torch.yaml"
     threads: JOBS.config.align.threads
     resources:
-        mem_mb=8000,
+        mem_mb=growing(8000),
         runtime=2880,
         gpu=one_gpu,
         # as much a matter of the machine as threads are: no reason to train again
@@ -34,5 +34,5 @@ rule align:
         code=JOBS.code("aligncvc.align.train", "align", "{pair}", "{run}"),
         folder=subpath(output.student, parent=True),
     shell:
-        "python -m aligncvc.align --settings {params.settings:q} --code {params.code} --renders {input.renders:q}"
+        "python -m aligncvc.align --settings {params.settings:q} --code {params.code:q} --renders {input.renders:q}"
         " --readers {resources.readers:q} --out {params.folder:q} > {log:q} 2>&1"

@@ -14,7 +14,7 @@ rule bench:
         "../../envs/torch.yaml"
     threads: 16
     resources:
-        mem_mb=24000,  # the full-size networks; pieces that find less are left out
+        mem_mb=growing(24000),  # the full-size networks; pieces that find less are left out
         runtime=120,
     params:
         code=JOBS.code("aligncvc.bench"),
@@ -33,7 +33,7 @@ rule memory:
     # Alone on the machine: what is measured are peaks.
     threads: 16
     resources:
-        mem_mb=8000,
+        mem_mb=growing(8000),
         runtime=60,
         gpu=1,
     params:

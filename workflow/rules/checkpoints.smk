@@ -17,7 +17,7 @@ rule checkpoints:
     conda:
         "../../envs/torch.yaml"
     resources:
-        mem_mb=1000,
+        mem_mb=growing(1000),
         runtime=10,
     params:
         code=JOBS.code("aligncvc.models.ledger.resolve"),

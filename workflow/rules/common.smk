@@ -51,6 +51,11 @@ REPORTED = sorted(
 )
 
 
+def growing(mem_mb):
+    """Memory that a job asks for, more at each attempt: a scheduler ends a job that takes more than it asked."""
+    return lambda wildcards, attempt: mem_mb * attempt
+
+
 def one_gpu(wildcards):
     """A GPU for the job if this machine has any; elsewhere only the other machine knows."""
     return int(workflow.non_local_exec or shutil.which("nvidia-smi") is not None)

@@ -27,7 +27,7 @@ rule evaluate:
     # Objects are scored one after the other: several methods at once use more cores better.
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
         runtime=240,
     params:
         settings=JOBS.settings("evaluate", "{pair}", "{method}"),
@@ -55,7 +55,7 @@ rule prediction:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
         runtime=240,
     params:
         settings=JOBS.settings("prediction", "{prediction}"),
@@ -83,7 +83,7 @@ rule renderings:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
         runtime=60,
     params:
         settings=JOBS.settings("evaluate", "{pair}", "{method}"),
@@ -114,7 +114,7 @@ rule discrimination:
     conda:
         "../../envs/torch.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
         runtime=10,
     params:
         settings=JOBS.settings("discrimination"),
@@ -146,7 +146,7 @@ rule met3r_method:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem_mb=16000,
+        mem_mb=growing(16000),
         runtime=240,
         gpu=1,
     params:

@@ -18,7 +18,7 @@ rule objects:
     conda:
         "../../envs/render.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
         runtime=60,
     params:
         settings=JOBS.settings("objects", "{set}"),

@@ -27,7 +27,7 @@ rule table:
     conda:
         "../../envs/paper.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
         runtime=10,
     params:
         settings=JOBS.settings("paper"),
@@ -35,7 +35,7 @@ rule table:
         code=JOBS.code("aligncvc.paper.tables"),
         discrimination=lambda wildcards, input: [f"--discrimination={path}" for path in input.discrimination],
     shell:
-        "python -m aligncvc.paper table --settings {params.settings:q} --table {wildcards.table} --metrics {input.metrics:q}"
+        "python -m aligncvc.paper table --settings {params.settings:q} --table {wildcards.table:q} --metrics {input.metrics:q}"
         " {params.discrimination:q} --reported {input.reported:q} --out {output.csv:q} > {log:q} 2>&1"
 
 
@@ -59,7 +59,7 @@ rule costs:
     conda:
         "../../envs/paper.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
         runtime=10,
     params:
         settings=JOBS.settings("paper"),
@@ -84,7 +84,7 @@ rule reported:
     conda:
         "../../envs/paper.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
         runtime=10,
     params:
         code=JOBS.code("aligncvc.paper.reported"),
@@ -110,7 +110,7 @@ rule figures:
         "../../envs/paper.yaml"
     threads: 16
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
         runtime=60,
     params:
         settings=JOBS.settings("paper"),
@@ -148,7 +148,7 @@ rule report:
         "../../envs/paper.yaml"
     threads: 16
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
         runtime=60,
     params:
         settings=JOBS.settings("paper"),
@@ -182,7 +182,7 @@ rule verdict:
         "../../envs/paper.yaml"
     threads: 16
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
         runtime=60,
     params:
         settings=JOBS.settings("paper"),

@@ -26,7 +26,7 @@ rule pretrain_network:
         "../../envs/torch.yaml"
     threads: 16
     resources:
-        mem_mb=8000,
+        mem_mb=growing(8000),
         runtime=1440,
         gpu=one_gpu,
     params:
@@ -37,5 +37,5 @@ rule pretrain_network:
         ),
         vae=lambda wildcards, input: [f"--vae={path}" for path in input.vae],
     shell:
-        "python -m aligncvc.pretrain {wildcards.network} --settings {params.settings:q} --renders {input.renders:q}"
+        "python -m aligncvc.pretrain {wildcards.network:q} --settings {params.settings:q} --renders {input.renders:q}"
         " {params.vae:q} --out {output:q} > {log:q} 2>&1"

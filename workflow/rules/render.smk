@@ -27,7 +27,7 @@ rule renders:
         "../../envs/render.yaml"
     threads: 16
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
         runtime=240,
     params:
         settings=JOBS.settings("render", "{set}"),
@@ -56,7 +56,7 @@ rule shard:
         "../../envs/render.yaml"
     threads: 4
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
         runtime=720,
     params:
         settings=JOBS.settings("shard", "{sharded}"),
@@ -80,7 +80,7 @@ rule gather:
     conda:
         "../../envs/render.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
         runtime=60,
     params:
         settings=JOBS.settings("shard", "{sharded}"),

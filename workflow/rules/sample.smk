@@ -25,7 +25,7 @@ rule sample:
         "../../envs/torch.yaml"
     threads: JOBS.config.sample.threads
     resources:
-        mem_mb=8000,
+        mem_mb=growing(8000),
         runtime=720,
         gpu=one_gpu,
     params:
@@ -54,7 +54,7 @@ rule control:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
         runtime=60,
         gpu=one_gpu,
     params:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from aligncvc.errors import UserError
+from aligncvc.limits import require_small_zip
 from aligncvc.scene.framing import at_field_of_view
 from aligncvc.scene.gaussians import Gaussians, load_ply, require_raw
 from aligncvc.scene.renderset import PosedObject
@@ -63,6 +64,7 @@ def read_steps(path: Path, posed: PosedObject, rig: Rig | None = None) -> tuple[
     rig: of the samples; if its cameras were others than the truth's, objects come back to the truth's size.
     """
     try:
+        require_small_zip(path)
         with np.load(path, allow_pickle=False) as arrays:
             views, renders = arrays["views"], arrays["renders"]
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:

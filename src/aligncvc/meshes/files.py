@@ -15,6 +15,7 @@ import trimesh
 from trimesh.visual import ColorVisuals, TextureVisuals
 
 from aligncvc.errors import UserError
+from aligncvc.limits import READ_SECONDS, read_file, within
 from aligncvc.meshes.paint import Paint
 from aligncvc.scene.companions import FolderResolver, readable
 from aligncvc.scene.glb import Material, Part, rgba, to_linear, to_srgb, write_glb
@@ -60,8 +61,9 @@ def load_mesh(path: Path | str, *, colours: bool = True, up: Literal["y", "z"] =
     if not path.is_file():
         raise UserError(f"there is no mesh at {path}; check the path")
     try:
-        scene = _gltf_scene(path, colours) if is_gltf else _named_scene(path, colours)
-        parts = [p for p in scene.dump() if isinstance(p, trimesh.Trimesh) and len(p.faces)]
+        with within(READ_SECONDS, str(path)):
+            scene = _gltf_scene(path, colours) if is_gltf else _named_scene(path, colours)
+            parts = [p for p in scene.dump() if isinstance(p, trimesh.Trimesh) and len(p.faces)]
     except UserError:
         raise
     except Exception as error:  # trimesh's readers raise anything from struct.error to AttributeError
@@ -83,7 +85,7 @@ def load_mesh(path: Path | str, *, colours: bool = True, up: Literal["y", "z"] =
 
 def _named_scene(path: Path, colours: bool) -> trimesh.Scene:
     """A scene with the materials and textures that an OBJ or PLY file names. UserError if one is lost."""
-    data, kind = path.read_bytes(), path.suffix.lower()[1:]
+    data, kind = read_file(path), path.suffix.lower()[1:]
     resolver = FolderResolver(path, data)
     read = io.BytesIO(readable(data, kind))
     scene = trimesh.load_scene(read, file_type=kind, resolver=resolver, process=False)

@@ -22,6 +22,7 @@ from trimesh.resolvers import Resolver, ZipResolver
 from trimesh.visual import ColorVisuals
 
 from aligncvc.errors import UserError
+from aligncvc.limits import READ_SECONDS, within
 from aligncvc.scene.companions import readable, text_of
 from aligncvc.scene.glb import Material, Part, rgba, to_linear
 from aligncvc.scene.gltf import Gltf
@@ -296,7 +297,10 @@ def check_glb(path: Path) -> int:
     gltf.require_known()
     gltf.require_pictures()
     try:
-        meshes = surface_of(gltf)
+        with within(READ_SECONDS, path.name):
+            meshes = surface_of(gltf)
+    except UserError:
+        raise
     except Exception as error:  # any reader error means the same thing here: a bad file
         raise UserError(f"{path.name} does not load: {type(error).__name__}: {error}") from None
     if not meshes:

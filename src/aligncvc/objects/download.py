@@ -19,8 +19,10 @@ from typing import Any
 
 from aligncvc.errors import UserError
 from aligncvc.files import sha256_file, write_json
+from aligncvc.limits import DOWNLOAD_BYTES
 
 CHUNK = 1 << 16
+LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 RETRY_STATUS = {408, 425, 429, 500, 502, 503, 504}
 
 
@@ -41,17 +43,17 @@ class Policy:
     max_wait: float = 60.0
     stall_seconds: float = 30.0
     stall_bytes: int = 1024
+    most_bytes: int = DOWNLOAD_BYTES
     sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
 
 
 def download(url: str, target: Path, *, sha256: str | None = None, policy: Policy = Policy()) -> None:
-    """Fetch `url` (http or https) to `target`; the next call resumes an interrupted one (`.<name>.part`).
+    """Fetch `url` (`require_safe`) to `target`; the next call resumes an interrupted one (`.<name>.part`).
 
     sha256: of the complete file, checked if given. Raises UserError when the server refuses, the bytes
-    are wrong or every attempt failed.
+    are wrong or too many (policy.most_bytes) or every attempt failed.
     """
-    if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
-        raise UserError(f"{url} is no http(s) address")
+    require_safe(url)
     target.parent.mkdir(parents=True, exist_ok=True)
     part = _Part(url, target)
     wrong: set[str] = set()
@@ -81,6 +83,24 @@ def download(url: str, target: Path, *, sha256: str | None = None, policy: Polic
             own = policy.first_wait * 2.0 ** (attempt - 1)
             policy.sleep(min(policy.max_wait, max(own, asked or 0.0)))
     raise UserError(f"{url} could not be downloaded in {policy.attempts} attempts; the last: {reason}")
+
+
+def require_safe(url: str) -> None:
+    """UserError unless nobody between can read or change what comes: https, or http from this machine."""
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK):
+        raise UserError(f"{url} is no https address; give one, or a file")
+
+
+class _SafeRedirects(urllib.request.HTTPRedirectHandler):
+    """An address that a server sends us to has to be as safe as the one that was given."""
+
+    def redirect_request(self, request: Any, *answer: Any) -> urllib.request.Request | None:
+        require_safe(answer[-1])
+        return super().redirect_request(request, *answer)
+
+
+_open = urllib.request.build_opener(_SafeRedirects).open
 
 
 class _Part:
@@ -114,7 +134,7 @@ class _Part:
                 headers["If-Range"] = str(facts["validator"])
         request = urllib.request.Request(self.url, headers=headers)
         try:
-            response = urllib.request.urlopen(request, timeout=policy.stall_seconds)
+            response = _open(request, timeout=policy.stall_seconds)
         except urllib.error.HTTPError as error:
             with error:
                 self._refused(error, have)
@@ -124,11 +144,13 @@ class _Part:
                 self.discard()
                 if start:
                     raise _TemporaryError("the file changed on the server during the download")
+            if total is not None and total > policy.most_bytes:
+                raise UserError(f"{self.url} has {total:,} bytes, more than {policy.most_bytes:,}")
             etag = response.headers.get("ETag", "")
             strong = etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified")
             write_json(self.facts_path, {"url": self.url, "total": total, "validator": strong})
             with self.path.open("ab" if start else "wb") as handle:
-                _copy(response, handle, policy)
+                _copy(response, handle, policy, policy.most_bytes - start)
         length = self.path.stat().st_size
         if total is not None and length != total:
             if length > total:
@@ -159,10 +181,17 @@ def _extent(response: Any) -> tuple[int, int | None]:
     return 0, int(length) if length is not None and length.isdigit() else None
 
 
-def _copy(response: Any, handle: Any, policy: Policy) -> None:
-    """Copy the body as it comes; less than stall_bytes within stall_seconds is a stall."""
+def _copy(response: Any, handle: Any, policy: Policy, most: int) -> None:
+    """Copy the body as it comes; less than stall_bytes within stall_seconds is a stall.
+
+    UserError for more than `most` bytes, from a server that does not say beforehand how many come.
+    """
+    allowed = most
     since, received = time.monotonic(), 0
     while chunk := response.read1(CHUNK):
+        allowed -= len(chunk)
+        if allowed < 0:
+            raise UserError(f"{response.url} sends more than {policy.most_bytes:,} bytes")
         handle.write(chunk)
         received += len(chunk)
         now = time.monotonic()

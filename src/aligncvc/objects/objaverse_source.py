@@ -8,7 +8,6 @@ through `download` and its cache lies where we want it.
 from __future__ import annotations
 
 import contextlib
-import gzip
 import importlib
 import io
 import json
@@ -24,6 +23,7 @@ from typing import Any
 from aligncvc.config.objects import ObjectSet
 from aligncvc.errors import UserError
 from aligncvc.files import locked, read_text, sha256_file, write_text
+from aligncvc.limits import gunzip
 from aligncvc.objects.convert import check_glb
 from aligncvc.objects.download import download
 from aligncvc.objects.listing import ObjectRow, read_list
@@ -61,7 +61,7 @@ def dependable(context: Context, mirror: str | None = None) -> Iterator[ModuleTy
             if not kept.is_file():
                 download(url, kept, policy=context.policy)
                 try:
-                    json.loads(gzip.decompress(kept.read_bytes()))
+                    json.loads(gunzip(kept.read_bytes()))
                 except (OSError, EOFError, ValueError, zlib.error) as error:
                     kept.unlink()  # so that a broken index is not kept for ever
                     raise UserError(f"{path.name} is broken ({error}); try again later") from None

@@ -15,6 +15,7 @@ from aligncvc.config.objects import ObjectSet
 from aligncvc.errors import UserError
 from aligncvc.files import atomic_path
 from aligncvc.home import project_file
+from aligncvc.limits import READ_SECONDS, read_file, within
 from aligncvc.objects.convert import obj_parts
 from aligncvc.objects.download import Policy
 from aligncvc.objects.listing import ObjectRow, read_list, select
@@ -102,9 +103,10 @@ def convert_mesh(path: Path, out: Path, turn: NDArray[np.float64] | None = None)
     else:
         if not path.is_file():
             raise UserError(f"the file {path} is missing")
-        data = path.read_bytes()
+        data = read_file(path)
         resolver = FolderResolver(path, data)
-        parts = obj_parts(data, resolver, turn, texture_px=OWN_TEXTURE_PX, kind=suffix[1:])
+        with within(READ_SECONDS, path.name):
+            parts = obj_parts(data, resolver, turn, texture_px=OWN_TEXTURE_PX, kind=suffix[1:])
         resolver.require_all()
         write_glb(out, parts)
 

@@ -23,6 +23,7 @@ from aligncvc.config.objects import ObjectSet
 from aligncvc.errors import UserError
 from aligncvc.files import atomic_path, locked, sha256_file
 from aligncvc.home import project_file
+from aligncvc.limits import read_members
 from aligncvc.objects.convert import MemoryResolver, obj_parts
 from aligncvc.objects.download import cached, download
 from aligncvc.objects.listing import ObjectRow, slug
@@ -93,7 +94,7 @@ class Library:
     def __init__(self, path: Path):
         try:
             self.archive = zipfile.ZipFile(path)
-            text = self.archive.read(CATALOGUE).decode("latin-1")
+            text = read_members(self.archive, [CATALOGUE])[CATALOGUE].decode("latin-1")
         except (OSError, zipfile.BadZipFile, KeyError) as error:
             raise UserError(f"{path} is not a Sweet Home 3D furniture library ({error})") from None
         self.entries = list(_entries(text, path.stem))
@@ -102,15 +103,14 @@ class Library:
         """Write the entry as a GLB, y up, centred, longest side as in the catalogue (metres)."""
         folder = str(PurePosixPath(entry.model).parent)
         try:
-            data = self.archive.read(entry.model)
             beside = [n for n in self.archive.namelist() if n.startswith(f"{folder}/") and n[-1] != "/"]
-            files = {name: self.archive.read(name) for name in beside}
+            files = read_members(self.archive, [entry.model, *beside])
         except (KeyError, zipfile.BadZipFile) as error:
             raise UserError(f"{entry.row.source} cannot be read from its library ({error})") from None
         longest = max(entry.size_cm)
         turn = None if entry.rotation is None else np.array(entry.rotation).reshape(3, 3)
         size = longest / 100 if longest > 0 else None
-        write_glb(out, obj_parts(data, MemoryResolver(files, folder), turn, size))
+        write_glb(out, obj_parts(files[entry.model], MemoryResolver(files, folder), turn, size))
 
 
 def libraries(folder: Path) -> list[Path]:
@@ -177,7 +177,7 @@ def furniture_folder(path: str | None, context: Context) -> Path:
     with locked(context.cache):  # the jobs of several sets fetch the same package
         if path is None:
             deb = apt_download(context.cache)
-        elif path.startswith(("http://", "https://")):
+        elif "://" in path:
             deb = context.cache / f"{PACKAGE}_{PACKAGE_VERSION}_all.deb"
             if not cached(deb, PACKAGE_SHA256):
                 download(path, deb, sha256=PACKAGE_SHA256, policy=context.policy)

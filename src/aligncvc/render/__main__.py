@@ -12,7 +12,6 @@ from aligncvc.config.option import Changes
 from aligncvc.config.plan import Plan
 from aligncvc.errors import cli
 from aligncvc.render.run import render_set
-from aligncvc.render.workers import stop_at_sigterm
 
 
 def render(
@@ -39,7 +38,6 @@ def render(
         threads: CPU threads in all; every one this process may use by default.
         force: write into `out` even if it holds files of another origin, and replace those of the same name.
     """
-    stop_at_sigterm()
     job = RenderJob.read(settings, changes) if settings else Plan.read(config, changes).render(name)
     statuses = render_set(job, objects, out, workers, threads, force)
     print(f"{sum(s.ok for s in statuses)} of {len(statuses)} objects rendered: {out / 'manifest.tsv'}")

@@ -16,10 +16,11 @@ from PIL import Image, ImageDraw
 
 from aligncvc.config.jobs.render import RenderJob
 from aligncvc.files import atomic_path, write_json
-from aligncvc.ownership import place, remove, scratch
+from aligncvc.ownership import place, remove
 from aligncvc.render import jobs
 from aligncvc.scene.views import Views, save_views
 from aligncvc.tsv import write_tsv
+from aligncvc.unfinished import scratch
 
 STATUS = "status.json"
 MAX_TILES = 1200

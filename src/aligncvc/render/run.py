@@ -21,6 +21,7 @@ from aligncvc.render.surface import surface_fault
 from aligncvc.render.workers import START_SECONDS, Worker, split
 from aligncvc.scene.archives import ArchivedObject
 from aligncvc.scene.views import Views, split_variant
+from aligncvc.unfinished import require_room
 
 POLL_SECONDS = 0.05
 
@@ -102,6 +103,7 @@ class Renderer:
         stage, limit = "crash" if ended else "timeout", self.job.render.timeout_seconds
         reason = f"not finished after {limit:g} s and killed"
         if ended:
+            require_room(worker.scratch)  # Blender's own files lie there
             reason = f"Blender ended with code {worker.process.returncode} ({worker.log_tail(2)})"
         seconds = time.monotonic() - worker.since
         tail, current = worker.log_tail(), worker.current
@@ -119,6 +121,7 @@ class Renderer:
     def _finish(self, worker: Worker, event: dict[str, Any]) -> None:
         source, seconds = self.sources[event["index"]], event["seconds"]
         if event["event"] == "failed":
+            require_room(worker.scratch)
             self._record(source, event["stage"], event["reason"], seconds)
             return
         path = worker.scratch / "output" / f"{event['index']}.npz"
@@ -128,6 +131,7 @@ class Renderer:
             in_cube = self.job.render.normalisation == "unit-cube"
             fault = surface_fault(source.path, views, normalisation, in_cube)
         except Exception as error:  # a file that Blender could not finish, or too large for the memory
+            require_room(worker.scratch)
             self._record(source, "render", reason_of(error), seconds)
             return
         if fault is not None:
@@ -185,6 +189,8 @@ def _fault(source: SourceObject) -> tuple[str, str] | None:
         differs = sha256_file(source.path) != source.sha256
     except OSError as error:
         return "source", f"{name} cannot be read ({error.strerror})"
+    except Exception as error:  # whatever one object's file does, the others are rendered
+        return "source", reason_of(error)
     return ("source", f"{name} differs from the sha256 in the manifest") if differs else None
 
 

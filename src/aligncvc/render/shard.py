@@ -25,7 +25,6 @@ from aligncvc.objects.shard_lists import shard_list
 from aligncvc.ownership import claim_folder
 from aligncvc.render.results import Status
 from aligncvc.render.run import render_objects
-from aligncvc.render.workers import stop_at_sigterm
 from aligncvc.scene.archives import INDEX, TAR, ArchivedObject, index_key, read_index, write_shard
 
 WORK = "work"
@@ -121,7 +120,6 @@ def shard(
         threads: CPU threads in all; every one this process may use by default.
         force: write into `out` even if it holds files of another origin, and replace those of the same name.
     """
-    stop_at_sigterm()
     job = ShardJob.read(settings, changes) if settings else Plan.read(config, changes).shard(name)
     rows = make_shard(job, number, out, cache=cache, workers=workers, threads=threads, force=force)
     failed = Counter(row.stage for row in rows if not row.ok)

@@ -32,11 +32,6 @@ def kept_in(temporary: Path) -> dict[str, str]:
     return dict.fromkeys(names, str(temporary))
 
 
-def stop_at_sigterm() -> None:
-    """Leave by an exception when asked to end, so that Blender is stopped too."""
-    signal.signal(signal.SIGTERM, lambda signum, _: sys.exit(128 + signum))
-
-
 @dataclass
 class Worker:
     """One Blender process working through a shard, in a session (and process group) of its own."""
@@ -54,6 +49,13 @@ class Worker:
 
     def __post_init__(self) -> None:
         self.scratch = Path(tempfile.mkdtemp(prefix="aligncvc-render-"))
+        try:
+            self._start()
+        except BaseException:  # the disk is full, or a signal came
+            shutil.rmtree(self.scratch, ignore_errors=True)
+            raise
+
+    def _start(self) -> None:
         for name in ("output", "tmp", "blender"):
             (self.scratch / name).mkdir()
         (self.scratch / "progress.jsonl").touch()

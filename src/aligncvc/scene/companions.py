@@ -14,6 +14,7 @@ from typing import Any
 from trimesh.resolvers import Resolver
 
 from aligncvc.errors import UserError
+from aligncvc.limits import read_file
 from aligncvc.scene.pictures import picture_fault
 
 _VALUE = r"[ \t]+(?:[-+]?\.?\d[\d.eE+-]*|on|off|[rgbmlz])"
@@ -70,7 +71,7 @@ class FolderResolver(Resolver):
         if path is None:
             self.faults.append(f"{key.strip()} is missing")
             raise FileNotFoundError(key)
-        return path.read_bytes()
+        return read_file(path)
 
     def _without_options(self, line: re.Match[str]) -> str:
         for option, values in re.findall(r"-([ost])((?:\s+[-+]?\.?\d\S*)+)", line[2]):

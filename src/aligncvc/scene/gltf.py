@@ -20,8 +20,10 @@ from urllib.parse import unquote
 import numpy as np
 from numpy.typing import NDArray
 
+from aligncvc import limits
 from aligncvc.errors import UserError
 from aligncvc.scene.glb import FLOAT, MAGIC, container
+from aligncvc.scene.gltf_size import WIDTHS, require_modest
 from aligncvc.scene.pictures import picture_fault
 
 Floats = NDArray[np.float64]
@@ -35,7 +37,6 @@ READ = {
 }  # fmt: skip
 """Extensions that a file may require: Blender's importer knows them, and the surface needs none."""
 COMPONENTS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", FLOAT: "<f4"}
-WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "MAT4": 16}
 
 
 class Gltf:
@@ -50,9 +51,12 @@ class Gltf:
 
     @classmethod
     def read(cls, path: Path, name: str | None = None) -> Gltf:
-        """Read a .glb or .gltf file and the files that it names. UserError if it is cut or one is missing."""
+        """Read a .glb or .gltf file and the files that it names.
+
+        UserError if it is cut, if one is missing, or if it asks for more than `aligncvc.limits` allow.
+        """
         name = name or path.name
-        data = path.read_bytes() if path.is_file() else b""
+        data = limits.read_file(path) if path.exists() else b""
         blob = b""
         if path.suffix.lower() != ".gltf":
             if len(data) < 20 or data[:4] != MAGIC:
@@ -69,7 +73,9 @@ class Gltf:
             raise UserError(
                 f"{name} does not load: {type(error).__name__}: {error}; export it again"
             ) from None
-        return cls(document, blob, name, path.parent)
+        found = cls(document, blob, name, path.parent)
+        require_modest(found.document, found.name)
+        return found
 
     def to_bytes(self) -> bytes:
         """As a GLB."""
@@ -102,7 +108,12 @@ class Gltf:
         try:
             if uri.startswith("data:"):
                 return base64.b64decode(uri.partition(",")[2])
-            return (folder / unquote(uri)).read_bytes()
+            path = (folder / unquote(uri)).resolve()
+            if not path.is_relative_to(folder.resolve().parent):
+                raise UserError(
+                    f"{self.name} names the file {uri[:80]}, which lies elsewhere; put it beside the model"
+                )
+            return limits.read_file(path)
         except (OSError, ValueError, binascii.Error):
             raise UserError(
                 f"{self.name} names the file {uri[:80]}, which is not there; put it there, or export with "

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aligncvc.errors import UserError
+from aligncvc.errors import UserError, reason_of
 from aligncvc.files import sha256_json
 from aligncvc.scene.archives import Archives, decoded, is_sharded, read_object
 from aligncvc.scene.cameras import Cameras, parse_cameras, relative_c2w
@@ -120,14 +120,22 @@ class RenderSet:
         """One object; `at` keeps recent ones. Raises UserError if its files are missing or odd."""
         if self.archives is None:
             name = self.ids[position]
-            where: Path = self.manifest.parent / name
-            views, facts = load_views(where), lambda: view_facts(where)
+            where = self.manifest.parent / name
         else:
             folder, row = self.archives.at(position)
-            files, where, name = read_object(folder, row), folder / row.id, row.id
-            text = decoded(files, "cameras.json", where)
-            views = decode_views(parse_cameras(text, f"{where}/cameras.json"), files.get, where)
-            facts = lambda: json.loads(text)  # noqa: E731
+            name, where = row.id, folder / row.id
+        try:
+            if self.archives is None:
+                views, facts = load_views(where), lambda: view_facts(where)
+            else:
+                files = read_object(folder, row)
+                text = decoded(files, "cameras.json", where)
+                views = decode_views(parse_cameras(text, f"{where}/cameras.json"), files.get, where)
+                facts = lambda: json.loads(text)  # noqa: E731
+        except UserError:
+            raise
+        except Exception as error:  # readers raise many kinds
+            raise UserError(f"the renders in {where} cannot be used: {reason_of(error)}") from error
         if self.size_px is not None and views.rgba.shape[-2:] != (self.size_px, self.size_px):
             height, width = views.rgba.shape[-2:]
             raise UserError(
