@@ -26,6 +26,7 @@ CACHES = {
     "MPLCONFIGDIR": "matplotlib",  # its list of fonts; a user's matplotlibrc would also change our figures
     "TORCHINDUCTOR_CACHE_DIR": "torchinductor",  # else a folder that stays in the temporary one
     "TORCH_EXTENSIONS_DIR": "torch_extensions",  # gsplat's kernels
+    "WANDB_CACHE_DIR": "wandb",  # its own logs, offline too
     "TRITON_CACHE_DIR": "triton",
     "CUDA_CACHE_PATH": "cuda",
 }

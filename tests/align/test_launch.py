@@ -146,9 +146,11 @@ def test_tensorboard_has_the_numbers_of_the_log(renders: Path, tmp_path: Path) -
 def test_wandb_stays_on_this_machine(renders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("wandb", reason="wandb is not installed")
     monkeypatch.setenv("WANDB_SILENT", "true")
-    train(align_job("soft", steps=1, trackers=["wandb"]), renders, tmp_path)
-    (run,) = (tmp_path / FOLDER / "wandb").glob("offline-run-*")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    train(align_job("soft", steps=1, trackers=["wandb"]), renders, tmp_path / "run")
+    (run,) = (tmp_path / "run" / FOLDER / "wandb").glob("offline-run-*")
     assert any(run.glob("*.wandb"))
+    assert not (tmp_path / "home").exists()
 
 
 @pytest.mark.parametrize("name", [*AVAILABLE, "no.such.Tracker", "pathlib.Path"])
