@@ -28,17 +28,26 @@ sys.addaudithook(tell)
 """A sitecustomize that lists every address that Python asks for; sockets of the file system are none."""
 
 
-def shell_texts(path: Path) -> str:
-    """The strings of all `shell:` directives of a file of rules."""
-    return "\n".join(re.findall(r"^    shell:\n((?: {8}.*\n?)+)", path.read_text(), re.MULTILINE))
+def shell_texts(path: Path) -> list[str]:
+    """The strings of each `shell:` directive of a file of rules."""
+    return re.findall(r"^    shell:\n((?: {8}.*\n?)+)", path.read_text(), re.MULTILINE)
 
 
 @pytest.mark.parametrize("path", RULES, ids=lambda path: path.stem)
 def test_all_that_a_shell_is_given_is_quoted(path: Path) -> None:
-    text = shell_texts(path)
-    assert bool(text) or path.stem == "common"
-    unquoted = [each for each in re.findall(r"\{[^{}]*\}", text) if not each.endswith(":q}")]
+    texts = shell_texts(path)
+    assert bool(texts) or path.stem == "common"
+    words = re.findall(r"^\s*(?:shell|run|script|wrapper)\s*[:(]", path.read_text(), re.MULTILINE)
+    assert len(words) == len(texts), "a shell or a script is called in a form that this test does not read"
+    unquoted = [each for each in re.findall(r"\{[^{}]*\}", "".join(texts)) if not each.endswith(":q}")]
     assert unquoted == []
+
+
+def test_schedulers_are_given_numbers_and_names_of_rules() -> None:
+    """What a profile's commands are filled with cannot be quoted there; none of it is a configuration's."""
+    text = "".join(path.read_text() for path in sorted((PROJECT_ROOT / "profiles").glob("*/*.yaml")))
+    found = re.findall(r"\{([a-z][\w.]*)\}", text)
+    assert set(found) == {"rule", "threads", "resources.mem_mb", "resources.runtime", "resources.gpu"}
 
 
 def test_the_package_starts_no_shell_and_reads_no_code() -> None:
