@@ -24,6 +24,8 @@ CONTEXT.set_forkserver_preload(
         "aligncvc.align.train",
         "aligncvc.evaluate.score",
         "aligncvc.evaluate.renderings",
+        "aligncvc.models.generators.wonder3d.network",
+        "aligncvc.models.reconstructors.lgm.network",
         "aligncvc.objects.fetch",
         "aligncvc.paper.figures",
         "aligncvc.paper.tables",
@@ -33,6 +35,12 @@ CONTEXT.set_forkserver_preload(
         "aligncvc.render.shard",
         "aligncvc.sample.photo",
         "aligncvc.sample.sets",
+        # which commands import only when they need them, and take seconds
+        "diffusers.models.embeddings",
+        "matplotlib.pyplot",
+        "pandas",
+        "peft",
+        "tyro",
     ]
 )
 WRITES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"}
