@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -97,26 +98,28 @@ def run_alone(tmp_path: Path, *command: str | Path) -> Path:
     alone = ["unshare", "--net", "--map-root-user"]
     if subprocess.run([*alone, "true"], capture_output=True).returncode:
         pytest.skip("a network namespace cannot be made here (unshare --net is not permitted)")
-    checkout, elsewhere = copy_checkout(tmp_path / "checkout"), tmp_path / "elsewhere"
+    checkout, spied = copy_checkout(tmp_path / "checkout"), tmp_path / "spied"
     (checkout / "src/sitecustomize.py").write_text(SPIES)
     kept = {name: value for name, value in os.environ.items() if name not in {*NO_REPORTS, *CACHES}}
     homes = ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME")
-    for name in (*homes, "TMPDIR", "TMP", "TEMP", "TEMPDIR"):
-        kept[name] = str(elsewhere / ("home" if name in homes else "tmp"))
-        Path(kept[name]).mkdir(parents=True, exist_ok=True)
-    spied = tmp_path / "spied"
-    kept |= {"PYTHONPATH": str(checkout / "src"), "SPIED": str(spied), "SPIED_ROOTS": str(tmp_path.resolve())}
-    found = subprocess.run(
-        [*alone, sys.executable, *map(str, command)],
-        cwd=checkout,
-        env=kept,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
+    with tempfile.TemporaryDirectory(prefix="alone-") as name:  # names of sockets below it must be short
+        elsewhere = Path(name).resolve()
+        for variable in (*homes, "TMPDIR", "TMP", "TEMP", "TEMPDIR"):
+            kept[variable] = str(elsewhere / ("home" if variable in homes else "tmp"))
+            Path(kept[variable]).mkdir(exist_ok=True)
+        kept |= {"PYTHONPATH": str(checkout / "src"), "SPIED": str(spied)}
+        kept["SPIED_ROOTS"] = os.pathsep.join(map(str, (tmp_path.resolve(), elsewhere)))
+        found = subprocess.run(
+            [*alone, sys.executable, *map(str, command)],
+            cwd=checkout,
+            env=kept,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        left = sorted(str(path.relative_to(elsewhere)) for path in elsewhere.rglob("*") if path.is_file())
     assert found.returncode == 0, found.stdout[-3000:]
     assert not spied.exists(), spied.read_text()
-    left = sorted(path.relative_to(elsewhere).as_posix() for path in elsewhere.rglob("*") if path.is_file())
     assert left == []
     return checkout
 
