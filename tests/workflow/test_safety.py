@@ -35,6 +35,7 @@ def told(event, given):
         return None
     path = os.path.realpath(os.fsdecode(given[MADE[event]]))
     known = path.startswith(ROOTS) or "__pycache__" in path or path in ("/dev/null", "/dev/tty")
+    known |= path.startswith(("/proc/", "/dev/shm/pym-"))  # of the kernel; memory that processes share
     return None if known else path
 def tell(event, given):
     if event in MADE or event.startswith("socket."):
