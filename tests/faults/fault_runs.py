@@ -37,6 +37,7 @@ CONTEXT.set_forkserver_preload(
         "aligncvc.sample.sets",
         # which commands import only when they need them, and take seconds
         "diffusers.models.embeddings",
+        "matplotlib.backends.backend_pdf",
         "matplotlib.pyplot",
         "pandas",
         "peft",
