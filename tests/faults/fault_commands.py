@@ -90,7 +90,7 @@ COMMANDS = [
         f"paper figures --config {{w}}/c.yaml {METRICS} {SAMPLES} {RENDERS} --out {{o}}",
         "sample/manifest.json",
         "*.png index.json",
-        ("aligncvc.scene.renderset:load_views", "/a'"),
+        LOAD,  # b is what paper.showcase draws
         made=("sample", "metrics/tiny"),
     ),
     Command("checkpoints record mine {w}/photo.png --ledger {o}/ledger.yaml", "photo.png", "ledger.yaml"),

@@ -93,7 +93,8 @@ def require_whole(command: Command, world: Path, out: Path, expected: Path) -> N
     """What is there under a final name is complete."""
     for pattern in command.own.split():
         for path in out.rglob(pattern) if out.is_dir() else ():
-            if path.name.startswith(PREFIX) or "state" in path.parts:
+            parts = path.relative_to(out).parts
+            if "state" in parts or any(part.startswith(PREFIX) for part in parts):
                 continue
             before = prepared(command, world, out.parent / "before") / path.relative_to(out)
             fine = {(expected / path.relative_to(out)).read_bytes()}
