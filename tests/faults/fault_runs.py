@@ -1,7 +1,7 @@
 """Commands in forked processes in which one thing goes wrong, at a chosen operation on files.
 
 Operations are counted with Python's audit events, so that a seed names the same moment on every machine. One
-server process imports torch once; each run is a fork of it.
+server process imports torch once; each run is a fork of it. A stand-in takes Blender's place.
 """
 
 from __future__ import annotations
@@ -24,13 +24,24 @@ CONTEXT.set_forkserver_preload(
         "aligncvc.align.train",
         "aligncvc.evaluate.score",
         "aligncvc.evaluate.renderings",
+        "aligncvc.models.generators.wonder3d.network",
+        "aligncvc.models.reconstructors.lgm.network",
         "aligncvc.objects.fetch",
         "aligncvc.paper.figures",
         "aligncvc.paper.tables",
         "aligncvc.pipeline.pipeline",
+        "aligncvc.render.gather",
         "aligncvc.render.run",
+        "aligncvc.render.shard",
         "aligncvc.sample.photo",
         "aligncvc.sample.sets",
+        # which commands import only when they need them, and take seconds
+        "diffusers.models.embeddings",
+        "matplotlib.backends.backend_pdf",
+        "matplotlib.pyplot",
+        "pandas",
+        "peft",
+        "tyro",
     ]
 )
 WRITES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"}
@@ -113,6 +124,7 @@ def _child(module: str, arguments: list[str], out: Path, fault: Fault, pipe: _Se
     sys.stdout, sys.stderr = (open(fd, "w", buffering=1, closefd=False) for fd in (1, 2))  # noqa: SIM115
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
+    _stand_in()
     if fault.raises:
         _break(fault)
     sys.addaudithook(_hook(str(out), fault, counted))
@@ -142,6 +154,16 @@ def _hook(out: str, fault: Fault, counted: Any) -> Callable[[str, tuple[Any, ...
             os.kill(os.getpid(), fault.signal)
 
     return hook
+
+
+def _stand_in() -> None:
+    """Boxes in Blender's place, and no proxy before a server of this machine."""
+    from aligncvc.render import workers
+
+    workers.SCENE = "scene_stand_in"
+    here = str(Path(__file__).resolve().parents[1] / "scale")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
+    os.environ |= dict.fromkeys(("no_proxy", "NO_PROXY"), "127.0.0.1")
 
 
 def _break(fault: Fault) -> None:

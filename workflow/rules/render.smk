@@ -36,7 +36,7 @@ rule renders:
         folder=subpath(output.manifest, parent=True),
     shell:
         "python -m aligncvc.render --settings {params.settings:q} --objects {input.objects:q} --out {params.folder:q}"
-        " --threads {threads}"
+        " --threads {threads:q}"
         " > {log:q} 2>&1"
 
 
