@@ -16,7 +16,11 @@ from plugins import require
 SETS = [f"results/objects/{name}/manifest.tsv" for name in ("train", "eval")]
 KILLED_ONCE = "objects:mem_mb=100 if attempt == 1 else 3000"
 """Less than Python needs, then enough."""
-ASK = "sacct -X --parsable2 --noheader --format=JobIdRaw,State,ReqMem; cat $(dirname $SLURM_CONF)/devices"
+ASK = (
+    "sacct -X --starttime now-1days --parsable2 --noheader --format=JobIdRaw,State,ReqMem;"
+    " cat $(dirname $SLURM_CONF)/devices"
+)
+"""From yesterday on: what began before midnight would be left out otherwise."""
 
 
 def in_slurm(folder: Path, *arguments: str) -> tuple[list[list[str]], list[list[str]], str]:
