@@ -220,7 +220,7 @@ def outputs() -> dict[str, str]:
     }
     for extra, moved in PROJECT["tool"]["aligncvc"]["instead"].items():
         kept = (f"{name}=={version}\n" for name, version in sorted((pins() | moved).items()))
-        said = f"# For the extra `{extra}`, which needs other versions. Written by envs/refresh.py.\n"
+        said = f"# For the extra `{extra}`, which needs other versions or more. Written by envs/refresh.py.\n"
         files[f"constraints-{extra}.txt"] = said + "".join(kept)
     for env in STAGES:
         files[f"{env}.yaml"] = conda_yaml(env, BARE)

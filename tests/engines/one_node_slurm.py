@@ -34,7 +34,8 @@ PROGRAMS = (
     "sbatch",
     "sacctmgr",
 )
-GPUS = 2
+GPUS, CPUS = 2, 64
+"""What the node says it has, so that jobs fit as the profiles ask for them. No job is bound to cores."""
 INSIDE = "ALIGNCVC_ONE_NODE_SLURM"
 """Set in the process that has a mount namespace of its own."""
 START_SECONDS = 300.0
@@ -71,6 +72,7 @@ SelectTypeParameters=CR_CPU_Memory
 SchedulerParameters=sched_interval=2
 GresTypes=gpu
 ReturnToService=2
+SlurmdParameters=config_overrides
 SlurmctldTimeout=600
 SlurmdTimeout=600
 MessageTimeout=90
@@ -115,7 +117,7 @@ def program(name: str) -> str | None:
 
 
 @contextlib.contextmanager
-def one_node_slurm(folder: Path, memory_mb: int = 16000) -> Iterator[dict[str, str]]:
+def one_node_slurm(folder: Path, memory_mb: int = 32000) -> Iterator[dict[str, str]]:
     """Start it in an empty folder, yield the environment that its commands need, and stop it.
 
     memory_mb: that the node says it has. `folder`/devices gets a line "job devices" for each step of a job.
@@ -126,7 +128,7 @@ def one_node_slurm(folder: Path, memory_mb: int = 16000) -> Iterator[dict[str, s
         for name, port in zip(("slurmctld", "slurmd", "slurmdbd", "mariadb"), _ports(4), strict=True)
     }
     values |= {"folder": str(folder), "host": socket.gethostname().split(".")[0], "gpus": str(GPUS)}
-    values |= {"memory_mb": str(memory_mb), "cpus": str(os.cpu_count()), "password": secrets.token_hex(16)}
+    values |= {"memory_mb": str(memory_mb), "cpus": str(CPUS), "password": secrets.token_hex(16)}
     folder.chmod(0o755)
     for name in ("state", "spool", "database"):
         (folder / name).mkdir()

@@ -1,32 +1,26 @@
-"""The smoke configuration on a real one-node Slurm, through its own plugin and through cluster-generic."""
+"""Jobs of the smoke configuration on a real one-node Slurm, by its own plugin and by cluster-generic.
+
+They are the smallest, the two of `objects`: docs/scale.md says what the whole of it did.
+"""
 
 from __future__ import annotations
 
-import importlib.util
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import yaml
 from one_node_slurm import missing
-
-from aligncvc.files import PROJECT_ROOT
-
-sys.path.insert(0, str(PROJECT_ROOT / "tests/workflow"))
-
-from workflow_copy import copy_checkout
+from plugins import require
 
 SETS = [f"results/objects/{name}/manifest.tsv" for name in ("train", "eval")]
 KILLED_ONCE = "objects:mem_mb=100 if attempt == 1 else 3000"
 """Less than Python needs, then enough."""
-ASK = "sacct -X --parsable2 --noheader --format=JobIdRaw,State,ReqMem; cat $(dirname $SLURM_CONF)/devices"
-
-
-def require(plugin: str) -> None:
-    if importlib.util.find_spec(f"snakemake_executor_plugin_{plugin}") is None:
-        pytest.skip(f"snakemake's plugin {plugin} is not installed (docs/scale.md)")
+ASK = (
+    "sacct -X --starttime now-1days --parsable2 --noheader --format=JobIdRaw,State,ReqMem;"
+    " cat $(dirname $SLURM_CONF)/devices"
+)
+"""From yesterday on: what began before midnight would be left out otherwise."""
 
 
 def in_slurm(folder: Path, *arguments: str) -> tuple[list[list[str]], list[list[str]], str]:
@@ -48,15 +42,10 @@ def in_slurm(folder: Path, *arguments: str) -> tuple[list[list[str]], list[list[
     return states, [line.split() for line in lines if "|" not in line], output
 
 
-@pytest.fixture(scope="module")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return copy_checkout(tmp_path_factory.mktemp("engines") / "checkout")
-
-
 @pytest.mark.engine
 def test_slurm(checkout: Path) -> None:
     """Each job is killed for its memory and asks for more; each is told a GPU of its own."""
-    require("slurm")
+    require("executor", "slurm")
     states, devices, _ = in_slurm(
         checkout,
         *("--workflow-profile", "profiles/slurm", "--slurm-init-seconds-before-status-checks", "5"),
@@ -74,7 +63,7 @@ def test_slurm(checkout: Path) -> None:
 @pytest.mark.engine
 def test_any_scheduler(checkout: Path) -> None:
     """Both sets in one allocation, killed once: snakemake hears of it from the scheduler."""
-    require("cluster_generic")
+    require("executor", "cluster_generic")
     for path in SETS:
         (checkout / path).unlink(missing_ok=True)
     states, _, _ = in_slurm(
@@ -82,34 +71,3 @@ def test_any_scheduler(checkout: Path) -> None:
     )
     assert [state for _, state, _ in states].count("COMPLETED") == 1 and len(states) == 2
     assert all((checkout / path).is_file() for path in SETS)
-
-
-@pytest.mark.parametrize("name", ["slurm", "cluster-generic"])
-def test_profiles_group_and_pin(name: str) -> None:
-    """Groups name rules that exist and are not local; retries leave room for more memory; pins are exact."""
-    text = (PROJECT_ROOT / f"profiles/{name}/profile.yaml").read_text()
-    profile = yaml.safe_load(text)
-    rules = "\n".join(path.read_text() for path in (PROJECT_ROOT / "workflow").rglob("*.smk"))
-    known = set(re.findall(r"^rule (\w+):", rules, re.MULTILINE))
-    assert profile["groups"].keys() <= known and profile["set-threads"].keys() <= known
-    assert set(profile["groups"].values()) == profile["group-components"].keys()
-    local = (
-        (PROJECT_ROOT / "workflow/Snakefile").read_text().partition("localrules:")[2].partition("report:")[0]
-    )
-    assert not profile["groups"].keys() & set(re.findall(r"\w+", local))
-    assert profile["retries"] >= 1 and "growing(" in rules
-    assert re.search(rf"snakemake-executor-plugin-{name}==\d+\.\d+\.\d+$", text, re.MULTILINE)
-    assert not re.search(r"mem_mb=\d", rules), "a killed job would ask for as much again"
-
-
-@pytest.mark.parametrize(
-    ("answer", "said"),
-    [("COMPLETED", "success"), ("RUNNING", "running"), ("", "running"), ("OUT_OF_MEMORY", "failed"),
-     ("CANCELLED by 0", "failed"), ("TIMEOUT", "failed"), ("PENDING", "running")],
-)  # fmt: skip
-def test_what_snakemake_is_told_of_a_job(answer: str, said: str, tmp_path: Path) -> None:
-    (tmp_path / "sacct").write_text(f"#!/bin/sh\necho '{answer}'\n")
-    (tmp_path / "sacct").chmod(0o755)
-    status = ["sh", str(PROJECT_ROOT / "profiles/cluster-generic/status.sh"), "7"]
-    found = subprocess.run(status, env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, capture_output=True, text=True)
-    assert found.stdout == f"{said}\n"

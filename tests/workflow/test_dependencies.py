@@ -54,7 +54,7 @@ def test_every_declared_package_is_imported_or_has_its_reason() -> None:
 
 def test_extras_are_named_and_what_is_installed_exists() -> None:
     extras = PROJECT["project"]["optional-dependencies"]
-    assert {"render", "eval", "train", "app", "lite2", "workflow"} == set(extras)
+    assert {"render", "eval", "train", "app", "lite2", "workflow", "engines"} == set(extras)
     groups = {*extras, *PROJECT["dependency-groups"]}
     assert set(PROJECT["tool"]["aligncvc"]["environment"]) <= groups
     assert "torchvision" not in refresh.declared(*groups)

@@ -30,8 +30,9 @@ try:
     JOBS = JobTable(
         config,
         ", ".join(map(str, workflow.configfiles)),
-        # The modifier of now: that of another module is in its place when rules ask for their inputs.
-        lambda path, modifier=workflow.modifier: str(modifier.modify_path(path)),
+        # The modifier of now: that of another module is in its place when rules ask for their inputs. Only the
+        # module's prefix: where there is no shared disk, storage has a place of its own for outputs.
+        lambda path, modifier=workflow.modifier.path_modifier: str(modifier.replace_prefix(path)),
     )
     # Now and not in `onstart`, which does not run where this workflow is a module of another.
     JOBS.write()
