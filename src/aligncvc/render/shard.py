@@ -102,7 +102,7 @@ def shard(
     config: Path | None = None,
     changes: Changes = (),
     name: Annotated[str, tyro.conf.arg(name="object-set")] = "train",
-    cache: Path = CACHE,
+    cache: Path | None = None,
     workers: int | None = None,
     threads: int | None = None,
     force: bool = False,
@@ -115,13 +115,15 @@ def shard(
         settings: settings of this job, as the workflow writes them, instead of --config and --object-set.
         config: YAML configuration; config/config.yaml by default.
         name: which of the configuration's objects.sets.
-        cache: folder for what all shards share, such as an index of what lies where.
+        cache: folder for what all shards share, such as an index of what lies where; .cache/objects of the
+            checkout if left out.
         workers: Blender processes side by side; one per thread by default.
         threads: CPU threads in all; every one this process may use by default.
         force: write into `out` even if it holds files of another origin, and replace those of the same name.
     """
     job = ShardJob.read(settings, changes) if settings else Plan.read(config, changes).shard(name)
-    rows = make_shard(job, number, out, cache=cache, workers=workers, threads=threads, force=force)
+    crew = {"workers": workers, "threads": threads}
+    rows = make_shard(job, number, out, cache=cache or CACHE, **crew, force=force)
     failed = Counter(row.stage for row in rows if not row.ok)
     said = "".join(f", {count} failed at {stage}" for stage, count in sorted(failed.items()))
     print(f"{out / TAR}: {len(rows) - failed.total()} of {len(rows)} objects{said}")
