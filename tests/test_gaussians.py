@@ -51,6 +51,12 @@ def test_ply_is_the_3dgs_layout(tmp_path: Path) -> None:
     assert first["rot_0"] == pytest.approx(float(written.quats[0, 0]))
 
 
+def test_a_ply_of_nothing_is_one_sentence(tmp_path: Path) -> None:
+    save_ply(tmp_path / "model.ply", some(3)[slice(0, 0)])
+    with pytest.raises(UserError, match=r"model\.ply holds no Gaussians; export it again"):
+        load_ply(tmp_path / "model.ply")
+
+
 def test_invisible_gaussians_are_not_written(tmp_path: Path) -> None:
     gaussians = some(10)
     gaussians.opacities[3] = 1e-3

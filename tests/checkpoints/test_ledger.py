@@ -145,6 +145,10 @@ def test_record_changes_one_entry_and_keeps_everything_else(ledger: Path) -> Non
     ):
         record("far", "b" * 64, 13, revision="1e" * 20, path=ledger)
     assert load_ledger(ledger) == after
+    for size, revision, words in ((12, "1e" * 20, f"revision {'0f' * 20}"), (13, None, "size 12 bytes")):
+        with pytest.raises(UserError, match=f"pins far to {words}, .*--force"):
+            record("far", "a" * 64, size, revision=revision, path=ledger)
+    assert load_ledger(ledger) == after
     record("far", "a" * 64, 12, revision="0f" * 20, path=ledger)  # the same once more is no news
     record("far", "b" * 64, 13, revision="1e" * 20, path=ledger, force=True)
     assert load_ledger(ledger).entry("far").revision == "1e" * 20

@@ -473,6 +473,11 @@ def test_a_prediction_gives_the_records_of_the_sample_it_was_made_from(
         assert {r.pair for r in result.records} == {"A + B" if method.name == "ours" else "elsewhere"}
         found[method.name] = by_name(result.records)
     assert found["ours"].keys() == found["theirs"].keys()
+    others = GroundTruth(job.protocol, write_truth(tmp_path / "others", ["cup"]), None)
+    with pytest.raises(
+        UserError, match=r"samples of ball, which .*others/manifest.tsv does not list; give --r"
+    ):
+        sampled_method(read_manifest(tmp_path / "ours"), others)
     assert {"psnr", "views_psnr", "residual_psnr", "split_psnr", "heldout_lpips", "network_calls"} < {
         key[-1] for key in found["ours"]
     }

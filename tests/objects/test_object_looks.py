@@ -71,6 +71,31 @@ def test_textures_are_found_where_they_lie(tmp_path: Path, line: str, where: str
     assert load_mesh(path).visual.kind == "texture"
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "latin-1"])
+def test_text_of_any_editor_is_read(tmp_path: Path, encoding: str) -> None:
+    path = obj(tmp_path, "map_Kd Größe.png")
+    path.with_name("Größe.png").write_bytes(picture())
+    for text in (path, path.with_suffix(".mtl")):
+        text.write_bytes(text.read_text().encode(encoding))
+    convert_mesh(path, tmp_path / "out.glb")
+    np.testing.assert_allclose(worn(tmp_path / "out.glb"), BLUE, atol=3)
+    assert len(load_mesh(path).faces) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 9\n", "has faces of vertices that are not there; export"),
+        ("v 0 0 0\nv 0 0 0\nv 0 0 0\nf 1 2 3\n", "no triangles with an area and finite corners; export"),
+        ("v nan 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n", "no triangles with an area and finite corners; export"),
+    ],
+)
+def test_a_shape_that_cannot_be_seen_is_said(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "a.obj").write_text(text)
+    with pytest.raises(UserError, match=words):
+        convert_mesh(tmp_path / "a.obj", tmp_path / "a.glb")
+
+
 @pytest.mark.parametrize(
     ("settings", "data", "words"),
     [

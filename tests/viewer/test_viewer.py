@@ -48,8 +48,10 @@ def ink(pixels: np.ndarray) -> float:
     return float(np.abs(255 - pixels).mean())
 
 
-def screenshot(page: Path, profile: Path, *flags: str, ready: Callable[[np.ndarray], bool]) -> np.ndarray:
-    """The page in a PX x PX window, as (PX, PX, 3) in 0..255.
+def screenshot(
+    page: Path, profile: Path, *flags: str, ready: Callable[[np.ndarray], bool], px: int = PX
+) -> np.ndarray:
+    """The page in a px x px window, as (px, px, 3) in 0..255.
 
     Chromium opens a wider window and gives it this size only for the picture, so the page must draw
     itself anew in that very frame. On a busy machine the browser may be photographed before its script
@@ -62,7 +64,7 @@ def screenshot(page: Path, profile: Path, *flags: str, ready: Callable[[np.ndarr
         command = [
             CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--use-angle=swiftshader",
             "--enable-unsafe-swiftshader", "--hide-scrollbars", f"--user-data-dir={profile}-{attempt}",
-            f"--window-size={PX},{PX}", "--virtual-time-budget=6000", f"--screenshot={picture}", *flags,
+            f"--window-size={px},{px}", "--virtual-time-budget=6000", f"--screenshot={picture}", *flags,
             page.as_uri(),
         ]  # fmt: skip
         with contextlib.suppress(subprocess.TimeoutExpired):

@@ -20,12 +20,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from test_viewer import ink, screenshot
 
 from aligncvc.files import PROJECT_ROOT
 from aligncvc.scene.cameras import Cameras, orbit
 from aligncvc.scene.gaussians import Gaussians, is_viewer_ply, load_ply, save_ply
 from aligncvc.splat import dense, rasterise
-from aligncvc.viewer.page import ViewSettings
+from aligncvc.viewer.page import ViewSettings, write_viewer
 from aligncvc.viewer.ply import Z_UP_TO_Y_UP, for_viewers, save_viewer_ply
 from aligncvc.viewer.turntable import turntable
 
@@ -189,11 +190,24 @@ def drawn_by_spark(ply: Path, eye: torch.Tensor, scratch: Path) -> np.ndarray:
         return np.asarray(image.convert("RGB")).astype(float)
 
 
+def extent(picture: np.ndarray) -> np.ndarray:
+    """(top, bottom, left, right) of what stands out from white, in pixels."""
+    there = np.abs(255 - picture).max(-1) > 25
+    return np.array([side for axis in (1, 0) for side in np.flatnonzero(there.any(axis))[[0, -1]]])
+
+
 @needs_spark
 @pytest.mark.parametrize("view", [0, 1])
-def test_a_public_viewer_shows_what_the_turntable_shows(tmp_path: Path, view: int) -> None:
-    """Spark with its own settings, from two sides of the turntable."""
+def test_a_public_viewer_shows_what_the_page_and_the_turntable_show(tmp_path: Path, view: int) -> None:
+    """Spark with its own settings, from two sides; 0 is where the page opens. Upright, and as large."""
+    start = replace(VIEW, azimuth_deg=90.0 * view, spin_deg_s=0.0)
     save_viewer_ply(tmp_path / "model.ply", sieve(), NATIVE_PX, VIEW)
-    expected = pixels(turntable(sieve(), VIEW, 4, NATIVE_PX, PX))[view]
+    write_viewer(tmp_path / "page.html", sieve(), "model", native_px=NATIVE_PX, view=start, bare=True)
+    page = screenshot(tmp_path / "page.html", tmp_path / "page", ready=lambda p: ink(p) > 0, px=PX)
+    table = pixels(turntable(sieve(), VIEW, 4, NATIVE_PX, PX))[view]
     drawn = drawn_by_spark(tmp_path / "model.ply", y_up(ring(PX)).c2w[view, :3, 3], tmp_path)
-    assert iou(drawn, expected) > 0.97 and psnr(drawn, expected) > 36
+    for expected in (page, table):
+        assert iou(drawn, expected) > 0.97 and psnr(drawn, expected) > 36
+        assert np.abs(extent(drawn) - extent(expected)).max() <= 1
+        for turned in (expected[::-1], expected[:, ::-1], np.rot90(expected)):
+            assert psnr(drawn, turned) < 25  # these the numbers above would tell apart

@@ -182,19 +182,81 @@ def test_experiments_are_prefixes(tmp_path: Path, monkeypatch) -> None:
 
 
 def test_content_of_a_folder_of_meshes_follows_every_file(tmp_path: Path) -> None:
-    """One more, one less, another in the place of one; of other sources nothing is looked at."""
+    """One more, one less, another in the place of one; of a set without files nothing is looked at."""
     sets = {"mine": {"source": "folder", "path": str(tmp_path)}, "other": {"path": str(tmp_path)}}
     jobs, at = table(objects={"sets": sets}), SimpleNamespace(set="mine")
-    seen = [jobs.folder_content(at)]
+    seen = [jobs.set_content(at)]
     for name, text in (("a.obj", "v"), ("a.obj", "v 0"), ("deep/skin.png", "x")):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-        seen.append(jobs.folder_content(at))
+        seen.append(jobs.set_content(at))
     (tmp_path / "a.obj").unlink()
     (tmp_path / "lost").symlink_to(tmp_path / "nowhere")
-    seen.append(jobs.folder_content(at))
-    assert len(set(seen)) == len(seen) and jobs.folder_content(at) == seen[-1]
-    assert jobs.folder_content(SimpleNamespace(set="other")) == ""
+    seen.append(jobs.set_content(at))
+    assert len(set(seen)) == len(seen) and jobs.set_content(at) == seen[-1]
+    assert jobs.set_content(SimpleNamespace(set="other")) == ""
+
+
+def own_list(folder: Path, *paths: str, sha256: str = "") -> str:
+    """A list of files in `folder`, named o0, o1 and so on."""
+    rows = [f"o{n}\t{path}\t{path}\t{sha256}\tuser\tme" for n, path in enumerate(paths)]
+    (folder / "list.tsv").write_text("\n".join(["id\tpath\tsource\tsha256\tlicence\tcreator", *rows, ""]))
+    return str(folder / "list.tsv")
+
+
+@pytest.mark.parametrize(
+    ("source", "path", "file"),
+    [
+        ("bundled", None, "{t}/own.glb"),  # listed without a sha256
+        ("folder", "meshes", "look/skin.png"),  # outside, named by an MTL file
+        ("gobjaverse", "data", "data/own/campos_512_v4/00000/00000.png"),
+        ("sweethome3d", "furniture", "furniture/mine.sh3f"),
+        ("sweethome3d", "furniture.deb", "furniture.deb"),
+    ],
+)
+def test_whatever_a_set_reads_counts(source: str, path: str | None, file: str, tmp_path: Path) -> None:
+    name = "own" if source == "gobjaverse" else str(tmp_path / "own.glb")
+    mine = {"source": source, "path": path and str(tmp_path / path)}
+    mine |= {} if source == "folder" else {"list": own_list(tmp_path, name)}
+    (tmp_path / "meshes").mkdir()
+    (tmp_path / "meshes/a.mtl").write_text("newmtl a\nmap_Kd -s 1 1 1 ..\\look\\skin.png\n")
+    jobs, at = table(objects={"sets": {"mine": mine}}), SimpleNamespace(set="mine")
+    before, read = jobs.set_content(at), tmp_path / file.format(t=tmp_path)
+    read.parent.mkdir(parents=True, exist_ok=True)
+    read.write_text("1")
+    assert jobs.set_content(at) != before
+    assert jobs.set_content(at) == jobs.set_content(at)
+
+
+def test_files_whose_bytes_the_list_says_need_no_look(tmp_path: Path) -> None:
+    """Their dates differ from checkout to checkout."""
+    (tmp_path / "own.glb").write_text("1")
+    listed = own_list(tmp_path, str(tmp_path / "own.glb"), sha256="0" * 64)
+    jobs = table(objects={"sets": {"mine": {"list": listed}}})
+    assert jobs.set_content(SimpleNamespace(set="mine")) == ""
+
+
+def test_a_shard_of_own_meshes_follows_its_files(tmp_path: Path) -> None:
+    for name in ("a.glb", "b/b.obj", "b/skin.png", "c.glb"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("1")
+    mine = {
+        "source": "folder",
+        "path": str(tmp_path),
+        "list": own_list(tmp_path, "a.glb", "b/b.obj", "c.glb"),
+    }
+
+    def contents() -> list[str]:
+        jobs = table(
+            objects={"shard_size": 1, "sets": {"train": mine, "eval": {}}}, pretrain={"set": "train"}
+        )
+        return [jobs.shard_content(SimpleNamespace(sharded="train", number=f"0000{n}")) for n in range(3)]
+
+    before = contents()
+    (tmp_path / "b/skin.png").write_text("22")
+    assert [a == b for a, b in zip(before, contents(), strict=True)] == [True, False, True]
+    (tmp_path / "c.glb").write_text("22")
+    assert [a == b for a, b in zip(before, contents(), strict=True)] == [True, False, False]
 
 
 def test_a_sharded_set_has_one_settings_file_and_a_key_for_each_shard(tmp_path: Path) -> None:

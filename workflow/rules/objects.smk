@@ -23,7 +23,7 @@ rule objects:
     params:
         settings=JOBS.settings("objects", "{set}"),
         reads=JOBS.reads("objects", "{set}"),
-        content=JOBS.folder_content,
+        content=JOBS.set_content,
         code=JOBS.code("aligncvc.objects.fetch"),
         folder=subpath(output.manifest, parent=True),
     shell:

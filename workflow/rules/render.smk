@@ -61,6 +61,7 @@ rule shard:
     params:
         settings=JOBS.settings("shard", "{sharded}"),
         key=JOBS.shard_key,
+        content=JOBS.shard_content,
         folder=subpath(output.archive, parent=True),
     shell:
         "python -m aligncvc.render.shard --settings {params.settings:q} --number {wildcards.number:q}"

@@ -69,7 +69,10 @@ def main() -> None:
         pred, name, up = predicted.predictions.path, predicted.method, predicted.predictions.up
         manifest = None
     elif (pred is None) == (sample is None):
-        raise UserError("give either pred/<method> or --sample with a folder that aligncvc.sample wrote")
+        raise UserError(
+            "give what is to be scored, either pred/<method> or --sample with a folder that aligncvc.sample "
+            "wrote; --renders and --objects only say what it is compared with"
+        )
     else:
         manifest = None if sample is None else read_manifest(sample)
         job = arguments.job(EvaluateJob, lambda plan: plan.evaluate(manifest.method if manifest else None))

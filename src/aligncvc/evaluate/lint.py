@@ -28,9 +28,9 @@ SMALL_COVERAGE = 0.02
 """Below this share the background decides PSNR and SSIM: a warning."""
 ORTHONORMAL_TOLERANCE, SAME_CAMERA_TOLERANCE = 1e-3, 1e-4
 WHITE, OFF_WHITE, PLAIN = 250 / 255, 0.9, 0.5
-"""Images without alpha must stand on white: the median of the border, by channel, is WHITE or lighter.
-A network's white is never quite that: down to OFF_WHITE it is its result, and told, unless more than PLAIN
-of the border is that one colour, as only a renderer's setting makes it."""
+"""Images without alpha must stand on white: so is the median of the border, by channel.
+A network's white is never quite that: down to WHITE it is its result, and told. Down to OFF_WHITE it is so
+unless more than PLAIN of the border is that one colour, as only a renderer's setting makes it."""
 WITNESSES, WITNESS_MARGIN = 30, 0.1
 """Of premultiplied alpha: how many edge values are enough, and what makes one (`is_premultiplied`)."""
 
@@ -189,8 +189,8 @@ def _background(rgba: Tensor, judged: Tensor) -> Iterator[Finding]:
     middle = rim.median(2, keepdim=True).values
     plain = ((rim - middle).abs() < 1.5 / 255).all(1).double().mean(1) > PLAIN
     darkest = middle.amin((1, 2))
-    off_white = judged & (darkest < WHITE - 1e-6)
-    wrong = off_white & (plain | (darkest < OFF_WHITE))
+    off_white = judged & (darkest < 1 - 0.5 / 255)
+    wrong = judged & (darkest < WHITE - 1e-6) & (plain | (darkest < OFF_WHITE))
     mend = "write RGBA images, or composite them on white"
     told = f"without alpha the background must be white; {{views}} of another colour at the border; {mend}"
     yield from _told(wrong, told)

@@ -75,6 +75,11 @@ def sampled_method(manifest: SampleManifest, truth: GroundTruth) -> Method:
     wanted = [(name, seed) for name in truth.set.ids for seed in truth.protocol.seeds]
     if strangers := sorted(set(manifest.entries) - set(wanted)):
         name, seed = strangers[0]
+        if name not in truth.set.ids:
+            raise UserError(
+                f"{manifest.folder} holds samples of {name}, which {truth.set.manifest} does not list; give "
+                "--renders the manifest of the renders that it was sampled from, or sample from these"
+            )
         raise UserError(
             f"{manifest.folder} holds samples that the protocol {truth.protocol.slug} does not ask for, such "
             f"as {name} (seed {seed}); sample the method again with this configuration"

@@ -266,6 +266,10 @@ def obj_parts(
     text = io.BytesIO(readable(data, kind))
     try:
         scene = trimesh.load_scene(text, file_type=kind, resolver=resolver, process=False)
+    except IndexError:
+        raise UserError(
+            f"the {kind.upper()} file has faces of vertices that are not there; export it again"
+        ) from None
     except Exception as error:  # the reader's errors are many; each means an unreadable model
         raise UserError(f"the {kind.upper()} file does not load: {type(error).__name__}: {error}") from None
     turn = np.eye(3) if rotation is None else np.asarray(rotation, np.float64)
@@ -273,7 +277,9 @@ def obj_parts(
     meshes = sorted(map(_coloured_by_vertex, meshes), key=_precedence)
     faces = [_solid_faces(mesh) for mesh in meshes]
     if not sum(map(len, faces)):
-        raise UserError(f"the {kind.upper()} file has no triangles")
+        raise UserError(
+            f"the {kind.upper()} file has no triangles with an area and finite corners; export it again"
+        )
     faces = drop_coincident([np.nan_to_num(np.asarray(mesh.vertices)) for mesh in meshes], faces)
     parts = [_part(m, f, turn, texture_px) for m, f in zip(meshes, faces, strict=True) if len(f)]
     visible = [part for part in parts if part.material.colour[3] >= INVISIBLE]

@@ -24,9 +24,9 @@ from aligncvc.errors import UserError
 from aligncvc.files import atomic_path, sha256_file, sha256_json, write_json
 from aligncvc.scene.camera_formats import from_gobjaverse, to_gobjaverse
 from aligncvc.scene.cameras import Cameras, depth_range, spherical_deg
+from aligncvc.scene.formats import FRAMES
 from aligncvc.scene.views import Views, load_png, save_png
 
-FRAMES = "campos_512_v4"
 SUFFIXES = (".json", ".png", "_nd.exr")
 """The files of a frame that are read and hashed."""
 SUFFIX = ".frames.json"

@@ -21,11 +21,18 @@ PACKAGE = "blenderproc"
 
 
 def run_child(work: Callable[[dict[str, Any]], None]) -> NoReturn:
-    """Do `work` with the job that the first argument names (JSON); exit status 1 after a traceback."""
+    """Do `work` with the job that the first argument names (JSON); exit status 1 after a traceback.
+
+    2 without such a file: somebody started by hand what the render stage starts.
+    """
     code = 1
     try:
-        work(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
-        code = 0
+        if len(sys.argv) == 2 and Path(sys.argv[1]).is_file():
+            work(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
+            code = 0
+        else:
+            print("error: other commands start this, with a job's file; use aligncvc render", file=sys.stderr)
+            code = 2
     except Exception:
         traceback.print_exc()
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import logging
 import posixpath
@@ -103,7 +104,11 @@ class FolderResolver(Resolver):
 
 
 def text_of(data: bytes) -> str:
-    """The text of an OBJ or MTL file: UTF-8, or else Latin-1."""
+    """The text of an OBJ or MTL file: UTF-8, UTF-16 as Windows' editors save it, or else Latin-1."""
+    if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        return data.decode("utf-16", "replace")
+    if 0 in data[:2]:  # without its mark: the first letter is of ASCII
+        return data.decode("utf-16-be" if data[0] == 0 else "utf-16-le", "replace")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:

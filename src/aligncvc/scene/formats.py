@@ -11,6 +11,9 @@ LOSSY = (".jpg", ".jpeg", ".webp")
 MESHES = (".glb", ".gltf", ".obj", ".ply", ".stl")
 """Meshes that some stage reads."""
 
+FRAMES = "campos_512_v4"
+"""Folder of an object's rendered frames in GObjaverse."""
+
 _NAMES = (
     "3dm 3ds 3mf abc blend c4d ctm dae drc fbx iges igs ksplat lwo ma max mb off ogex skp splat spz step stp",
     "usd usda usdc usdz vrm wrl x3d",

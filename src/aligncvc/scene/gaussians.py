@@ -183,7 +183,8 @@ def load_harmonics(path: Path | str) -> Tensor | None:
 def load_ply(path: Path | str) -> Gaussians:
     """Read a 3DGS PLY (binary little endian, float properties; higher SH degrees: `load_harmonics`).
 
-    Raises UserError for a file that is not one, numbers that are not finite, and rotations of length 0.
+    Raises UserError for a file that is not one, or of no Gaussians, numbers that are not finite, and rotations
+    of length 0.
     """
     names, body = _ply_table(Path(path))
     missing = _PLY_REQUIRED - set(names)
@@ -191,6 +192,8 @@ def load_ply(path: Path | str) -> Gaussians:
         raise UserError(
             f"{path} is not a 3D Gaussian PLY: it lacks {sorted(missing)}; export it from a 3DGS tool"
         )
+    if not len(body):
+        raise UserError(f"{path} holds no Gaussians; export it again from a model that can be seen")
     table = torch.from_numpy(body.copy())
 
     def columns(*wanted: str) -> Tensor:

@@ -171,9 +171,8 @@ def findings(before_install: bool) -> list[Finding]:
 
 def main() -> None:
     """Print every check; exit with 1 if one fails."""
-    parser = argparse.ArgumentParser(
-        prog="python -m aligncvc.workflow.doctor", description=__doc__.splitlines()[0]
-    )
+    typed = sys.argv[0] if sys.argv[0].startswith("aligncvc ") else "python -m aligncvc.workflow.doctor"
+    parser = argparse.ArgumentParser(prog=typed, description=__doc__.splitlines()[0])
     parser.add_argument("--before-install", action="store_true", help="only what `make env` needs")
     found = findings(parser.parse_args().before_install)
     for finding in found:

@@ -23,7 +23,7 @@ from aligncvc.config.plan import Plan
 from aligncvc.config.root import parse_config
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT, content_facts, sha256_json
-from aligncvc.home import project_file
+from aligncvc.objects.content import set_content, shard_contents
 from aligncvc.objects.shard_lists import shard_hashes
 from aligncvc.ownership import claim_folder
 from aligncvc.scene.archives import INDEX, SHARDS, TAR, shard_name
@@ -176,12 +176,20 @@ class JobTable:
         names = map(shard_name, range(len(self.shard_keys(wildcards.sharded))))
         return [f"{folder}/{name}/{file}" for name in names for file in (TAR, INDEX)]
 
-    def folder_content(self, wildcards: Wildcards) -> str:
-        """A params function: hash of the names, sizes and dates in a set's folder of meshes."""
-        objects = self.config.object_set(wildcards.set)
-        if objects.source != "folder" or objects.path is None:
-            return ""
-        return content_facts(project_file(objects.path))
+    def set_content(self, wildcards: Wildcards) -> str:
+        """A params function: hash of the names, sizes and dates of what a set reads besides its list."""
+        return set_content(self.config.object_set(wildcards.set))
+
+    @cache  # noqa: B019  (one table a process)
+    def _shard_contents(self, name: str) -> list[str]:
+        job = self.jobs["shard", name]
+        assert isinstance(job, ShardJob)
+        return shard_contents(job.objects.objects, job.size)
+
+    def shard_content(self, wildcards: Wildcards) -> str:
+        """A params function: the same of one shard, if its objects are the user's own meshes."""
+        contents = self._shard_contents(wildcards.sharded)
+        return contents[int(wildcards.number)] if contents else ""
 
     def prediction_content(self, wildcards: Wildcards) -> str:
         """A params function: hash of the names, sizes and dates in a folder of predictions."""

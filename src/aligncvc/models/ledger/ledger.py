@@ -213,14 +213,20 @@ def record(
     path: Path | str | None = None,
     force: bool = False,
 ) -> None:
-    """Write a checked file's hash, size and a hub entry's commit into the ledger; its comments stay."""
+    """Write a checked file's hash, size and a hub entry's commit into the ledger; its comments stay.
+
+    Raises UserError, unless force, if one of them is recorded already and differs.
+    """
     path = ledger_path(path)
     entry = load_ledger(path).entry(checkpoint_id)
-    if entry.sha256 not in (None, sha256) and not force:
-        raise UserError(
-            f"{path} pins {checkpoint_id} to sha256 {entry.sha256}, and the file has {sha256}; give the file "
-            "that the ledger means, or replace what is recorded with --force"
-        )
+    given = {"sha256": (entry.sha256, sha256), "revision": (entry.revision, revision)}
+    given["size"] = None if entry.bytes is None else f"{entry.bytes} bytes", f"{size} bytes"
+    for what, (pinned, found) in given.items():
+        if not force and None not in (pinned, found) and pinned != found:
+            raise UserError(
+                f"{path} pins {checkpoint_id} to {what} {pinned}, and the file has {found}; give the file "
+                "that the ledger means, or replace what is recorded with --force"
+            )
     changes = {"sha256": sha256, "bytes": str(size)}
     if revision is not None:
         if entry.kind != "hub":
