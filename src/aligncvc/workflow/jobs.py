@@ -111,7 +111,7 @@ class JobTable:
         for control in self.config.evaluate.controls:
             jobs["control", control] = plan.control(control)
             jobs["evaluate", CONTROL, control] = plan.evaluate()
-        for network in get_args(Network) if self.config.pretrain.set in self.sets else ():
+        for network in get_args(Network) if set(self.config.pretrain.sets) <= set(self.sets) else ():
             jobs["pretrain", network] = plan.pretrain(network)
         jobs["discrimination",], jobs["paper",] = plan.discrimination(), plan.paper()
 
@@ -179,7 +179,7 @@ class JobTable:
     def folder_content(self, wildcards: Wildcards) -> str:
         """A params function: hash of the names, sizes and dates in a set's folder of meshes."""
         objects = self.config.object_set(wildcards.set)
-        if objects.source != "folder" or objects.path is None:
+        if objects.source not in ("folder", "published") or objects.path is None:
             return ""
         return content_facts(project_file(objects.path))
 
