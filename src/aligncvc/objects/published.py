@@ -116,6 +116,6 @@ def _members(archive: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
     with tarfile.open(archive, "r:gz") as tar:
         for member in tar:
             if member.isfile() and member.name.lower().endswith(KEPT):
-                content = tar.extractfile(member)
-                assert content is not None
-                yield member.name, member.size, content
+                unpacked_file = tar.extractfile(member)
+                assert unpacked_file is not None
+                yield member.name, member.size, unpacked_file
