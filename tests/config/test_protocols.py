@@ -33,7 +33,9 @@ from aligncvc.files import PROJECT_ROOT
 from aligncvc.objects.listing import read_list
 from aligncvc.render.jobs import require_scene
 
-PRESETS = "demo demo-256 smoke verdict gso30-syncdreamer gso100-orbit16 gobjaverse-heldout-24"
+SCANS = ["ycb63", "gso109-thumbnails", "gso109-fuel"]
+PRESETS = ["demo", "demo-256", "smoke", "verdict", *SCANS]
+PRESETS += ["gso30-syncdreamer", "gso100-orbit16", "gobjaverse-heldout-24"]
 
 
 def demo() -> dict[str, Any]:
@@ -190,7 +192,7 @@ def test_files_that_are_no_protocol(tmp_path: Path) -> None:
 
 
 def test_presets_load_and_write_themselves_out(tmp_path: Path) -> None:
-    assert set(presets()) == set(PRESETS.split())
+    assert set(presets()) == set(PRESETS)
     protocols = [load_protocol(name) for name in presets()]
     assert len({protocol.hash for protocol in protocols}) == len(protocols)
     for protocol in protocols:
@@ -258,17 +260,38 @@ def test_the_protocol_renders_the_evaluation_set_alone() -> None:
         _ = Plan(config).pairs
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "demo-256.yaml", "smoke.yaml", "paper.yaml"])
+@pytest.mark.parametrize("name", ["config.yaml", "demo-256.yaml", "smoke.yaml", "paper.yaml", "packs.yaml"])
 def test_configurations_fit_their_protocols(name: str) -> None:
     assert Plan(load_config(PROJECT_ROOT / "config" / name)).pairs
 
 
-@pytest.mark.parametrize("name", ["gso30-syncdreamer", "gso100-orbit16", "gobjaverse-heldout-24"])
+@pytest.mark.parametrize("name", ["gso30-syncdreamer", "gso100-orbit16", "gobjaverse-heldout-24", *SCANS])
 def test_objects_that_do_not_ship_are_explained(name: str) -> None:
     config = parse_config({"evaluate": {"protocol": name}}, "t")
     with pytest.raises(UserError, match=r"do not ship with the repository: .*objects\.sets\.eval"):
         Plan(config).objects("eval")
     assert Plan(config).objects("train").objects.list == "config/objects/bundled.tsv"
+
+
+@pytest.mark.parametrize(("name", "count"), zip(SCANS, (63, 109, 109), strict=True))
+def test_scans_are_rendered_as_the_demo_is_and_the_distinct_ones_come_first(name: str, count: int) -> None:
+    protocol = load_protocol(name)
+    assert protocol.render == load_protocol("demo").render and protocol.objects.limit == count
+    config = load_config(PROJECT_ROOT / "config/packs.yaml", [f"evaluate.protocol={name}"])
+    job = Plan(config).objects("eval").objects
+    assert (job.source, job.list, job.limit, job.path) == ("published", protocol.objects.list, count, None)
+
+
+def test_packs_and_furniture_are_trained_on_together_and_scans_never() -> None:
+    plan = Plan(load_config(PROJECT_ROOT / "config/packs.yaml"))
+    lists = ["config/objects/furniture.tsv", "config/objects/cc0-packs.tsv"]
+    assert plan.pretrain("unet").object_lists == lists and plan.protocol.name == "ycb63"
+    sides = [(row.id, row.split) for path in lists for row in read_list(PROJECT_ROOT / path)]
+    assert len({name for name, _ in sides}) == len(sides), "ids are told apart"
+    assert [sum(split == side for _, split in sides) for side in ("train", "eval")] == [580 + 1222, 79 + 134]
+    nowhere = {"pretrain": {"sets": ["furniture", "eval"]}}
+    with pytest.raises(UserError, match="the set 'eval', which pretraining uses, has no list"):
+        Plan(parse_config(nowhere, "t")).pretrain("vae")
 
 
 @pytest.mark.parametrize(("name", "count"), [("gso30-syncdreamer", 30), ("gso100-orbit16", 100)])

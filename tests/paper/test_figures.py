@@ -22,6 +22,7 @@ from aligncvc.errors import UserError, cli
 from aligncvc.evaluate.records import Record, concat, write_records
 from aligncvc.evaluate.scores import Scores
 from aligncvc.files import write_json
+from aligncvc.objects.listing import ObjectRow, write_list
 from aligncvc.ownership import MARK
 from aligncvc.paper.__main__ import main
 from aligncvc.paper.agreement import APART, agreement, disagreement
@@ -33,6 +34,7 @@ from aligncvc.paper.pair_results import (
     degrees,
     drawn_by_seed,
     held_out_view,
+    object_credits,
     read_log,
     read_logs,
     read_pairs,
@@ -402,6 +404,22 @@ def test_the_teaser_counts_what_it_shows(world: World) -> None:
     every = dataclasses.replace(pair, job=world.job.model_copy(update={"paper": paper}))
     assert every.shown.startswith("All 3 objects of the set")
     assert every.shown_of(2).startswith("2 of 3 objects, the first and the last of the set")
+
+
+def test_captions_name_the_makers_whose_licence_asks_for_it(world: World, tmp_path: Path) -> None:
+    (pair,) = world.pairs([])
+    assert "By " not in pair.shown_of(2) and pair.thanks == ""
+    first, second = (posed.id for posed in pair.showcase)
+    makers = [(first, "CC-BY-4.0", "Ada"), (second, "CC0-1.0", "Bob")]
+    rows = [ObjectRow(name, name, "", "s", "", licence, maker, "eval") for name, licence, maker in makers]
+    write_list(tmp_path / "list.tsv", rows)
+    credits = object_credits(world.job.model_copy(update={"object_lists": [str(tmp_path / "list.tsv")]}))
+    assert credits == {first: "Ada (CC-BY-4.0)"}
+    named = dataclasses.replace(pair, credits={**credits, second: "Ada (CC-BY-4.0)"}, names={first: "Mug"})
+    assert named.shown_of(2).endswith(f". By Ada (CC-BY-4.0): Mug, {second}.")
+    figures = drawn_from(named)
+    for drawn in (figures[name] for name in ("teaser", "agreement", "comparison")):
+        assert drawn.caption.endswith(f"By Ada (CC-BY-4.0): Mug, {second}.")
 
 
 def test_the_baseline_stands_beside_the_lead(world: World) -> None:

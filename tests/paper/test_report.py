@@ -18,6 +18,7 @@ from aligncvc.config.plan import Plan
 from aligncvc.config.root import Config
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT
+from aligncvc.objects.listing import ObjectRow, write_list
 from aligncvc.paper.commit import commit
 from aligncvc.paper.headline import read_headline
 from aligncvc.paper.inputs import ReportInputs
@@ -279,6 +280,11 @@ def test_what_the_page_says(job: PaperJob, results: Path) -> None:
     assert "15 s, 23 of CPU" in words
     assert "for hours on two processor cores" in words and "stay empty" in words
     assert len([a for _, a in page.elements if a.get("class") == "gs-viewer"]) == job.paper.viewer_models
+    assert "chair, by" not in words
+    rows = [ObjectRow("chair", "Old chair", "", "s", "", "CC-BY-4.0", "Ada & Co", "eval")]
+    write_list(results / "list.tsv", rows)
+    listed = job.model_copy(update={"object_lists": [str(results / "list.tsv")]})
+    assert "Old chair, by Ada & Co (CC-BY-4.0)" in report(listed, results).words, "beside its model"
     other = job.model_copy(update={"pairs": [job.pairs[0].model_copy(update={"demo": False})]})
     assert "for hours" not in report(other, results).words
 

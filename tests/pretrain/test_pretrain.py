@@ -20,7 +20,7 @@ from aligncvc.models.ledger.weights import check_network
 from aligncvc.models.pair import build_generator
 from aligncvc.models.specs import ModelSpec
 from aligncvc.pretrain import recon, unet, vae
-from aligncvc.pretrain.rings import Rings, load_rings, recoloured, split_ids
+from aligncvc.pretrain.rings import Rings, joined, load_rings, recoloured, split_ids
 from aligncvc.pretrain.unet import encoded, with_recoloured
 from aligncvc.scene.cameras import orbit, ring_azimuths_deg, spherical_deg
 from aligncvc.scene.gaussians import Gaussians
@@ -88,7 +88,7 @@ def small_job(network: str, **training) -> PretrainJob:
         network=network,
         model=TINY["reconstructors" if network == "recon" else "generators"],
         training=Training(batch=2, bf16=False, save_every=2, ema_decay=0.5, **training),
-        object_list="list.tsv",
+        object_lists=["list.tsv"],
         rig=ORBIT4,
         size_px=SIZE_PX,
         guidance=1.3,
@@ -129,6 +129,18 @@ def test_the_rig_is_the_job_s_and_must_be_part_of_the_ring(tmp_path):
         load_rings(manifest, Rig(azimuths_deg=[0, 30]))
     with pytest.raises(UserError, match="32x32"):
         load_rings(manifest, ORBIT4, size_px=64)
+
+
+def test_sets_are_joined_that_cameras_and_names_allow(rings, tmp_path):
+    other = replace(rings, ids=[f"other {name}" for name in rings.ids], rgba=255 - rings.rgba)
+    both = joined([rings, other])
+    assert both.ids == [*rings.ids, *other.ids] and len(both.depth) == 12
+    assert torch.equal(both.select({"other object3"}).rgba[0], 255 - rings.select({"object3"}).rgba[0])
+    with pytest.raises(UserError, match="object0 is in two of the sets"):
+        joined([rings, rings])
+    for cameras in (replace(rings.cameras, fov_y_deg=40.0), rings.cameras[[1, 2, 3, 4, 5, 6, 7, 0]]):
+        with pytest.raises(UserError, match="different cameras"):
+            joined([rings, replace(other, cameras=cameras)])
 
 
 def test_looks_are_chosen_apart_from_objects(rings):
@@ -327,5 +339,5 @@ def test_the_teacher_trains_on_from_given_weights(rings, tmp_path, monkeypatch):
 
 def test_split_ids_reads_both_sides(tmp_path):
     make_set(tmp_path)
-    splits = split_ids(str(tmp_path / "list.tsv"))
+    splits = split_ids([str(tmp_path / "list.tsv")])
     assert splits == {"eval": {"object0", "object1"}, "train": {f"object{i}" for i in range(2, 6)}}

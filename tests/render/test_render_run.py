@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,12 @@ def test_contact_sheet_shows_failures_grey(tmp_path: Path) -> None:
         assert sheet.getpixel((32, 32)) == (255, 0, 0)
         assert sheet.getpixel((96, 50)) == (190, 190, 190)
         assert any(p[0] - p[1] > 80 for _, p in sheet.crop((64, 0, 128, 64)).getcolors(4096))  # red text
+    credited = [replace(row, licence="CC-BY-4.0", creator="Ada and her long friends") for row in rows]
+    write_contact_sheet(tmp_path / "credits.png", tmp_path, credited, tile_px=64)
+    with Image.open(tmp_path / "credits.png") as sheet:  # "by Ada and her long / friends (CC-BY-4.0)"
+        assert sheet.size == (128, 76 + 2 * 14)
+        for top in (76, 90):
+            assert sheet.crop((0, top, 128, top + 14)).convert("L").getextrema()[0] < 100, "a line of words"
 
 
 def test_stop_kills_the_whole_process_group(tmp_path: Path) -> None:

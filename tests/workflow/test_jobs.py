@@ -268,7 +268,7 @@ def test_a_sharded_set_has_one_settings_file_and_a_key_for_each_shard(tmp_path: 
     sets = {"train": mine, "eval": {}, "loose": {"source": "folder", "path": str(tmp_path)}}
 
     def cut(size: int = 3, **render: Any) -> JobTable:
-        pretrain = {"set": "train"}
+        pretrain = {"sets": ["train"]}
         return table(objects={"shard_size": size, "sets": sets}, render=render, pretrain=pretrain)
 
     jobs, at = cut(), SimpleNamespace(sharded="train", number="00002")

@@ -1,6 +1,6 @@
 """Pretraining of the demo's networks: `snakemake pretrain`. Not part of `all`: the demo ships their weights.
 
-In:  renders of the configuration's pretrain.set (the furniture package)
+In:  renders of the configuration's pretrain.sets (the furniture package)
 Out: pretrain/{vae,unet,recon}.safetensors; resumable states beside them are not declared
 """
 
@@ -14,7 +14,7 @@ rule pretrain:
 rule pretrain_network:
     """Train one network from scratch; the multi-view UNet learns in the latents of the VAE."""
     input:
-        renders=f"{R}/renders/{JOBS.config.pretrain.set}/manifest.tsv",
+        renders=expand(f"{R}/renders/{{name}}/manifest.tsv", name=JOBS.config.pretrain.sets),
         vae=JOBS.pretrained_vae,
     output:
         f"{R}/pretrain/{{network}}.safetensors",

@@ -16,10 +16,10 @@ EVALUATION_SET = "eval"
 class ObjectSet(Section):
     """Where one named set of 3D objects comes from."""
 
-    source: Literal["bundled", "sweethome3d", "objaverse", "folder", "gobjaverse"] = Field(
+    source: Literal["bundled", "sweethome3d", "objaverse", "folder", "gobjaverse", "published"] = Field(
         "bundled",
         description="where the objects come from: the files of this repository, the furniture package, "
-        "Objaverse, a folder of meshes, or frames of GObjaverse",
+        "Objaverse, a folder of meshes, frames of GObjaverse, or the archives that a list names",
     )
     list: str | None = Field(None, description="TSV of objects (id, source, sha256, licence, creator, split)")
     split: Literal["train", "eval", "all"] = Field(
@@ -27,7 +27,9 @@ class ObjectSet(Section):
     )
     limit: int | None = Field(None, ge=1, description="use only the first n objects of the list")
     path: str | None = Field(
-        None, description="folder of meshes (folder), dataset's root (gobjaverse), .deb or URL (sweethome3d)"
+        None,
+        description="folder of meshes (folder), of the list's GLBs in place of downloads (published), "
+        "dataset's root (gobjaverse), .deb or URL (sweethome3d)",
     )
     up: Literal["y", "z"] | None = Field(
         None,

@@ -284,11 +284,13 @@ class Plan:
         """Training one of the demo's networks: those of the first pair, from random weights."""
         config = self.config
         pair = next(iter(self.pairs.values()))
-        listing = config.objects.sets[config.pretrain.set].list
-        if listing is None:
+        lists = {
+            name: chosen(config.objects.sets, name, "objects.sets").list for name in config.pretrain.sets
+        }
+        for name in [name for name, listing in lists.items() if listing is None]:
             raise UserError(
-                f"the set {config.pretrain.set!r}, which pretraining uses, has no list; name one in "
-                f"objects.sets.{config.pretrain.set}.list, whose split column says what is held out"
+                f"the set {name!r}, which pretraining uses, has no list; name one in "
+                f"objects.sets.{name}.list, whose split column says what is held out"
             )
         model = pair.reconstructor if network == "recon" else pair.generator
         return PretrainJob(
@@ -296,7 +298,7 @@ class Plan:
             network=network,
             model=model.model_copy(update={"weights": {}}),
             training=getattr(config.pretrain, network),
-            object_list=listing,
+            object_lists=[str(listing) for listing in lists.values()],
             rig=pair.rig,
             size_px=config.render.size_px,
             guidance=pair.guidance,

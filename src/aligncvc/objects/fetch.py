@@ -19,6 +19,7 @@ from aligncvc.objects.frames import gobjaverse_jobs
 from aligncvc.objects.gobjaverse import SUFFIX
 from aligncvc.objects.listing import ManifestRow, check_ids, read_manifest, write_manifest
 from aligncvc.objects.objaverse_source import objaverse_jobs
+from aligncvc.objects.published import published_jobs
 from aligncvc.objects.sources import Context, Job, bundled_jobs
 from aligncvc.objects.sweethome3d import sweethome3d_jobs
 from aligncvc.ownership import claim_folder, remove
@@ -31,6 +32,7 @@ SOURCES: dict[str, Callable[[ObjectSet, Context], list[Job]]] = {
     "objaverse": objaverse_jobs,
     "folder": folder_jobs,
     "gobjaverse": gobjaverse_jobs,
+    "published": published_jobs,
 }
 
 

@@ -31,9 +31,14 @@ def folder_jobs(objects: ObjectSet, context: Context) -> list[Job]:
 
     def make(row: ObjectRow, out: Path) -> None:
         row = row if row.up else replace(row, up=objects.up or "")
-        convert_mesh(folder / (row.path or row.source), out, _turn(row) if row.up or row.front else None)
+        convert_row(row, folder / (row.path or row.source), out)
 
     return [Job(row, partial(make, row)) for row in rows]
+
+
+def convert_row(row: ObjectRow, mesh: Path, out: Path) -> None:
+    """Write a listed mesh as a GLB, turned as the row's `up` and `front` say. UserError if unreadable."""
+    convert_mesh(mesh, out, _turn(row) if row.up or row.front else None)
 
 
 def folder_meshes(folder: Path) -> list[Path]:

@@ -20,7 +20,8 @@ SAFE_ID = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 
 @dataclass(frozen=True)
 class ObjectRow:
-    """One line of an object list. path: the bundled file or empty; sha256: of the GLB, empty if unknown.
+    """One line of an object list. path: the bundled or mirrored file, or empty; sha256: of the GLB, empty if
+    unknown; source_sha256: of the published file that it was made of, empty if unknown.
 
     Of OBJ, PLY and STL files: up is the axis that points up, "y" (or empty) or "z"; front the azimuth of the
     side that is to face the input view, degrees counter-clockwise from above, 0 at z-up's -y or y-up's +z.
@@ -36,6 +37,7 @@ class ObjectRow:
     split: str
     up: str = ""
     front: str = ""
+    source_sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class ManifestRow:
 
 
 LIST_COLUMNS = tuple(f.name for f in fields(ObjectRow))
+RARE_COLUMNS = ("up", "front", "source_sha256")
 MANIFEST_COLUMNS = tuple(f.name for f in fields(ManifestRow))
 REQUIRED = ("id", "source", "licence", "creator")
 
@@ -94,10 +97,10 @@ def check_ids(ids: Iterable[str], where: object) -> None:
 
 
 def write_list(path: Path, rows: Iterable[ObjectRow], comment: str = "") -> None:
-    """Write an object list atomically; the columns `up` and `front` only if a row has them."""
-    rows = list(rows)
-    columns = LIST_COLUMNS if any(row.up or row.front for row in rows) else LIST_COLUMNS[:-2]
-    write_tsv(path, columns, map(asdict, rows), comment)
+    """Write an object list atomically; each of RARE_COLUMNS only if a row has it."""
+    table = [asdict(row) for row in rows]
+    columns = [c for c in LIST_COLUMNS if c not in RARE_COLUMNS or any(row[c] for row in table)]
+    write_tsv(path, columns, table, comment)
 
 
 def write_manifest(path: Path, rows: Iterable[ManifestRow]) -> None:
@@ -110,6 +113,11 @@ def read_manifest(path: Path) -> list[ManifestRow]:
     rows = read_tsv(path, MANIFEST_COLUMNS, "make it with python -m aligncvc.objects")
     check_ids((row["id"] for row in rows), path)
     return [ManifestRow(**{key: row[key] for key in MANIFEST_COLUMNS}) for row in rows]  # type: ignore[arg-type]
+
+
+def credit_of(creator: str, licence: str) -> str:
+    """What has to stand beside pictures of an object: "creator (licence)", or "" if nothing has to."""
+    return f"{creator or 'unknown creator'} ({licence})" if licence.upper().startswith("CC-BY") else ""
 
 
 def slug(text: str) -> str:

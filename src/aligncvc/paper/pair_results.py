@@ -18,7 +18,7 @@ from aligncvc.errors import UserError
 from aligncvc.evaluate.samples import SampleManifest, read_manifest, read_steps, render_model
 from aligncvc.evaluate.scores import Key, Scores, control
 from aligncvc.home import project_file
-from aligncvc.objects.listing import read_list
+from aligncvc.objects.listing import ObjectRow, credit_of, read_list
 from aligncvc.paper.inputs import FigureInputs
 from aligncvc.paper.reading import read, read_rankings
 from aligncvc.scene.renderset import PosedObject, RenderSet
@@ -43,6 +43,7 @@ class PairResults:
 
     samples: by method, in the configuration's order; controls: by control:<name>. rankings: whether a metric
     ranks the controls, by metric: yes, no or n/a. names: of objects, by id. logs: of training, by run.
+    credits: `object_credits`.
     """
 
     pair: str
@@ -54,6 +55,7 @@ class PairResults:
     rankings: Mapping[str, str] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
     logs: Mapping[str, Log] = field(default_factory=dict)
+    credits: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def rows(self) -> dict[str, Row]:
@@ -143,7 +145,16 @@ class PairResults:
         if len(self.showcase) == total:
             how = "the first and the last of the set, not chosen by eye"
         words = f"All {total} objects of the set" if count == total else f"{count} of {total} objects, {how}"
-        return f"{words}; sampling seed {self.seed}."
+        return f"{words}; sampling seed {self.seed}.{self.thanks}"
+
+    @property
+    def thanks(self) -> str:
+        """The sentence that names the makers of the showcase's objects, " ..." or "" where none has to be."""
+        made: dict[str, list[str]] = {}
+        for posed in self.showcase:
+            if credit := self.credits.get(posed.id):
+                made.setdefault(credit, []).append(self.label(posed))
+        return "".join(f" By {credit}: {', '.join(names)}." for credit, names in made.items())
 
 
 def pixels_last(images: Tensor) -> np.ndarray:
@@ -165,8 +176,17 @@ def drawn_by_seed(job: PaperJob, ids: Sequence[str]) -> list[str]:
 
 def object_names(job: PaperJob) -> dict[str, str]:
     """Display names by id, from the object lists that exist."""
+    return {row.id: row.name for row in _listed(job) if row.name}
+
+
+def object_credits(job: PaperJob) -> dict[str, str]:
+    """By id, what has to stand beside pictures of the objects whose licences ask for it (`credit_of`)."""
+    return {row.id: credit for row in _listed(job) if (credit := credit_of(row.creator, row.licence))}
+
+
+def _listed(job: PaperJob) -> list[ObjectRow]:
     paths = [path for name in job.object_lists if (path := project_file(name)).exists()]
-    return {row.id: row.name for path in sorted(paths) for row in read_list(path, ("id",)) if row.name}
+    return [row for path in sorted(paths) for row in read_list(path, ("id",))]
 
 
 def read_manifests(job: PaperJob, manifests: Sequence[Path]) -> dict[Key, SampleManifest]:
@@ -239,9 +259,9 @@ def read_pairs(job: PaperJob, scores: Scores, inputs: FigureInputs) -> list[Pair
         if not key.control:
             samples.setdefault(key.pair, {})[key.method] = manifest
     truth, rankings = RenderSet(inputs.renders), read_rankings(inputs.discrimination)
-    logs, names = read_logs(inputs.align, job), object_names(job)
+    logs, names, credits = read_logs(inputs.align, job), object_names(job), object_credits(job)
     return [
-        PairResults(pair, job, scores, own, truth, controls, rankings, names, logs[pair])
+        PairResults(pair, job, scores, own, truth, controls, rankings, names, logs[pair], credits)
         for pair, own in samples.items()
     ]
 

@@ -21,7 +21,7 @@ from aligncvc.paper.commit import commit
 from aligncvc.paper.headline import read_headline
 from aligncvc.paper.inputs import ReportInputs
 from aligncvc.paper.live_models import read_models, webp
-from aligncvc.paper.pair_results import lead_row, object_names
+from aligncvc.paper.pair_results import lead_row, object_credits, object_names
 from aligncvc.paper.reading import TEMPLATES, read, shipped, table_rows
 from aligncvc.paper.table_formats import DASH
 from aligncvc.paper.table_rows import NOT_AVAILABLE
@@ -187,7 +187,8 @@ def write_report(job: PaperJob, inputs: ReportInputs, out: Path) -> None:
     """Write `out` from files alone. Raises UserError for a file given here that cannot be read."""
     names = object_names(job)
     sets = [read_render_set(path, names) for path in inputs.renders]
-    groups = read_models(job, inputs.samples, [path.parent for path in inputs.renders], names)
+    credited = {**names, **{i: f"{names.get(i, i)}, by {made}" for i, made in object_credits(job).items()}}
+    groups = read_models(job, inputs.samples, [path.parent for path in inputs.renders], credited)
     steps = groups[0].steps if groups else lead_row(job.rows).steps
     opening, sections = sort_figures(read_figures(inputs.figures))
     table1 = next((path for path in inputs.tables if path.stem == "table1"), None)

@@ -17,7 +17,7 @@ from aligncvc.ownership import claim_files
 
 def pretrain(
     network: tyro.conf.Positional[Literal["vae", "unet", "recon"]],
-    renders: Path,
+    renders: tuple[Path, ...],
     out: Path,
     settings: Path | None = None,
     config: Path | None = None,
@@ -30,7 +30,7 @@ def pretrain(
 
     Args:
         network: which network.
-        renders: manifest.tsv of the rendered training set.
+        renders: manifest.tsv of each rendered training set.
         out: weights to write (safetensors); the curve goes beside it as .jsonl.
         settings: settings of this job, as the workflow writes them.
         config: configuration to make them from; config/config.yaml if both are left out.
@@ -47,17 +47,18 @@ def pretrain(
     from aligncvc.pretrain import unet as teacher
     from aligncvc.pretrain import vae as autoencoder
     from aligncvc.pretrain.fit import run_files
-    from aligncvc.pretrain.rings import load_rings, split_ids
+    from aligncvc.pretrain.rings import joined, load_rings, split_ids
 
-    given = {"renders": renders, "vae": vae, "start_from": start_from}
+    given = {"vae": vae, "start_from": start_from} | {f"renders {i}": path for i, path in enumerate(renders)}
     read, written = [path for path in given.values() if path], [out, Path(f"{out}{PROVENANCE}")]
     claim_files(written, inputs=read, kept=run_files(out, network), force=force)
-    splits, everything = split_ids(job.object_list), load_rings(renders, job.rig, job.size_px)
+    everything = joined([load_rings(path, job.rig, job.size_px) for path in renders])
+    splits = split_ids(job.object_lists)
     rings, held_out = everything.select(splits["train"]), everything.select(splits["eval"])
     if not rings.ids or not held_out.ids:
         raise UserError(
-            f"{renders} and the object list {job.object_list} share no objects on one side of the "
-            "split; render the set that the list describes"
+            f"{', '.join(map(str, renders))} and the lists {', '.join(job.object_lists)} share no objects on "
+            "one side of the split; render the sets that the lists describe"
         )
     print(f"{len(rings.ids)} objects to train on, {len(held_out.ids)} held out", flush=True)
     if network == "vae":

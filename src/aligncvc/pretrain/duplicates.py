@@ -1,7 +1,8 @@
-"""python -m aligncvc.pretrain.duplicates: keep near-duplicates of a rendered set on one side of its split.
+"""python -m aligncvc.pretrain.duplicates: keep near-duplicates of a set on one side of its split.
 
 Near by name (the words of one contain the two or more words of the other) or by render (rings that coincide,
-up to a quarter turn). Groups go to one side, by a hash of a name as in `objects.listing`.
+up to a quarter turn; Blender's, or drawn here of a set that was only fetched). Groups go to one side, by a
+hash of a name as in `objects.listing`.
 """
 
 from __future__ import annotations
@@ -19,19 +20,57 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from aligncvc.errors import UserError, cli
+from aligncvc.meshes.draw import draw_mesh
+from aligncvc.meshes.files import load_mesh
 from aligncvc.objects.curate import BUNDLED, FURNITURE
-from aligncvc.objects.listing import ObjectRow, base_name, forced_splits, read_list, split_of, write_list
+from aligncvc.objects.listing import (
+    ObjectRow,
+    base_name,
+    forced_splits,
+    read_list,
+    read_manifest,
+    split_of,
+    write_list,
+)  # fmt: skip
+from aligncvc.scene.cameras import orbit, ring_azimuths_deg
 from aligncvc.scene.renderset import RenderSet
 from aligncvc.scene.views import composite, split_variant
 
 CELLS = 16
 """Views are compared as images of this side."""
+RING = 16
+"""Views of a ring that is drawn here, as the demo's renders have."""
 SAME_SILHOUETTE = 0.035
 """Rings whose alphas differ by less (root mean square) show one shape, whatever its paint."""
 SIMILAR_SILHOUETTE, SIMILAR_IMAGE = 0.07, 0.06
 """Rings that differ by less than both, in alpha and in luminance on white, show one thing."""
 
 Pair = tuple[int, int]
+
+
+def rendered_rings(manifest: Path) -> tuple[list[str], Tensor]:
+    """Ids and rings (O, R, 4, CELLS, CELLS) of a rendered set's objects in their original looks."""
+    renders = RenderSet(manifest)
+    ids = [name for name in renders.ids if split_variant(name)[1] == 0]
+    rings = [F.adaptive_avg_pool2d(renders.load(name).views.rgba, CELLS) for name in ids]
+    return ids, torch.stack(rings)
+
+
+def drawn_rings(manifest: Path) -> tuple[list[str], Tensor]:
+    """The same of a fetched set's meshes, unlit, seen as the demo's renders are."""
+    rows = [row for row in read_manifest(manifest) if row.status == "ok"]
+    return [row.id for row in rows], torch.stack([drawn_ring(manifest.parent / row.path) for row in rows])
+
+
+def drawn_ring(path: Path) -> Tensor:
+    """(R, 4, CELLS, CELLS): straight colour and alpha of a mesh that fills the unit sphere."""
+    mesh = load_mesh(path)
+    centred = mesh.vertices - mesh.bounds.mean(0)
+    mesh.vertices = centred / np.linalg.norm(centred, axis=1).max()
+    cameras = orbit(ring_azimuths_deg(RING), 10.0, distance=3.0, fov_y_deg=39.6, size_px=2 * CELLS)
+    seen = draw_mesh(mesh, cameras, 0.0)
+    colour = seen.rgb / seen.alpha.clamp_min(1e-6)
+    return F.adaptive_avg_pool2d(torch.cat([colour, seen.alpha], 1), CELLS)
 
 
 def descriptor(images: Tensor) -> Tensor:
@@ -94,23 +133,30 @@ def sides(rows: list[ObjectRow], pairs: Iterable[Pair], forced: Mapping[str, str
 
 
 def separate(
-    renders: Path,
+    renders: Path | None = None,
+    objects: Path | None = None,
     list: Path | None = None,
     bundled: Path | None = None,
 ) -> None:
-    """Rewrite the split column of an object list from the renders of its objects.
+    """Rewrite the split column of an object list from the renders, or the meshes, of its objects.
 
     Args:
         renders: manifest.tsv of the rendered set (only original looks are compared).
+        objects: manifest.tsv of the fetched set, if it was not rendered: its meshes are drawn here.
         list: the object list to rewrite; config/objects/furniture.tsv of the checkout if left out.
         bundled: a list whose splits are binding for objects of the same name; config/objects/bundled.tsv of
             the checkout if left out.
     """
     list = list or FURNITURE
     listed = {row.id: row for row in read_list(list)}
-    rendered = RenderSet(renders)
-    ids = [name for name in rendered.ids if split_variant(name)[1] == 0 and name in listed]
-    rgba = torch.stack([F.adaptive_avg_pool2d(rendered.load(name).views.rgba, CELLS) for name in ids])
+    if renders is not None and objects is None:
+        ids, rgba = rendered_rings(renders)
+    elif objects is not None and renders is None:
+        ids, rgba = drawn_rings(objects)
+    else:
+        raise UserError("give either --renders or --objects, the manifest.tsv of the set")
+    known = [i for i, name in enumerate(ids) if name in listed]
+    ids, rgba = [ids[i] for i in known], rgba[known]
     rows = [*listed.values()]
     place = {row.id: i for i, row in enumerate(rows)}
     by_render = [(place[ids[i]], place[ids[j]]) for i, j in near_by_render(rgba)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from PIL import Image, ImageDraw
 
 from aligncvc.config.jobs.render import RenderJob
 from aligncvc.files import atomic_path, write_json
+from aligncvc.objects.listing import credit_of
 from aligncvc.ownership import place, remove
 from aligncvc.render import jobs
 from aligncvc.scene.views import Views, save_views
@@ -169,13 +171,18 @@ def write_manifest(path: Path, statuses: Sequence[Status]) -> None:
 
 
 def write_contact_sheet(path: Path, out: Path, statuses: Sequence[Status], tile_px: int = 96) -> None:
-    """A grid of input views on white with their ids; failed objects are grey tiles that say why."""
+    """A grid of input views on white with their ids; failed objects are grey tiles that say why.
+
+    Below it stand the makers whose licences ask to be named.
+    """
     shown, width = statuses[:MAX_TILES], tile_px // 6
     columns = min(16, max(1, math.ceil(math.sqrt(len(shown)))))
     rows = math.ceil(len(shown) / columns)
     hidden = len(statuses) - len(shown)
-    left_off = f"{hidden} more objects are not shown" if hidden else ""
-    sheet = Image.new("RGB", (columns * tile_px, rows * (tile_px + 12) + (14 if left_off else 0)), "white")
+    below = [f"{hidden} more objects are not shown"] if hidden else []
+    made = sorted({credit for each in shown if each.ok and (credit := credit_of(each.creator, each.licence))})
+    below += textwrap.wrap(f"by {', '.join(made)}", columns * width) if made else []
+    sheet = Image.new("RGB", (columns * tile_px, rows * (tile_px + 12) + 14 * len(below)), "white")
     draw = ImageDraw.Draw(sheet)
     for i, status in enumerate(shown):
         x, y = (i % columns) * tile_px, (i // columns) * (tile_px + 12)
@@ -191,7 +198,7 @@ def write_contact_sheet(path: Path, out: Path, statuses: Sequence[Status], tile_
         # Names of one source start alike; their ends tell them apart.
         name = status.id if len(status.id) <= width else ".." + status.id[2 - width :]
         draw.text((x + 2, y + tile_px - 1), name, fill="black")
-    if left_off:
-        draw.text((2, sheet.height - 13), left_off, fill="black")
+    for i, line in enumerate(below):
+        draw.text((2, rows * (tile_px + 12) + 14 * i + 1), line, fill="black")
     with atomic_path(path) as temporary:
         sheet.save(temporary, format="PNG")

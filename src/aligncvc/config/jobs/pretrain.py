@@ -29,23 +29,25 @@ class Training(Section):
 
 
 class Pretrain(Section):
-    """`snakemake pretrain`: the demo's networks from renders of the furniture package."""
+    """`snakemake pretrain`: the demo's networks from renders of the furniture package, or of several sets."""
 
-    set: str = Field("furniture", description="the set of objects.sets that the networks are trained on")
+    sets: list[str] = Field(
+        ["furniture"], min_length=1, description="the sets of objects.sets that the networks are trained on"
+    )
     vae: Training = Training(steps=2000, batch=16)
     unet: Training = Training(steps=30000, batch=8, lr=8e-4, ema_decay=0.9995, save_every=1000)
     recon: Training = Training(steps=4000, lr=8e-4)
 
 
 class PretrainJob(NetworkJob):
-    """model: the generator (vae, unet) or reconstructor (recon), without weights. object_list: TSV with the
-    split. rig: where the generator's views stand. size_px: of the renders. guidance: of held-out samples.
+    """model: the generator (vae, unet) or reconstructor (recon), without weights. object_lists: TSVs with
+    the split. rig: where the generator's views stand. size_px: of the renders. guidance: of held-out samples.
     """
 
     network: Network
     model: ModelSpec
     training: Training
-    object_list: str
+    object_lists: list[str]
     rig: Rig
     size_px: int
     guidance: float = 1.0
