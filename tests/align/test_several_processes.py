@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -168,7 +169,8 @@ def test_processes_that_share_networks_train_as_those_that_do_not(
     """Killed and gone on with, so that averages, optimisers and weights go through the file and back."""
     out, straight = tmp_path / "run", tmp_path / "straight"
     said = Launched(renders, straight, SHARED).finished()
-    assert "2 processes share 9" in said  # per cent
+    percent = re.search(r"2 processes share ([\d.]+)% of the networks", said)
+    assert percent is not None and float(percent[1]) > 95
     Launched(renders, out, SHARED).stop(3, signal.SIGKILL, everyone=True)
     state = torch.load(out / "state/state.pt", weights_only=True)
     shapes = {name: value.shape for name, value in state["parts"]["recon"].items()}

@@ -8,14 +8,13 @@ import pytest
 import torch
 import yaml
 from accelerate import Accelerator
-from tiny_world import RECONSTRUCTOR, tiny_pair
+from tiny_world import tiny_pair
 from torch import nn
 
 from aligncvc.align.sharing import Sharing, clip, units
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT
-from aligncvc.models.pair import build_reconstructor, load_pretrained
-from aligncvc.models.specs import ModelSpec
+from aligncvc.models.pair import load_pretrained
 
 PROFILE = PROJECT_ROOT / "profiles/accelerate/fsdp.yaml"
 
@@ -76,9 +75,10 @@ def test_units_are_called_lie_beside_each_other_and_keep_to_their_sizes(most: in
 
 
 def test_units_hold_nearly_all_of_a_network() -> None:
-    network = build_reconstructor(ModelSpec.model_validate({"network": RECONSTRUCTOR}))
-    inside = sum(p.numel() for unit in units(network, 50) for p in unit.parameters())
-    assert inside > 0.95 * sum(p.numel() for p in network.parameters())
+    pair = load_pretrained(tiny_pair())
+    for network in (*pair.generator.parts().values(), pair.reconstructor):
+        inside = sum(p.numel() for unit in units(network, 50) for p in unit.parameters())
+        assert inside > 0.95 * sum(p.numel() for p in network.parameters())
 
 
 def test_gradients_are_clipped_as_torch_clips_them() -> None:

@@ -34,7 +34,9 @@ def test_all_that_a_trainer_holds_is_counted_once(smoke: Path) -> None:
     for least in (50, 10**12):
         assert held(job, least).bytes_each(1) == pytest.approx(expected, rel=1e-3)
     shared = held(job, 50)
-    assert shared.bytes_each(2) < 0.6 * expected and shared.unit > 0
+    parts = shared.frozen_shared + TRAINED_TIMES * (shared.lora_shared + shared.recon_shared)
+    assert shared.bytes_each(2) == pytest.approx(expected - FLOAT32 * parts / 2, rel=1e-3)
+    assert shared.lora_whole == 0 and shared.unit > 0
     assert held(job, 10**12).unit == 0
     assert shared.rows["LoRA"][0] % (FLOAT32 * TRAINED_TIMES) == 0
 
