@@ -124,6 +124,7 @@ class RunState:
 
     key: a hash of all that the run's first steps depend on, or a function of their number. parts: objects
     with state_dict and load_state_dict. metrics: the JSON lines; metrics.jsonl in the folder by default.
+    writes: whether this process does; of several that train together, one. All of them restore and save.
     """
 
     def __init__(
@@ -132,19 +133,22 @@ class RunState:
         key: str | Callable[[int], str],
         parts: Mapping[str, Any],
         metrics: Path | None = None,
+        *,
+        writes: bool = True,
     ) -> None:
-        self.folder, self.parts = folder, parts
+        self.folder, self.parts, self.writes = folder, parts, writes
         self.key_at = key if callable(key) else lambda step: key
         self.file, self.metrics = folder / STATE_FILES[0], metrics or folder / STATE_FILES[1]
 
     def restore(self) -> tuple[int, str | None]:
         """Load a matching state, cut the metrics back to it; (next step, why a state was not used)."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         state, remark = self._read()
         for name, part in self.parts.items() if state else ():
             part.load_state_dict(state["parts"][name])
-        with self.metrics.open("ab") as handle:
-            handle.truncate(state.get("metrics_bytes", 0))
+        if self.writes:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with self.metrics.open("ab") as handle:
+                handle.truncate(state.get("metrics_bytes", 0))
         return state.get("step", 0), remark
 
     def _read(self) -> tuple[dict[str, Any], str | None]:
@@ -161,17 +165,22 @@ class RunState:
         return {}, f"the state in {self.folder} {why}; starting from step 0"
 
     def save(self, step: int) -> None:
+        parts = {name: part.state_dict() for name, part in self.parts.items()}
+        if not self.writes:
+            return
         state = {
             "key": self.key_at(step),
             "step": step,
             "metrics_bytes": self.metrics.stat().st_size if self.metrics.exists() else 0,
-            "parts": {name: part.state_dict() for name, part in self.parts.items()},
+            "parts": parts,
         }
         with atomic_path(self.file) as temporary:
             torch.save(state, temporary)
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Append one record to the metrics; it reaches the disk before a later state refers to it."""
+        if not self.writes:
+            return
         with self.metrics.open("a", encoding="utf-8") as handle:
             handle.write(json.dumps(record) + "\n")
             handle.flush()

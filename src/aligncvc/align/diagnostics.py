@@ -36,16 +36,19 @@ def saturation(images: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def image_diagnostics(look: Look, truth: Tensor) -> dict[str, float]:
+def image_diagnostics(
+    look: Look, truth: Tensor, mean: Callable[[Tensor], Tensor] = Tensor.clone
+) -> dict[str, float]:
     """Agreement, closeness to ground truth (B, V, 3, H, W), and what blur and washed-out colours do to it.
 
     PSNR in dB; sharpness and saturation: ratio to ground truth's. Each at the smaller size of its two sides.
+    mean: over processes, of what is divided: a mean of ratios would be another number.
     """
     views, renderings = look.views, look.on_white
     views_pair, renderings_pair = at_common_size(views, truth), at_common_size(renderings, truth)
 
     def ratio(measure: Callable[[Tensor], Tensor], sides: tuple[Tensor, ...]) -> float:
-        ours, reference = map(measure, sides)
+        ours, reference = mean(torch.stack([measure(side) for side in sides]))
         return float(ours / reference.clamp_min(1e-6))
 
     return {

@@ -1,8 +1,11 @@
-"""How a training run starts: its precision, by the launcher or the configuration, and who follows it."""
+"""How a training run starts: its processes and precision, by the launcher, and who follows it."""
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
@@ -19,6 +22,8 @@ from aligncvc.errors import UserError
 
 LAUNCHED = "ACCELERATE_MIXED_PRECISION"
 """Where `accelerate launch` leaves its precision. It writes "no" also when nobody asked for any."""
+RANKS = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+"""Where whoever starts several processes leaves their number."""
 PROJECT = "aligncvc"
 FOLDER = "trackers"
 """Below a run's folder: what trackers write on this machine."""
@@ -42,11 +47,30 @@ def precision(bf16: bool | None) -> str:
     return launched if bf16 is None else "bf16" if bf16 else "no"
 
 
+def check_processes() -> None:
+    """UserError if the launcher was asked for several processes and started one, as it does with --cpu."""
+    asked = LAUNCHED in os.environ and {"MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys()
+    if asked and not any(name in os.environ for name in RANKS):
+        raise UserError(
+            "accelerate launch was asked for several processes and started a single one, as it does with "
+            "--cpu; give --multi_gpu in its place, which starts them on the CPU where there is no GPU"
+        )
+
+
+def end_with_launcher() -> None:
+    """Let this process end if torch's launcher is killed: it would train on beside the next run."""
+    if "TORCHELASTIC_RUN_ID" in os.environ and sys.platform == "linux":
+        set_death_signal = 1  # PR_SET_PDEATHSIG of sys/prctl.h
+        ctypes.CDLL(None).prctl(set_death_signal, signal.SIGTERM)
+
+
 def accelerator_for(training: Training, out: Path | None = None) -> Accelerator:
     """The processes' accelerator. out: the run's folder; None: nobody follows it.
 
-    Raises UserError for a precision that cannot be had, and for a tracker that is not there.
+    Raises UserError for processes or a precision that cannot be had, and for a tracker that is not there.
     """
+    check_processes()
+    end_with_launcher()
     cpu, mixed = not torch.cuda.is_available(), precision(training.bf16)
     if out is None or not training.trackers:
         return Accelerator(cpu=cpu, mixed_precision=mixed)

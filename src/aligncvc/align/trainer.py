@@ -28,6 +28,7 @@ from aligncvc.align.discriminator import (
     generator_loss,
     load_discriminator,
 )
+from aligncvc.align.sharing import Sharing, WholeState, clip, shared, whole
 from aligncvc.config.jobs.align import AlignJob
 from aligncvc.errors import UserError
 from aligncvc.loop.feedback import Look, find_feedback
@@ -35,7 +36,7 @@ from aligncvc.loop.unroll import BACKGROUND, Loop, unroll
 from aligncvc.models.encoders.lpips import load_lpips
 from aligncvc.models.generators.base import Tree
 from aligncvc.models.generators.schedules import Time
-from aligncvc.models.pair import attach_lora, load_pretrained
+from aligncvc.models.pair import attach_lora, load_pretrained, lora_parameters
 from aligncvc.models.reconstructors.base import checkpoint_gradients
 from aligncvc.scene.renderset import RenderSet
 from aligncvc.scene.views import at_common_size, composite
@@ -79,14 +80,20 @@ class Trainer:
         self.feedback.check(job.pair, len(job.timesteps))
         self.pair = load_pretrained(job.pair, job.checkpoints)
         self.generator, self.reconstructor = self.pair.generator, self.pair.reconstructor
-        self.lora = attach_lora(self.generator, self.settings.lora_rank, job.seed)
-        self.pair.to(self.device)
+        attach_lora(self.generator, self.settings.lora_rank, job.seed)
         # The teacher is the generator with its LoRA off; another object here would be a second copy of it.
         self.teacher = self.generator
         self.reconstructor.requires_grad_(True)
         if self.settings.gradient_checkpointing:
             self.generator.checkpoint_gradients()
             checkpoint_gradients(self.reconstructor)
+        self.sharing = Sharing.launched(accelerator)
+        self.shared_part = 0.0
+        if self.sharing is not None:  # before the device sees any of it: no process there holds it whole
+            networks = [*self.generator.parts().values(), self.reconstructor]
+            self.shared_part = self.sharing.share(networks, accelerator)
+        self.pair.to(self.device)
+        self.lora = lora_parameters(self.generator)
         self.recon_parameters = dict(self.reconstructor.named_parameters())
         trained = {"student": self.lora, "recon": self.recon_parameters}
         self.rates = (self.settings.lr_student, self.settings.lr_recon)
@@ -94,7 +101,8 @@ class Trainer:
             {"params": list(parameters.values()), "lr": rate}
             for parameters, rate in zip(trained.values(), self.rates, strict=True)
         ]
-        self.optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.99), weight_decay=0.0)
+        each = None if self.sharing is None else False  # torch does not step whole and shared ones together
+        self.optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.99), weight_decay=0.0, foreach=each)
         named = {f"{part}.{n}": p for part, parameters in trained.items() for n, p in parameters.items()}
         self.ema = Ema(named, self.settings.ema_decay)
         self.parts = {"lora": NamedTensors(self.lora), "recon": self.reconstructor}
@@ -112,6 +120,8 @@ class Trainer:
             self.parts |= {"heads": self.discriminator.heads, "heads_optimiser": self.heads_optimiser}
         if (self.run.hard or self.run.regression) and self.settings.lambda_recon > 0:
             self.lpips = load_lpips("alex", job.checkpoints).to(self.device)
+        if self.sharing is not None:
+            self.parts = {n: WholeState(p, accelerator.is_main_process) for n, p in self.parts.items()}
         self.batches = BatchesAhead(self.draw, self.steps, readers)
         if self.settings.monitor_every:
             self.monitor = Monitor(job, renders, self.generator, self.device)
@@ -152,7 +162,7 @@ class Trainer:
         record["grad_recon"] = self.average_and_clip(self.recon_parameters.values())
         self.optimiser.step()
         self.ema.update()
-        record |= image_diagnostics(look, batch.views)
+        record |= image_diagnostics(look, batch.views, self.mean)
         record["seconds"] = round(time.perf_counter() - started, 4)
         return self.averaged(record)
 
@@ -246,12 +256,22 @@ class Trainer:
         return batch.image if self.settings.gan.sees_input else None
 
     def average_and_clip(self, parameters: Iterable[nn.Parameter]) -> float:
-        """Average gradients over processes, clip their norm; return the norm before clipping."""
+        """Average gradients over processes, clip their norm; return the norm before clipping.
+
+        The backward pass has averaged those that are shared.
+        """
         chosen = [p for p in parameters if p.grad is not None]
         if self.accelerator.num_processes > 1:
             for parameter in chosen:
-                parameter.grad = self.accelerator.reduce(parameter.grad, reduction="mean")
+                if not shared(parameter):
+                    parameter.grad = self.mean(parameter.grad)
+        if any(shared(p) for p in chosen):
+            return clip(chosen, self.accelerator, MAX_GRAD_NORM)
         return float(nn.utils.clip_grad_norm_(chosen, MAX_GRAD_NORM)) if chosen else 0.0
+
+    def mean(self, tensor: Tensor) -> Tensor:
+        """A tensor's mean over processes."""
+        return self.accelerator.reduce(tensor, reduction="mean")
 
     def averaged(self, record: Mapping[str, float]) -> dict[str, float]:
         """The record with its real numbers averaged over processes; whole ones are the same everywhere."""
@@ -259,15 +279,14 @@ class Trainer:
             return dict(record)
         names = [name for name, value in record.items() if isinstance(value, float)]
         own = torch.tensor([record[name] for name in names], dtype=torch.float64, device=self.device)
-        mean = self.accelerator.reduce(own, reduction="mean")
-        return dict(record) | dict(zip(names, mean.tolist(), strict=True))
+        return dict(record) | dict(zip(names, self.mean(own).tolist(), strict=True))
 
     def results(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """(LoRA, reconstructor) state dicts holding the averaged weights."""
+        """(LoRA, reconstructor) state dicts holding the averaged weights; every process has to ask."""
         shadow = self.ema.shadow
-        student = {n: shadow[f"student.{n}"].to(p.dtype) for n, p in self.lora.items()}
+        student = {n: whole(shadow[f"student.{n}"]).to(p.dtype) for n, p in self.lora.items()}
         recon = {
-            n: shadow[f"recon.{n}"].to(v.dtype) if f"recon.{n}" in shadow else v
+            n: whole(shadow.get(f"recon.{n}", v)).to(v.dtype)
             for n, v in self.reconstructor.state_dict().items()
         }
         return student, recon
