@@ -74,3 +74,6 @@ def test_cache_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     for name in "abcab":
         renderset.load(name)
     assert renderset.at.cache_info().currsize == 2
+    one = RenderSet(renderset.manifest, kept=1)
+    assert [one.load(name).id for name in "abca"] == list("abca")
+    assert one.at.cache_info().currsize == 1

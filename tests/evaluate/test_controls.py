@@ -19,6 +19,7 @@ from aligncvc.errors import UserError, cli
 from aligncvc.evaluate.samples import read_cost, read_gaussians, read_manifest, read_steps
 from aligncvc.sample.control_views import (
     CONTROLS,
+    ReadableObjects,
     control_set,
     copied_views,
     gt_views,
@@ -75,6 +76,17 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def objects(manifest: Path) -> dict[str, PosedObject]:
     renders = RenderSet(manifest, 64)
     return {name: renders.load(name) for name in renders.ids}
+
+
+def test_readable_objects_are_read_when_asked_for(tmp_path: Path) -> None:
+    renders = RenderSet(render_set(tmp_path, ["a", "b", "c", "d"], unreadable=("x",)), 64, kept=2)
+    found = ReadableObjects(renders)
+    assert list(found) == ["a", "b", "c", "d"] and len(found) == 4 and "x" in renders.ids
+    assert renders.at.cache_info().currsize == 2
+    held = {name: renders.load(name) for name in found}
+    for seed in range(3):
+        assert torch.equal(shuffled_views("b", found, 0, seed), shuffled_views("b", held, 0, seed))
+    assert renders.at.cache_info().currsize == 2
 
 
 def job_of(control: Literal["gt", "jitter", "shuffled", "copy"], **changes: Any) -> ControlJob:

@@ -255,9 +255,9 @@ def test_embedding_in_batches_is_the_embedding() -> None:
     lite0 = load_lite0()
     images = torch.rand(2, 9, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     found = embed_images(lite0, images)
-    assert found.shape == (2, 9, 1280) and found.dtype == torch.float64
+    assert found.shape == (2, 9, 1280) and found.dtype == torch.float32
     with torch.no_grad():
-        expected = lite0.embed(images[1, 8:9])[0].double()
+        expected = lite0.embed(images[1, 8:9])[0]
     assert torch.allclose(found[1, 8], expected, atol=1e-4)
 
 

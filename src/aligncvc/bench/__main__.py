@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from aligncvc.bench.measure import Row
 
 Name = Literal[
-    "splat", "sampling", "metrics", "blender", "demo", "deformable", "full_size", "calls", "planning"
+    "splat", "sampling", "metrics", "blender", "demo", "deformable", "full_size", "calls", "planning",
+    "growth",
 ]  # fmt: skip
 PREFIXES: dict[Name, tuple[str, ...]] = {
     "splat": ("splat_",),
@@ -33,6 +34,7 @@ PREFIXES: dict[Name, tuple[str, ...]] = {
     "full_size": ("full_size_",),
     "calls": ("call_",),
     "planning": ("planning_",),
+    "growth": ("growth_",),
 }
 """How the rows of each bench begin."""
 
@@ -50,8 +52,8 @@ class Args:
     only: tuple[Name, ...] = ()
     """measure only these; the other rows of `out` stay"""
     clock: Literal["wall", "cpu"] = "wall"
-    """wall seconds, or seconds that processors computed: for rasteriser, metrics, demo and planning on a
-    machine that does other work as well"""
+    """wall seconds, or seconds that processors computed: for rasteriser, metrics, demo, planning and growth
+    on a machine that does other work as well"""
     force: bool = False
     """replace `out` even if it is of another origin"""
     demo: bool = True
@@ -68,6 +70,7 @@ def benches(args: Args) -> dict[Name, Callable[[], list[Row]]]:
     from aligncvc.bench.deformable import bench_deformable
     from aligncvc.bench.demo import bench_demo, demo_evaluation
     from aligncvc.bench.evaluation import bench_metrics
+    from aligncvc.bench.growth import bench_growth
     from aligncvc.bench.measure import CLOCKS
     from aligncvc.bench.networks import bench_full_size, bench_sampling, sampling_jobs
     from aligncvc.bench.planning import bench_planning
@@ -85,6 +88,7 @@ def benches(args: Args) -> dict[Name, Callable[[], list[Row]]]:
         "full_size": lambda: bench_full_size(mode=args.full_size),
         "calls": bench_calls,
         "planning": lambda: bench_planning(args.clock),
+        "growth": lambda: bench_growth(args.clock),
     }
 
 

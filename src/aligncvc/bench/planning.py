@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
+from aligncvc.bench.commands import command_cost
 from aligncvc.bench.measure import Row, row
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT, parse_yaml, read_text
@@ -52,18 +49,12 @@ def _planned(folder: Path, count: int, clock: str) -> tuple[int, float, float]:
     settings["objects"]["shard_size"] = SHARD_SIZE
     settings["objects"]["sets"]["train"]["list"] = str(folder / "list.tsv")
     (folder / "paper.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
-    command = [sys.executable, "-m", "snakemake", "-n", "--snakefile", str(PROJECT_ROOT / "Snakefile")]
-    command += ["--configfile", str(folder / "paper.yaml"), "--directory", str(folder)]
-    environment = os.environ | {"PYTHONPATH": str(PROJECT_ROOT / "src")}
-    with (folder / "said").open("w") as said:
-        began = time.perf_counter()
-        process = subprocess.Popen(command, cwd=PROJECT_ROOT, env=environment, stdout=said, stderr=said)
-        _, status, used = os.wait4(process.pid, 0)  # of this child alone
-        wall = time.perf_counter() - began
-        process.returncode = os.waitstatus_to_exitcode(status)
-    text = (folder / "said").read_text(encoding="utf-8")
-    found = {name: int(n) for name, n in re.findall(r"^(shard|total) +(\d+)$", text, re.MULTILINE)}
-    if process.returncode or found.get("shard") != -(-count // SHARD_SIZE):
-        raise UserError(f"planning {count} objects failed while it was timed: {text[-600:].strip()}")
-    seconds = wall if clock == "wall" else used.ru_utime + used.ru_stime
-    return found["total"], seconds, used.ru_maxrss / 1024
+    command = ["-m", "snakemake", "-n", "--snakefile", PROJECT_ROOT / "Snakefile"]
+    command += ["--configfile", folder / "paper.yaml", "--directory", folder]
+    cost = command_cost(command, f"planning {count} objects")
+    found = {name: int(n) for name, n in re.findall(r"^(shard|total) +(\d+)$", cost.said, re.MULTILINE)}
+    if found.get("shard") != -(-count // SHARD_SIZE):
+        raise UserError(
+            f"planning {count} objects made {found.get('shard', 0)} shards: {cost.said[-600:].strip()}"
+        )
+    return found["total"], cost.by(clock), cost.peak_mb

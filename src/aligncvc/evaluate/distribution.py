@@ -93,11 +93,11 @@ class Features:
 
 @torch.no_grad()
 def embed_images(model: Lite0, images: Tensor) -> Tensor:
-    """(..., 3, H, W) in [0, 1] -> (..., 1280) float64, in batches."""
+    """(..., 3, H, W) in [0, 1] -> (..., 1280), in batches; float32, since those of a whole set are kept."""
     flat = images.float().flatten(0, -4)
     batch = max(1, _BATCH_PIXELS // (flat.shape[-2] * flat.shape[-1]))
     features = torch.cat([model.embed(part) for part in flat.split(batch)])
-    return features.double().view(*images.shape[:-3], -1)
+    return features.view(*images.shape[:-3], -1)
 
 
 def distribution_family(

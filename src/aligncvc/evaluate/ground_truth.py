@@ -22,7 +22,7 @@ from aligncvc.evaluate.trial import Model, Trial
 from aligncvc.meshes import load_mesh
 from aligncvc.metrics.surface_alignment import Similarity
 from aligncvc.scene.cameras import relative_c2w
-from aligncvc.scene.renderset import PosedObject, RenderSet
+from aligncvc.scene.renderset import IN_TURN, PosedObject, RenderSet
 from aligncvc.scene.rigs import Rig
 from aligncvc.scene.views import view_facts
 from aligncvc.tsv import read_tsv
@@ -50,11 +50,13 @@ class GroundTruth:
         """Manifests of the renders and, where geometry has a truth, of the objects; rig, if not theirs."""
         require_supported(protocol)
         self.protocol, self.objects = protocol, objects
-        self.set = RenderSet(renders, protocol.render.size_px, rig, as_rendered=True)
+        self._hashes: dict[str, str] = {}
+        self.set = RenderSet(renders, protocol.render.size_px, rig, as_rendered=True, kept=IN_TURN)
 
     def load(self, name: str) -> PosedObject:
         """One object's views in the frame of its input view. Raises UserError if they are unusable."""
         posed = self.set.load(name)
+        self._hashes.setdefault(name, _pixels_sha256(posed))
         views, rendered = in_input_frame(posed), self.protocol.render
         options = {"expected": rendered.ring_views, "allow_border": rendered.crop == "keep"}
         require_clean(views.rgba, views.cameras, where=str(self.set.manifest.parent / name), **options)
@@ -87,13 +89,15 @@ class GroundTruth:
 
     def sha256(self) -> dict[str, str]:
         """Hash of each readable object's 8-bit pixels: object, renderer, light and framing in one number."""
-        hashes = {}
-        for name in self.set.ids:
+        for name in set(self.set.ids) - self._hashes.keys():
             with suppress(Exception):  # said where the object is scored
-                pixels = (self.set.load(name).views.rgba.clamp(0, 1) * 255).round().byte().numpy()
-                content = str(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes()
-                hashes[name] = hashlib.sha256(content).hexdigest()
-        return hashes
+                self._hashes[name] = _pixels_sha256(self.set.load(name))
+        return {name: self._hashes[name] for name in self.set.ids if name in self._hashes}
+
+
+def _pixels_sha256(posed: PosedObject) -> str:
+    pixels = (posed.views.rgba.clamp(0, 1) * 255).round().byte().numpy()
+    return hashlib.sha256(str(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest()
 
 
 def load_truth_surface(manifest: Path, name: str, facts: Mapping[str, Any]) -> trimesh.Trimesh:

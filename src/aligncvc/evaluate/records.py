@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ FINAL_STEP = -1
 """`step` of the final result (model.ply, the last generated views), and of numbers without a step."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Record:
     """One number; NaN where the metric has no value (a view without foreground).
 
@@ -61,26 +62,30 @@ def read_records(path: Path | str) -> list[Record]:
     """Read a CSV of records. Raises UserError naming the file and line that do not fit the schema."""
     try:
         with Path(path).open(encoding="utf-8", newline="") as handle:
-            head, *rows = csv.reader(handle)
+            return list(_parsed(path, csv.reader(handle)))
     except (OSError, ValueError, csv.Error) as error:
         message = f"{path} is not a readable CSV of records ({error}); evaluate the method again"
         raise UserError(message) from error
-    if tuple(head) != COLUMNS:
+
+
+def _parsed(path: Path | str, rows: Iterator[list[str]]) -> Iterator[Record]:
+    """One record after the other, so that no more than these is in memory."""
+    if tuple(next(rows, ())) != COLUMNS:
         raise UserError(
             f"{path} has not the columns of records ({','.join(COLUMNS)}); evaluate the method again"
         )
-    records = []
     for number, row in enumerate(rows, start=2):
         try:
             text = dict(zip(COLUMNS, row, strict=True))
             numbers = {name: read(text[name]) for name, read in _READ.items()}
             if any(map(math.isinf, numbers.values())):
                 raise ValueError("a number is infinite")
-            records.append(Record(**(text | numbers)))  # type: ignore[arg-type]
+            # few words, each in thousands of rows: one string of each is enough
+            words = {name: sys.intern(word) for name, word in text.items() if name not in _READ}
+            yield Record(**(words | numbers))  # type: ignore[arg-type]
         except ValueError as error:
             message = f"{path}, line {number}, is no record ({error}); evaluate the method again"
             raise UserError(message) from None
-    return records
 
 
 def concat(paths: Iterable[Path | str]) -> list[Record]:

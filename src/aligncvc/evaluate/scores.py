@@ -50,7 +50,7 @@ class Scores:
     def __init__(self, records: Iterable[Record], seed: int) -> None:
         """Raises UserError if something was measured twice."""
         self.seed, records = seed, list(records)
-        self.frame = pd.DataFrame([vars(record) for record in records], columns=list(COLUMNS))
+        self.frame = pd.DataFrame({name: [getattr(r, name) for r in records] for name in COLUMNS})
         unique = ["pair", "method", "object", "seed", "view", "step", "metric"]
         twice = self.frame[self.frame.duplicated(unique)]
         if len(twice):

@@ -21,7 +21,7 @@ from aligncvc.home import project_file
 from aligncvc.objects.listing import ObjectRow, credit_of, read_list
 from aligncvc.paper.inputs import FigureInputs
 from aligncvc.paper.reading import read, read_rankings
-from aligncvc.scene.renderset import PosedObject, RenderSet
+from aligncvc.scene.renderset import IN_TURN, PosedObject, RenderSet
 from aligncvc.streams import numpy_stream
 
 Steps = tuple[np.ndarray, np.ndarray]
@@ -258,7 +258,7 @@ def read_pairs(job: PaperJob, scores: Scores, inputs: FigureInputs) -> list[Pair
     for key, manifest in known.items():
         if not key.control:
             samples.setdefault(key.pair, {})[key.method] = manifest
-    truth, rankings = RenderSet(inputs.renders), read_rankings(inputs.discrimination)
+    truth, rankings = RenderSet(inputs.renders, kept=IN_TURN), read_rankings(inputs.discrimination)
     logs, names, credits = read_logs(inputs.align, job), object_names(job), object_credits(job)
     return [
         PairResults(pair, job, scores, own, truth, controls, rankings, names, logs[pair], credits)

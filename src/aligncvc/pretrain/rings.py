@@ -15,7 +15,7 @@ from aligncvc.errors import UserError
 from aligncvc.home import project_file
 from aligncvc.objects.listing import read_list
 from aligncvc.scene.cameras import Cameras, relative_c2w
-from aligncvc.scene.renderset import RenderSet
+from aligncvc.scene.renderset import IN_TURN, RenderSet
 from aligncvc.scene.rigs import Rig
 from aligncvc.scene.views import composite, split_variant
 from aligncvc.streams import torch_stream
@@ -159,7 +159,7 @@ def joined(sets: Sequence[Rings]) -> Rings:
 
 def load_rings(manifest: Path | str, rig: Rig, size_px: int | None = None) -> Rings:
     """Read every usable object (about 0.4 MB each at 64 px, 16 views). UserError if one does not fit."""
-    renders = RenderSet(manifest, size_px, rig)
+    renders = RenderSet(manifest, size_px, rig, kept=IN_TURN)
     first = renders.load(renders.ids[0])
 
     def read(name: str) -> tuple[Tensor, Tensor]:

@@ -13,8 +13,9 @@ their reconstruction by the pretrained reconstructor (never the aligned one), it
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 
 import cv2
@@ -30,7 +31,7 @@ from aligncvc.loop.unroll import Sampled
 from aligncvc.models.pair import load_reconstructor
 from aligncvc.sample.sets import Cost, Origin, claim_samples, write_set
 from aligncvc.scene.cameras import Cameras
-from aligncvc.scene.renderset import PosedObject, RenderSet, batched
+from aligncvc.scene.renderset import IN_TURN, PosedObject, RenderSet, batched
 from aligncvc.scene.views import composite, reduced
 from aligncvc.splat import rasterise
 from aligncvc.streams import numpy_stream
@@ -130,18 +131,43 @@ def reconstruct(judge: nn.Module, images: Tensor, cameras: Cameras) -> tuple[Sam
     return Sampled(gaussians[0], images[None], renderings[None], [0]), cost
 
 
+def readable(renders: RenderSet) -> Iterator[str]:
+    """Names of the objects that can be read; `write_set` says what is wrong with the others."""
+    for name in renders.ids:
+        with suppress(Exception):
+            renders.load(name)
+            yield name
+
+
+class ReadableObjects(Mapping[str, PosedObject]):
+    """The readable objects of a render set; no more of them are in memory than the set keeps."""
+
+    def __init__(self, renders: RenderSet) -> None:
+        self.renders = renders
+
+    @cached_property
+    def names(self) -> list[str]:
+        return list(readable(self.renders))
+
+    def __getitem__(self, name: str) -> PosedObject:
+        return self.renders.load(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
 def control_set(job: ControlJob, manifest: Path, out: Path, force: bool = False) -> None:
     """Every object of the manifest times every seed, in the layout of `python -m aligncvc.sample`.
 
     Views have the generators' size if that is smaller than the renders', so that all are scored alike.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    renders, side = RenderSet(manifest, job.size_px), min(job.views_px, job.size_px)
+    renders, side = RenderSet(manifest, job.size_px, kept=IN_TURN), min(job.views_px, job.size_px)
     claim_samples(out, renders.ids, job.seeds, force)
-    objects: dict[str, PosedObject] = {}
-    for name in renders.ids:
-        with suppress(Exception):  # `write_set` says what is wrong with it
-            objects[name] = renders.load(name)
+    objects = ReadableObjects(renders)
     judge = load_reconstructor(job.judge, job.seed, job.checkpoints).to(device)
 
     def through(views: Tensor, posed: PosedObject) -> tuple[Sampled, Cost]:
@@ -150,8 +176,11 @@ def control_set(job: ControlJob, manifest: Path, out: Path, force: bool = False)
     def make(posed: PosedObject, seed: int) -> tuple[Sampled, Cost]:
         return through(CONTROLS[job.control](posed.id, objects, job.seed, seed), posed)
 
-    rigs = [{"azimuths_deg": azimuths_deg(posed), "elevation_deg": None} for posed in objects.values()]
-    origin = Origin(CONTROL, f"{CONTROL}:{job.control}", 1, next(iter(rigs), None))
+    rigs = (
+        {"azimuths_deg": azimuths_deg(renders.load(name)), "elevation_deg": None}
+        for name in readable(renders)
+    )
+    origin = Origin(CONTROL, f"{CONTROL}:{job.control}", 1, next(rigs, None))
     write_set(job, origin, renders, out, make, lambda posed, _: through(posed.rig_from(0)[0], posed))
 
 

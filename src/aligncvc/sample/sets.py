@@ -27,7 +27,7 @@ from aligncvc.models.pair import Aligned, PairOfModels, load_pair
 from aligncvc.ownership import claim_folder, remove
 from aligncvc.scene.cameras import Cameras
 from aligncvc.scene.gaussians import save_ply
-from aligncvc.scene.renderset import PosedObject, RenderSet, batched
+from aligncvc.scene.renderset import IN_TURN, PosedObject, RenderSet, batched
 
 ALIGNED = Path("results/align")
 """Where the workflow keeps alignment runs: folders {pair}/{run}."""
@@ -108,7 +108,7 @@ def sample_set(
     job: SampleJob, manifest: Path, out: Path, aligned: Path | None = None, force: bool = False
 ) -> None:
     """Every object of the manifest times every seed, as `write_set` lays them out."""
-    renders = RenderSet(manifest, job.pair.renderings_px, job.pair.rig)
+    renders = RenderSet(manifest, job.pair.renderings_px, job.pair.rig, kept=IN_TURN)
     claim_samples(out, renders.ids, job.seeds, force)
     pair = pair_for(job, aligned)
     device = next(pair.reconstructor.parameters()).device

@@ -23,6 +23,9 @@ from aligncvc.scene.walk import Walk
 from aligncvc.tsv import read_tsv
 
 CACHED_OBJECTS = 64
+"""What training keeps of the objects it has read: they come again, in no order."""
+IN_TURN = 4
+"""What a stage keeps that takes one object after the other. One of 16 views of 256 px takes 34 MB."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +74,12 @@ class RenderSet:
         rig: Rig | None = None,
         *,
         as_rendered: bool = False,
+        kept: int | None = None,
     ) -> None:
         """size_px: None takes any size. rig: None takes the one that cameras.json names.
 
-        as_rendered: objects keep their size in the renders, whatever the rig says. Raises UserError for an
-        unusable manifest.
+        as_rendered: objects keep their size in the renders, whatever the rig says. kept: so many objects read
+        last stay in memory (CACHED_OBJECTS if left out). Raises UserError for an unusable manifest.
         """
         self.manifest = Path(manifest)
         self.size_px, self.rig, self.as_rendered = size_px, rig, as_rendered
@@ -92,7 +96,7 @@ class RenderSet:
                 f"{self.manifest} lists no rendered object (none has status ok); "
                 "look at its reason column and render again"
             )
-        self.at = lru_cache(CACHED_OBJECTS)(self._read)
+        self.at = lru_cache(CACHED_OBJECTS if kept is None else kept)(self._read)
         self.walk = lru_cache(1)(self._walk)
 
     def __len__(self) -> int:
