@@ -263,7 +263,7 @@ class Trainer:
         chosen = [p for p in parameters if p.grad is not None]
         if self.accelerator.num_processes > 1:
             for parameter in chosen:
-                if not shared(parameter):
+                if parameter.grad is not None and not shared(parameter):
                     parameter.grad = self.mean(parameter.grad)
         if any(shared(p) for p in chosen):
             return clip(chosen, self.accelerator, MAX_GRAD_NORM)
