@@ -20,17 +20,18 @@ from aligncvc.errors import UserError
 from aligncvc.render import jobs, run, workers
 from aligncvc.render.results import Status, read_status, views_from_npz, write_contact_sheet
 from aligncvc.render.run import render_set
-from aligncvc.render.workers import Worker, split
+from aligncvc.render.workers import LARGEST, Worker, split
 
 HEADER = "id\tpath\tsha256\tlicence\tcreator\tsource\tsplit\tstatus\treason\n"
 
 
 def test_shards_cover_every_object_once() -> None:
-    items: list[Any] = [(i, None) for i in range(70)]
+    items: list[Any] = [(i, None) for i in range(600)]
     for count in (1, 2, 3, 100):
         shards = split(items, count)
         assert [x for shard in shards for x in shard] == items
-        assert max(map(len, shards)) <= 32 and len(shards) >= min(count, 3)
+        assert max(map(len, shards)) <= LARGEST and len(shards) == max(count, 3)
+    assert [len(shard) for shard in split(items[:64], 1)] == [64], "one start, not one for every few"
     assert split([], 2) == []
 
 

@@ -31,6 +31,8 @@ EXPONENT, MEMORY = 1.05, 1.1
 """At most: the power of the number of objects that the cost beyond the start grows with, and how many times
 the memory of the fewest objects the most objects take."""
 RING, SIZE_PX = 8, 32
+RENDERED = {"threads": "1", "set": "render.size_px=64"}
+"""Larger than what the other stages are given: of smaller ones the start hides the cost."""
 PAIR, METHOD = "wonder3d+lgm", "aware_2"
 
 Stage = Literal["render", "sample", "evaluate", "table", "figures"]
@@ -42,7 +44,7 @@ def commands(folder: Path) -> dict[Stage, list[str | Path]]:
     renders, objects = folder / "renders/manifest.tsv", folder / "objects/manifest.tsv"
     sample, records = folder / "sample", folder / "records.csv"
     options: dict[Stage, tuple[str, dict[str, str | Path]]] = {
-        "render": ("render", {"objects": objects, "out": folder / "drawn", "threads": "1"}),
+        "render": ("render", {"objects": objects, "out": folder / "drawn", **RENDERED}),
         "sample": ("sample", {"pair": PAIR, "method": METHOD, "renders": renders, "out": sample}),
         "evaluate": (
             "evaluate",
@@ -130,7 +132,7 @@ def write_world(folder: Path, count: int) -> None:
     config, protocol = (
         parse_yaml(read_text(PROJECT_ROOT / f"config/{n}.yaml")) for n in ("smoke", "protocols/smoke")
     )
-    config["render"] |= {"size_px": SIZE_PX, "samples": 1}
+    config["render"] |= {"size_px": SIZE_PX, "samples": 4}
     config["evaluate"]["protocol"] = str(folder / "protocol.yaml")
     protocol["render"]["size_px"] = SIZE_PX
     for name, settings in (("config", config), ("protocol", protocol)):

@@ -24,6 +24,8 @@ SCENE = "aligncvc.render.blender_scene"
 """What a process runs."""
 START_SECONDS = 180.0
 """Longest time Blender may take to start; generous, since a cold disk reads 350 MB first."""
+LARGEST = 256
+"""Objects that one process takes at most: a start costs as much as dozens of small objects."""
 
 
 def kept_in(temporary: Path) -> dict[str, str]:
@@ -124,7 +126,7 @@ class Worker:
 
 
 def split(
-    items: Sequence[tuple[int, SourceObject]], workers: int, largest: int = 32
+    items: Sequence[tuple[int, SourceObject]], workers: int, largest: int = LARGEST
 ) -> list[list[tuple[int, SourceObject]]]:
     """Shards of at most `largest` objects, at least one per worker where there are enough objects."""
     size = max(1, min(largest, -(-len(items) // max(1, workers))))
