@@ -49,7 +49,7 @@ def _planned(folder: Path, count: int, clock: str) -> tuple[int, float, float]:
     settings["objects"]["shard_size"] = SHARD_SIZE
     settings["objects"]["sets"]["train"]["list"] = str(folder / "list.tsv")
     (folder / "paper.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
-    command = ["-m", "snakemake", "-n", "--snakefile", PROJECT_ROOT / "Snakefile"]
+    command: list[str | Path] = ["-m", "snakemake", "-n", "--snakefile", PROJECT_ROOT / "Snakefile"]
     command += ["--configfile", folder / "paper.yaml", "--directory", folder]
     cost = command_cost(command, f"planning {count} objects")
     found = {name: int(n) for name, n in re.findall(r"^(shard|total) +(\d+)$", cost.said, re.MULTILINE)}

@@ -111,7 +111,7 @@ class JobTable:
         for control in self.config.evaluate.controls:
             jobs["control", control] = plan.control(control)
             jobs["evaluate", CONTROL, control] = plan.evaluate()
-        for network in get_args(Network) if self.config.pretrain.set in self.sets else ():
+        for network in get_args(Network) if set(self.config.pretrain.sets) <= set(self.sets) else ():
             jobs["pretrain", network] = plan.pretrain(network)
         jobs["discrimination",], jobs["paper",] = plan.discrimination(), plan.paper()
 
