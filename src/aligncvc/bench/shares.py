@@ -78,6 +78,7 @@ class Held:
 
 
 def counted(parameters: Iterable[nn.Parameter]) -> int:
+    """How many numbers parameters hold; no weights are needed."""
     return sum(parameter.numel() for parameter in parameters)
 
 
@@ -139,6 +140,7 @@ def least_of(profile: Path = FSDP) -> int:
 
 
 def gb(size: int) -> str:
+    """Bytes as GB of 10^9 bytes, with two digits."""
     return f"{size / 1e9:.2f}"
 
 
