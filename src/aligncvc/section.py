@@ -10,9 +10,9 @@ from aligncvc.errors import UserError
 
 
 class Section(BaseModel):
-    """A group of settings: unknown keys are errors, values do not change."""
+    """A group of settings: unknown keys and numbers that are not finite are errors, values do not change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @classmethod
     def parsed(cls, data: Any, where: str) -> Self:

@@ -105,6 +105,8 @@ def test_resolved_configuration_reads_back_the_same() -> None:
         ({"sample": {"methods": {"m": {"pairs": ["q"]}}}}, "names 'q', which pairs does not define"),
         ({"align": {"runs": {"../up": {}}}}, "align.runs holds the name '../up'"),
         ({"experiment": "a/b"}, "experiment"),
+        ({"sample": {"methods": {"m": {"guidance": float("nan")}}}}, "guidance: Input should be a finite"),
+        ({"align": {"lambda_hard": float("inf")}}, "align.lambda_hard: Input should be a finite"),
     ],
 )
 def test_wrong_input_is_named_in_one_line(data: dict[str, object], words: str) -> None:

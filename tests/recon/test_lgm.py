@@ -23,6 +23,12 @@ def rig(batch: int = 1) -> Cameras:
     return replace(one, c2w=one.c2w.expand(batch, -1, -1, -1))
 
 
+def test_groups_that_do_not_divide_a_width_are_refused() -> None:
+    widths = {"down_channels": [48, 96], "down_attention": [False] * 2}
+    with pytest.raises(ValueError, match="norm_groups 32 does not divide the width 48"):
+        Settings(**widths, up_channels=[96], up_attention=[False], norm_groups=32)
+
+
 @pytest.mark.parametrize(("preset", "millions", "keys"), [("big", 415.04, 374), ("small", 412.96, 342)])
 def test_lgm_has_the_published_size(preset: str, millions: float, keys: int) -> None:
     """Parameters and keys of the U-Net (3DTopia/LGM), built without allocating them."""

@@ -263,9 +263,16 @@ def test_deep_greys_are_scaled_and_not_clipped(tmp_path: Path, bits: int) -> Non
     assert np.abs(read[0].numpy() - level).max() <= 0.5 / 255 + 1e-6
 
 
-def test_a_float_picture_of_unknown_range_is_refused(tmp_path: Path) -> None:
-    Image.fromarray(np.full((64, 64), 200.0, np.float32)).save(tmp_path / "x.tiff")
-    with pytest.raises(UserError, match="from 200 to 200, not from 0 to 1"):
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (np.float32(200), "from 200 to 200, not from 0 to 1"),
+        (np.int32(40000), "from 40000 to 40000, not from 0 to 4.29497e"),  # 16 bits in 32
+    ],
+)
+def test_a_deep_picture_of_unknown_range_is_refused(tmp_path: Path, value: np.generic, words: str) -> None:
+    Image.fromarray(np.full((64, 64), value)).save(tmp_path / "x.tiff")
+    with pytest.raises(UserError, match=words):
         read_photo(tmp_path / "x.tiff")
 
 
@@ -277,6 +284,36 @@ def test_an_alpha_that_cuts_nothing_out_is_not_taken_at_its_word(tmp_path: Path,
             image.putpixel((x, y), (0, 0, 0, 0))
     image.save(tmp_path / "x.png")
     assert read_photo(tmp_path / "x.png").shape[0] == 3
+
+
+@pytest.mark.parametrize("alpha", [0, 120])
+def test_a_picture_that_is_transparent_everywhere_is_said_so(tmp_path: Path, alpha: int) -> None:
+    Image.new("RGBA", (100, 100), (200, 30, 30, alpha)).save(tmp_path / "x.png")
+    with pytest.raises(UserError, match=r"no object stands out in .*x\.png, which is nearly transparent"):
+        read_photo(tmp_path / "x.png")
+
+
+def test_an_object_of_its_backgrounds_colour_is_noted() -> None:
+    """White on white. Where the transparency was the user's, no outline was guessed."""
+    rgba = torch.ones(4, 100, 100)
+    rgba[3] = 0
+    rgba[3, 20:80, 20:60] = rgba[3, 30:60, 60:80] = 1
+    rgba[:3, 20:80, 20:80] = 250 / 255
+    (said,) = doubts(rgba, cut_at_px=100)
+    assert "nearly the colour of its background" in said and doubts(rgba) == []
+    rgba[2, 20:80, 20:80] = 200 / 255
+    assert doubts(rgba, cut_at_px=100) == []
+
+
+def test_a_transparent_frame_is_noted() -> None:
+    """As a screenshot's shadow leaves it: the photograph in it would be the object."""
+    rgba = torch.ones(4, 100, 100)
+    rgba[3] = 0
+    rgba[3, 10:90, 10:90] = 1
+    (said,) = doubts(rgba)
+    assert "a full rectangle" in said and "save it without transparency" in said
+    rgba[3, 10:40, 10:40] = 0
+    assert doubts(rgba) == []
 
 
 def test_several_things_are_noted(png: Path) -> None:
@@ -291,6 +328,7 @@ def test_several_things_are_noted(png: Path) -> None:
 def test_an_object_at_the_edge_is_noted_with_what_to_do() -> None:
     rgba = torch.zeros(4, 100, 100)
     rgba[3, 60:, 30:70] = 1
+    rgba[3, 60:70, 30:40] = 0  # no full rectangle
     (sentence,) = doubts(rgba)
     assert "touches the picture's edge (10% of it)" in sentence and "room on all sides" in sentence
     rgba[3, 99] = 0
@@ -305,7 +343,8 @@ def test_an_object_with_fewer_pixels_than_the_networks_see_is_noted(
 ) -> None:
     """A background is removed at 320 px, so of a picture of 640 half the pixels count."""
     rgba = torch.zeros(4, 640, 640)
-    rgba[3, 200 : 200 + side, 300:310] = 1
+    rgba[:, 200 : 200 + side, 300:310] = 1
+    rgba[3, 200:206, 300:302] = 0  # no full rectangle
     said = doubts(rgba, needed_px=0.84 * 64, cut_at_px=cut_at_px)
     assert [f"{side / 640:.0%} of the picture" in sentence for sentence in said] == [True] * noted
 

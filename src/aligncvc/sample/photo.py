@@ -60,8 +60,8 @@ def read_photo(photo: Path | str | Image.Image) -> Tensor:
         ) from None
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
         raise UserError(
-            f"{path} is not a picture that can be read ({error}); save it as PNG or JPEG with 8 bits a "
-            "channel"
+            f"{path} is not a picture that can be read ({error}); give a whole PNG or JPEG file with 8 bits "
+            "a channel"
         ) from None
     if min(upright.size) < MIN_SIDE_PX:
         raise UserError(
@@ -70,6 +70,11 @@ def read_photo(photo: Path | str | Image.Image) -> Tensor:
         )
     upright.thumbnail((MAX_SIDE_PX, MAX_SIDE_PX))
     pixels = torch.from_numpy(np.asarray(upright).copy()).permute(2, 0, 1).float() / 255
+    if len(pixels) == 4 and float(pixels[3].amax()) <= 0.5:
+        raise UserError(
+            f"no object stands out in {path}, which is nearly transparent everywhere; save it without "
+            "transparency, or with a transparent background alone"
+        )
     if len(pixels) == 3 or float((pixels[3] <= 0.5).float().mean()) >= MIN_TRANSPARENT:
         return pixels
     return composite(pixels, 1.0)

@@ -183,8 +183,8 @@ def load_harmonics(path: Path | str) -> Tensor | None:
 def load_ply(path: Path | str) -> Gaussians:
     """Read a 3DGS PLY (binary little endian, float properties; higher SH degrees: `load_harmonics`).
 
-    Raises UserError for a file that is not one, for one of no Gaussians, for numbers that are not finite, and
-    for rotations of length 0.
+    Raises UserError for a file that is not one, or of no Gaussians, numbers that are not finite, and
+    rotations of length 0.
     """
     names, body = _ply_table(Path(path))
     missing = _PLY_REQUIRED - set(names)

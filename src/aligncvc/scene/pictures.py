@@ -11,18 +11,23 @@ BITS_PER_SAMPLE = 258
 """TIFF's tag: a 12-bit picture is stored in 16 bits."""
 
 
+WHOLE_DEPTH = 16
+"""With more bits a sample than these, values below a 256th of the largest are of another range."""
+
+
 def eight_bit(image: Image.Image) -> Image.Image:
     """RGB, or RGBA if the picture has transparency; upright, as its orientation tag says.
 
     Greys of more than 8 bits are divided by the largest value of their depth, floats are taken as 0 to 1.
-    Raises ValueError for values beyond that, whose range nothing tells.
+    Raises ValueError for values whose range nothing tells: beyond that, or of 32 bits that are hardly used.
     """
     bits = _bits(image)
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith(("I", "F")):
         values = np.asarray(image).astype(np.float64)
         top = 1.0 if image.mode == "F" else 2.0**bits - 1
-        if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= top):
+        fits = np.isfinite(values).all() and values.min() >= 0 and values.max() <= top
+        if not fits or (bits > WHOLE_DEPTH and values.max() < top / 256):
             raise ValueError(
                 f"its values go from {values.min():g} to {values.max():g}, not from 0 to {top:g}"
             )

@@ -79,6 +79,13 @@ class Settings(Section):
     )
 
     @model_validator(mode="after")
+    def _groups_divide_the_widths(self) -> Self:
+        widths = sorted({*self.down_channels, *self.up_channels})
+        if odd := [w for w in widths if w % (self.norm_groups or 1)]:
+            raise ValueError(f"norm_groups {self.norm_groups} does not divide the width {odd[0]}")
+        return self
+
+    @model_validator(mode="after")
     def _flips_with_the_first_camera(self) -> Self:
         if self.release_flip and self.world != "first-camera":
             raise ValueError("release_flip needs world: first-camera")
