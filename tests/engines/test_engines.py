@@ -34,8 +34,8 @@ def in_slurm(folder: Path, *arguments: str) -> tuple[list[list[str]], list[list[
     found = subprocess.run(
         command, cwd=folder, text=True, timeout=3000, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
-    assert "=====" in found.stdout, found.stdout[-2000:]
-    output, _, facts = found.stdout.partition("=====\n")
+    output, marker, facts = found.stdout.partition("\n=====\n")  # snakemake's own lines of these are longer
+    assert marker, found.stdout[-2000:]
     assert "FAILED" not in output.splitlines(), output[-3000:]
     lines = facts.splitlines()
     states = [line.split("|") for line in lines if "|" in line]
