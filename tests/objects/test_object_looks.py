@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -223,8 +224,13 @@ def test_only_what_a_model_names_is_read(tmp_path: Path, monkeypatch: pytest.Mon
     for number in range(5):
         (tmp_path / f"own/stranger{number}.bin").write_bytes(b"x")
     read: list[str] = []
-    plain = Path.read_bytes
-    monkeypatch.setattr(Path, "read_bytes", lambda self: read.append(self.name) or plain(self))
+    plain = Path.open
+
+    def opened(self: Path, *mode: Any, **options: Any) -> Any:
+        read.extend([self.name] if self.parent == path.parent else [])
+        return plain(self, *mode, **options)
+
+    monkeypatch.setattr(Path, "open", opened)
     convert_mesh(path, tmp_path / "out.glb")
     assert sorted(read) == ["mesh.mtl", "mesh.obj", "tex.png"]
 
