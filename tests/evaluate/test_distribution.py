@@ -251,6 +251,15 @@ def test_a_single_object_has_no_interval() -> None:
     assert math.isnan(values["frechet_lite0_views_lo"]) and math.isnan(values["kernel_lite0_views"])
 
 
+def test_rows_that_count_nothing_are_as_if_they_were_not_there() -> None:
+    """A resample of few objects is the distance of those alone, and its memory does not grow with others."""
+    x, y = normal(0, 12, 40), normal(1, 12, 40) + 0.5
+    counts = torch.tensor([1, 0, 2, 0, 0, 1, 1, 0, 1, 0, 3, 0], dtype=torch.float64)[None]
+    drawn = counts[0].long()
+    alone = frechet_distance(x.repeat_interleave(drawn, 0), y.repeat_interleave(drawn, 0))
+    assert float(frechet_distances(x, y, counts, counts)) == pytest.approx(alone, rel=1e-9)
+
+
 def test_embedding_in_batches_is_the_embedding() -> None:
     lite0 = load_lite0()
     images = torch.rand(2, 9, 3, 64, 64, generator=torch.Generator().manual_seed(0))
