@@ -7,10 +7,12 @@ for fewer images than features, where the square root of a singular D x D matrix
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
-_CHUNK_NUMBERS = 1 << 21
+_CHUNK_NUMBERS = 1 << 18
 _SVD_BUDGET = 4e9
 
 
@@ -25,9 +27,9 @@ def frechet_distances(x: Tensor, y: Tensor, weights_x: Tensor, weights_y: Tensor
     gram = max(len(x), len(y)) <= x.shape[1]
     numbers = len(x) * len(y) if gram else (len(x) + len(y)) * x.shape[1]
     batch = max(1, _CHUNK_NUMBERS // numbers)
-    solve = _by_gram if gram else _by_rows
+    solve = partial(_by_gram, x @ x.T, y @ y.T, x @ y.T) if gram else partial(_by_rows, x, y)
     parts = zip(weights_x.split(batch), weights_y.split(batch), strict=True)
-    return torch.cat([solve(x, y, wx, wy) for wx, wy in parts])
+    return torch.cat([solve(wx, wy) for wx, wy in parts])
 
 
 def interval_resamples(x: Tensor, y: Tensor) -> int:
@@ -36,9 +38,8 @@ def interval_resamples(x: Tensor, y: Tensor) -> int:
     return int(min(200, max(100, _SVD_BUDGET // size**3)))
 
 
-def _by_gram(x: Tensor, y: Tensor, wx: Tensor, wy: Tensor) -> Tensor:
+def _by_gram(xx: Tensor, yy: Tensor, xy: Tensor, wx: Tensor, wy: Tensor) -> Tensor:
     """Fewer images than features: everything follows from the inner products of the rows."""
-    xx, yy, xy = x @ x.T, y @ y.T, x @ y.T
     px, py = wx / wx.sum(1, keepdim=True), wy / wy.sum(1, keepdim=True)
     mean_xx, mean_yy = ((p @ gram * p).sum(1) for p, gram in ((px, xx), (py, yy)))
     to_x, to_y = px @ xy, py @ xy.T  # inner products of y's rows with x's mean, and the other way round
