@@ -488,7 +488,7 @@ def test_samples_of_another_set_are_an_error(world: World, monkeypatch: pytest.M
     world.entries.append({"object": "stranger", "seed": 0, "path": "ball/seed0"})
     world.write_manifest()
     assert world.run(monkeypatch) == 2
-    assert "stranger (seed 0)" in capsys.readouterr().err
+    assert "samples of stranger, which" in capsys.readouterr().err
 
 
 def test_wrong_inputs_are_one_sentence(world: World, monkeypatch: pytest.MonkeyPatch, capsys) -> None:

@@ -54,6 +54,6 @@ def write_sharded(folder: Path, url: str) -> None:
     settings = {
         "objects": {"shard_size": 2, **PATIENCE, "sets": {"train": train, "eval": {}}},
         "render": {"size_px": 32, "ring_views": 4, "max_failure_rate": 1.0},
-        "pretrain": {"set": "train"},
+        "pretrain": {"sets": ["train"]},
     }
     (folder / "s.yaml").write_text(yaml.safe_dump(settings))

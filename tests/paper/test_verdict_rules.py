@@ -138,7 +138,7 @@ def test_unseen_views_leave_out_the_inputs_pose_and_earlier_steps() -> None:
 
 
 def _with(record: Record, value: float) -> Record:
-    return Record(**{**record.__dict__, "value": value})
+    return replace(record, value=value)
 
 
 def test_a_curve_must_rise_at_every_step() -> None:
@@ -152,7 +152,7 @@ def test_a_curve_must_rise_at_every_step() -> None:
 
 def test_equal_means_up_to_rounding_and_leaves_clocks_out() -> None:
     plain = [*records("y", "psnr", 20), *records("y", "seconds", 1)]
-    same = [Record(**{**r.__dict__, "method": "x"}) for r in plain]
+    same = [replace(r, method="x") for r in plain]
     slower = [_with(r, r.value + 1) if r.metric == "seconds" else r for r in same]
     assert judged(measured([*slower, *plain]), "equal", "x", "y", "all", skipped=("seconds",)).holds is True
     rounded = [_with(r, r.value + 1e-8) if r.object == "o3" else r for r in same]
@@ -276,7 +276,7 @@ def full(good: bool) -> Evidence:
         for metric in UNSEEN.values():
             rows += views(method, metric, [40.0, 15 + level, 15 + level], step=4)
         by_method[method] = rows
-    by_method[RELEASED] = [Record(**{**r.__dict__, "method": RELEASED}) for r in by_method[PLAIN]]
+    by_method[RELEASED] = [replace(r, method=RELEASED) for r in by_method[PLAIN]]
     by_method[f"renderings:{LONG}"] = records(f"renderings:{LONG}", "heldout_psnr", 30 if good else 0)
     by_method["control:gt"] = records("control:gt", "heldout_psnr", 25 if good else 0, 1)
     by_method["control:copy"] = [
@@ -424,9 +424,7 @@ def world(claims: Claims, good: bool) -> Evidence:
                 found += views(method, metric, [40.0, 18 + 3 * sign, 18 + 3 * sign], step=4)
             rows += [replace(r, pair=pair) for r in found]
             draws[Key(pair, method)] = drawn(5 - level)
-    rows += [
-        Record(**{**r.__dict__, "method": RELEASED}) for r in rows if r.method == PLAIN and r.pair == PAIR
-    ]
+    rows += [replace(r, method=RELEASED) for r in rows if r.method == PLAIN and r.pair == PAIR]
     coherent = "silhouette_coherence"
     rows += records(f"renderings:{LONG}", coherent, 20 + 9 * sign) + records(
         "control:gt", coherent, 20 + 9 * sign

@@ -51,7 +51,7 @@ def settings_of(listed: Path, mirror: str, size: int) -> dict[str, object]:
     return {
         "objects": {"shard_size": size, **PATIENCE, "sets": {"train": train, "eval": {}}},
         "render": {"size_px": 32, "ring_views": 4, "max_failure_rate": 0.2},
-        "pretrain": {"set": "train"},
+        "pretrain": {"sets": ["train"]},
     }
 
 

@@ -58,7 +58,7 @@ def prepare(folder: Path, site: Site, args: Args) -> Path:
     settings = {
         "objects": {"shard_size": args.shard_size, **PATIENCE, "sets": {"train": train, "eval": {}}},
         "render": {"ring_views": 4},
-        "pretrain": {"set": "train"},
+        "pretrain": {"sets": ["train"]},
     }
     (checkout / "mine.yaml").write_text(yaml.safe_dump(settings))
     return checkout

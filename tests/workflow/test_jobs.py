@@ -248,7 +248,7 @@ def test_a_shard_of_own_meshes_follows_its_files(tmp_path: Path) -> None:
 
     def contents() -> list[str]:
         jobs = table(
-            objects={"shard_size": 1, "sets": {"train": mine, "eval": {}}}, pretrain={"set": "train"}
+            objects={"shard_size": 1, "sets": {"train": mine, "eval": {}}}, pretrain={"sets": ["train"]}
         )
         return [jobs.shard_content(SimpleNamespace(sharded="train", number=f"0000{n}")) for n in range(3)]
 

@@ -113,7 +113,12 @@ class RenderSet:
         return {name: position for position, name in enumerate(self.ids)}
 
     def load(self, object_id: str) -> PosedObject:
-        """One object, as `at`."""
+        """One object, as `at`. Raises UserError if the set has none of this name."""
+        if object_id not in self._positions:
+            raise UserError(
+                f"{self.manifest} lists no rendered object {object_id}; "
+                "look at its reason column and render it again"
+            )
         return self.at(self._positions[object_id])
 
     def _walk(self, seed: int) -> Walk | None:
