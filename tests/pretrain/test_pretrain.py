@@ -11,21 +11,25 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+import yaml
+from safetensors.torch import load_file, save_file
 
 from aligncvc.config.jobs.pretrain import PretrainJob, Training
 from aligncvc.errors import UserError
+from aligncvc.files import PROJECT_ROOT, sha256_file
+from aligncvc.models.generators.base import Prediction
 from aligncvc.models.kinds import complete
-from aligncvc.models.ledger.weights import check_network
+from aligncvc.models.ledger.weights import check_network, read_facts
 from aligncvc.models.pair import build_generator
-from aligncvc.models.specs import ModelSpec
+from aligncvc.models.specs import CheckpointAccess, ModelSpec
 from aligncvc.pretrain import recon, unet, vae
+from aligncvc.pretrain.fit import begin_with
 from aligncvc.pretrain.rings import Rings, joined, load_rings, recoloured, split_ids
-from aligncvc.pretrain.unet import encoded, with_recoloured
+from aligncvc.pretrain.unet import denoising_loss, encoded, sometimes_without_image
 from aligncvc.scene.cameras import orbit, ring_azimuths_deg, spherical_deg
 from aligncvc.scene.gaussians import Gaussians
 from aligncvc.scene.rigs import Rig
-from aligncvc.scene.views import Views, composite, save_views
+from aligncvc.scene.views import Views, save_views
 from aligncvc.streams import torch_stream
 from aligncvc.training import decay_progress, learning_rate
 
@@ -83,10 +87,10 @@ TINY = {
 }
 
 
-def small_job(network: str, **training) -> PretrainJob:
+def small_job(part: str, **training) -> PretrainJob:
     return PretrainJob(
-        network=network,
-        model=TINY["reconstructors" if network == "recon" else "generators"],
+        part=part,
+        model=TINY["reconstructors" if part == "recon" else "generators"],
         training=Training(batch=2, bf16=False, save_every=2, ema_decay=0.5, **training),
         object_lists=["list.tsv"],
         rig=ORBIT4,
@@ -288,43 +292,87 @@ def test_a_run_may_be_made_longer_on_its_plateau_only(rings, tmp_path):
     assert all(torch.equal(whole[k], early[k]) for k in whole)
 
 
-def test_latents_kept_are_those_of_the_same_images_encoded_now(rings):
-    """Rings tell views, columns and objects apart; half of the rigs are mirrored."""
-    marked = rings.rgba.clone()
-    marked[:, :, 0] = torch.arange(RING, dtype=torch.uint8).view(1, -1, 1, 1) * 30
-    marked[:, :, 1] = torch.arange(SIZE_PX, dtype=torch.uint8) * 3
-    rings = with_recoloured(replace(rings, rgba=marked), seed=0)
-    assert len(rings.ids) == len(rings.rgba) == len(rings.depth) == 12
-    assert torch.equal(rings.rgba[6:, :, 3], rings.rgba[:6, :, 3])
-    assert not torch.equal(rings.rgba[6:], rings.rgba[:6])
-
+def test_latents_and_conditions_are_those_of_one_rig(rings):
     generator = build_generator(TINY["generators"], SIZE_PX)
-    x0, condition = encoded(generator, rings, bf16=False).batch(8, torch_stream(0, "draw"))
-
-    draw = torch_stream(0, "draw")
-    objects = torch.randint(12, (8,), generator=draw)
-    starts = torch.randint(RING, (8,), generator=draw)
-    mirror = torch.rand(8, generator=draw) < 0.5
-    assert 0 < int(mirror.sum()) < 8
-    rgba, _, cameras = rings.posed(objects, starts, torch.tensor(rings.rig).expand(8, -1), mirror)
-    images = composite(rgba, 1.0)
+    x0, condition = encoded(generator, rings, 8, torch_stream(0, "draw"), bf16=False)
+    batch = rings.batch(8, 0, torch_stream(0, "draw"), unet.RECOLOURED)
     with torch.no_grad():
-        torch.testing.assert_close(x0, generator.encode(images), atol=2e-3, rtol=2e-3)
-    wanted = generator.encode_condition(images[:, 0], cameras.c2w)
-    torch.testing.assert_close(condition.tokens, wanted.tokens, atol=5e-3, rtol=2e-3)
-    torch.testing.assert_close(condition.latents, wanted.latents, atol=2e-3, rtol=2e-3)
-    torch.testing.assert_close(condition.cameras, wanted.cameras, atol=1e-5, rtol=0)
+        torch.testing.assert_close(x0, generator.encode(batch.images))
+    wanted = generator.encode_condition(batch.images[:, 0], batch.cameras.c2w)
+    torch.testing.assert_close(condition.tokens, wanted.tokens)
+    torch.testing.assert_close(condition.latents, x0[:, 0])
+    torch.testing.assert_close(condition.cameras, wanted.cameras)
 
 
-def test_the_teacher_trains_on_from_given_weights(rings, tmp_path, monkeypatch):
+@pytest.mark.parametrize("kind", ["wonder3d", "videomv", "sv3d", "imagedream", "ouroboros3d"])
+def test_the_denoising_loss_is_that_of_v_for_every_kind(kind, rings, monkeypatch):
+    """The truth has none; an x0 that is off by d has d^2 over the noise's share of the variance."""
+    generator = build_generator(tiny("generators", kind=kind, preset="tiny"), SIZE_PX)
+    x0, condition = encoded(generator, rings, 3, torch_stream(0, "draw"), bf16=False)
+
+    def off_by(distance: float):
+        def prediction(raw, z_t, t):
+            return Prediction(x0 + distance * (1 - generator.schedule.signal_share(t)).sqrt(), z_t)
+
+        return prediction
+
+    for distance in (0.0, 0.5):
+        monkeypatch.setattr(generator, "prediction", off_by(distance))
+        loss = denoising_loss(generator, x0, condition, torch_stream(0, "loss"), bf16=False)
+        assert float(loss) == pytest.approx(distance**2, rel=1e-4, abs=1e-9)
+
+
+def test_some_objects_are_seen_without_their_image(rings):
+    generator = build_generator(TINY["generators"], SIZE_PX)
+    _, condition = encoded(generator, rings, 400, torch_stream(0, "draw"), bf16=False)
+    seen = sometimes_without_image(generator, condition, 400, torch_stream(0, "drop"))
+    without = (seen.tokens == 0).flatten(1).all(1)
+    assert float(without.float().mean()) == pytest.approx(0.1, abs=0.05)
+    assert torch.equal(seen.latents[without], torch.zeros_like(seen.latents[without]))
+    assert torch.equal(seen.latents[~without], condition.latents[~without])
+    assert torch.equal(seen.cameras, condition.cameras)
+
+
+def test_a_reconstructor_is_shown_true_copied_and_predicted_views():
+    """Of 200 objects a fifth went through the VAE and three tenths through the generator."""
+    generator = build_generator(TINY["generators"], SIZE_PX)
+    cameras = orbit([0, 90, 180, 270], 10, distance=3, fov_y_deg=39.6, size_px=SIZE_PX)
+    cameras = replace(cameras, c2w=cameras.c2w.expand(200, -1, -1, -1))
+    images = torch.rand(200, 4, 3, SIZE_PX, SIZE_PX, generator=torch.Generator().manual_seed(0))
+    shown = recon.as_generated(generator, images, cameras, 1.3, torch_stream(0, "shown"))
+    same = (shown == images).flatten(2).all(2)  # (200, 4): which views are the true ones
+    true, predicted, copied = same.all(1), same[:, 0] & ~same[:, 1:].any(1), ~same.any(1)
+    assert int((true | predicted | copied).sum()) == 200
+    assert float(copied.float().mean()) == pytest.approx(0.2, abs=0.08)
+    assert float(predicted.float().mean()) == pytest.approx(0.3, abs=0.09)
+    with torch.no_grad():
+        round_trip = generator.decode(generator.encode(images[copied])).clamp(0, 1)
+    torch.testing.assert_close(shown[copied], round_trip)
+
+
+def ledger_of(folder: Path, **files: Path) -> CheckpointAccess:
+    """The project's ledger, and these weight files besides."""
+    ledger = yaml.safe_load((PROJECT_ROOT / "config/checkpoints.yaml").read_text())
+    ledger["checkpoints"] |= {
+        name: {"what": name, "source": f"file:{path}", "sha256": sha256_file(path),
+               "bytes": path.stat().st_size, "licence": "Apache-2.0"}
+        for name, path in files.items()
+    }  # fmt: skip
+    (folder / "ledger.yaml").write_text(yaml.safe_dump(ledger))
+    return CheckpointAccess(ledger=str(folder / "ledger.yaml"))
+
+
+def test_a_generator_begins_with_given_weights(rings, tmp_path, monkeypatch):
     """Two steps from random weights, then two from those; a state of one run is not taken for the other's."""
     monkeypatch.setattr(unet, "FINAL_STEPS", 2)
     job, autoencoder = small_job("unet", steps=2), tmp_path / "vae.safetensors"
     vae.train(small_job("vae", steps=2), rings, rings, autoencoder)
     first, second = tmp_path / "1" / "unet.safetensors", tmp_path / "2" / "unet.safetensors"
-    unet.train(job, rings, rings, first, autoencoder)
+    unet.train(job, rings, rings, first, {"vae": autoencoder})
     shutil.copytree(first.parent / "state", second.parent / "state")
-    unet.train(job, rings, rings, second, autoencoder, start_from=first)
+    access = ledger_of(tmp_path, first=first, vae=autoencoder)
+    later = job.model_copy(update={"start_from": "first", "checkpoints": access})
+    unet.train(later, rings, rings, second, {"vae": autoencoder})
     a, b = load_file(first), load_file(second)
     fresh = build_generator(TINY["generators"], SIZE_PX).unet.state_dict()
     moved = sum(float((a[k].float() - b[k].float()).square().sum()) for k in a)
@@ -332,9 +380,33 @@ def test_the_teacher_trains_on_from_given_weights(rings, tmp_path, monkeypatch):
     assert 0 < moved < 0.1 * apart
     log = [json.loads(line) for line in second.with_suffix(".jsonl").read_text().splitlines()]
     assert log[-1]["step"] == 1 and log[-1]["original_copy_psnr"] > 5
+    assert read_facts(second)["start_from"] == "first"
     other = tiny("generators", kind="wonder3d", unet={"norm_groups": 8})
     with pytest.raises(UserError, match="made with a network whose"):
         check_network(first, other)
+    check_network(autoencoder, tiny("generators", kind="videomv", vae=TINY["generators"].network["vae"]))
+    with pytest.raises(UserError, match="made with a network whose vae"):
+        check_network(autoencoder, tiny("generators", kind="videomv"))
+
+
+def test_weights_of_another_network_give_what_fits(tmp_path):
+    """A video U-Net begins with an image U-Net's convolutions; a network that shares nothing is refused."""
+    video = tiny("generators", kind="videomv", vae=TINY["generators"].network["vae"],
+                 unet={"channels": [16, 16], "head_channels": 8, "norm_groups": 4})  # fmt: skip
+    donor, taker = (build_generator(spec, SIZE_PX).unet for spec in (TINY["generators"], video))
+    file = tmp_path / "donor.safetensors"
+    save_file(donor.state_dict(), file)
+    job = small_job("unet", steps=1).model_copy(
+        update={"start_from": "donor", "checkpoints": ledger_of(tmp_path, donor=file)}
+    )
+    said = begin_with(taker, job)
+    now, given = taker.state_dict(), donor.state_dict()
+    name = "down_blocks.0.resnets.0.conv1.weight"
+    assert torch.equal(now[name], given[name])
+    taken = [k for k in now if k in given and torch.equal(now[k], given[k])]
+    assert said.startswith(f"{len(taken)} of {len(now)} tensors") and 0 < len(taken) < len(now)
+    with pytest.raises(UserError, match="shares no tensor"):
+        begin_with(torch.nn.Linear(3, 3), job)
 
 
 def test_split_ids_reads_both_sides(tmp_path):

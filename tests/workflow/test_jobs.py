@@ -77,7 +77,7 @@ def test_alignments_knobs_belong_to_alignment_alone(base: JobTable) -> None:
         f"align/{P}/soft"
     }
     assert changed(base, demo("paper", "showcase", value=3)) == {"paper"}
-    assert changed(base, demo("pretrain", "recon", value={"lr": 0.5})) == {"pretrain/recon"}
+    assert changed(base, demo("pretrain", "recon", value={"lr": 0.5})) == {"pretrain/demo-lgm"}
 
 
 def test_a_second_pair_leaves_the_first_ones_jobs_alone(base: JobTable) -> None:

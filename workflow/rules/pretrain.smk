@@ -1,21 +1,22 @@
 """Pretraining of the demo's networks: `snakemake pretrain`. Not part of `all`: the demo ships their weights.
 
 In:  renders of the configuration's pretrain.sets (the furniture package)
-Out: pretrain/{vae,unet,recon}.safetensors; resumable states beside them are not declared
+Out: pretrain/vae.safetensors and one file a generator and a reconstructor; resumable states beside them are not declared
 """
 
 
 rule pretrain:
-    """All three networks; copy them to assets/weights/ and record them in the ledger to use them."""
+    """All networks; copy them to assets/weights/ and record them in the ledger to use them."""
     input:
-        expand(f"{R}/pretrain/{{network}}.safetensors", network=["vae", "unet", "recon"]),
+        expand(f"{R}/pretrain/{{network}}.safetensors", network=JOBS.pretrained),
 
 
 rule pretrain_network:
-    """Train one network from scratch; the multi-view UNet learns in the latents of the VAE."""
+    """Train one network: generators learn in the latents of the VAE, reconstructors see generated views too."""
     input:
         renders=expand(f"{R}/renders/{{name}}/manifest.tsv", name=JOBS.config.pretrain.sets),
-        vae=JOBS.pretrained_vae,
+        vae=JOBS.trained_before("vae"),
+        generator=JOBS.trained_before("generator"),
     output:
         f"{R}/pretrain/{{network}}.safetensors",
     log:
@@ -32,10 +33,11 @@ rule pretrain_network:
     params:
         settings=JOBS.settings("pretrain", "{network}"),
         reads=JOBS.reads("pretrain", "{network}"),
-        code=lambda wildcards: JOBS.code(f"aligncvc.pretrain.{wildcards.network}", "pretrain", "{network}")(
-            wildcards
-        ),
+        code=lambda wildcards: JOBS.code(
+            f"aligncvc.pretrain.{JOBS.plan.pretrained[wildcards.network][0]}", "pretrain", "{network}"
+        )(wildcards),
         vae=lambda wildcards, input: [f"--vae={path}" for path in input.vae],
+        generator=lambda wildcards, input: [f"--generator={path}" for path in input.generator],
     shell:
         "python -m aligncvc.pretrain {wildcards.network:q} --settings {params.settings:q} --renders {input.renders:q}"
-        " {params.vae:q} --out {output:q} > {log:q} 2>&1"
+        " {params.vae:q} {params.generator:q} --out {output:q} > {log:q} 2>&1"

@@ -13,7 +13,7 @@ from aligncvc.config.jobs.base import NetworkJob
 from aligncvc.config.jobs.evaluate import DiscriminationJob, EvaluateJob, PredictionJob
 from aligncvc.config.jobs.objects import ObjectsJob
 from aligncvc.config.jobs.paper import PairFacts, PaperJob, Row
-from aligncvc.config.jobs.pretrain import Network, PretrainJob
+from aligncvc.config.jobs.pretrain import VAE, Part, PretrainJob
 from aligncvc.config.jobs.render import RenderJob
 from aligncvc.config.jobs.sample import CONTROL, Control, ControlJob, PhotoJob, SampleJob, even_timesteps
 from aligncvc.config.jobs.shard import ShardJob
@@ -280,29 +280,48 @@ class Plan:
             object_lists=sorted(name for name in lists if name is not None),
         )
 
-    def pretrain(self, network: Network) -> PretrainJob:
-        """Training one of the demo's networks: those of the first pair, from random weights."""
+    @cached_property
+    def pretrained(self) -> dict[str, tuple[Part, PairSpec]]:
+        """What `snakemake pretrain` trains, by name: the part, and the first pair that has it. UserError if
+        the configuration names a model that is in no pair.
+        """
+        everything: dict[str, tuple[Part, PairSpec]] = {}
+        for pair in self.pairs.values():
+            everything.setdefault(VAE, ("vae", pair))
+            everything.setdefault(pair.generator.id or pair.generator.kind, ("unet", pair))
+        for pair in self.pairs.values():
+            everything.setdefault(pair.reconstructor.id or pair.reconstructor.kind, ("recon", pair))
+        names = self.config.pretrain.models or list(everything)
+        return {name: chosen(everything, name, "pretrain.models") for name in names}
+
+    def pretrain(self, name: str) -> PretrainJob:
+        """Training `vae`, a generator or a reconstructor of the pairs."""
         config = self.config
-        pair = next(iter(self.pairs.values()))
+        part, pair = chosen(self.pretrained, name, "pretrain.models")
         lists = {
             name: chosen(config.objects.sets, name, "objects.sets").list for name in config.pretrain.sets
         }
-        for name in [name for name, listing in lists.items() if listing is None]:
+        for unlisted in [name for name, listing in lists.items() if listing is None]:
             raise UserError(
-                f"the set {name!r}, which pretraining uses, has no list; name one in "
-                f"objects.sets.{name}.list, whose split column says what is held out"
+                f"the set {unlisted!r}, which pretraining uses, has no list; name one in "
+                f"objects.sets.{unlisted}.list, whose split column says what is held out"
             )
-        model = pair.reconstructor if network == "recon" else pair.generator
+        model = pair.reconstructor if part == "recon" else pair.generator
+        kept = {} if part == VAE else {k: v for k, v in model.weights.items() if k != part}
+        start = config.pretrain.start_from.get(name)
+        used = [*kept.values(), *(pair.generator.weights.values() if part == "recon" else ())]
         return PretrainJob(
             **self._common,
-            network=network,
-            model=model.model_copy(update={"weights": {}}),
-            training=getattr(config.pretrain, network),
+            part=part,
+            model=model.model_copy(update={"weights": kept}),
+            generator=pair.generator if part == "recon" else None,
+            training=getattr(config.pretrain, part),
             object_lists=[str(listing) for listing in lists.values()],
             rig=pair.rig,
             size_px=config.render.size_px,
             guidance=pair.guidance,
-            weights=self._hashes(ALWAYS),
+            start_from=start,
+            weights=self._hashes([*used, *([start] if start else []), *ALWAYS]),
         )
 
     def timesteps(self, steps: int) -> list[int]:

@@ -1,7 +1,8 @@
-"""The demo's reconstructor, trained on ground-truth rigs."""
+"""A reconstructor, trained on ground-truth rigs and on what a generator makes of them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,9 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aligncvc.config.jobs.pretrain import PretrainJob
+from aligncvc.files import sha256_file
 from aligncvc.models.encoders.lpips import load_lpips
+from aligncvc.models.generators.base import MultiViewGenerator
 from aligncvc.models.pair import build_reconstructor
-from aligncvc.pretrain.fit import fit, psnr_scores, write_half
+from aligncvc.pretrain.fit import begin_with, fit, generator_with, psnr_scores, write_half
 from aligncvc.pretrain.rings import Rings
 from aligncvc.scene.cameras import Cameras
 from aligncvc.scene.gaussians import Gaussians
@@ -21,20 +24,25 @@ from aligncvc.splat import rasterise
 from aligncvc.streams import seeded, torch_stream
 from aligncvc.training import decay_progress
 
-TARGET_VIEWS = 4
+TARGET_VIEWS = 3
+"""Views drawn from the ring, beside two of the rig."""
 RECOLOURED = 0.3
 """Share of recoloured objects, beside the looks that were rendered."""
 FOREGROUND_WEIGHT = 1.0
 """Added to the weight of the squared error where the target shows the object: most of a view is canvas."""
-LPIPS_WEIGHT, LPIPS_FROM = 0.05, 0.5
+LPIPS_WEIGHT, LPIPS_FROM = 0.1, 0.5
 """The weight that LPIPS reaches, and the share of the rate's decay after which it comes in: early on it only
 slows the squared error down."""
 DEPTH_WEIGHT, DEPTH_STEPS = 1.0, 2000
 """Weight of the supervision by rendered depth and alpha at the first step, and its halving time in steps."""
 FEWER_VIEWS = 0.25
 """Share of steps with two or three of the rig's views, so that it also judges halves of a rig."""
-SOFT_VIEWS, NOISY_VIEWS, MAX_NOISE = 0.15, 0.15, 0.04
-"""Shares of objects whose input views are blurred or noisy, as generated views are."""
+ROUND_TRIPS, GENERATED = 0.2, 0.3
+"""Shares of objects whose input views went through the VAE, or are what the generator predicts of them."""
+SOFT_VIEWS, NOISY_VIEWS, MAX_NOISE = 0.1, 0.1, 0.04
+"""Shares of the other objects whose input views are blurred or noisy."""
+GENERATED_AT = (999, 749, 599, 299)
+"""Timesteps that the generator predicts at: those of four steps, as the reconstructor meets them."""
 
 
 def input_views(views: int, generator: torch.Generator) -> list[int]:
@@ -42,6 +50,35 @@ def input_views(views: int, generator: torch.Generator) -> list[int]:
     fewer, order = float(torch.rand((), generator=generator)), torch.randperm(views, generator=generator)
     count = views if fewer >= FEWER_VIEWS or views < 3 else 2 + int(fewer < FEWER_VIEWS / 3)
     return sorted(order[:count].tolist())
+
+
+@torch.no_grad()
+def as_generated(
+    generator: MultiViewGenerator, images: Tensor, cameras: Cameras, guidance: float, draw: torch.Generator
+) -> Tensor:
+    """Rigs (B, V, 3, H, W) in [0, 1], some as the VAE returns them, some as the generator predicts them.
+
+    Where they are predicted, the input view stays: it is known.
+    """
+    which = torch.rand(len(images), generator=draw)
+    copied, predicted = which < ROUND_TRIPS, (which >= ROUND_TRIPS) & (which < ROUND_TRIPS + GENERATED)
+    at = torch.tensor(GENERATED_AT)[torch.randint(len(GENERATED_AT), (len(images),), generator=draw)]
+    noise = torch.randn((len(images), *generator.latent_shape(images.shape[1])), generator=draw)
+    changed = copied | predicted
+    if not changed.any():
+        return images
+    latents = generator.encode(images[changed])
+    among = predicted[changed]
+    if among.any():
+        given, c2w = images[predicted], cameras.c2w[predicted]
+        t = generator.schedule.like(at[predicted])
+        z_t = generator.schedule.add_noise(latents[among], noise[predicted], t)
+        condition = generator.encode_condition(given[:, 0], c2w)
+        latents[among] = generator.predict(z_t, t, condition, guidance).x0.to(latents.dtype)
+    out = images.clone()
+    out[changed] = generator.decode(latents).clamp(0, 1).to(images.dtype)
+    out[predicted, 0] = images[predicted, 0]
+    return out
 
 
 def degraded(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -115,22 +152,40 @@ class HeldOut:
         return scores
 
 
-def train(job: PretrainJob, rings: Rings, held_out: Rings, out: Path) -> None:
-    """Train the demo's reconstructor on renders and write its weights into `out`; goes on after a stop."""
-    seed, settings = job.seed, job.training
+def train(
+    job: PretrainJob, rings: Rings, held_out: Rings, out: Path, given: Mapping[str, Path] | None = None
+) -> None:
+    """Train a reconstructor on renders and write its weights into `out`; goes on after a stop.
+
+    given: files of the generator's parts. Without a generator in the job, views are true ones.
+    """
+    seed, settings, given = job.seed, job.training, dict(given or {})
     model = seeded(lambda: build_reconstructor(job.model), seed, "pretrain-recon")
+    if remark := begin_with(model, job):
+        print(remark, flush=True)
+    generator = generator_with(job.generator, job, given, "pretrain-unet") if job.generator else None
+    if generator is not None:
+        generator.requires_grad_(False).eval()
     perceptual = load_lpips("alex", job.checkpoints)
 
     def loss(step: int) -> dict[str, Tensor]:
         draw = torch_stream(seed, "recon", step)
         batch = rings.batch(settings.batch, TARGET_VIEWS, draw, RECOLOURED)
-        chosen = input_views(batch.images.shape[1], draw)
+        views = batch.images.shape[1]
+        chosen = input_views(views, draw)
         cameras = batch.cameras[chosen]
+        own = [0, int(torch.randint(views, (), generator=draw))]  # what was shown must come back
         with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
-            gaussians = model(degraded(batch.images[:, chosen], draw), cameras)
-        rendering = rasterise(gaussians, batch.target_cameras, background=1.0)
-        target = composite(batch.target_rgba, 1.0)
-        alpha = batch.target_rgba[:, :, 3:]
+            images = batch.images
+            if generator is not None:
+                images = as_generated(generator, images, batch.cameras, job.guidance, draw)
+            gaussians = model(degraded(images[:, chosen], draw), cameras)
+        target_cameras = replace(
+            batch.target_cameras, c2w=torch.cat([batch.cameras[own].c2w, batch.target_cameras.c2w], 1)
+        )
+        rendering = rasterise(gaussians, target_cameras, background=1.0)
+        target = torch.cat([batch.images[:, own], composite(batch.target_rgba, 1.0)], 1)
+        alpha = torch.cat([batch.alpha[:, own], batch.target_rgba[:, :, 3:]], 1)
         error = (rendering.rgb - target).square()
         terms = {
             "mse": error.mean(),
@@ -153,5 +208,6 @@ def train(job: PretrainJob, rings: Rings, held_out: Rings, out: Path) -> None:
     def score() -> dict[str, float]:
         return {f"{name}_{k}": v for name, case in cases.items() for k, v in case.score(model).items()}
 
-    fit(job, model, out, rings.ids, loss, score)
+    inputs = [rings.ids, {part: sha256_file(path) for part, path in given.items()}]
+    fit(job, model, out, inputs, loss, score)
     write_half(job, out, model, score())

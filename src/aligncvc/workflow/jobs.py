@@ -12,11 +12,11 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from aligncvc.config.jobs.base import Job
 from aligncvc.config.jobs.evaluate import ELSEWHERE
-from aligncvc.config.jobs.pretrain import Network
+from aligncvc.config.jobs.pretrain import VAE
 from aligncvc.config.jobs.sample import CONTROL
 from aligncvc.config.jobs.shard import ShardJob
 from aligncvc.config.plan import Plan
@@ -111,8 +111,8 @@ class JobTable:
         for control in self.config.evaluate.controls:
             jobs["control", control] = plan.control(control)
             jobs["evaluate", CONTROL, control] = plan.evaluate()
-        for network in get_args(Network) if set(self.config.pretrain.sets) <= set(self.sets) else ():
-            jobs["pretrain", network] = plan.pretrain(network)
+        for name in self.pretrained:
+            jobs["pretrain", name] = plan.pretrain(name)
         jobs["discrimination",], jobs["paper",] = plan.discrimination(), plan.paper()
 
     def write(self) -> None:
@@ -233,9 +233,22 @@ class JobTable:
         """What the controls say of the metrics, where there are controls."""
         return [f"{self.root}/discrimination.csv"] if self.controls else []
 
-    def pretrained_vae(self, wildcards: Wildcards) -> list[str]:
-        """The VAE that the multi-view UNet is trained with; the other networks need none."""
-        return [f"{self.root}/pretrain/vae.safetensors"] if wildcards.network == "unet" else []
+    @property
+    def pretrained(self) -> list[str]:
+        """What `snakemake pretrain` trains; nothing where its sets are not among the configuration's."""
+        return list(self.plan.pretrained) if set(self.config.pretrain.sets) <= set(self.sets) else []
+
+    def trained_before(self, which: str) -> Callable[[Wildcards], list[str]]:
+        """Weights that a network is trained with, made before: `vae`'s, or the `generator`'s. None if the
+        ledger's are kept."""
+
+        def files(wildcards: Wildcards) -> list[str]:
+            part, pair = self.plan.pretrained[wildcards.network]
+            needs = {"vae": part != VAE, "generator": part == "recon"}[which]
+            name = VAE if which == "vae" else pair.generator.id or pair.generator.kind
+            return [f"{self.root}/pretrain/{name}.safetensors"] if needs and name in self.pretrained else []
+
+        return files
 
     def measured_run(self) -> tuple[str, str, str]:
         """Key of the alignment job whose memory is measured: the first with both losses, else the first."""

@@ -11,8 +11,10 @@ from aligncvc.models.specs import ModelSpec
 from aligncvc.scene.rigs import Rig
 from aligncvc.section import Section
 
-Network = Literal["vae", "unet", "recon"]
-"""What `snakemake pretrain` trains, in an order in which each finds what it needs."""
+Part = Literal["vae", "unet", "recon"]
+"""What is trained: the autoencoder that all generators share, a generator's denoiser, or a reconstructor."""
+VAE = "vae"
+"""The autoencoder's name where models are named by their entry in the ledger."""
 
 
 class Training(Section):
@@ -29,25 +31,48 @@ class Training(Section):
 
 
 class Pretrain(Section):
-    """`snakemake pretrain`: the demo's networks from renders of the furniture package, or of several sets."""
+    """`snakemake pretrain`: the networks of all pairs, from renders of one set or of several."""
 
     sets: list[str] = Field(
         ["furniture"], min_length=1, description="the sets of objects.sets that the networks are trained on"
     )
+    models: list[str] | None = Field(
+        None,
+        min_length=1,
+        description="what is trained: `vae`, and generators and reconstructors of the pairs; null: all. "
+        "The others keep the weights of the ledger",
+    )
+    start_from: dict[str, str] = Field(
+        {},
+        description="by model, the ledger id of weights that it begins with: tensors of the same name and "
+        "shape are taken, the others start anew",
+    )
     vae: Training = Training(steps=2000, batch=16)
     unet: Training = Training(steps=30000, batch=8, lr=8e-4, ema_decay=0.9995, save_every=1000)
+    """Of every generator's denoiser."""
     recon: Training = Training(steps=4000, lr=8e-4)
+    """Of every reconstructor."""
 
 
 class PretrainJob(NetworkJob):
-    """model: the generator (vae, unet) or reconstructor (recon), without weights. object_lists: TSVs with
-    the split. rig: where the generator's views stand. size_px: of the renders. guidance: of held-out samples.
+    """part: what is trained; model: the generator (vae, unet) or reconstructor (recon).
+
+    generator: for a reconstructor, the one whose views it is to expect. Weights that they name are those of
+    parts that are not trained. object_lists: TSVs with the split. rig: where the generator's views stand.
+    size_px: of the renders. guidance: of generated views. start_from: ledger id of the weights to begin with.
     """
 
-    network: Network
+    part: Part
     model: ModelSpec
+    generator: ModelSpec | None = None
     training: Training
     object_lists: list[str]
     rig: Rig
     size_px: int
     guidance: float = 1.0
+    start_from: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Of the model, as the workflow's files have it."""
+        return VAE if self.part == VAE else self.model.id or self.model.kind

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers import I2VGenXLUNet
+from diffusers.models.transformers.transformer_temporal import TransformerTemporalModel
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -37,6 +38,9 @@ class CameraUnet(I2VGenXLUNet):
         for module in self.modules():
             if isinstance(module, nn.Dropout):
                 module.p = 0.0  # a student is compared with its frozen teacher
+            elif isinstance(module, TransformerTemporalModel):  # views start alone, as in VGen
+                for parameter in module.proj_out.parameters():
+                    nn.init.zeros_(parameter)
         self.repeats_activations = False
 
     def enable_gradient_checkpointing(self, *_: Any) -> None:
