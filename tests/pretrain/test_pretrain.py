@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import shutil
 from dataclasses import replace
 from itertools import pairwise
@@ -24,6 +25,7 @@ from aligncvc.models.pair import build_generator
 from aligncvc.models.specs import CheckpointAccess, ModelSpec
 from aligncvc.pretrain import recon, unet, vae
 from aligncvc.pretrain.fit import begin_with
+from aligncvc.pretrain.occupancy import surface_voxels
 from aligncvc.pretrain.rings import Rings, joined, load_rings, recoloured, split_ids
 from aligncvc.pretrain.unet import denoising_loss, encoded, sometimes_without_image
 from aligncvc.scene.cameras import orbit, ring_azimuths_deg, spherical_deg
@@ -208,6 +210,36 @@ def test_input_views_are_the_rig_or_two_or_three_of_it():
     counts = [len(recon.input_views(4, torch.Generator().manual_seed(i))) for i in range(400)]
     assert set(counts) == {2, 3, 4}
     assert counts.count(4) / 400 == pytest.approx(1 - recon.FEWER_VIEWS, abs=0.08)
+
+
+def test_surface_voxels_are_those_that_depth_shows():
+    """A plane through the origin, then a pixel beside the object, then a plane outside the grid."""
+    cameras = orbit([0.0], 0, distance=3, fov_y_deg=39.6, size_px=64)
+    cameras = replace(cameras, c2w=cameras.c2w[None])
+    coordinates = torch.linspace(-1, 1, 9)[None]  # 0.25 apart
+    depth = torch.full((1, 1, 64, 64), 3.0)
+    found = surface_voxels(depth, cameras, coordinates)[0].nonzero()
+    axis = cameras.c2w[0, 0, :3, 2].abs().argmax()  # the camera looks along one axis of the world
+    assert set(found[:, axis].tolist()) == {4}
+    half = 3 * math.tan(math.radians(39.6) / 2)  # half of what is seen there
+    reach = {i for i in range(9) if abs(-1 + 0.25 * i) <= half + 0.125}
+    others = [a for a in range(3) if a != axis]
+    assert all(set(found[:, a].tolist()) == reach for a in others) and len(found) == len(reach) ** 2
+    assert not surface_voxels(torch.zeros_like(depth), cameras, coordinates).any()
+    assert not surface_voxels(torch.full_like(depth, 5.0), cameras, coordinates).any()
+    nearer = surface_voxels(torch.full_like(depth, 2.5), cameras, coordinates)[0].nonzero()
+    towards = float(cameras.positions[0, 0, axis].sign())
+    assert set(nearer[:, axis].tolist()) == {4 + 2 * int(towards)}
+
+
+def test_a_reconstructor_that_proposes_voxels_learns_to(rings, tmp_path):
+    """The proposal's loss falls although the renderings' loss does not train it."""
+    spec = tiny("reconstructors", kind="geolrm", preset="tiny")
+    job = small_job("recon", steps=30, lr=3e-3).model_copy(update={"model": spec})
+    job = job.model_copy(update={"training": job.training.model_copy(update={"save_every": 30})})
+    recon.train(job, rings, rings, tmp_path / "geolrm.safetensors")
+    log = [json.loads(line) for line in (tmp_path / "geolrm.jsonl").read_text().splitlines()]
+    assert log[-1]["voxels"] < 0.7 * log[0]["voxels"]
 
 
 def test_whitening_changes_latents_not_images():

@@ -137,7 +137,10 @@ def test_a_jobs_code_is_its_stage_its_kinds_and_its_feedback() -> None:
     assert job_modules(plan.sample(pair, "two_stage_4")) == ["aligncvc.loop.two_stage", *both]
     assert job_modules(plan.align(pair, "both")) == ["aligncvc.loop.aligncvc", *both]
     assert job_modules(plan.control("gt")) == job_modules(plan.evaluate("aware_4")) == [lgm]
-    assert job_modules(plan.pretrain("vae")) == [both[0]] and job_modules(plan.pretrain("demo-lgm")) == both[::-1]
+    assert (
+        job_modules(plan.pretrain("vae")) == [both[0]]
+        and job_modules(plan.pretrain("demo-lgm")) == both[::-1]
+    )
     assert job_modules(plan.render("train")) == []
 
 

@@ -133,7 +133,11 @@ def write_half(job: PretrainJob, path: Path, module: nn.Module, scores: dict[str
     state = {k: v.half() if v.is_floating_point() else v for k, v in module.state_dict().items()}
     facts = network_facts(job.model)
     made_for = {VAE: facts[VAE]} if job.part == VAE else facts  # all generators of the same latents share it
-    about: dict[str, object] = {NETWORK: made_for, "network": type(module).__name__, "steps": job.training.steps}
+    about: dict[str, object] = {
+        NETWORK: made_for,
+        "network": type(module).__name__,
+        "steps": job.training.steps,
+    }
     if job.start_from:
         about["start_from"] = job.start_from
     write_facts(path, state, {**about, **scores})

@@ -15,7 +15,9 @@ from aligncvc.files import sha256_file
 from aligncvc.models.encoders.lpips import load_lpips
 from aligncvc.models.generators.base import MultiViewGenerator
 from aligncvc.models.pair import build_reconstructor
+from aligncvc.models.reconstructors.base import ProposesVoxels
 from aligncvc.pretrain.fit import begin_with, fit, generator_with, psnr_scores, write_half
+from aligncvc.pretrain.occupancy import proposal_loss
 from aligncvc.pretrain.rings import Rings
 from aligncvc.scene.cameras import Cameras
 from aligncvc.scene.gaussians import Gaussians
@@ -175,11 +177,17 @@ def train(
         chosen = input_views(views, draw)
         cameras = batch.cameras[chosen]
         own = [0, int(torch.randint(views, (), generator=draw))]  # what was shown must come back
+        proposed: dict[str, Tensor] = {}
         with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
             images = batch.images
             if generator is not None:
                 images = as_generated(generator, images, batch.cameras, job.guidance, draw)
-            gaussians = model(degraded(images[:, chosen], draw), cameras)
+            images = degraded(images[:, chosen], draw)
+            gaussians = model(images, cameras)
+            if isinstance(model, ProposesVoxels):
+                depth = torch.cat([batch.depth, batch.target_depth], 1)
+                c2w = torch.cat([batch.cameras.c2w, batch.target_cameras.c2w], 1)
+                proposed["voxels"] = proposal_loss(model, images, cameras, depth, replace(cameras, c2w=c2w))
         target_cameras = replace(
             batch.target_cameras, c2w=torch.cat([batch.cameras[own].c2w, batch.target_cameras.c2w], 1)
         )
@@ -191,8 +199,10 @@ def train(
             "mse": error.mean(),
             "foreground": (error * alpha).mean(),
             "alpha": F.mse_loss(rendering.alpha, alpha),
+            **proposed,
         }
         total = terms["mse"] + FOREGROUND_WEIGHT * terms["foreground"] + terms["alpha"]
+        total = total + sum(proposed.values())
         if gaussians.means.shape[1] == batch.depth[:, chosen][0].numel():
             terms |= surface_loss(gaussians, cameras, batch.alpha[:, chosen], batch.depth[:, chosen])
             surface = terms["depth"] + 0.1 * terms["opacity"]

@@ -29,7 +29,7 @@ class Batch:
     """B objects: the rig the networks see, and target views of the same ring.
 
     images (B, V, 3, H, W) on white, the input view first, to which cameras are relative; alpha (B, V, 1, H,
-    W); depth (B, V, H, W), 0 without object; target_rgba (B, T, 4, H, W).
+    W); target_rgba (B, T, 4, H, W); depth (B, V, H, W), target_depth (B, T, H, W): 0 without object.
     """
 
     images: Tensor
@@ -37,6 +37,7 @@ class Batch:
     depth: Tensor
     cameras: Cameras
     target_rgba: Tensor
+    target_depth: Tensor
     target_cameras: Cameras
 
 
@@ -91,7 +92,15 @@ class Rings:
         rgba, depth, cameras = self.posed(objects, starts, offsets, mirror)
         rgba = recoloured(rgba, generator, recolour)
         images, alpha = composite(rgba[:, :views], 1.0), rgba[:, :views, 3:]
-        return Batch(images, alpha, depth[:, :views], cameras[:views], rgba[:, views:], cameras[views:])
+        return Batch(
+            images,
+            alpha,
+            depth[:, :views],
+            cameras[:views],
+            rgba[:, views:],
+            depth[:, views:],
+            cameras[views:],
+        )
 
     def fixed(self, count: int, offsets: list[int], root_seed: int) -> tuple[Tensor, Cameras]:
         """Views (B, V, 4, H, W) and cameras of the same B <= count held-out cases every time, one a ring."""

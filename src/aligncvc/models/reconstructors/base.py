@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -37,6 +37,14 @@ class Reconstructor(Protocol):
 
     def __call__(self, images: Tensor, cameras: Cameras, at: At | None = None) -> Gaussians:
         """images (B, V, 3, H, W) in [0, 1] on white -> Gaussians (B, N); at None: views of no generator."""
+
+
+@runtime_checkable
+class ProposesVoxels(Protocol):
+    """A reconstructor that first decides where the object is, which its rendering loss does not train."""
+
+    def occupancy(self, images: Tensor, cameras: Cameras) -> tuple[Tensor, Tensor]:
+        """As its call -> logits (B, G, G, G) of x, y, z, and coordinates (B, G) of voxels in our world."""
 
 
 def checkpoint_gradients(reconstructor: nn.Module) -> None:
