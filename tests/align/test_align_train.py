@@ -21,6 +21,7 @@ from aligncvc.align.asd import AsdDraw, asd_gradient
 from aligncvc.align.batches import draw_batch, unrolled_steps
 from aligncvc.align.train import run_key, train
 from aligncvc.align.trainer import Trainer
+from aligncvc.config.jobs.align import AlignRun
 from aligncvc.errors import UserError
 from aligncvc.models.pair import Aligned, load_pair, load_pretrained
 from aligncvc.ownership import claim_folder
@@ -110,6 +111,22 @@ def test_reconstruction_loss_belongs_to_hard_alignment_and_reaches_both(renders:
     student, recon = loss_gradients(make(renders, "hard", lambda_recon=1.0, lambda_hard=0.0))
     assert student > 0 and recon > 0
     assert loss_gradients(make(renders, "soft", lambda_recon=1.0, lambda_soft=0.0)) == (0, 0)
+
+
+def test_the_parts_of_hard_alignment_apart(renders: Path) -> None:
+    """Each trains both networks by its own loss alone; together they are `hard`."""
+    parts = {"gan_only": {"recon": False}, "recon_only": {"gan": False}, "hard": {}}
+    losses = {"gan_only": {"loss_g"}, "recon_only": {"loss_recon"}, "hard": {"loss_g", "loss_recon"}}
+    records = {}
+    for name, off in parts.items():
+        run = AlignRun(soft=False, **off)
+        assert run.alignment == name
+        job = make(renders, "hard").job.model_copy(update={"losses": run})
+        records[name] = Trainer(job, RenderSet(renders, 32), Accelerator(cpu=True)).step(0)
+    found = {name: {k for k in record if k in ("loss_g", "loss_recon")} for name, record in records.items()}
+    assert found == losses
+    assert all(record["grad_student"] > 0 and record["grad_recon"] > 0 for record in records.values())
+    assert "loss_d" not in records["recon_only"] and records["gan_only"]["loss_d"] > 0
 
 
 def test_discriminator_step_leaves_the_others_unchanged(renders: Path) -> None:

@@ -76,6 +76,11 @@ def test_resolved_configuration_reads_back_the_same() -> None:
         ({"sample": {"methods": {"mine": {"run": "nowhere"}}}}, "nowhere"),
         ({"evaluate": {"background": 0.5}}, "evaluate.background"),
         ({"align": {"runs": {"both": {"regression": True}}}}, "regression is an alternative to soft"),
+        (
+            {"align": {"runs": {"soft": {"hard": False, "gan": False}}}},
+            "parts of hard alignment, which is off",
+        ),
+        ({"align": {"runs": {"hard": {"gan": False, "recon": False}}}}, "set hard to false instead"),
         ({"align": {"runs": {"both": {"soft": False, "hard": False}}}}, "neither soft nor hard"),
         ({"align": {"runs": {"both": {"soft": False, "asd_mode": "official"}}}}, "asd_mode belongs to soft"),
         ({"align": {"gan": {"levels": [1, 1]}}}, "names a level twice"),

@@ -111,14 +111,14 @@ class Trainer:
         self.lpips: nn.Module | None = None
         self.monitor: Monitor | None = None
         gan = self.settings.gan
-        if self.run.hard:
+        if self.run.adversarial:
             views = len(job.pair.rig.azimuths_deg)
             self.discriminator = load_discriminator(gan, job.seed, job.checkpoints, views).to(self.device)
             self.heads = list(self.discriminator.heads.parameters())
             # beta1 = 0: the opponent moves, so momentum would push along stale directions
             self.heads_optimiser = torch.optim.Adam(self.heads, lr=gan.lr, betas=(0.0, 0.99))
             self.parts |= {"heads": self.discriminator.heads, "heads_optimiser": self.heads_optimiser}
-        if (self.run.hard or self.run.regression) and self.settings.lambda_recon > 0:
+        if self.run.compared_with_truth and self.settings.lambda_recon > 0:
             self.lpips = load_lpips("alex", job.checkpoints).to(self.device)
         if self.sharing is not None:
             self.parts = {n: WholeState(p, accelerator.is_main_process) for n, p in self.parts.items()}

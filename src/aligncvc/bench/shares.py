@@ -91,10 +91,10 @@ def held(job: AlignJob, least: int) -> Held:
         lora = {id(p) for p in attach_lora(generator, training.lora_rank, job.seed).values()}
         reconstructor = build_reconstructor(spec.reconstructor)
         heads = encoders = 0
-        if job.losses.hard:
+        if job.losses.adversarial:
             judge = _discriminator(job)
             heads, encoders = counted(judge.heads.parameters()), counted(judge.encoder.parameters())
-        if (job.losses.hard or job.losses.regression) and training.lambda_recon > 0:
+        if job.losses.compared_with_truth and training.lambda_recon > 0:
             encoders += counted(random_lpips("alex").parameters())
     of_generator = [unit for part in generator.parts().values() for unit in units(part, least)]
     of_recon = units(reconstructor, least)

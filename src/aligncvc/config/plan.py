@@ -175,7 +175,7 @@ class Plan:
     def training(self, spec: PairSpec, run: str, losses: AlignRun) -> AlignJob:
         """Training a pair with any losses, whatever runs there are."""
         training = Training(**self.config.align.model_dump(exclude={"runs", "threads"}))
-        clip = [CLIP_HEADS] if losses.hard and training.gan.encoder == "clip" else []
+        clip = [CLIP_HEADS] if losses.adversarial and training.gan.encoder == "clip" else []
         return AlignJob(
             **self._common,
             pair=spec,

@@ -92,6 +92,8 @@ class AlignRun(Section):
 
     soft: bool = Field(True, description="ASD on the student's latents")
     hard: bool = Field(True, description="GAN and reconstruction loss on the renderings")
+    gan: bool = Field(True, description="hard alignment's first part; without it `recon_only` in tables")
+    recon: bool = Field(True, description="hard alignment's second part; without it `gan_only` in tables")
     regression: bool = Field(
         False, description="the foil: reconstruction loss of views and of renderings, no ASD, no GAN"
     )
@@ -106,6 +108,10 @@ class AlignRun(Section):
             )
         if not (self.soft or self.hard or self.regression):
             raise ValueError("the run has neither soft nor hard alignment nor regression: switch one on")
+        if not (self.gan and self.recon) and not self.hard:
+            raise ValueError("gan and recon are parts of hard alignment, which is off: leave them out")
+        if not (self.gan or self.recon):
+            raise ValueError("hard alignment has neither gan nor recon: set hard to false instead")
         if self.asd_mode is not None and not self.soft:
             raise ValueError(
                 "asd_mode belongs to soft alignment, which is off: switch that on or leave it out"
@@ -113,18 +119,32 @@ class AlignRun(Section):
         return self
 
     @property
+    def adversarial(self) -> bool:
+        """Whether there is a discriminator."""
+        return self.hard and self.gan
+
+    @property
+    def compared_with_truth(self) -> bool:
+        """Whether renderings are compared with ground truth."""
+        return self.regression or (self.hard and self.recon)
+
+    @property
     def alignment(self) -> str:
-        """What tables call it: soft, hard, both, regression, or official (soft as in the released code)."""
+        """What tables call it: soft, hard, both, regression, gan_only or recon_only (of hard), or official
+        (soft as in the released code).
+        """
         if self.regression:
             return "regression"
         if self.asd_mode == "official" and not self.hard:
             return "official"
-        return "both" if self.soft and self.hard else "soft" if self.soft else "hard"
+        if self.soft or not self.hard:
+            return "both" if self.hard else "soft"
+        return "hard" if self.gan and self.recon else "gan_only" if self.gan else "recon_only"
 
     @property
-    def losses(self) -> tuple[bool, bool, bool, str | None]:
-        """What tells runs apart, whatever their length: soft, hard, regression, ASD's mode."""
-        return self.soft, self.hard, self.regression, self.asd_mode
+    def losses(self) -> tuple[bool | str | None, ...]:
+        """What tells runs apart, whatever their length."""
+        return self.soft, self.adversarial, self.compared_with_truth, self.regression, self.asd_mode
 
 
 TRACKER = r"^(tensorboard|wandb|[^.\s]+(\.[^.\s]+)+)$"
