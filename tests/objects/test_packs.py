@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ import trimesh
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT
 from aligncvc.objects.listing import ObjectRow, check_ids, read_list, write_list
-from aligncvc.objects.packs import LEFT_OUT, PACKS, RULES, packs, rejected
+from aligncvc.objects.packs import ADDRESS, LEFT_OUT, PACKS, RULES, packs, rejected
 from aligncvc.tsv import read_tsv
 
 LISTS = PROJECT_ROOT / "config/objects"
@@ -27,6 +29,8 @@ CUBE = (1.0, 1.0, 1.0)
     ("/train-cc0/quaternius/public/glb/crops_pack/Corn_Crop.glb", CUBE, "several things"),
     ("/train-cc0/quaternius/public/glb/crops_pack/Corn_2.glb", CUBE, None),
     ("/train-cc0/market/files/models/lucy/model.glb", CUBE, "terms of its maker"),
+    ("/train-cc0/quaternius/public/glb/simple_nature_pack/Tree1.glb", CUBE, "address"),
+    ("/train-cc0/quaternius/public/glb/nature_pack/Lilypad.glb", CUBE, None),
     ("/card.glb", (1.0, 0.05, 1.0), "flat"), ("/rod.glb", (0.1, 1.0, 0.12), "thin"),
     ("/plate.glb", (1.0, 0.07, 1.0), None),
 ])  # fmt: skip
@@ -55,15 +59,35 @@ def test_choosing_again_moves_objects_both_ways(tmp_path: Path) -> None:
         packs(tmp_path / "absent", kept=kept, left_out=left)
 
 
+def test_an_address_like_a_registrys_is_in_neither_list(tmp_path: Path) -> None:
+    inside = "glb/simple_nature_pack/Tree1.glb"
+    (tmp_path / inside).parent.mkdir(parents=True)
+    (tmp_path / inside).write_bytes(trimesh.creation.box(extents=CUBE).export(file_type="glb"))
+    row = ObjectRow("tree", "Tree", inside, f"https://host/a.zip#{inside}", "1", "CC0-1.0", "me", "eval")
+    kept, left = tmp_path / "kept.tsv", tmp_path / "left.tsv"
+    write_list(kept, [row])
+    for _ in range(2):  # the second time it comes from the list of what is left out, without its address
+        packs(tmp_path, kept=kept, left_out=left)
+        assert read_list(kept) == [] and read_list(left) == [replace(row, source="")]
+        assert "https:" not in left.read_text() and "https:" not in kept.read_text()
+
+
+def test_no_list_has_an_address_like_a_registrys() -> None:
+    texts = [path.read_text() for path in LISTS.glob("*.tsv")]
+    assert sum(text.count("https:") for text in texts) > 1346
+    assert [found for text in texts for found in re.findall(r"(?i)https?:\S*/simple", text)] == []
+
+
 def test_the_lists_of_the_packs_are_what_the_rules_say() -> None:
     kept, left = read_list(PACKS), read_tsv(LEFT_OUT, ("path", "reason"), "")
-    assert len(kept) + len(left) == 1561
+    assert (len(kept), len(left)) == (1346, 215)
     check_ids([row.id for row in kept] + [row["id"] for row in left], "both lists")
     reasons = {row["path"]: row["reason"] for row in left}
     for path in [*(row.path for row in kept), *reasons]:
         said = rejected(f"/{path}", CUBE)  # flat and thin need the mesh
         assert reasons.get(path) in ({said} if said else {None, "flat", "thin"})
     assert set(reasons.values()) == {*RULES, "flat", "thin"}, "each rule has something to do"
+    assert all((row["source"] == "") == (row["reason"] == ADDRESS) for row in left)
     assert {row.licence for row in kept} == {"CC0-1.0"}
     assert {row.split for row in kept} == {"train", "eval"}
 

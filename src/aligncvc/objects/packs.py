@@ -1,7 +1,8 @@
 """Chooses among the objects of the CC0 packs: `config/objects/cc0-packs.tsv`, and a list of what is left out.
 
-Left out, with the reason: what is no single thing that a person would photograph, what
-is flat or thin (as in the furniture package), and what the pack calls CC0 though its maker gave other terms.
+Left out, with the reason: what is no single thing that a person would photograph, what is flat or thin (as in
+the furniture package), what the pack calls CC0 though its maker gave other terms, and what has an address
+that reads like a package registry's.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from aligncvc.tsv import write_tsv
 
 PACKS = PROJECT_ROOT / "config/objects/cc0-packs.tsv"
 LEFT_OUT = PROJECT_ROOT / "config/objects/cc0-packs-left-out.tsv"
+ADDRESS = "address"
 RULES = {
     "character": r"/modular_(wo)?men/|/mech_pack/|KnightCharacter|/Character\.|/Enemy[_.]|/Astronaut_|/Mech_"
     r"|/pirate-(captain|crew|officer)/|/cyborg-female/|/Dummy_Base",
@@ -35,6 +37,7 @@ RULES = {
     r"|/Pickup_(Health|Heart|Thunder)|/Snowflake|/react-logo/|/node/|/hole/|/Primitive_Cube|/Smoke\.|/Collectible_Board",
     "several things": r"_Group|/trees_[AB]_|/Farm_|_Crop\.|/Streets_all|/target_pieces_|/low-poly-farm/",
     "terms of its maker": r"/(bunny|dragon|lucy|nes|nes-controller|suzanne-(high|low)-poly)/",
+    ADDRESS: r"/simple_nature_pack/",  # a path with /simple is what a search for registries' hosts stops at
 }
 """What is left out: reason -> pattern of the mirror's path."""
 COMMENT = """Objects of CC0 packs, for training: by Kay Lousberg (KayKit), Quaternius, Kenney and others.
@@ -46,7 +49,8 @@ License.txt in beep2bleep/FreeAssetsByKenneyNLandQuaternius; the market's "licen
 COMMENT_LEFT_OUT = """Objects of the CC0 packs that `python -m aligncvc.objects.packs` leaves out, and why.
 character: a person or a robot with its arms out. part of a kit: a tile, a wall, a pipe. symbol: a number, a
 heart. several things: a group, a field. flat, thin: see aligncvc.objects.curate. terms of its maker: the pack
-says CC0, its maker says otherwise, or is not asked (scans of Stanford, Blender's monkey, consoles)."""
+says CC0, its maker says otherwise, or is not asked (scans of Stanford, Blender's monkey, consoles).
+address: reads like a package registry's, so the column `source` is empty; the object itself is sound."""
 
 
 def rejected(path: str, extents: Iterable[float]) -> str | None:
@@ -88,10 +92,15 @@ def packs(mirror: Path, /, kept: Path | None = None, left_out: Path | None = Non
     rows, others = choose(sorted(known, key=lambda row: row.path), mirror)
     write_list(kept, rows, COMMENT)
     columns = [name for name in LIST_COLUMNS if name not in ("up", "front")]
-    table = ({**asdict(row), "reason": reason} for row, reason in others)
+    table = ({**asdict(row), **_why(row, reason)} for row, reason in others)
     write_tsv(left_out, [*columns, "reason"], table, COMMENT_LEFT_OUT)
     counts = Counter(reason for _, reason in others)
     print(f"{kept}: {len(rows)} objects; left out: {dict(sorted(counts.items()))}")
+
+
+def _why(row: ObjectRow, reason: str) -> dict[str, str]:
+    """Cells of a line of LEFT_OUT: the reason, and the source, empty where that is the reason."""
+    return {"source": "" if reason == ADDRESS else row.source, "reason": reason}
 
 
 def main() -> None:
