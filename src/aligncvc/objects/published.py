@@ -29,6 +29,7 @@ from aligncvc.objects.sources import Context, Job, listed
 from aligncvc.scene.formats import MESHES, PICTURES
 
 UNREADABLE = (OSError, EOFError, ValueError, tarfile.TarError, zipfile.BadZipFile, zlib.error)
+"""What opening a broken archive may raise."""
 KEPT = (*MESHES, *PICTURES, ".bin", ".mtl")
 """Of an archive, all other files are left out."""
 
@@ -73,14 +74,7 @@ def unpacked(address: str, context: Context) -> Path:
             with tempfile.TemporaryDirectory(prefix=".", dir=kept.parent) as scratch:
                 try:
                     _unpack(archive, Path(scratch) / name)
-                except (
-                    OSError,
-                    EOFError,
-                    ValueError,
-                    tarfile.TarError,
-                    zipfile.BadZipFile,
-                    zlib.error,
-                ) as error:
+                except UNREADABLE as error:
                     raise UserError(f"{address} cannot be unpacked: {error}") from None
                 finally:
                     archive.unlink()  # what was unpacked is kept, and what cannot be is fetched anew
