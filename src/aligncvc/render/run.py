@@ -218,12 +218,7 @@ def render_set(
 
 
 def render_objects(
-    job: RenderJob,
-    objects: Path,
-    out: Path,
-    workers: int | None = None,
-    threads: int | None = None,
-    force: bool = False,
+    job: RenderJob, objects: Path, out: Path, workers: int | None, threads: int | None, force: bool
 ) -> list[Status]:
     """What `render_set` does before it writes what the set has in common, however many objects fail."""
     jobs.require_scene(job)
