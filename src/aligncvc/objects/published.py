@@ -73,14 +73,7 @@ def unpacked(address: str, context: Context) -> Path:
             with tempfile.TemporaryDirectory(prefix=".", dir=kept.parent) as scratch:
                 try:
                     _unpack(archive, Path(scratch) / name)
-                except (
-                    OSError,
-                    EOFError,
-                    ValueError,
-                    tarfile.TarError,
-                    zipfile.BadZipFile,
-                    zlib.error,
-                ) as error:
+                except UNREADABLE as error:
                     raise UserError(f"{address} cannot be unpacked: {error}") from None
                 finally:
                     archive.unlink()  # what was unpacked is kept, and what cannot be is fetched anew
