@@ -64,7 +64,7 @@ def asd_gradient(
     numbers, a third to a half of which would be rounding in bfloat16 (docs/method.md).
     """
     guided, schedule = settings.guidance_scale, teacher.schedule
-    z, condition = latents.detach().float(), over_tree(full_precision, condition)
+    z, condition = latents.detach().float(), over_tree(_full_precision, condition)
     plain = torch.autocast(latents.device.type, enabled=False)
     with torch.no_grad(), teacher.adapters_off(), plain:
         z_t = schedule.add_noise(z, draw.noise, draw.t)
@@ -80,8 +80,7 @@ def asd_gradient(
     return (1 - abar) * difference, distance.flatten(1)
 
 
-def full_precision(x: Tensor) -> Tensor:
-    """In float32, if its numbers are real."""
+def _full_precision(x: Tensor) -> Tensor:
     return x.float() if x.is_floating_point() else x
 
 

@@ -28,7 +28,6 @@ from aligncvc.align.discriminator import (
     generator_loss,
     load_discriminator,
 )
-from aligncvc.align.fake_score import FAKE, FakeScore
 from aligncvc.align.sharing import Sharing, WholeState, clip, shared, whole
 from aligncvc.config.jobs.align import AlignJob
 from aligncvc.errors import UserError
@@ -82,9 +81,6 @@ class Trainer:
         self.pair = load_pretrained(job.pair, job.checkpoints)
         self.generator, self.reconstructor = self.pair.generator, self.pair.reconstructor
         attach_lora(self.generator, self.settings.lora_rank, job.seed)
-        learnt_score = self.run.soft and mode == "fake_score"
-        if learnt_score:
-            attach_lora(self.generator, self.settings.lora_rank, job.seed, FAKE)
         # The teacher is the generator with its LoRA off; another object here would be a second copy of it.
         self.teacher = self.generator
         self.reconstructor.requires_grad_(True)
@@ -111,11 +107,6 @@ class Trainer:
         self.ema = Ema(named, self.settings.ema_decay)
         self.parts = {"lora": NamedTensors(self.lora), "recon": self.reconstructor}
         self.parts |= {"ema": self.ema, "optimiser": self.optimiser}
-        self.fake_score: FakeScore | None = None
-        if learnt_score:
-            self.fake_score = FakeScore(self.generator, self.asd, job.seed, self.average_and_clip)
-            self.parts["fake"] = NamedTensors(self.fake_score.parameters)
-            self.parts["fake_optimiser"] = self.fake_score.optimiser
         self.discriminator: Discriminator | None = None
         self.lpips: nn.Module | None = None
         self.monitor: Monitor | None = None
@@ -155,9 +146,6 @@ class Trainer:
             condition, latents, look = self.roll_out(batch, k)
         record: dict[str, float] = {"step": index, "k": k}
         record |= self.discriminator_step(batch, look, index)
-        if self.fake_score is not None:
-            with self.accelerator.autocast():
-                record["loss_fake"] = self.fake_score.learn(latents, condition, batch.names)
         with self.accelerator.autocast():
             losses, facts = self.losses(batch, condition, latents, look, index)
         total = torch.stack(list(losses.values())).sum()
@@ -203,10 +191,7 @@ class Trainer:
         if self.run.soft:
             randoms = [torch_stream(self.job.seed, *name, "asd") for name in batch.names]
             noise = batch.noise(latents.shape[1:], self.job.seed, "asd", "noise")
-            if self.fake_score is not None:
-                loss, distance = self.fake_score.loss(latents, condition, noise, randoms)
-            else:
-                loss, distance = soft_loss(self.teacher, latents, condition, self.asd, noise, randoms)
+            loss, distance = soft_loss(self.teacher, latents, condition, self.asd, noise, randoms)
             losses["soft"] = self.settings.lambda_soft * loss
             facts["asd_distance"] = float(distance.mean())
         if self.discriminator is not None:

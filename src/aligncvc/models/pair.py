@@ -5,7 +5,6 @@ Parts without weights in the ledger keep random ones. A run adds LoRA on the den
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,38 +115,24 @@ def _load_parts(parts: Mapping[str, nn.Module], spec: ModelSpec, access: Checkpo
         load_weights(parts[part], checkpoint_id, spec, access)
 
 
-STUDENT = "default"
-"""The student's adapter, by peft's own name for the first."""
-
-
-def attach_lora(
-    generator: MultiViewGenerator, rank: int, root_seed: int, adapter: str = STUDENT
-) -> dict[str, nn.Parameter]:
-    """Put fresh LoRA (B = 0) on the frozen denoiser (`adapters_off`: the teacher); its parameters by name.
-
-    adapter: another name for one beside the student's, which stays the active one.
-    """
+def attach_lora(generator: MultiViewGenerator, rank: int, root_seed: int) -> dict[str, nn.Parameter]:
+    """Put fresh LoRA (B = 0) on the frozen denoiser (`adapters_off`: the teacher); its parameters by name."""
     from peft import LoraConfig, inject_adapter_in_model  # seconds to load, and only LoRA needs it
 
-    if adapter == STUDENT:
-        generator.requires_grad_(False)
+    generator.requires_grad_(False)
     lora = LoraConfig(
         r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=list(generator.lora_targets)
     )
-    stream = ("lora", "init") if adapter == STUDENT else ("lora", "init", adapter)
-    with warnings.catch_warnings():  # a second adapter is meant
-        warnings.filterwarnings("ignore", "Already found a `peft_config` attribute")
-        seeded(lambda: inject_adapter_in_model(lora, generator.denoiser, adapter), root_seed, *stream)
-    generator.use_adapter(STUDENT)
-    return lora_parameters(generator, adapter)
+    seeded(lambda: inject_adapter_in_model(lora, generator.denoiser), root_seed, "lora", "init")
+    return lora_parameters(generator)
 
 
-def lora_parameters(generator: MultiViewGenerator, adapter: str = STUDENT) -> dict[str, nn.Parameter]:
-    """An adapter's parameters by their name in files (the adapter's own name is left out, as in peft)."""
+def lora_parameters(generator: MultiViewGenerator) -> dict[str, nn.Parameter]:
+    """The adapter's parameters by their name in files (the adapter's own name is left out, as in peft)."""
     return {
-        name.replace(f".{adapter}.", "."): parameter
+        name.replace(".default.", "."): parameter
         for name, parameter in generator.denoiser.named_parameters()
-        if ".lora_" in name and f".{adapter}." in name
+        if ".lora_" in name
     }
 
 

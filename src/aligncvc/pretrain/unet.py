@@ -57,6 +57,19 @@ def sometimes_without_image(
     return over_tree(chosen, condition, generator.unconditional(condition))
 
 
+def denoising_loss(
+    generator: MultiViewGenerator, x0: Tensor, condition: Tree, draw: torch.Generator, bf16: bool
+) -> Tensor:
+    """Mean squared error of v, whatever the network says: x0's over the noise's share of the variance."""
+    noise = torch.randn(x0.shape, generator=draw)
+    t = generator.schedule.like(timesteps(len(x0), draw))
+    z_t = generator.schedule.add_noise(x0, noise, t)
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        raw = generator.raw_prediction(z_t, t, condition)
+    error = generator.prediction(raw.float(), z_t, t).x0 - x0
+    return (error.square() / (1 - generator.schedule.signal_share(t))).mean()
+
+
 def train(
     job: PretrainJob, rings: Rings, held_out: Rings, out: Path, given: Mapping[str, Path] | None = None
 ) -> None:
@@ -70,10 +83,7 @@ def train(
         draw = torch_stream(seed, "unet", step)
         x0, condition = encoded(generator, rings, settings.batch, draw, settings.bf16)
         condition = sometimes_without_image(generator, condition, len(x0), draw)
-        noise = torch.randn(x0.shape, generator=draw)
-        t = generator.schedule.like(timesteps(len(x0), draw))
-        with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
-            return {"total": generator.denoising_error(x0, noise, t, condition)}
+        return {"total": denoising_loss(generator, x0, condition, draw, settings.bf16)}
 
     def score(objects: int = SCORED_OBJECTS, steps: int = SCORED_STEPS) -> dict[str, float]:
         result: dict[str, float] = {}

@@ -10,19 +10,13 @@ from aligncvc.config.jobs.base import NetworkJob
 from aligncvc.models.specs import PairSpec
 from aligncvc.section import Section
 
-AsdMode = Literal["asd", "official", "fake_score"]
-
 
 class Asd(Section):
     """Soft alignment: Asynchronous Score Distillation (arXiv 2407.02040)."""
 
-    mode: AsdMode = Field(
-        "asd",
-        description="official: dt = 0 and guidance on both terms, whose gradient is zero; fake_score: the "
-        "second term is a network's that learns the student's own distribution, as in DMD2",
+    mode: Literal["asd", "official"] = Field(
+        "asd", description="official: dt = 0 and guidance on both terms, whose gradient is zero"
     )
-    fake_lr: float = Field(1e-3, gt=0, description="learning rate of that network, a second LoRA")
-    fake_updates: int = Field(2, ge=1, description="its optimiser steps before each of the student's")
     t_min: float = Field(0.50, ge=0, le=1, description="smallest timestep, as a share of T")
     t_max: float = Field(0.98, ge=0, le=1, description="largest timestep, as a share of T")
     t_floor: float | None = Field(
@@ -103,7 +97,7 @@ class AlignRun(Section):
     regression: bool = Field(
         False, description="the foil: reconstruction loss of views and of renderings, no ASD, no GAN"
     )
-    asd_mode: AsdMode | None = Field(None, description="overrides align.asd.mode")
+    asd_mode: Literal["asd", "official"] | None = Field(None, description="overrides align.asd.mode")
     steps: int | None = Field(None, ge=1, description="overrides align.steps")
 
     @model_validator(mode="after")

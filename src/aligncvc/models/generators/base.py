@@ -145,30 +145,12 @@ class MultiViewGenerator(nn.Module, ABC):
         for part in able:
             part.enable_gradient_checkpointing()  # type: ignore[operator]
 
-    def denoising_error(self, x0: Tensor, noise: Tensor, timesteps: Tensor, condition: Tree) -> Tensor:
-        """Mean squared error of v, whatever the network says: x0's over the noise's share of the variance.
-
-        x0, noise (B, V, C, h, w); timesteps (B,), the schedule's own.
-        """
-        z_t = self.schedule.add_noise(x0, noise, timesteps)
-        raw = self.raw_prediction(z_t, timesteps, condition).float()
-        error = self.prediction(raw, z_t, timesteps).x0 - x0
-        return (error.square() / (1 - self.schedule.signal_share(timesteps))).mean()
-
-    def use_adapter(self, name: str) -> None:
-        """Make the LoRA of this name the one that acts, and the only one that asks for gradients."""
-        for layer in self._adapted():
-            layer.set_adapter(name)
-
-    def _adapted(self) -> list[Any]:
-        from peft.tuners.tuners_utils import BaseTunerLayer  # loaded if there are any
-
-        return [module for module in self.denoiser.modules() if isinstance(module, BaseTunerLayer)]
-
     @contextmanager
     def adapters_off(self) -> Iterator[None]:
         """Inside, the denoiser is the frozen teacher: same base weights, LoRA off."""
-        adapters = self._adapted()
+        from peft.tuners.tuners_utils import BaseTunerLayer  # loaded if there are any
+
+        adapters = [module for module in self.denoiser.modules() if isinstance(module, BaseTunerLayer)]
         for adapter in adapters:
             adapter.enable_adapters(False)
         try:
