@@ -16,7 +16,7 @@ AsdMode = Literal["asd", "official", "fake_score"]
 class Fake(Section):
     """The score of the student's samples, learned by a second LoRA (DMD2): of mode fake_score alone."""
 
-    lr: float = Field(5e-4, gt=0, description="learning rate of the fake score's LoRA; constant")
+    lr: float = Field(1e-4, gt=0, description="learning rate of the fake score's LoRA; constant")
     rank: int = Field(4, ge=1, description="rank of the fake score's LoRA")
     updates: int = Field(
         5, ge=1, description="of the fake score a step, each with new noise on the same samples; DMD2: 5"
