@@ -31,6 +31,7 @@ from aligncvc.loop.unroll import Sampled
 from aligncvc.models.ledger.weights import NETWORK, read_facts
 from aligncvc.models.pair import Aligned, load_pair
 from aligncvc.models.specs import CheckpointAccess
+from aligncvc.paper.table_rows import ALIGNMENTS
 from aligncvc.sample.sets import sample_one
 from aligncvc.scene.renderset import RenderSet
 from aligncvc.workflow.jobs import JobTable
@@ -111,9 +112,11 @@ def test_bundled_run_is_not_trained_and_says_which_run_repeats_it() -> None:
 
 
 def test_tables_call_each_kind_of_run_by_its_name() -> None:
-    runs = tiny_plan(tiny_settings()).config.align.runs
-    names = ("soft", "hard", "both", "foil", "released")
-    assert [runs[n].alignment for n in names] == ["soft", "hard", "both", "regression", "official"]
+    runs = {**RUNS, "dmd": {"hard": False, "asd_mode": "fake_score"}, "dmd_both": {"asd_mode": "fake_score"}}
+    runs = tiny_plan(tiny_settings(runs=runs)).config.align.runs
+    names = ("soft", "hard", "both", "foil", "released", "dmd", "dmd_both")
+    called = ["soft", "hard", "both", "regression", "official", "fake score", "both"]
+    assert [runs[n].alignment for n in names] == called and set(called) < set(ALIGNMENTS)
 
 
 def test_plan_neither_trains_nor_awaits_bundled_runs_and_verifies_their_weights(tmp_path: Path) -> None:

@@ -115,8 +115,8 @@ def test_reconstruction_loss_belongs_to_hard_alignment_and_reaches_both(renders:
 
 def test_the_parts_of_hard_alignment_apart(renders: Path) -> None:
     """Each trains both networks by its own loss alone; together they are `hard`."""
-    parts = {"gan_only": {"recon": False}, "recon_only": {"gan": False}, "hard": {}}
-    losses = {"gan_only": {"loss_g"}, "recon_only": {"loss_recon"}, "hard": {"loss_g", "loss_recon"}}
+    parts = {"gan only": {"recon": False}, "recon only": {"gan": False}, "hard": {}}
+    losses = {"gan only": {"loss_g"}, "recon only": {"loss_recon"}, "hard": {"loss_g", "loss_recon"}}
     records = {}
     for name, off in parts.items():
         run = AlignRun(soft=False, **off)
@@ -126,7 +126,7 @@ def test_the_parts_of_hard_alignment_apart(renders: Path) -> None:
     found = {name: {k for k in record if k in ("loss_g", "loss_recon")} for name, record in records.items()}
     assert found == losses
     assert all(record["grad_student"] > 0 and record["grad_recon"] > 0 for record in records.values())
-    assert "loss_d" not in records["recon_only"] and records["gan_only"]["loss_d"] > 0
+    assert "loss_d" not in records["recon only"] and records["gan only"]["loss_d"] > 0
 
 
 def test_discriminator_step_leaves_the_others_unchanged(renders: Path) -> None:

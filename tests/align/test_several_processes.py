@@ -46,10 +46,10 @@ LOSSES = ("loss_soft", "loss_g", "loss_recon", "loss_alpha", "loss_d")
 class Launched:
     """Two processes of one object each that train in `out`, and the launcher that started them."""
 
-    def __init__(self, renders: Path, out: Path, how: tuple[str, ...] = PLAIN) -> None:
+    def __init__(self, renders: Path, out: Path, how: tuple[str, ...] = PLAIN, **more: Any) -> None:
         self.out = out
         settings = out.with_suffix(".json")
-        align_job(batch=1, **EVERYTHING).write(settings)
+        align_job(batch=1, **EVERYTHING | more).write(settings)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = str(probe.getsockname()[1])
@@ -182,6 +182,21 @@ def test_processes_that_share_networks_train_as_those_that_do_not(
     close(two, straight, 1e-6)
     found = apart(two, straight)
     assert found["student"] < 0.05 and found["recon"] < 0.02, found
+
+
+def test_processes_train_one_fake_score_whether_they_share_it_or_not(renders: Path, tmp_path: Path) -> None:
+    asd, out = {"mode": "fake_score", "fake": {"rank": 2, "updates": 2}}, tmp_path / "shared"
+    Launched(renders, tmp_path / "one", asd=asd, steps=4).finished()
+    Launched(renders, out, SHARED, asd=asd, steps=4).stop(3, signal.SIGKILL, everyone=True)
+    parts = torch.load(out / "state/state.pt", weights_only=True)["parts"]
+    rows = {value.shape[0] for name, value in parts["fake"].items() if "lora_A" in name}
+    assert rows == {2} and any(bool(v.any()) for n, v in parts["fake"].items() if "lora_B" in n)
+    Launched(renders, out, SHARED, asd=asd, steps=4).finished()
+    for step, (a, b) in enumerate(zip(metrics(tmp_path / "one"), metrics(out), strict=True)):
+        assert b["loss_fake"] == pytest.approx(a["loss_fake"], rel=1e-3)
+        # of what two updates make of rounding, where Adam divides by the gradient's own size
+        for name in ("grad_fake", "loss_soft", "grad_student"):
+            assert a[name] > 0 and b[name] == pytest.approx(a[name], rel=3e-2), (step, name)
 
 
 def test_a_launcher_that_starts_one_of_two_is_refused(renders: Path, tmp_path: Path) -> None:

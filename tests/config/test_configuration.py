@@ -83,6 +83,11 @@ def test_resolved_configuration_reads_back_the_same() -> None:
         ({"align": {"runs": {"hard": {"gan": False, "recon": False}}}}, "set hard to false instead"),
         ({"align": {"runs": {"both": {"soft": False, "hard": False}}}}, "neither soft nor hard"),
         ({"align": {"runs": {"both": {"soft": False, "asd_mode": "official"}}}}, "asd_mode belongs to soft"),
+        (
+            {"align": {"lambda_soft": 0, "runs": {"both": {"asd_mode": "fake_score"}}}},
+            "runs.both trains a fake score, and lambda_soft is 0",
+        ),
+        ({"align": {"asd": {"fake": {"updates": 0}}}}, "align.asd.fake.updates"),
         ({"align": {"gan": {"levels": [1, 1]}}}, "names a level twice"),
         ({"align": {"gan": {"levels": [0, 5]}}}, "[5] do not exist in the encoder lite0, which has 0 to 4"),
         (

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from tiny_networks import GENERATORS, SIZE_PX, tiny_generator
 from torch import Tensor, nn
 
+from aligncvc.align.fake_score import FakeScore, attach_fake
+from aligncvc.config.jobs.align import Asd, Fake
 from aligncvc.loop.cost import counted_calls
 from aligncvc.models.generators.base import MultiViewGenerator, Tree, over_tree
 from aligncvc.models.generators.schedules import Time
@@ -112,6 +116,41 @@ def test_adapters_off_is_the_teacher_and_a_step_trains(generator: MultiViewGener
     optimiser.step()
     with generator.adapters_off(), torch.no_grad():
         torch.testing.assert_close(generator.raw_prediction(z, t, condition), teacher)
+
+
+def test_a_fake_score_learns_beside_the_student_and_leaves_it_and_the_teacher(
+    generator: MultiViewGenerator,
+) -> None:
+    condition, x0, t = told(generator), latents(generator), some_times(generator, 3, 6)
+    z_t = generator.schedule.add_noise(x0, x0.flip(0), t)
+    teacher = generator.raw_prediction(z_t, t, condition).detach()
+    student = attach_lora(generator, 2, 0)
+    settings = Asd(mode="fake_score", fake=Fake(rank=2, lr=1e-2))
+    attach_fake(generator, settings, 0)
+    fake = FakeScore(generator, settings)
+    generator.checkpoint_gradients()
+    generator.train()
+    assert torch.equal(fake(z_t, t, condition).x0, generator.predict(z_t, t, condition).x0)
+    for name, parameter in student.items():
+        if "lora_B" in name:
+            nn.init.normal_(parameter, std=0.5, generator=torch.Generator().manual_seed(len(name)))
+    with torch.no_grad():
+        own = generator.raw_prediction(z_t, t, condition)
+
+    def learn(updates: int) -> float:
+        draws = ((t, x0.flip(0)) for _ in range(updates))
+        clip = nn.utils.clip_grad_norm_
+        return fake.learn(x0, condition, draws, lambda p: float(clip(p, 1.0)), nullcontext)["loss_fake"]
+
+    before = learn(1)
+    learn(20)
+    assert learn(1) < 0.99 * before
+    assert all(parameter.grad is None and parameter.requires_grad for parameter in student.values())
+    with torch.no_grad():
+        assert torch.equal(generator.raw_prediction(z_t, t, condition), own)
+        with generator.adapters_off():
+            torch.testing.assert_close(generator.raw_prediction(z_t, t, condition), teacher)
+    assert (fake(z_t, t, condition).x0 - generator.predict(z_t, t, condition).x0).abs().max() > 1e-6
 
 
 def test_views_become_latents_and_back_at_their_size(generator: MultiViewGenerator) -> None:

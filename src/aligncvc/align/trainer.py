@@ -1,10 +1,10 @@
 """Post-training: the 3D-aware sampling loop unrolled, with soft and hard alignment at one of its steps.
 
 One iteration: draw objects, input views and k in {1..K}; run steps 1..k-1 of the sampler without gradient and
-step k with it; let the discriminator learn from the (detached) renderings; then one backward pass of
-lambda_soft ASD(latents) and, with hard alignment, lambda_hard GAN(renderings) + lambda_recon (MSE +
-LPIPS)(renderings). Regression, the foil, has the last term alone, of renderings and views. docs/method.md has
-the formulas.
+step k with it; let the discriminator learn from the (detached) renderings, and a fake score, if there is one,
+from the (detached) latents; then one backward pass of lambda_soft ASD(latents) and, with hard alignment,
+lambda_hard GAN(renderings) + lambda_recon (MSE + LPIPS)(renderings). Regression, the foil, has the last term
+alone, of renderings and views. docs/method.md has the formulas.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from aligncvc.align.discriminator import (
     generator_loss,
     load_discriminator,
 )
+from aligncvc.align.fake_score import FakeScore, attach_fake
 from aligncvc.align.sharing import Sharing, WholeState, clip, shared, whole
 from aligncvc.config.jobs.align import AlignJob
 from aligncvc.errors import UserError
@@ -81,6 +82,9 @@ class Trainer:
         self.pair = load_pretrained(job.pair, job.checkpoints)
         self.generator, self.reconstructor = self.pair.generator, self.pair.reconstructor
         attach_lora(self.generator, self.settings.lora_rank, job.seed)
+        judged = self.run.soft and mode == "fake_score"
+        if judged:
+            attach_fake(self.generator, self.asd, job.seed)
         # The teacher is the generator with its LoRA off; another object here would be a second copy of it.
         self.teacher = self.generator
         self.reconstructor.requires_grad_(True)
@@ -107,6 +111,9 @@ class Trainer:
         self.ema = Ema(named, self.settings.ema_decay)
         self.parts = {"lora": NamedTensors(self.lora), "recon": self.reconstructor}
         self.parts |= {"ema": self.ema, "optimiser": self.optimiser}
+        self.fake = FakeScore(self.generator, self.asd, each) if judged else None
+        if self.fake is not None:
+            self.parts |= {"fake": NamedTensors(self.fake.parameters), "fake_optimiser": self.fake.optimiser}
         self.discriminator: Discriminator | None = None
         self.lpips: nn.Module | None = None
         self.monitor: Monitor | None = None
@@ -145,7 +152,7 @@ class Trainer:
         with self.accelerator.autocast():
             condition, latents, look = self.roll_out(batch, k)
         record: dict[str, float] = {"step": index, "k": k}
-        record |= self.discriminator_step(batch, look, index)
+        record |= self.discriminator_step(batch, look, index) | self.fake_step(batch, condition, latents)
         with self.accelerator.autocast():
             losses, facts = self.losses(batch, condition, latents, look, index)
         total = torch.stack(list(losses.values())).sum()
@@ -191,7 +198,7 @@ class Trainer:
         if self.run.soft:
             randoms = [torch_stream(self.job.seed, *name, "asd") for name in batch.names]
             noise = batch.noise(latents.shape[1:], self.job.seed, "asd", "noise")
-            loss, distance = soft_loss(self.teacher, latents, condition, self.asd, noise, randoms)
+            loss, distance = soft_loss(self.teacher, latents, condition, self.asd, noise, randoms, self.fake)
             losses["soft"] = self.settings.lambda_soft * loss
             facts["asd_distance"] = float(distance.mean())
         if self.discriminator is not None:
@@ -236,6 +243,12 @@ class Trainer:
         self.heads_optimiser.step()
         loss = float(heads.loss.detach())
         return {"loss_d": loss, "grad_d": norm, "d_real": heads.real, "d_fake": heads.fake}
+
+    def fake_step(self, batch: Batch, condition: Tree, latents: Tensor) -> dict[str, float]:
+        if self.fake is None:
+            return {}
+        draws = self.fake.draws(batch, latents, self.job.seed)
+        return self.fake.learn(latents, condition, draws, self.average_and_clip, self.accelerator.autocast)
 
     def monitored(self, index: int) -> dict[str, float]:
         """Distances on the fixed batch, at the first step, every align.monitor_every steps and the last."""

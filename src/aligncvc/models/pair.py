@@ -5,6 +5,7 @@ Parts without weights in the ledger keep random ones. A run adds LoRA on the den
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 from torch import nn
 
 from aligncvc.errors import UserError
-from aligncvc.models.generators.base import MultiViewGenerator
+from aligncvc.models.generators.base import STUDENT, MultiViewGenerator
 from aligncvc.models.kinds import kind_module
 from aligncvc.models.ledger.resolve import resolve
 from aligncvc.models.ledger.weights import check_network, check_same, load_weights, read_safetensors
@@ -115,24 +116,34 @@ def _load_parts(parts: Mapping[str, nn.Module], spec: ModelSpec, access: Checkpo
         load_weights(parts[part], checkpoint_id, spec, access)
 
 
-def attach_lora(generator: MultiViewGenerator, rank: int, root_seed: int) -> dict[str, nn.Parameter]:
-    """Put fresh LoRA (B = 0) on the frozen denoiser (`adapters_off`: the teacher); its parameters by name."""
+def attach_lora(
+    generator: MultiViewGenerator, rank: int, root_seed: int, adapter: str = STUDENT
+) -> dict[str, nn.Parameter]:
+    """Put fresh LoRA (B = 0) on the frozen denoiser (`adapters_off`: the teacher); its parameters by name.
+
+    adapter: another one's name, after the student's: it lies beside that and is in use where
+    `MultiViewGenerator.adapter` says so.
+    """
     from peft import LoraConfig, inject_adapter_in_model  # seconds to load, and only LoRA needs it
 
     generator.requires_grad_(False)
     lora = LoraConfig(
         r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=list(generator.lora_targets)
     )
-    seeded(lambda: inject_adapter_in_model(lora, generator.denoiser), root_seed, "lora", "init")
-    return lora_parameters(generator)
+    stream = ("lora", "init") if adapter == STUDENT else ("lora", adapter, "init")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Already found a `peft_config`")  # a second one is meant
+        seeded(lambda: inject_adapter_in_model(lora, generator.denoiser, adapter), root_seed, *stream)
+    generator.use_adapter(STUDENT)
+    return lora_parameters(generator, adapter)
 
 
-def lora_parameters(generator: MultiViewGenerator) -> dict[str, nn.Parameter]:
-    """The adapter's parameters by their name in files (the adapter's own name is left out, as in peft)."""
+def lora_parameters(generator: MultiViewGenerator, adapter: str = STUDENT) -> dict[str, nn.Parameter]:
+    """An adapter's parameters by their name in files (the adapter's own name is left out, as in peft)."""
     return {
-        name.replace(".default.", "."): parameter
+        name.replace(f".{adapter}.", "."): parameter
         for name, parameter in generator.denoiser.named_parameters()
-        if ".lora_" in name
+        if ".lora_" in name and f".{adapter}." in name
     }
 
 

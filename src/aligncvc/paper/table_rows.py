@@ -25,7 +25,9 @@ CLOCKS = ("seconds", "cpu_seconds")
 """Two readings of one effort. Methods run one after another, so a busy hour slows every object of one of
 them, and no interval over objects shows it; whoever shares the machine is not in CPU seconds."""
 
-ALIGNMENTS = ("none", "official", "regression", "recon_only", "gan_only", "soft", "hard", "both")
+ALIGNMENTS = (
+    "none", "official", "regression", "recon only", "gan only", "soft", "fake score", "hard", "both",
+)  # fmt: skip
 """The order of the ablation's rows."""
 
 GEOMETRY: dict[str, Literal[-1, 0, 1]] = {"chamfer_": -1, "depth_": -1, "f_": 1, "volume_iou": 1}

@@ -14,6 +14,7 @@ from torch import Tensor
 from aligncvc.config.jobs.pretrain import PretrainJob
 from aligncvc.files import sha256_file
 from aligncvc.models.generators.base import MultiViewGenerator, Tree, over_tree
+from aligncvc.models.generators.denoising import velocity_error
 from aligncvc.pretrain.fit import begin_with, fit, generator_with, write_half
 from aligncvc.pretrain.held_out_views import HeldOut
 from aligncvc.pretrain.rings import Rings
@@ -60,14 +61,13 @@ def sometimes_without_image(
 def denoising_loss(
     generator: MultiViewGenerator, x0: Tensor, condition: Tree, draw: torch.Generator, bf16: bool
 ) -> Tensor:
-    """Mean squared error of v, whatever the network says: x0's over the noise's share of the variance."""
+    """`velocity_error` of clean latents x0 at random times, with noise from the same stream."""
     noise = torch.randn(x0.shape, generator=draw)
     t = generator.schedule.like(timesteps(len(x0), draw))
     z_t = generator.schedule.add_noise(x0, noise, t)
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         raw = generator.raw_prediction(z_t, t, condition)
-    error = generator.prediction(raw.float(), z_t, t).x0 - x0
-    return (error.square() / (1 - generator.schedule.signal_share(t))).mean()
+    return velocity_error(generator, raw.float(), z_t, t, x0)
 
 
 def train(

@@ -10,13 +10,29 @@ from aligncvc.config.jobs.base import NetworkJob
 from aligncvc.models.specs import PairSpec
 from aligncvc.section import Section
 
+AsdMode = Literal["asd", "official", "fake_score"]
+
+
+class Fake(Section):
+    """The score of the student's samples, learned by a second LoRA (DMD2): of mode fake_score alone."""
+
+    lr: float = Field(1e-4, gt=0, description="learning rate of the fake score's LoRA; constant")
+    rank: int = Field(4, ge=1, description="rank of the fake score's LoRA")
+    updates: int = Field(
+        5, ge=1, description="of the fake score a step, each with new noise on the same samples; DMD2: 5"
+    )
+
 
 class Asd(Section):
     """Soft alignment: Asynchronous Score Distillation (arXiv 2407.02040)."""
 
-    mode: Literal["asd", "official"] = Field(
-        "asd", description="official: dt = 0 and guidance on both terms, whose gradient is zero"
+    mode: AsdMode = Field(
+        "asd",
+        description="official: dt = 0 and guidance on both terms, whose gradient is zero; fake_score: the "
+        "second term is a network trained on the student's samples (arXiv 2405.14867), not the teacher at "
+        "the second timestep",
     )
+    fake: Fake = Fake()
     t_min: float = Field(0.50, ge=0, le=1, description="smallest timestep, as a share of T")
     t_max: float = Field(0.98, ge=0, le=1, description="largest timestep, as a share of T")
     t_floor: float | None = Field(
@@ -92,12 +108,12 @@ class AlignRun(Section):
 
     soft: bool = Field(True, description="ASD on the student's latents")
     hard: bool = Field(True, description="GAN and reconstruction loss on the renderings")
-    gan: bool = Field(True, description="hard alignment's first part; without it `recon_only` in tables")
-    recon: bool = Field(True, description="hard alignment's second part; without it `gan_only` in tables")
+    gan: bool = Field(True, description="hard alignment's first part; without it `recon only` in tables")
+    recon: bool = Field(True, description="hard alignment's second part; without it `gan only` in tables")
     regression: bool = Field(
         False, description="the foil: reconstruction loss of views and of renderings, no ASD, no GAN"
     )
-    asd_mode: Literal["asd", "official"] | None = Field(None, description="overrides align.asd.mode")
+    asd_mode: AsdMode | None = Field(None, description="overrides align.asd.mode")
     steps: int | None = Field(None, ge=1, description="overrides align.steps")
 
     @model_validator(mode="after")
@@ -130,16 +146,16 @@ class AlignRun(Section):
 
     @property
     def alignment(self) -> str:
-        """What tables call it: soft, hard, both, regression, gan_only or recon_only (of hard), or official
-        (soft as in the released code).
+        """What tables call it: soft, hard, both, regression, gan only or recon only (hard alignment's parts);
+        soft alone by another mode of ASD has its name.
         """
         if self.regression:
             return "regression"
-        if self.asd_mode == "official" and not self.hard:
-            return "official"
+        if self.asd_mode in ("official", "fake_score") and not self.hard:
+            return self.asd_mode.replace("_", " ")
         if self.soft or not self.hard:
             return "both" if self.hard else "soft"
-        return "hard" if self.gan and self.recon else "gan_only" if self.gan else "recon_only"
+        return "hard" if self.gan and self.recon else "gan only" if self.gan else "recon only"
 
     @property
     def losses(self) -> tuple[bool | str | None, ...]:
@@ -235,6 +251,16 @@ class Align(Training):
             for name, run in self.runs.items():
                 if run.regression:
                     raise ValueError(f"runs.{name} is regression, whose weight lambda_recon is 0: raise it")
+        return self
+
+    @model_validator(mode="after")
+    def _fake_score_has_a_weight(self) -> Align:
+        for name, run in self.runs.items() if self.lambda_soft == 0 else ():
+            if run.soft and (run.asd_mode or self.asd.mode) == "fake_score":
+                raise ValueError(
+                    f"runs.{name} trains a fake score, and lambda_soft is 0, so that no one would learn from "
+                    "it: raise that, or choose another asd_mode"
+                )
         return self
 
 

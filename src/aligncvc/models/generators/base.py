@@ -19,6 +19,9 @@ from aligncvc.models.generators.schedules import Schedule
 from aligncvc.scene.cameras import Cameras
 from aligncvc.splat import Rendering
 
+STUDENT = "default"
+"""Name of the LoRA that is in use unless another is asked for; peft's own."""
+
 Tree = Any
 """What a denoiser sees besides noisy latents: tensors whose first axis is B, in dataclasses, mappings, tuples
 or lists. Only the generator knows what is in it."""
@@ -148,9 +151,7 @@ class MultiViewGenerator(nn.Module, ABC):
     @contextmanager
     def adapters_off(self) -> Iterator[None]:
         """Inside, the denoiser is the frozen teacher: same base weights, LoRA off."""
-        from peft.tuners.tuners_utils import BaseTunerLayer  # loaded if there are any
-
-        adapters = [module for module in self.denoiser.modules() if isinstance(module, BaseTunerLayer)]
+        adapters = self._adapters()
         for adapter in adapters:
             adapter.enable_adapters(False)
         try:
@@ -158,6 +159,25 @@ class MultiViewGenerator(nn.Module, ABC):
         finally:
             for adapter in adapters:
                 adapter.enable_adapters(True)
+
+    @contextmanager
+    def adapter(self, name: str) -> Iterator[None]:
+        """Inside, the denoiser has the LoRA of this name in place of its own, which does not learn there."""
+        self.use_adapter(name)
+        try:
+            yield
+        finally:
+            self.use_adapter(STUDENT)
+
+    def use_adapter(self, name: str) -> None:
+        """From now on the LoRA of this name is in use and learns, and no other."""
+        for adapter in self._adapters():
+            adapter.set_adapter(name)
+
+    def _adapters(self) -> list[Any]:
+        from peft.tuners.tuners_utils import BaseTunerLayer  # loaded if there are any
+
+        return [module for module in self.denoiser.modules() if isinstance(module, BaseTunerLayer)]
 
 
 class TakesMaps(ABC):
