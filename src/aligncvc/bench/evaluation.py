@@ -17,9 +17,9 @@ from aligncvc.bench.measure import Clock, Row, medians, row, timed, torch_thread
 from aligncvc.bench.synthetic import cameras_at, views_of
 from aligncvc.config.jobs.evaluate import EvaluateJob
 from aligncvc.evaluate.distribution import Features
+from aligncvc.evaluate.epipolar import epipolar_family
 from aligncvc.evaluate.families import (
     consistency_family,
-    epipolar_family,
     geometry_family,
     image_family,
     image_metrics,

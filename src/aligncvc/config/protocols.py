@@ -21,6 +21,15 @@ from aligncvc.home import project_file
 from aligncvc.section import Section
 
 FOLDER = PROJECT_ROOT / "config/protocols"
+LEARNED_LEAST_PX = 256
+"""Smallest side of views that DISK and LightGlue are used for (docs/metrics.md says why)."""
+
+
+def _too_small(setting: str, px: int) -> str:
+    return (
+        f"the matcher disk_lightglue needs views of {LEARNED_LEAST_PX} px or more and {setting} is {px}; "
+        "raise it, or take the matcher sift"
+    )
 
 
 class Rendering(Section):
@@ -149,7 +158,20 @@ class Tsed(Section):
 
     min_matches: int = Field(10, ge=1, description="T_m: fewer matches make a pair inconsistent")
     max_px: float = Field(2.0, gt=0, description="T_e: largest median distance of a consistent pair")
-    image_px: int = Field(256, ge=64, description="size that images are brought to before SIFT; px are its")
+    image_px: int = Field(
+        256, ge=64, description="size that images are brought to before matching; px are its"
+    )
+    matcher: Literal["sift", "disk_lightglue"] = Field(
+        "sift",
+        description="what finds the matches; disk_lightglue is learned, comes with the extra lightglue, and "
+        "is for views of 256 px and more",
+    )
+
+    @model_validator(mode="after")
+    def _large_enough(self) -> Tsed:
+        if self.matcher == "disk_lightglue" and self.image_px < LEARNED_LEAST_PX:
+            raise ValueError(_too_small("image_px", self.image_px))
+        return self
 
 
 class Consistency(Section):
@@ -210,6 +232,15 @@ class Protocol(Section):
     metrics: Metrics = Metrics()
 
     @model_validator(mode="after")
+    def _views_can_be_matched(self) -> Protocol:
+        if (
+            self.metrics.consistency.tsed.matcher == "disk_lightglue"
+            and self.render.size_px < LEARNED_LEAST_PX
+        ):
+            raise ValueError(_too_small("render.size_px", self.render.size_px))
+        return self
+
+    @model_validator(mode="after")
     def _seeds_differ(self) -> Protocol:
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds {self.seeds} name one twice")
@@ -217,10 +248,17 @@ class Protocol(Section):
 
     @property
     def content(self) -> dict[str, Any]:
-        """What the hash covers: all but words; the object list by its content, the judge by what it is."""
-        return self.model_dump(
+        """What the hash covers: all but words; the object list by its content, the judge by what it is.
+
+        The matcher counts if it is another than SIFT: protocols from before the choice keep their hashes.
+        """
+        content = self.model_dump(
             mode="json", exclude={"name": True, "about": True, "judge": True, "objects": {"list", "obtain"}}
         )
+        tsed = content["metrics"]["consistency"]["tsed"]
+        if tsed["matcher"] == Tsed().matcher:
+            del tsed["matcher"]
+        return content
 
     @property
     def hash(self) -> str:

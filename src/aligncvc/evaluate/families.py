@@ -20,20 +20,18 @@ from scipy.spatial import cKDTree
 from torch import Tensor, nn
 
 from aligncvc.config.jobs.evaluate import EvaluateJob
-from aligncvc.config.protocols import Geometry, Metrics, Tsed
+from aligncvc.config.protocols import Geometry, Metrics
 from aligncvc.evaluate.coherence import coherence_family
+from aligncvc.evaluate.epipolar import epipolar_family
 from aligncvc.evaluate.networks import Networks
-from aligncvc.evaluate.records import FINAL_STEP
 from aligncvc.evaluate.trial import Drawn, GaussianModel, Steps, Trial, Value, measured_steps, per_view
 from aligncvc.metrics import surface_distance as surfaces
 from aligncvc.metrics.coherence import COLOUR_VIEWS, silhouettes
-from aligncvc.metrics.epipolar import ring_scores, ring_summary, shown
 from aligncvc.metrics.halves import LEAST_VIEWS, HalfModel, Halves, poses_between, split
 from aligncvc.metrics.perceptual import LEAST_PX, clip_s, dists, lpips, lpips_scores
 from aligncvc.metrics.psnr import foreground_psnr, mae, pooled_psnr, psnr, union_psnr
 from aligncvc.metrics.ssim import ssim, ssim_scores
 from aligncvc.metrics.surface_alignment import ladder
-from aligncvc.scene.cameras import Cameras
 from aligncvc.scene.views import at_common_size
 
 Metric = Callable[[Tensor, Tensor], Tensor]
@@ -44,8 +42,6 @@ PARTED = ("psnr", "lpips")
 """Metrics whose residuals and gaps are also given of the input view and of all others apart."""
 HELD_OUT = tuple(f"heldout_{name}" for name in SHARED)
 SPLIT_HALF = (*(f"split_{name}" for name in SHARED), "split_depth_mae", "split_chamfer_half_sum")
-DENSE_RIG = 8
-"""A rig with so many views has neighbours at most 45 degrees apart."""
 
 
 def image_metrics(networks: Networks, settings: Metrics) -> dict[str, Metric]:
@@ -195,29 +191,6 @@ def halves_family(
         yield Value("split_chamfer_half_sum", distance, step=step)
 
 
-def epipolar_family(trial: Trial, settings: Tsed) -> Iterator[Value]:
-    """`epipolar.ring_summary` of generated views, after each step, or of renderings, as FINAL_STEP.
-
-    SIFT finds no keypoints that two views a quarter turn apart share. So it is of generated views only where
-    neighbours are at most 45 degrees apart; renderings agree as far as the model is opaque.
-    """
-
-    def values(rgba: Tensor, cameras: Cameras, step: int) -> Iterator[Value]:
-        scores = ring_scores(rgba, cameras, settings.image_px)
-        for name, value in ring_summary(scores, settings.min_matches, settings.max_px).items():
-            yield Value(name, value, step=step)
-
-    if trial.views is not None and len(trial.rig) >= DENSE_RIG:
-        cameras = trial.truth.cameras[trial.rig].resized(*reversed(trial.views.shape[-2:]))
-        for step, views in enumerate(trial.views, start=1):
-            yield from values(torch.cat([views, shown(views)], 1), cameras, step)
-    elif trial.model is not None:
-        with torch.no_grad():
-            drawing = trial.model.draw(trial.truth.cameras, 1.0)
-        rgba = torch.cat([drawing.rgb.clamp(0, 1), drawing.alpha.clamp(0, 1)], 1)
-        yield from values(rgba, trial.truth.cameras, FINAL_STEP)
-
-
 @torch.no_grad()
 def geometry_family(trial: Trial, settings: Geometry, seed: int) -> Iterator[Value]:
     """Distances, F-scores and volume IoU at each rung, NaN without a surface; depth error and silhouettes."""
@@ -265,7 +238,7 @@ def score_trial(trial: Trial, job: EvaluateJob, networks: Networks, drawn: Drawn
     yield from views_family(trial, networks, settings)
     yield from consistency_family(trial, compare, networks.judge, halves, steps)
     yield from coherence_family(trial, steps)
-    yield from epipolar_family(trial, settings.consistency.tsed)
+    yield from epipolar_family(trial, settings.consistency.tsed, networks.matcher)
     yield from geometry_family(trial, settings.geometry, job.seed)
 
 

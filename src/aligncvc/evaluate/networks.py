@@ -8,8 +8,12 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from aligncvc.config.jobs.evaluate import EvaluateJob
+from aligncvc.config.protocols import Tsed
 from aligncvc.evaluate.catalogue import CATALOGUE
+from aligncvc.evaluate.epipolar import EPIPOLAR, LEARNED
+from aligncvc.metrics.epipolar import SIFT, Matcher
 from aligncvc.models.encoders.clip import ClipImageEncoder, load_clip
+from aligncvc.models.encoders.disk_lightglue import load_disk_lightglue, unavailable
 from aligncvc.models.encoders.dists import Dists, load_dists
 from aligncvc.models.encoders.inception import FidInception, load_fid_inception
 from aligncvc.models.encoders.lite0 import Lite0, load_lite0
@@ -17,6 +21,7 @@ from aligncvc.models.encoders.lite2 import Lite2, load_lite2
 from aligncvc.models.encoders.lpips import load_lpips
 from aligncvc.models.ledger.resolve import missing
 from aligncvc.models.pair import load_reconstructor
+from aligncvc.models.specs import CheckpointAccess
 
 OPTIONAL = {"clip_s": "clip-vit-b32", "fid": "fid-inception"}
 """Ledger ids of the weights that a user may lack, by the metric that they make."""
@@ -26,7 +31,8 @@ OPTIONAL = {"clip_s": "clip-vit-b32", "fid": "fid-inception"}
 class Networks:
     """None: not loaded, and its metrics have no value; reasons: why, by metric of OPTIONAL.
 
-    lpips: of the protocol's first net; lpips_vgg: where it names vgg as another.
+    lpips: of the protocol's first net; lpips_vgg: where it names vgg as another. matcher: of views, for
+    epipolar scores.
     """
 
     lpips: nn.Module | None = None
@@ -37,6 +43,7 @@ class Networks:
     lite2: Lite2 | None = None
     fid: FidInception | None = None
     judge: nn.Module | None = None
+    matcher: Matcher | None = SIFT
     reasons: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -48,6 +55,7 @@ def load_networks(job: EvaluateJob) -> Networks:
     if second and (why := missing("lite2", access)):
         reasons |= {name: why for name in CATALOGUE if "_lite2_" in name}
         second = False
+    matcher, unmatched = load_matcher(wanted.consistency.tsed, access)
     return Networks(
         lpips=load_lpips(wanted.lpips.nets[0], access),
         lpips_vgg=load_lpips("vgg", access) if "vgg" in wanted.lpips.nets[1:] else None,
@@ -57,5 +65,16 @@ def load_networks(job: EvaluateJob) -> Networks:
         lite2=load_lite2(access) if second else None,
         fid=None if "fid" in reasons else load_fid_inception(access),
         judge=load_reconstructor(job.judge, job.seed, access),
-        reasons=reasons,
+        matcher=matcher,
+        reasons=reasons | unmatched,
     )
+
+
+def load_matcher(settings: Tsed, access: CheckpointAccess) -> tuple[Matcher | None, dict[str, str]]:
+    """What the protocol matches views with; or None, and by metric why it is not there."""
+    if settings.matcher == "sift":
+        return SIFT, {}
+    if why := unavailable(access):
+        return None, {LEARNED + name: why for name in EPIPOLAR}
+    network = load_disk_lightglue(access)
+    return Matcher(network.keypoints, network.match), {}

@@ -14,6 +14,7 @@ from aligncvc.config.jobs.evaluate import EvaluateJob
 from aligncvc.errors import UserError, reason_of
 from aligncvc.evaluate.catalogue import SET_OBJECT
 from aligncvc.evaluate.distribution import Features, embed_images, floor_family
+from aligncvc.evaluate.epipolar import too_small
 from aligncvc.evaluate.families import score_trial, without_value
 from aligncvc.evaluate.ground_truth import GroundTruth
 from aligncvc.evaluate.networks import Networks
@@ -112,7 +113,7 @@ def evaluate(method: Method, truth: GroundTruth, job: EvaluateJob, networks: Net
         values = list(score_trial(trial, job, networks, drawn))
         for features in every:
             features.add(trial, drawn)
-        unavailable.update(without_value(trial))
+        unavailable.update(without_value(trial) | too_small(trial, job.protocol.metrics.consistency.tsed))
         return values
 
     records, failures = score_trials(method, truth, score)

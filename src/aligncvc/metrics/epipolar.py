@@ -2,13 +2,13 @@
 
 Keypoints that look alike in two views must lie on each other's epipolar lines; how far off they are needs
 neither ground truth nor a model. SIFT finds few keypoints on small pictures of furniture, so images are
-enlarged first and the number of matches stands beside the distances.
+enlarged first and the number of matches stands beside the distances. Any other `Matcher` may take its place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -28,6 +28,18 @@ WHITE = 0.98
 
 Keypoints = tuple[np.ndarray, np.ndarray]
 """Pixel positions (n, 2), centres at half-integers, and descriptors (n, 128)."""
+
+
+class Matcher(NamedTuple):
+    """How two views are matched.
+
+    features: of one image (4, H, W) on white, whose alpha masks keypoints, brought to a multiple of its size.
+    match: of two images' features the positions (n, 2) twice, in the pixels of that size, centres at
+    half-integers.
+    """
+
+    features: Callable[[Tensor, float], Any]
+    match: Callable[[Any, Any], tuple[np.ndarray, np.ndarray]]
 
 
 class PairScore(NamedTuple):
@@ -52,17 +64,21 @@ def ring_summary(scores: Sequence[PairScore], min_matches: int, max_px: float) -
     return dict(zip(names, (*means, float(consistent.mean()), float(matches.mean())), strict=True))
 
 
-def ring_scores(rgba: Tensor, cameras: Cameras, image_px: int) -> list[PairScore]:
+def ring_scores(
+    rgba: Tensor, cameras: Cameras, image_px: int, matcher: Matcher | None = None
+) -> list[PairScore]:
     """Neighbouring pairs of a closed ring, rgba (V, 4, H, W) on white, whose alpha masks keypoints.
 
-    image_px: width that images are brought to before SIFT; distances are in its pixels.
+    image_px: width that images are brought to before matching; distances are in its pixels. matcher: SIFT
+    if left out.
     """
+    matcher = matcher or SIFT
     factor = image_px / rgba.shape[-1]
-    features = [keypoints(image, factor) for image in rgba]
+    features = [matcher.features(image, factor) for image in rgba]
     big = cameras.resized(round(cameras.width * factor), round(cameras.height * factor))
     scores = []
     for i, j in zip(range(len(features)), [*range(1, len(features)), 0], strict=True):
-        p, q = match(features[i], features[j])
+        p, q = matcher.match(features[i], features[j])
         matrix = fundamental(big, i, j)
         distances = [f(p, q, matrix) for f in (symmetric_epipolar_distance, sampson_distance)]
         medians = [float(np.median(x)) if len(p) else float("nan") for x in distances]
@@ -98,6 +114,10 @@ def match(one: Keypoints, other: Keypoints) -> tuple[np.ndarray, np.ndarray]:
     # Several keypoints of one place (other scales or orientations) count once.
     distinct = list({tuple(np.round([*one[0][i], *other[0][j]], 1)): (i, j) for i, j in pairs}.values())
     return one[0][[i for i, _ in distinct]], other[0][[j for _, j in distinct]]
+
+
+SIFT = Matcher(keypoints, match)
+"""The default."""
 
 
 def _nearest(queries: np.ndarray, targets: np.ndarray) -> dict[int, int]:

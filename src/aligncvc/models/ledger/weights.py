@@ -29,6 +29,8 @@ from aligncvc.models.ledger.resolve import resolve
 from aligncvc.models.specs import CheckpointAccess, ModelSpec
 
 NETWORK = "made_for"
+_INSIDE = ("state_dict", "extractor")
+"""Under which names torch files keep the tensors, if not on their own: most, and DISK's."""
 _HEADER_LIMIT = 100_000_000
 """Bytes of a header, as in the format's own reader."""
 
@@ -123,7 +125,7 @@ def _first(names: list[str], count: int) -> str:
 
 
 def read_state(path: Path | str) -> dict[str, Tensor]:
-    """The tensors of a safetensors or torch file (its `state_dict`), on the CPU; no code is run."""
+    """The tensors of a safetensors or torch file (its entry of _INSIDE), on the CPU; no code is run."""
     if Path(path).suffix not in {".bin", ".pt", ".pth", ".ckpt"}:
         return read_safetensors(path)
     try:
@@ -134,7 +136,9 @@ def read_state(path: Path | str) -> dict[str, Tensor]:
             f"{path} is not a readable torch file of plain tensors ({reason}); fetch it again, or convert it "
             "to safetensors where you trust it"
         ) from error
-    state = content.get("state_dict", content) if isinstance(content, dict) else None
+    state = content
+    if isinstance(content, dict):
+        state = next((content[name] for name in _INSIDE if name in content), content)
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise UserError(f"{path} holds no state dict of tensors; give the file of the network's weights")
     return state
