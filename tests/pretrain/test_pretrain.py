@@ -19,6 +19,7 @@ from aligncvc.config.jobs.pretrain import PretrainJob, Training
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT, sha256_file
 from aligncvc.models.generators.base import Prediction
+from aligncvc.models.generators.denoising import denoising_error
 from aligncvc.models.kinds import complete
 from aligncvc.models.ledger.weights import check_network, read_facts
 from aligncvc.models.pair import build_generator
@@ -27,7 +28,7 @@ from aligncvc.pretrain import recon, unet, vae
 from aligncvc.pretrain.fit import begin_with
 from aligncvc.pretrain.occupancy import surface_voxels
 from aligncvc.pretrain.rings import Rings, joined, load_rings, recoloured, split_ids
-from aligncvc.pretrain.unet import denoising_loss, encoded, sometimes_without_image
+from aligncvc.pretrain.unet import encoded, sometimes_without_image
 from aligncvc.scene.cameras import orbit, ring_azimuths_deg, spherical_deg
 from aligncvc.scene.gaussians import Gaussians
 from aligncvc.scene.rigs import Rig
@@ -337,7 +338,7 @@ def test_latents_and_conditions_are_those_of_one_rig(rings):
 
 
 @pytest.mark.parametrize("kind", ["wonder3d", "videomv", "sv3d", "imagedream", "ouroboros3d"])
-def test_the_denoising_loss_is_that_of_v_for_every_kind(kind, rings, monkeypatch):
+def test_the_denoising_error_is_that_of_v_for_every_kind(kind, rings, monkeypatch):
     """The truth has none; an x0 that is off by d has d^2 over the noise's share of the variance."""
     generator = build_generator(tiny("generators", kind=kind, preset="tiny"), SIZE_PX)
     x0, condition = encoded(generator, rings, 3, torch_stream(0, "draw"), bf16=False)
@@ -350,7 +351,8 @@ def test_the_denoising_loss_is_that_of_v_for_every_kind(kind, rings, monkeypatch
 
     for distance in (0.0, 0.5):
         monkeypatch.setattr(generator, "prediction", off_by(distance))
-        loss = denoising_loss(generator, x0, condition, torch_stream(0, "loss"), bf16=False)
+        t = generator.schedule.like(torch.tensor([100, 500, 900]))
+        loss = denoising_error(generator, x0, torch.randn_like(x0), t, condition)
         assert float(loss) == pytest.approx(distance**2, rel=1e-4, abs=1e-9)
 
 

@@ -18,7 +18,7 @@ from aligncvc.align.batches import Batch
 from aligncvc.config.jobs.align import Asd
 from aligncvc.errors import UserError
 from aligncvc.models.generators.base import MultiViewGenerator, Prediction, Tree, over_tree
-from aligncvc.models.generators.denoising import velocity_error
+from aligncvc.models.generators.denoising import denoising_error
 from aligncvc.models.generators.schedules import SD_TIMESTEPS
 from aligncvc.models.pair import attach_lora, lora_parameters
 from aligncvc.streams import torch_stream
@@ -53,10 +53,8 @@ class FakeScore:
             return self.generator.predict(z_t, timesteps, condition)
 
     def loss(self, x0: Tensor, condition: Tree, timesteps: Tensor, noise: Tensor) -> Tensor:
-        """`velocity_error` at timesteps (B,) of clean latents x0; noise: like x0, (B, V, C, h, w)."""
-        z_t = self.generator.schedule.add_noise(x0, noise, timesteps)
-        raw = self.generator.raw_prediction(z_t, timesteps, condition)
-        return velocity_error(self.generator, raw.float(), z_t, timesteps, x0)
+        """`denoising_error` at timesteps (B,) of clean latents x0; noise: like x0, (B, V, C, h, w)."""
+        return denoising_error(self.generator, x0, noise, timesteps, condition)
 
     def draws(self, batch: Batch, samples: Tensor, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Timesteps (B,) and noise like the samples (B, V, C, h, w) of a step's updates.

@@ -14,7 +14,7 @@ from torch import Tensor
 from aligncvc.config.jobs.pretrain import PretrainJob
 from aligncvc.files import sha256_file
 from aligncvc.models.generators.base import MultiViewGenerator, Tree, over_tree
-from aligncvc.models.generators.denoising import velocity_error
+from aligncvc.models.generators.denoising import denoising_error
 from aligncvc.pretrain.fit import begin_with, fit, generator_with, write_half
 from aligncvc.pretrain.held_out_views import HeldOut
 from aligncvc.pretrain.rings import Rings
@@ -58,18 +58,6 @@ def sometimes_without_image(
     return over_tree(chosen, condition, generator.unconditional(condition))
 
 
-def denoising_loss(
-    generator: MultiViewGenerator, x0: Tensor, condition: Tree, draw: torch.Generator, bf16: bool
-) -> Tensor:
-    """`velocity_error` of clean latents x0 at random times, with noise from the same stream."""
-    noise = torch.randn(x0.shape, generator=draw)
-    t = generator.schedule.like(timesteps(len(x0), draw))
-    z_t = generator.schedule.add_noise(x0, noise, t)
-    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-        raw = generator.raw_prediction(z_t, t, condition)
-    return velocity_error(generator, raw.float(), z_t, t, x0)
-
-
 def train(
     job: PretrainJob, rings: Rings, held_out: Rings, out: Path, given: Mapping[str, Path] | None = None
 ) -> None:
@@ -83,7 +71,10 @@ def train(
         draw = torch_stream(seed, "unet", step)
         x0, condition = encoded(generator, rings, settings.batch, draw, settings.bf16)
         condition = sometimes_without_image(generator, condition, len(x0), draw)
-        return {"total": denoising_loss(generator, x0, condition, draw, settings.bf16)}
+        noise = torch.randn(x0.shape, generator=draw)
+        t = generator.schedule.like(timesteps(len(x0), draw))
+        with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
+            return {"total": denoising_error(generator, x0, noise, t, condition)}
 
     def score(objects: int = SCORED_OBJECTS, steps: int = SCORED_STEPS) -> dict[str, float]:
         result: dict[str, float] = {}

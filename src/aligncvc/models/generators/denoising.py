@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from aligncvc.models.generators.base import MultiViewGenerator
+from aligncvc.models.generators.base import MultiViewGenerator, Tree
 
 
-def velocity_error(
-    generator: MultiViewGenerator, raw: Tensor, z_t: Tensor, timesteps: Tensor, x0: Tensor
+def denoising_error(
+    generator: MultiViewGenerator, x0: Tensor, noise: Tensor, timesteps: Tensor, condition: Tree
 ) -> Tensor:
     """Mean squared error of v, whatever the network says: x0's over the noise's share of the variance.
 
     Args:
-        generator: says what the network's output means.
-        raw: that output (B, V, C, h, w), float32.
-        z_t: the noisy latents (B, V, C, h, w) that it was given.
-        timesteps: theirs, (B,).
-        x0: the clean latents (B, V, C, h, w) beneath the noise.
+        generator: its denoiser is called once, and says v in its own way.
+        x0: clean latents (B, V, C, h, w), float32.
+        noise: standard normal, like x0.
+        timesteps: the schedule's own, (B,).
+        condition: what the denoiser sees besides.
     """
+    z_t = generator.schedule.add_noise(x0, noise, timesteps)
+    raw = generator.raw_prediction(z_t, timesteps, condition).float()
     error = generator.prediction(raw, z_t, timesteps).x0 - x0
     return (error.square() / (1 - generator.schedule.signal_share(timesteps))).mean()
