@@ -314,7 +314,7 @@ def test_scans_are_rendered_as_the_demo_is_and_the_distinct_ones_come_first(name
 def test_packs_and_furniture_are_trained_on_together_and_scans_never() -> None:
     plan = Plan(load_config(PROJECT_ROOT / "config/packs.yaml"))
     lists = ["config/objects/furniture.tsv", "config/objects/cc0-packs.tsv"]
-    assert plan.pretrain("packs-videomv").object_lists == lists and plan.protocol.name == "ycb63"
+    assert plan.pretrain("demo-videomv").object_lists == lists and plan.protocol.name == "ycb63"
     sides = [(row.id, row.split) for path in lists for row in read_list(PROJECT_ROOT / path)]
     assert len({name for name, _ in sides}) == len(sides), "ids are told apart"
     assert [sum(split == side for _, split in sides) for side in ("train", "eval")] == [580 + 1216, 79 + 130]

@@ -250,6 +250,9 @@ def test_the_input_image_stands_in_only_for_a_view_at_its_pose() -> None:
         return {"rigs": {"own": rig}, "pairs": {"p": own}}
 
     assert Plan(parse_config(pairs(0.0), "c")).pairs["p"].input_view
-    assert not Plan(parse_config({}, "c")).pairs["wonder3d+lgm"].input_view
+    assert Plan(parse_config({}, "c")).pairs["wonder3d+lgm"].input_view, "the demo's"
+    without = pairs(0.0)
+    del without["pairs"]["p"]["input_view"]
+    assert not Plan(parse_config(without, "c")).pairs["p"].input_view
     with pytest.raises(UserError, match=r"pairs\.p\.input_view needs a rig .* stands at azimuth 45; set it"):
         Plan(parse_config(pairs(45.0), "c")).pairs["p"]

@@ -18,6 +18,8 @@ from aligncvc.workflow.jobs import JobTable
 
 LEDGER = PROJECT_ROOT / "config/checkpoints.yaml"
 P = "wonder3d+lgm"
+SECOND = "wonder3d+geolrm"
+"""The demo's other pair, on which it runs aware_4 and aligncvc_4."""
 
 
 def table(**data: Any) -> JobTable:
@@ -36,7 +38,7 @@ def demo(*path: str, value: object) -> JobTable:
 
 @pytest.fixture(scope="module")
 def base() -> JobTable:
-    return table()
+    return JobTable(yaml.safe_load((PROJECT_ROOT / "config/config.yaml").read_text()), "test")
 
 
 def changed(before: JobTable, after: JobTable) -> set[str]:
@@ -51,7 +53,7 @@ def changed(before: JobTable, after: JobTable) -> set[str]:
 def test_a_methods_guidance_belongs_to_its_samples(base: JobTable) -> None:
     """The table must not state a configuration that its numbers were not made with."""
     found = changed(base, demo("sample", "methods", "aware_4", "guidance", value=2.0))
-    assert found == {f"sample/{P}/aware_4", "paper"}
+    assert found == {f"sample/{P}/aware_4", f"sample/{SECOND}/aware_4", "paper"}
 
 
 def test_timesteps_belong_to_alignment_and_to_the_methods_of_that_length(base: JobTable) -> None:
@@ -59,7 +61,7 @@ def test_timesteps_belong_to_alignment_and_to_the_methods_of_that_length(base: J
     of_four = ("aware_4", "soft_4", "hard_4", "short_4", "aligncvc_4")
     assert found == {f"align/{P}/{run}" for run in ("soft", "hard", "both")} | {
         f"sample/{P}/{method}" for method in of_four
-    }
+    } | {f"sample/{SECOND}/{method}" for method in ("aware_4", "aligncvc_4")}
 
 
 def test_the_generators_size_belongs_to_the_controls(base: JobTable) -> None:
@@ -77,7 +79,9 @@ def test_alignments_knobs_belong_to_alignment_alone(base: JobTable) -> None:
         f"align/{P}/soft"
     }
     assert changed(base, demo("paper", "showcase", value=3)) == {"paper"}
-    assert changed(base, demo("pretrain", "recon", value={"lr": 0.5})) == {"pretrain/demo-lgm"}
+    assert changed(base, demo("pretrain", "recon", value={"lr": 0.5})) == {
+        f"pretrain/{name}" for name in ("demo-lgm", "demo-geolrm")
+    }
 
 
 def test_a_second_pair_leaves_the_first_ones_jobs_alone(base: JobTable) -> None:
@@ -85,7 +89,7 @@ def test_a_second_pair_leaves_the_first_ones_jobs_alone(base: JobTable) -> None:
     both = demo("pairs", "second", value=other)
     assert changed(base, both) == {"paper"}
     assert ("sample", P, "aware_4") in both.jobs and ("sample", "second", "aware_4") in both.jobs
-    assert len(set(both.records([*both.rows, *both.controls]))) == 2 * 13 + 4, "no file is shared"
+    assert len(set(both.records([*both.rows, *both.controls]))) == 15 + 2 + 2 + 4, "no file is shared"
     assert ("align", "second", "aligned") in both.jobs, "what ships for one pair is trained for another"
     assert ("align", P, "aligned") not in both.jobs
 

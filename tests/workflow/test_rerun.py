@@ -35,14 +35,14 @@ def test_edit_of_a_late_stage_reruns_it_alone(checkout: Path, planned: Planned) 
 def test_edit_of_sampling_leaves_data_and_alignment(checkout: Path, planned: Planned) -> None:
     append(checkout / "src/aligncvc/sample/__init__.py", "\nEDITED = True\n")
     found = planned()
-    assert found["sample"] == 13 and found["control"] == 4 and found["evaluate"] == 17
+    assert found["sample"] == 17 and found["control"] == 4 and found["evaluate"] == 21
     assert not {"objects", "renders", "align", "checkpoints"} & found.keys()
 
 
 def test_edit_of_a_shared_module_reruns_the_stages_that_import_it(checkout: Path, planned: Planned) -> None:
     append(checkout / "src/aligncvc/loop/unroll.py", "\nEDITED = True\n")
     found = planned()
-    assert found["align"] == 3 and found["sample"] == 13
+    assert found["align"] == 3 and found["sample"] == 17
     assert not {"objects", "renders", "checkpoints"} & found.keys()
 
 
@@ -90,17 +90,17 @@ def with_protocol(checkout: Path, old: str, new: str) -> str:
 
 
 def test_a_protocol_reruns_what_it_decides(checkout: Path, planned: Planned) -> None:
-    late = {**PAPER, "evaluate": 17, "discrimination": 1}
+    late = {**PAPER, "evaluate": 21, "discrimination": 1}
     scored, seeds = "scored: ring, input_view: true", "seeds: [0]"
     held_out = with_protocol(checkout, scored, "scored: held_out, input_view: false")
     assert planned("--config", held_out) == late
     assert planned("--config", with_protocol(checkout, seeds, "seeds: [0, 1]")) == {
         **late,
-        "sample": 13,
+        "sample": 17,
         "control": 4,
     }
     finer = planned("--config", with_protocol(checkout, "samples: 16", "samples: 32"))
-    assert finer == {**late, "renders": 1, "sample": 13, "control": 4}
+    assert finer == {**late, "renders": 1, "sample": 17, "control": 4}
     assert planned("--config", "evaluate={protocol: demo}") == {}
 
 
@@ -135,5 +135,5 @@ def test_what_a_job_does_not_use_makes_it_not_stale(checkout: Path, planned: Pla
 def test_a_kind_of_network_reruns_what_it_is_in(checkout: Path, planned: Planned) -> None:
     append(checkout / "src/aligncvc/models/generators/wonder3d/network.py", "\nEDITED = True\n")
     found = planned()
-    assert found["align"] == 3 and found["sample"] == 13 and "control" not in found, "the judge has no part"
+    assert found["align"] == 3 and found["sample"] == 17 and "control" not in found, "the judge has no part"
     assert not {"objects", "renders", "checkpoints"} & found.keys()

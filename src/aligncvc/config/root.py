@@ -158,6 +158,7 @@ class Config(Section):
             "wonder3d+lgm": Pair(
                 generator="demo-wonder3d",
                 reconstructor="demo-lgm",
+                input_view=True,
                 aligned={"aligned": {"student": "demo-aligned-student", "recon": "demo-aligned-recon"}},
             )
         },
