@@ -28,3 +28,21 @@ def test_a_run_in_a_few_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 def test_no_run_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="run snakemake"):
         command(tmp_path)
+
+
+def test_names_stand_whole_in_a_narrow_window(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    numbers = {
+        "residual_psnr": 27.5,
+        "lpips": 0.179,
+        "network_calls": 52.0,
+        "seconds": 14.9,
+        "cpu_seconds": 14.7,
+    }
+    row = {"pair": "wonder3d+geolrm", "method": "gen3diffusion_25", **numbers}
+    pd.DataFrame([row]).to_csv(tmp_path / "table1.csv", index=False)
+    command(tmp_path)
+    out = capsys.readouterr().out
+    assert "wonder3d+geolrm" in out and "gen3diffusion_25" in out and "14.7" in out
