@@ -28,7 +28,7 @@ def test_files_of_a_set(renders: Path, tmp_path: Path) -> None:
     manifest = json.loads((tmp_path / "out/manifest.json").read_text())
     assert (manifest["pair"], manifest["method"], manifest["failed"]) == (PAIR, "m", [])
     assert manifest["rig"]["azimuths_deg"] == [0, 90, 180, 270] and manifest["reconstruct"] is None
-    assert manifest["settings"] == job.hash and "cores" in manifest["hardware"] and "steps" not in manifest
+    assert manifest["settings"] == job.hash and "core" in manifest["hardware"] and "steps" not in manifest
     assert [(e["object"], e["seed"]) for e in manifest["entries"]] == [(o, s) for o in "abc" for s in (0, 1)]
     for entry in manifest["entries"]:
         folder = tmp_path / "out" / entry["path"]
