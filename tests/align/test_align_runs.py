@@ -129,9 +129,10 @@ def test_plan_neither_trains_nor_awaits_bundled_runs_and_verifies_their_weights(
     trained, *others = (table.aligned(SimpleNamespace(pair=PAIR, method=method)) for method in "abc")
     assert trained == [f"results/align/{PAIR}/both/{part}.safetensors" for part in ("student", "recon")]
     assert others == [[], []]
-    assert {"demo-aligned-student", "demo-aligned-recon"} <= set(table.plan.weights)
-    unused = JobTable({**data, "sample": {"methods": {"a": {"run": "both"}}}}, "test")
-    assert "demo-aligned-student" not in unused.plan.weights
+    marks = table.checkpoints("sample", "{pair}", "{method}")
+    unready, ready_marks = (" ".join(marks({"pair": PAIR, "method": method})) for method in "ab")
+    for name in ("demo-aligned-student", "demo-aligned-recon"):
+        assert f"/checkpoints/{name}-" in ready_marks and name not in unready
 
 
 def test_results_say_what_their_shapes_do_not(renders: Path, tmp_path: Path) -> None:

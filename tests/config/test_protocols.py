@@ -34,7 +34,7 @@ from aligncvc.objects.listing import read_list
 from aligncvc.render.jobs import require_scene
 
 SCANS = ["ycb63", "gso109-thumbnails", "gso109-fuel"]
-PRESETS = ["demo", "demo-256", "smoke", "verdict", *SCANS]
+PRESETS = ["demo", "demo-256", "smoke", "verdict", "pairs", "gso109-verdict", *SCANS]
 PRESETS += ["gso30-syncdreamer", "gso100-orbit16", "gobjaverse-heldout-24"]
 
 

@@ -98,7 +98,7 @@ def test_a_folder_of_meshes_is_an_evaluation_set(tmp_path: Path) -> None:
     renders, table = "results/mine/renders/eval/manifest.tsv", "results/mine/table1.csv"
     assert jobs(snakemake(checkout, "-n", renders, *own).stdout) == {"objects": 1, "renders": 1}
     assert jobs(snakemake(checkout, "-n", table, *own).stdout) == {
-        "objects": 1, "renders": 1, "checkpoints": 1, "prediction": 1, "table": 1,
+        "objects": 1, "renders": 1, "checkpoints": 4, "prediction": 1, "table": 1,
     }  # fmt: skip
     snakemake(checkout, *own, "--cores", "1", "results/mine/objects/eval/manifest.tsv")
     rows = (checkout / "results/mine/objects/eval/manifest.tsv").read_text()
@@ -113,4 +113,4 @@ def test_the_protocol_at_256_px_is_planned(tmp_path: Path) -> None:
     (checkout / "pred/mymethod").mkdir(parents=True)
     mine = ("--config", "evaluate={predictions: {mymethod: {folder: pred/mymethod}}}")
     found = jobs(snakemake(checkout, "-n", "results/demo-256/table1.csv", *large, *mine).stdout)
-    assert found == {"objects": 1, "renders": 1, "checkpoints": 1, "prediction": 1, "table": 1}
+    assert found == {"objects": 1, "renders": 1, "checkpoints": 4, "prediction": 1, "table": 1}

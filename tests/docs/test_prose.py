@@ -18,8 +18,8 @@ PAGES = sorted(
         *PROJECT_ROOT.glob("docs/**/*.md"),
     ]
 )
-RECORDS = {PROJECT_ROOT / "docs/lab-log.md", PROJECT_ROOT / "docs/verdict/README.md"}
-"""The dated log, which stays as it was written, and the page that the verdict's command writes."""
+RECORDS = {PROJECT_ROOT / "docs/lab-log.md", *(PROJECT_ROOT / "docs/verdict").rglob("*.md")}
+"""The dated log, which stays as it was written, and the pages that the verdict's command writes."""
 WORDS_OF_THE_README = range(700, 901)
 LONGEST_SENTENCE = 30
 LONGEST_FIRST_SENTENCE = 20

@@ -94,7 +94,7 @@ def test_the_plan_leaves_seconds_here_and_groups_the_small(checkout: Path) -> No
     assert all(alone[name] > SECONDS_LONG_MIN for name in queued)
     found = sorted((name, sorted(set(members)), len(members)) for name, members in groups)
     assert found == [
-        ("fetch", ["checkpoints", "objects"], 3),
+        ("fetch", ["checkpoints", "objects"], 5),
         ("page", ["figures", "report"], 2),
         ("score", ["evaluate"], 2),
         ("score", ["evaluate"], 4),

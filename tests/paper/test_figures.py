@@ -28,6 +28,7 @@ from aligncvc.paper.__main__ import main
 from aligncvc.paper.agreement import APART, agreement, disagreement
 from aligncvc.paper.curves import smooth
 from aligncvc.paper.figures import draw_figures, write_figures
+from aligncvc.paper.image_figures import object_label
 from aligncvc.paper.inputs import FigureInputs
 from aligncvc.paper.pair_results import (
     PairResults,
@@ -523,3 +524,9 @@ def test_training_logs_belong_to_pairs(two: World, tmp_path: Path) -> None:
         read_logs([two.logs[0].parents[3] / "stranger/both/metrics.jsonl"], two.job)
     with pytest.raises(UserError, match="two training logs are of the run both"):
         read_logs(two.logs[:1] * 2, two.job)
+
+
+def test_long_names_stay_in_their_row() -> None:
+    label = object_label("Asus_80211ac_DualBand_Gigabit_Wireless_Router_RTAC68R")
+    assert label.count("\n") == 2 and label.startswith("Asus_") and label.endswith("...")
+    assert object_label("a_cup") == "a_cup"

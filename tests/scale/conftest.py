@@ -5,21 +5,16 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from shard_world import COUNT, SIZE, World
 from synthetic_hub import PATIENCE, make_hub
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "objects"))
-from object_server import Loopback, Site
+from object_server import Loopback
 
-from aligncvc.config.jobs.shard import ShardJob
-from aligncvc.config.plan import Plan
-from aligncvc.config.root import parse_config
 from aligncvc.render import workers
-
-COUNT, SIZE = 42, 20
 
 
 @pytest.fixture(autouse=True)
@@ -30,19 +25,6 @@ def _stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.setenv(name, "127.0.0.1")
-
-
-@dataclass(frozen=True)
-class World:
-    """42 objects in shards of 20."""
-
-    site: Site
-    listed: Path
-    settings: dict[str, object]
-
-    @property
-    def job(self) -> ShardJob:
-        return Plan(parse_config(self.settings, "scale")).shard("train")
 
 
 def settings_of(listed: Path, mirror: str, size: int) -> dict[str, object]:

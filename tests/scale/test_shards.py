@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from conftest import COUNT, SIZE, World
+from shard_world import COUNT, SIZE, World
 from synthetic_hub import BROKEN, fault_of, uid
 
 from aligncvc.errors import UserError

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from workflow_copy import copy_checkout, snakemake
+from workflow_copy import checkpoint_mark, copy_checkout, snakemake
 
 pytestmark = pytest.mark.slow
 
@@ -19,7 +19,7 @@ def test_rules_run_in_their_conda_environments(tmp_path: Path) -> None:
     script = Path(__file__).with_name("conda_stand_in.py")
     stand_in.write_text(f"#!/bin/bash\nexec '{sys.executable}' '{script}' \"$@\"\n")
     stand_in.chmod(0o755)
-    targets = ("results/objects/eval/manifest.tsv", "results/checkpoints.txt")
+    targets = ("results/objects/eval/manifest.tsv", checkpoint_mark("lite0"))
     snakemake(
         tree,
         *targets,

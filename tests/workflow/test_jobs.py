@@ -20,6 +20,7 @@ LEDGER = PROJECT_ROOT / "config/checkpoints.yaml"
 P = "wonder3d+lgm"
 SECOND = "wonder3d+geolrm"
 """The demo's other pair, on which it runs aware_4 and aligncvc_4."""
+TRAINED = {f"align/{P}/{run}" for run in ("soft", "hard", "both")} | {f"align/{SECOND}/aligned"}
 
 
 def table(**data: Any) -> JobTable:
@@ -59,9 +60,9 @@ def test_a_methods_guidance_belongs_to_its_samples(base: JobTable) -> None:
 def test_timesteps_belong_to_alignment_and_to_the_methods_of_that_length(base: JobTable) -> None:
     found = changed(base, demo("sample", "timesteps", value={"4": [999, 749, 499, 249]}))
     of_four = ("aware_4", "soft_4", "hard_4", "short_4", "aligncvc_4")
-    assert found == {f"align/{P}/{run}" for run in ("soft", "hard", "both")} | {
-        f"sample/{P}/{method}" for method in of_four
-    } | {f"sample/{SECOND}/{method}" for method in ("aware_4", "aligncvc_4")}
+    assert found == TRAINED | {f"sample/{P}/{method}" for method in of_four} | {
+        f"sample/{SECOND}/{method}" for method in ("aware_4", "aligncvc_4")
+    }
 
 
 def test_the_generators_size_belongs_to_the_controls(base: JobTable) -> None:
@@ -72,9 +73,7 @@ def test_the_generators_size_belongs_to_the_controls(base: JobTable) -> None:
 
 
 def test_alignments_knobs_belong_to_alignment_alone(base: JobTable) -> None:
-    assert changed(base, demo("align", "lambda_hard", value=0.5)) == {
-        f"align/{P}/{run}" for run in ("soft", "hard", "both")
-    }
+    assert changed(base, demo("align", "lambda_hard", value=0.5)) == TRAINED
     assert changed(base, demo("align", "runs", "soft", value={"hard": False, "steps": 3})) == {
         f"align/{P}/soft"
     }

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from workflow_copy import copy_checkout, jobs, snakemake
+from workflow_copy import checkpoint_mark, copy_checkout, jobs, snakemake
 
 from aligncvc.files import PROJECT_ROOT
 
@@ -38,7 +38,8 @@ def test_a_module_runs_and_stays_in_its_prefix(tmp_path: Path, prefix: str) -> N
     alone = snakemake(tmp_path / "modules/aligncvc", "-n", "--configfile", "config/smoke.yaml").stdout
     assert {name.removeprefix("aligncvc_"): n for name, n in jobs(planned).items()} == jobs(alone)
     root = Path(prefix, "results")
-    targets = (f"{root}/objects/eval/manifest.tsv", f"{root}/reported.md", f"{root}/checkpoints.txt")
+    mark = str(Path(prefix, checkpoint_mark("lite0")))
+    targets = (f"{root}/objects/eval/manifest.tsv", f"{root}/reported.md", mark)
     snakemake(tmp_path, *targets, "--cores", "1", *smoke)
     assert all((tmp_path / target).is_file() for target in targets)
     made = {path.name for path in tmp_path.iterdir()} - {"Snakefile", "modules", ".snakemake", ".cache"}
@@ -80,8 +81,9 @@ def test_rules_alone_use_the_environments_checkout(tmp_path: Path, hub: dict[str
     (tmp_path / "Snakefile").write_text(rules)
     smoke = ("--configfile", str(PROJECT_ROOT / "config/smoke.yaml"))
     assert jobs(snakemake(tmp_path, "-n", *smoke, **hub).stdout)["aligncvc_sample"] == 6
-    snakemake(tmp_path, "results/checkpoints.txt", "--cores", "1", *smoke, **hub)
-    assert (tmp_path / "results/checkpoints.txt").is_file()
+    mark = checkpoint_mark("lite0")
+    snakemake(tmp_path, mark, "--cores", "1", *smoke, **hub)
+    assert (tmp_path / mark).is_file()
 
 
 def test_rules_alone_without_the_package_say_what_is_missing(tmp_path: Path, hub: dict[str, str]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from workflow_copy import copy_checkout, jobs, snakemake
+from workflow_copy import checkpoint_mark, copy_checkout, jobs, snakemake
 
 from aligncvc.config.pairing import judged
 from aligncvc.config.protocols import load_protocol
@@ -23,7 +23,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_demo_graph(fresh: Path) -> None:
     assert jobs(snakemake(fresh, "-n").stdout) == {
-        "checkpoints": 1, "objects": 2, "renders": 2, "align": 3, "sample": 17,
+        "checkpoints": 9, "objects": 2, "renders": 2, "align": 4, "sample": 17,
         "control": 4, "evaluate": 21, "discrimination": 1, "table": 2, "costs": 1, "reported": 1,
         "figures": 1, "report": 1, "all": 1,
     }  # fmt: skip
@@ -31,8 +31,8 @@ def test_demo_graph(fresh: Path) -> None:
 
 def test_one_table_needs_only_its_methods(fresh: Path) -> None:
     found = jobs(snakemake(fresh, "-n", "results/table1.csv").stdout)
-    # the aligned row's weights ship with the repository: nothing is trained for it
-    assert "align" not in found and found["sample"] == 8 and found["table"] == 1
+    # the first pair's aligned weights ship with the repository: nothing is trained for its row
+    assert found["align"] == 1 and found["sample"] == 8 and found["table"] == 1
 
 
 @pytest.mark.parametrize("name", ["paper", "smoke"])
@@ -75,16 +75,23 @@ def test_two_pairs_fill_the_same_tables(fresh: Path) -> None:
 
 
 def test_the_verdict_is_an_ordinary_experiment(fresh: Path) -> None:
-    output = snakemake(fresh, "-n", "--configfile", "config/verdict.yaml", "--", "all", "verdict").stdout
+    four = ("--configfile", "config/pairs.yaml")
+    output = snakemake(fresh, "-n", *four, "--", "all", "verdict").stdout
     found = jobs(output)
     names = ("align", "sample", "control", "evaluate", "renderings", "memory", "renders", "verdict")
     assert {n: found[n] for n in names} == {
-        "align": 5, "sample": 23, "control": 4, "evaluate": 27, "renderings": 23, "memory": 1, "renders": 2,
+        "align": 6, "sample": 16, "control": 4, "evaluate": 20, "renderings": 16, "memory": 1, "renders": 2,
         "verdict": 1,
     }  # fmt: skip
-    assert "results/verdict/sample/wonder3d+lgm/aligncvc_4/manifest.json" in output
-    assert "--notes=config/verdict-notes.yaml" in output
+    assert "results/pairs/sample/wonder3d+lgm/aligncvc_4/manifest.json" in output
+    assert "--notes=config/pairs-notes.yaml" in output
     assert "snakemake --" not in output.partition("Job stats")[2], "no workflow inside the workflow"
+    scans = snakemake(fresh, "-n", "-p", *four, "config/scans.yaml", "--", "all", "verdict").stdout
+    assert jobs(scans) | {"sample": 3, "control": 4, "renderings": 3, "verdict": 1} == jobs(scans)
+    assert not {"align", "memory"} & jobs(scans).keys(), "the aligned pair ships"
+    told = re.search("python -m aligncvc.paper verdict .*", scans)
+    assert told is not None and "--memory" not in told[0] and "--align" not in told[0]
+    assert "results/scans/sample/wonder3d+lgm/aligncvc_4/manifest.json" in scans
 
 
 @pytest.mark.parametrize("where", ["results/elsewhere", "absolute"])
@@ -107,7 +114,7 @@ def test_a_checkout_may_lie_anywhere(tmp_path: Path) -> None:
     checkout = copy_checkout(tmp_path / "it's a `place`; $(here)" / "check out")
     smoke = ("--configfile", "config/smoke.yaml")
     assert jobs(snakemake(checkout, "-n", *smoke).stdout)["sample"] == 6
-    targets = ("results/reported.md", "results/checkpoints.txt")
+    targets = ("results/reported.md", checkpoint_mark("lite0"))
     snakemake(checkout, *targets, *smoke, "--cores", "1", "--directory", str(tmp_path / "it's far"))
     assert all((tmp_path / "it's far" / target).is_file() for target in targets)
 
@@ -167,7 +174,7 @@ def test_slurm_profile_plans(fresh: Path) -> None:
     profile = fresh / "profiles/local-copy/profile.yaml"
     profile.parent.mkdir(exist_ok=True)
     profile.write_text(text.replace("executor: slurm\n", ""))
-    assert jobs(snakemake(fresh, "-n", "--workflow-profile", "profiles/local-copy").stdout)["align"] == 3
+    assert jobs(snakemake(fresh, "-n", "--workflow-profile", "profiles/local-copy").stdout)["align"] == 4
 
 
 @pytest.mark.parametrize("cores", ["1", "3"])

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from workflow_copy import snakemake
 
+from aligncvc.models.ledger.ledger import load_ledger
+
 Planned = Callable[..., dict[str, int]]
 PAPER = {"table": 2, "costs": 1, "figures": 1, "report": 1}
 """What is made of the records."""
@@ -42,7 +44,7 @@ def test_edit_of_sampling_leaves_data_and_alignment(checkout: Path, planned: Pla
 def test_edit_of_a_shared_module_reruns_the_stages_that_import_it(checkout: Path, planned: Planned) -> None:
     append(checkout / "src/aligncvc/loop/unroll.py", "\nEDITED = True\n")
     found = planned()
-    assert found["align"] == 3 and found["sample"] == 17
+    assert found["align"] == 4 and found["sample"] == 17
     assert not {"objects", "renders", "checkpoints"} & found.keys()
 
 
@@ -52,7 +54,7 @@ def test_edit_of_the_kernel_reruns_what_rasterises(checkout: Path, planned: Plan
     assert planned() == {}
     append(kernel, "\nint edited(void) { return 1; }\n")
     found = planned()
-    assert found["align"] == 3 and "renders" not in found and "objects" not in found
+    assert found["align"] == 4 and "renders" not in found and "objects" not in found
 
 
 def test_configuration_reruns_only_its_readers(planned: Planned) -> None:
@@ -74,10 +76,10 @@ def test_a_folder_of_meshes_that_changes_is_fetched_again(checkout: Path, planne
 
 def test_an_alignment_weight_reruns_from_alignment(planned: Planned) -> None:
     found = planned("--config", "align={lambda_hard: 0.5}")
-    assert found["align"] == 3
+    assert found["align"] == 4
     assert not {"objects", "renders", "checkpoints"} & found.keys()
     # The methods that use pretrained or bundled weights are not sampled again.
-    assert found["sample"] == 3
+    assert found["sample"] == 4
 
 
 def with_protocol(checkout: Path, old: str, new: str) -> str:
@@ -135,5 +137,24 @@ def test_what_a_job_does_not_use_makes_it_not_stale(checkout: Path, planned: Pla
 def test_a_kind_of_network_reruns_what_it_is_in(checkout: Path, planned: Planned) -> None:
     append(checkout / "src/aligncvc/models/generators/wonder3d/network.py", "\nEDITED = True\n")
     found = planned()
-    assert found["align"] == 3 and found["sample"] == 17 and "control" not in found, "the judge has no part"
+    assert found["align"] == 4 and found["sample"] == 17 and "control" not in found, "the judge has no part"
     assert not {"objects", "renders", "checkpoints"} & found.keys()
+
+
+def test_other_bytes_rerun_what_reads_them_in_one_call(checkout: Path, planned: Planned) -> None:
+    """A job that runs hides what else is stale downstream of it, so a check is above its readers alone."""
+    ledger = checkout / "config/checkpoints.yaml"
+    recorded = str(load_ledger(ledger).entry("demo-recon").sha256)
+    ledger.write_text(ledger.read_text().replace(recorded, "a" * 64))
+    found = planned("--config", "evaluate={must_discriminate: []}")
+    assert found == {
+        "checkpoints": 1, "align": 3, "sample": 15, "control": 4, "evaluate": 21, "discrimination": 1, **PAPER
+    }  # fmt: skip
+
+
+def test_a_pair_with_new_weights_is_one_call(planned: Planned) -> None:
+    """What was there stays, and what shows all pairs is made anew."""
+    other = "{generator: demo-videomv, reconstructor: demo-lgm, rig: orbit8, reconstruct: [0, 2, 4, 6]}"
+    rig = "{orbit8: {azimuths_deg: [0, 45, 90, 135, 180, 225, 270, 315]}}"
+    found = planned("--config", f"pairs={{other: {other}}}", f"rigs={rig}")
+    assert found == {"checkpoints": 1, "align": 1, "sample": 2, "evaluate": 2, **PAPER}

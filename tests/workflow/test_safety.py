@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from workflow_copy import copy_checkout
+from workflow_copy import checkpoint_mark, copy_checkout
 
 from aligncvc.files import PROJECT_ROOT
 from aligncvc.privacy import CACHES, NO_REPORTS
@@ -129,7 +129,7 @@ def run_alone(tmp_path: Path, *command: str | Path) -> Path:
     "target",
     [
         pytest.param("results/objects/eval/manifest.tsv", id="objects"),
-        pytest.param("results/checkpoints.txt", id="weights"),
+        pytest.param(checkpoint_mark("lite0"), id="weights"),
         pytest.param("results/align/wonder3d+lgm/both/student.safetensors", id="training",
                      marks=[pytest.mark.blender, pytest.mark.slow]),
         pytest.param("results/report.html", id="everything", marks=[pytest.mark.blender, pytest.mark.slow]),

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from aligncvc.files import PROJECT_ROOT
+from aligncvc.models.ledger.ledger import load_ledger
 
 PARTS = ("Snakefile", "workflow", "profiles", "envs", "config", "src", "assets", "pyproject.toml")
 
@@ -26,6 +27,11 @@ def copy_checkout(target: Path) -> Path:
             shutil.copy(source, target / part)
     (target / "results").mkdir()
     return target
+
+
+def checkpoint_mark(name: str) -> str:
+    """The target that says that a file of the ledger has the bytes it should have."""
+    return f"results/checkpoints/{name}-{str(load_ledger().entry(name).sha256)[:12]}.txt"
 
 
 def snakemake(

@@ -10,7 +10,7 @@ rule align:
     """Post-train the generator and the reconstructor of a pair: soft (ASD), hard (GAN), or both."""
     input:
         renders=f"{R}/renders/train/manifest.tsv",
-        weights=ancient(f"{R}/checkpoints.txt"),
+        weights=ancient(JOBS.checkpoints("align", "{pair}", "{run}")),
     output:
         student=f"{R}/align/{{pair}}/{{run}}/student.safetensors",
         recon=f"{R}/align/{{pair}}/{{run}}/recon.safetensors",

@@ -68,6 +68,8 @@ wildcard_constraints:
     set=any_of(JOBS.whole),
     sharded=any_of(JOBS.sharded),
     number=r"\d+",
+    checkpoint=r"[^/]+",
+    digest=r"[0-9a-f]{12}|unrecorded",
     run=any_of(JOBS.config.align.runs),
     control=any_of(JOBS.config.evaluate.controls),
     pair=any_of([*JOBS.config.pairs, "control"]),

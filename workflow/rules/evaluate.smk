@@ -15,7 +15,7 @@ rule evaluate:
         sample=f"{R}/sample/{{pair}}/{{method}}/manifest.json",
         renders=f"{R}/renders/eval/manifest.tsv",
         objects=f"{R}/objects/eval/manifest.tsv",
-        weights=ancient(f"{R}/checkpoints.txt"),
+        weights=ancient(JOBS.checkpoints("evaluate", "{pair}", "{method}")),
     output:
         f"{JOBS.metrics}/{{pair}}/{{method}}.csv",
     log:
@@ -44,7 +44,7 @@ rule prediction:
     input:
         renders=f"{R}/renders/eval/manifest.tsv",
         objects=f"{R}/objects/eval/manifest.tsv",
-        weights=ancient(f"{R}/checkpoints.txt"),
+        weights=ancient(JOBS.checkpoints("prediction", "{prediction}")),
     output:
         f"{JOBS.metrics}/elsewhere/{{prediction}}.csv",
     log:
@@ -72,7 +72,7 @@ rule renderings:
     input:
         sample=f"{R}/sample/{{pair}}/{{method}}/manifest.json",
         renders=f"{R}/renders/eval/manifest.tsv",
-        weights=ancient(f"{R}/checkpoints.txt"),
+        weights=ancient(JOBS.checkpoints("evaluate", "{pair}", "{method}")),
     output:
         f"{JOBS.metrics}/renderings/{{pair}}/{{method}}.csv",
     log:

@@ -168,9 +168,10 @@ rule verdict:
         renders=f"{R}/renders/eval/manifest.tsv",
         discrimination=JOBS.discrimination(),
         align=JOBS.training_logs(),
-        memory=f"{R}/memory.csv",
+        # Of a step of training, so only where something is trained.
+        memory=[f"{R}/memory.csv"] if JOBS.plan.trained_runs else [],
         renderings=JOBS.renderings(),
-        claims=JOBS.here(JOBS.config.paper.claims or "config/claims/verdict.yaml"),
+        claims=JOBS.here(JOBS.config.paper.claims or "config/claims/abstract.yaml"),
         notes=JOBS.notes(),
     output:
         f"{R}/verdict/verdict.json",
@@ -190,9 +191,12 @@ rule verdict:
         code=JOBS.code("aligncvc.paper.verdict"),
         folder=subpath(output[0], parent=True),
         notes=lambda wildcards, input: [f"--notes={path}" for path in input.notes],
+        training=lambda wildcards, input: (
+            ["--align", *input.align, "--memory", *input.memory] if input.memory else []
+        ),
         discrimination=lambda wildcards, input: [f"--discrimination={path}" for path in input.discrimination],
     shell:
         "python -m aligncvc.paper verdict --settings {params.settings:q} --claims {input.claims:q}"
         " --metrics {input.metrics:q} --samples {input.samples:q} --renders {input.renders:q}"
-        " {params.discrimination:q} --align {input.align:q} --memory {input.memory:q}"
+        " {params.discrimination:q} {params.training:q}"
         " --renderings {input.renderings:q} {params.notes:q} --out {params.folder:q} > {log:q} 2>&1"

@@ -10,7 +10,7 @@ rule sample:
     """Turn each held-out input view into 3D Gaussians with one method of one pair, for every seed."""
     input:
         renders=f"{R}/renders/eval/manifest.tsv",
-        weights=ancient(f"{R}/checkpoints.txt"),
+        weights=ancient(JOBS.checkpoints("sample", "{pair}", "{method}")),
         aligned=JOBS.aligned,
     output:
         manifest=f"{R}/sample/{{pair}}/{{method}}/manifest.json",
@@ -43,7 +43,7 @@ rule control:
     """Views of known consistency, reconstructed by the judge, in the layout of samples."""
     input:
         renders=f"{R}/renders/eval/manifest.tsv",
-        weights=ancient(f"{R}/checkpoints.txt"),
+        weights=ancient(JOBS.checkpoints("control", "{control}")),
     output:
         manifest=f"{R}/sample/control/{{control}}/manifest.json",
     log:

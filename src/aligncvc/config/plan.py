@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from aligncvc.config.jobs.align import AlignJob, AlignRun, Training
-from aligncvc.config.jobs.base import NetworkJob
 from aligncvc.config.jobs.evaluate import DiscriminationJob, EvaluateJob, PredictionJob
 from aligncvc.config.jobs.objects import ObjectsJob
 from aligncvc.config.jobs.paper import PairFacts, PaperJob, Row
@@ -107,14 +106,6 @@ class Plan:
             for run in self.config.align.runs
             if (pair, run) in used and run not in settings.aligned
         ]
-
-    @cached_property
-    def weights(self) -> list[str]:
-        """Ledger ids of every file that some job of this configuration loads, each once."""
-        jobs: list[NetworkJob] = [self.sample(*row) for row in self.methods()]
-        jobs += [self.align(*run) for run in self.trained_runs]
-        jobs += [self.evaluate()]
-        return list(dict.fromkeys(name for job in jobs for name in job.weights))
 
     def objects(self, name: str) -> ObjectsJob:
         """Fetching a set. Raises UserError for objects that do not ship and have no source."""

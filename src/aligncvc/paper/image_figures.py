@@ -56,8 +56,9 @@ class Sheet:
 
 
 def object_label(name: str) -> str:
-    """An object's name or id in short lines."""
-    return "\n".join(textwrap.wrap(name.replace("_", "_ "), 13, break_long_words=True)).replace("_ ", "_")
+    """An object's name or id in short lines, three at most, as more would run into the next row."""
+    lines = textwrap.wrap(name.replace("_", "_ "), 13, max_lines=3, placeholder="...")
+    return "\n".join(lines).replace("_ ", "_")
 
 
 def image_grid(

@@ -63,4 +63,4 @@ class VerdictInputs(FigureInputs):
     memory: Path | None = None
     """memory.csv that python -m aligncvc.bench.training_memory wrote."""
     notes: Path | None = None
-    """YAML of explanations by claim, such as config/verdict-notes.yaml."""
+    """YAML of explanations by claim, such as config/pairs-notes.yaml."""

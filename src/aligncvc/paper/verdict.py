@@ -22,6 +22,7 @@ from aligncvc.evaluate.records import read_records
 from aligncvc.evaluate.scores import Key, Scores
 from aligncvc.evaluate.set_draws import SetDraws, draws_file
 from aligncvc.files import atomic_path, parse_yaml, write_json, write_text
+from aligncvc.paper.agreement import agreement
 from aligncvc.paper.claims import Claims, described, lines, load_claims
 from aligncvc.paper.commit import commit
 from aligncvc.paper.curves import EFFECTS, few_curves, training
@@ -43,6 +44,7 @@ TABLES = ("table1", "table2")
 
 PICTURES: Drawings = {
     "objects": objects,
+    "agreement": agreement,
     "steps": few_curves,
     "k": quality_over_k,
     "training": partial(training, panels=EFFECTS),
@@ -136,10 +138,11 @@ def read_notes(path: Path | None, claims: Collection[str]) -> dict[str, str]:
 
 
 def facts(job: PaperJob, pairs: Sequence[str], scores: Scores, inputs: VerdictInputs) -> dict[str, Any]:
-    """What stands at the top: pair, objects, seeds, protocol, commit, hardware, date, training runs."""
+    """What stands at the top: claims, pairs, objects, seeds, protocol, commit, hardware, date, training."""
     newest = max(path.stat().st_mtime for path in inputs.metrics)
     logs = read_logs(inputs.align, job)
     return {
+        "claims": f"{inputs.claims.parent.name}/{inputs.claims.name}",
         "pair": ", ".join(pairs),
         "objects": len(set(scores.frame["object"]) - {SET_OBJECT}),
         "seeds": job.seeds,

@@ -184,7 +184,7 @@ def ratio(line: Line, evidence: Evidence) -> Judged:
     slow, fast = evidence.values(line.one, line.metric), evidence.values(line.other, line.metric)
     logs = {key: math.log(slow[key] / fast[key]) for key in slow if fast.get(key, 0) > 0 and slow[key] > 0}
     if not logs:
-        return absent(line, line.one, line.other)
+        return absent(line, *(key for key, found in ((line.one, slow), (line.other, fast)) if not found))
     names = line.metric, line.one.method, line.other.method
     found = interval(logs, evidence.scores.seed, "verdict ratio", *names, centre=centre_of(line.metric))
     times = Interval(*map(math.exp, found))

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from aligncvc.config.jobs.base import Job
+from aligncvc.config.jobs.base import Job, NetworkJob
 from aligncvc.config.jobs.evaluate import ELSEWHERE
 from aligncvc.config.jobs.pretrain import VAE
 from aligncvc.config.jobs.sample import CONTROL
@@ -150,6 +150,17 @@ class JobTable:
         if not names:
             return code_hash(module)
         return lambda wildcards: code_hash(module, *job_modules(self.jobs[self._key(names, wildcards)]))
+
+    def checkpoints(self, *names: str) -> Callable[[Wildcards], list[str]]:
+        """An input function: the mark of each file of weights that a job reads, named by its bytes' hash."""
+
+        def marks(wildcards: Wildcards) -> list[str]:
+            job = self.jobs[self._key(names, wildcards)]
+            assert isinstance(job, NetworkJob)
+            hashes = {name: sha256 or "unrecorded" for name, sha256 in job.weights.items()}
+            return [f"{self.root}/checkpoints/{name}-{sha256[:12]}.txt" for name, sha256 in hashes.items()]
+
+        return marks
 
     def object_list(self, wildcards: Wildcards) -> list[str]:
         """The TSV that lists a set's objects, if it has one."""

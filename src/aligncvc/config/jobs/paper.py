@@ -40,7 +40,7 @@ class Paper(Section):
     notes: str | None = Field(
         None,
         description="YAML of what people make of the claims' lines, by claim, such as "
-        "config/verdict-notes.yaml; printed on the verdict's page, it changes no judgement",
+        "config/pairs-notes.yaml; printed on the verdict's page, it changes no judgement",
     )
 
 
