@@ -209,17 +209,20 @@ def test_missing_weights_are_one_sentence_with_licence_and_remedy(
         loaded(clip_job("config/checkpoints.yaml"))
 
 
-@pytest.mark.parametrize(("encoder", "run", "ships", "needed"), [
-    ("clip", {}, False, True),
-    ("clip", {"hard": False}, False, False),
-    ("clip", {}, True, False),
-    ("lite0", {}, False, False),
+@pytest.mark.parametrize(("encoder", "run", "ships", "reads_clip"), [
+    ("clip", {}, False, [True]),
+    ("clip", {"hard": False}, False, [False]),
+    ("clip", {}, True, []),
+    ("lite0", {}, False, [False]),
 ])  # fmt: skip
 def test_the_workflow_verifies_clip_where_a_run_is_trained_against_it(
-    encoder: str, run: dict[str, object], ships: bool, needed: bool
+    encoder: str, run: dict[str, object], ships: bool, reads_clip: list[bool]
 ) -> None:
     ready = {"mine": {"student": "demo-aligned-student", "recon": "demo-aligned-recon"}}
     pair = {"aligned": ready if ships else {}}
     data = tiny_settings(gan={"encoder": encoder}, runs={"mine": run, "unused": {}}, pair=pair)
     data["sample"] = {"methods": {"a": {"run": "mine"}}}
-    assert ("clip-vit-b32" in tiny_plan(data).weights) == needed
+    plan = tiny_plan(data)
+    trained = [plan.align(*run) for run in plan.trained_runs]
+    assert [("clip-vit-b32" in job.weights) for job in trained] == reads_clip
+    assert not any("clip-vit-b32" in plan.sample(*row).weights for row in plan.methods())
