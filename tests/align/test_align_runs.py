@@ -119,6 +119,17 @@ def test_tables_call_each_kind_of_run_by_its_name() -> None:
     assert [runs[n].alignment for n in names] == called and set(called) < set(ALIGNMENTS)
 
 
+def test_a_run_may_repeat_losses_by_other_chance(renders: Path) -> None:
+    runs = {**RUNS, "again": {"hard": False, "seed": 7}}
+    soft, again = (align_job(name, runs=runs) for name in ("soft", "again"))
+    assert (soft.seed, again.seed) == (0, 7) and soft.losses.losses == again.losses.losses
+    assert again.pair.seed == soft.pair.seed, "random weights of the pair itself are not another draw"
+    one, other = (
+        Trainer(job, RenderSet(renders, 32), Accelerator(cpu=True)).step(0) for job in (soft, again)
+    )
+    assert one["loss_soft"] != other["loss_soft"]
+
+
 def test_plan_neither_trains_nor_awaits_bundled_runs_and_verifies_their_weights(tmp_path: Path) -> None:
     ready = {"aligned": {"ready": {"student": "demo-aligned-student", "recon": "demo-aligned-recon"}}}
     data = tiny_settings(runs={"both": {}, "ready": {}}, pair=ready)

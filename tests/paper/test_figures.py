@@ -19,8 +19,9 @@ from PIL import Image
 from aligncvc.config.plan import Plan
 from aligncvc.config.root import parse_config
 from aligncvc.errors import UserError, cli
-from aligncvc.evaluate.records import Record, concat, write_records
+from aligncvc.evaluate.records import Record, concat, read_records, write_records
 from aligncvc.evaluate.scores import Scores
+from aligncvc.evaluate.stats import NONE, Interval
 from aligncvc.files import write_json
 from aligncvc.objects.listing import ObjectRow, write_list
 from aligncvc.ownership import MARK
@@ -40,6 +41,7 @@ from aligncvc.paper.pair_results import (
     read_logs,
     read_pairs,
 )  # fmt: skip
+from aligncvc.paper.progress import progress, quarters
 from aligncvc.paper.quality_cost import Dot, number_dots
 from aligncvc.paper.reading import read_rankings
 from aligncvc.paper.style import RC, Drawn, chart, enlarge, spread, styled
@@ -530,3 +532,48 @@ def test_long_names_stay_in_their_row() -> None:
     label = object_label("Asus_80211ac_DualBand_Gigabit_Wireless_Router_RTAC68R")
     assert label.count("\n") == 2 and label.startswith("Asus_") and label.endswith("...")
     assert object_label("a_cup") == "a_cup"
+
+
+def test_progress_stands_over_what_it_cost(two: World) -> None:
+    """Each kept step of a method at its share of calls and seconds; methods of any pair, once each."""
+    records = [record for path in two.metrics for record in read_records(path)]
+    assert progress(two.pairs(records)) is None
+    unseen = [r for r in records if r.metric == "residual_psnr" and r.pair != "control"]
+    more = [dataclasses.replace(r, metric="residual_unseen_psnr", value=2 * r.value) for r in unseen]
+    drawn = progress(two.pairs([*records, *more]))
+    assert drawn is not None
+    calls, seconds = drawn.figure.axes
+    assert (calls.get_xlabel(), seconds.get_xlabel()) == ("network calls", "seconds an object")
+    lines = {axes: [line for line in axes.lines if line.get_marker() != "None"] for axes in (calls, seconds)}
+    assert [list(line.get_xdata()) for line in lines[calls]] == [[4, 8], [4, 8]]
+    assert [list(line.get_xdata()) for line in lines[seconds]] == [[1, 2], [2, 4]]
+    means = [[2 * (10 * level + step + 1) for step in (1, 2)] for level in (1, 2)]
+    for axes in lines.values():
+        np.testing.assert_allclose([line.get_ydata() for line in axes], means)
+    assert "plain, ours" in drawn.alt
+
+
+def test_of_many_kept_steps_four_measured_ones_are_drawn() -> None:
+    done = [(i + 1) / 25 for i in range(25)]
+    gaps = [Interval(float(i), 0, 0) if i in (5, 11, 18, 24) else NONE for i in range(25)]
+    assert quarters(done, gaps) == {done[i]: gaps[i] for i in (5, 11, 18, 24)}
+    whole = [Interval(float(i), 0, 0) for i in range(25)]
+    assert list(quarters(done, whole)) == [done[i] for i in (5, 11, 18, 24)]
+    assert list(quarters(done[:2], whole[:2])) == done[:2] and quarters(done, [NONE] * 25) == {}
+
+
+def test_a_long_name_pushes_the_words_behind_it(world: World) -> None:
+    """What stands in one line of the figure does not overlap, however long a method's name is."""
+    (pair,) = world.pairs()
+    long = "gen3diffusion_25_tuned"
+    rows = [row.model_copy(update={"method": long}) if row.method == "ours" else row for row in pair.job.rows]
+    samples = {long if name == "ours" else name: each for name, each in pair.samples.items()}
+    job = pair.job.model_copy(update={"rows": rows})
+    drawn = agreement(dataclasses.replace(pair, job=job, samples=samples))
+    assert drawn is not None
+    name, kind = (
+        next(text for text in drawn.figure.texts if words in text.get_text())
+        for words in (long, "3D-aware sampling")
+    )
+    assert name.get_position()[1] == kind.get_position()[1]
+    assert kind.get_window_extent().x0 > name.get_window_extent().x1

@@ -375,6 +375,24 @@ def test_methods_of_the_claims_are_those_of_the_configuration() -> None:
     assert job.protocol.objects.limit is None or job.protocol.objects.limit >= 60
 
 
+def test_every_method_of_the_claims_in_depth_is_run() -> None:
+    config = load_config(PROJECT_ROOT / "config/depth.yaml")
+    assert config.paper.claims == "config/claims/depth.yaml"
+    job, claims = Plan(config).paper(), load_claims(PROJECT_ROOT / config.paper.claims)
+    known = {(row.pair, row.method) for row in job.rows} | {("control", name) for name in job.controls}
+    asked = [line for line in lines(claims, job.paper.columns, {}) if line.rule != "more_memory"]
+    named = {
+        (pair, method.removeprefix("renderings:"))
+        for line in asked
+        for pair, method in (line.one, line.other)
+    }
+    assert named <= known, named - known
+    judged_rows = {method for _, method in named}
+    unused = {row.method for row in job.rows} - judged_rows
+    assert not unused, f"nobody judges {unused}"
+    assert claims.margins == ABSTRACT.margins and claims.consistency == ABSTRACT.consistency
+
+
 def test_the_page_says_each_line_and_its_explanation() -> None:
     found = verdict(full(False), ["psnr"])
     about = {

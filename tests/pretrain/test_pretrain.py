@@ -23,11 +23,11 @@ from aligncvc.models.generators.denoising import denoising_error
 from aligncvc.models.kinds import complete
 from aligncvc.models.ledger.weights import check_network, read_facts
 from aligncvc.models.pair import build_generator
-from aligncvc.models.specs import CheckpointAccess, ModelSpec
-from aligncvc.pretrain import recon, unet, vae
+from aligncvc.models.specs import CheckpointAccess, ModelSpec, PairSpec
+from aligncvc.pretrain import maps, recon, unet, vae
 from aligncvc.pretrain.fit import begin_with
 from aligncvc.pretrain.occupancy import surface_voxels
-from aligncvc.pretrain.rings import Rings, joined, load_rings, recoloured, split_ids
+from aligncvc.pretrain.rings import Batch, Rings, joined, load_rings, recoloured, split_ids
 from aligncvc.pretrain.unet import encoded, sometimes_without_image
 from aligncvc.scene.cameras import orbit, ring_azimuths_deg, spherical_deg
 from aligncvc.scene.gaussians import Gaussians
@@ -100,6 +100,10 @@ def small_job(part: str, **training) -> PretrainJob:
         size_px=SIZE_PX,
         guidance=1.3,
     )
+
+
+def drawn(rings: Rings, size: int) -> Batch:
+    return rings.batch(size, 0, torch_stream(0, "draw"), unet.RECOLOURED)
 
 
 def test_batch_has_the_input_view_first_at_azimuth_zero(rings):
@@ -327,8 +331,8 @@ def test_a_run_may_be_made_longer_on_its_plateau_only(rings, tmp_path):
 
 def test_latents_and_conditions_are_those_of_one_rig(rings):
     generator = build_generator(TINY["generators"], SIZE_PX)
-    x0, condition = encoded(generator, rings, 8, torch_stream(0, "draw"), bf16=False)
-    batch = rings.batch(8, 0, torch_stream(0, "draw"), unet.RECOLOURED)
+    x0, condition = encoded(generator, drawn(rings, 8), bf16=False)
+    batch = drawn(rings, 8)
     with torch.no_grad():
         torch.testing.assert_close(x0, generator.encode(batch.images))
     wanted = generator.encode_condition(batch.images[:, 0], batch.cameras.c2w)
@@ -341,7 +345,7 @@ def test_latents_and_conditions_are_those_of_one_rig(rings):
 def test_the_denoising_error_is_that_of_v_for_every_kind(kind, rings, monkeypatch):
     """The truth has none; an x0 that is off by d has d^2 over the noise's share of the variance."""
     generator = build_generator(tiny("generators", kind=kind, preset="tiny"), SIZE_PX)
-    x0, condition = encoded(generator, rings, 3, torch_stream(0, "draw"), bf16=False)
+    x0, condition = encoded(generator, drawn(rings, 3), bf16=False)
 
     def off_by(distance: float):
         def prediction(raw, z_t, t):
@@ -358,7 +362,7 @@ def test_the_denoising_error_is_that_of_v_for_every_kind(kind, rings, monkeypatc
 
 def test_some_objects_are_seen_without_their_image(rings):
     generator = build_generator(TINY["generators"], SIZE_PX)
-    _, condition = encoded(generator, rings, 400, torch_stream(0, "draw"), bf16=False)
+    _, condition = encoded(generator, drawn(rings, 400), bf16=False)
     seen = sometimes_without_image(generator, condition, 400, torch_stream(0, "drop"))
     without = (seen.tokens == 0).flatten(1).all(1)
     assert float(without.float().mean()) == pytest.approx(0.1, abs=0.05)
@@ -447,3 +451,26 @@ def test_split_ids_reads_both_sides(tmp_path):
     make_set(tmp_path)
     splits = split_ids([str(tmp_path / "list.tsv")])
     assert splits == {"eval": {"object0", "object1"}, "train": {f"object{i}" for i in range(2, 6)}}
+
+
+def test_what_tells_a_frozen_generator_of_its_model_learns_alone(rings, tmp_path):
+    """Twelve steps change the reader of maps alone, which its file holds, and lower the error with maps."""
+    size = {"vae": {"channels": [8, 8, 8], "norm_groups": 4},
+            "unet": {"channels": [16, 16], "head_channels": 8, "norm_groups": 4}}  # fmt: skip
+    model = tiny("generators", kind="wonder3d_maps", maps_hidden=8, **size)
+    pair = PairSpec(
+        name="a", generator=model, reconstructor=TINY["reconstructors"], rig=ORBIT4, input_view=True,
+        views_px=SIZE_PX, renderings_px=SIZE_PX, guidance=1.3, seed=0,
+    )  # fmt: skip
+    job = small_job("maps", steps=12, lr=1e-2).model_copy(update={"model": model, "pair": pair})
+    out = tmp_path / "maps.safetensors"
+    maps.train(job, rings, rings, out)
+    fresh = build_generator(model, SIZE_PX)
+    given = load_file(out)
+    assert given.keys() == fresh.parts()["maps"].state_dict().keys()
+    assert float(given["conv_out.weight"].abs().max()) > 1e-3
+    facts = read_facts(out)
+    for t in maps.SCORED_AT:
+        told, alone = (float(facts[f"original_x0_mse_{t}_{name}"]) for name in ("told", "alone"))
+        assert told < alone
+    check_network(out, model)

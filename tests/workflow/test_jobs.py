@@ -57,6 +57,13 @@ def test_a_methods_guidance_belongs_to_its_samples(base: JobTable) -> None:
     assert found == {f"sample/{P}/aware_4", f"sample/{SECOND}/aware_4", "paper"}
 
 
+def test_a_method_more_changes_no_other_methods_samples_or_scores(base: JobTable) -> None:
+    """Names that predictions may not take are no setting of what is scored."""
+    more = demo("sample", "methods", "mine", value={"feedback": "aligncvc", "steps": 3})
+    assert changed(base, more) == {"paper"}
+    assert f"evaluate/{P}/mine" in {"/".join(key) for key in more.jobs.keys() - base.jobs.keys()}
+
+
 def test_timesteps_belong_to_alignment_and_to_the_methods_of_that_length(base: JobTable) -> None:
     found = changed(base, demo("sample", "timesteps", value={"4": [999, 749, 499, 249]}))
     of_four = ("aware_4", "soft_4", "hard_4", "short_4", "aligncvc_4")

@@ -94,6 +94,21 @@ def test_the_verdict_is_an_ordinary_experiment(fresh: Path) -> None:
     assert "results/scans/sample/wonder3d+lgm/aligncvc_4/manifest.json" in scans
 
 
+def test_the_first_pair_in_depth_and_what_reads_its_maps(fresh: Path) -> None:
+    depth = ("--configfile", "config/depth.yaml")
+    found = jobs(snakemake(fresh, "-n", *depth, "--", "all", "verdict").stdout)
+    names = ("align", "sample", "control", "evaluate", "renderings", "memory", "renders", "verdict")
+    assert {n: found[n] for n in names} == {
+        "align": 13, "sample": 22, "control": 4, "evaluate": 26, "renderings": 22, "memory": 1, "renders": 2,
+        "verdict": 1,
+    }  # fmt: skip
+    output = snakemake(fresh, "-n", "-p", *depth, "--", "pretrain").stdout
+    assert {n: jobs(output)[n] for n in ("objects", "renders", "pretrain_network")} == {
+        "objects": 1, "renders": 1, "pretrain_network": 1,
+    }  # fmt: skip
+    assert "python -m aligncvc.pretrain demo-ouroboros3d" in output
+
+
 @pytest.mark.parametrize("where", ["results/elsewhere", "absolute"])
 def test_another_working_folder_changes_nothing_but_where_results_go(
     fresh: Path, tmp_path: Path, where: str

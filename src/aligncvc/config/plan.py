@@ -22,6 +22,7 @@ from aligncvc.config.protocols import Protocol
 from aligncvc.config.root import Config, Method, load_config
 from aligncvc.errors import UserError
 from aligncvc.loop.feedback import find_feedback
+from aligncvc.models.kinds import trained_part
 from aligncvc.models.ledger.ledger import Ledger, load_ledger
 from aligncvc.models.specs import ModelSpec, PairSpec
 
@@ -168,7 +169,7 @@ class Plan:
         training = Training(**self.config.align.model_dump(exclude={"runs", "threads"}))
         clip = [CLIP_HEADS] if losses.adversarial and training.gan.encoder == "clip" else []
         return AlignJob(
-            **self._common,
+            **self._common | ({} if losses.seed is None else {"seed": losses.seed}),
             pair=spec,
             run=run,
             losses=losses,
@@ -279,7 +280,8 @@ class Plan:
         everything: dict[str, tuple[Part, PairSpec]] = {}
         for pair in self.pairs.values():
             everything.setdefault(VAE, ("vae", pair))
-            everything.setdefault(pair.generator.id or pair.generator.kind, ("unet", pair))
+            part: Part = "maps" if trained_part(pair.generator.kind) == "maps" else "unet"
+            everything.setdefault(pair.generator.id or pair.generator.kind, (part, pair))
         for pair in self.pairs.values():
             everything.setdefault(pair.reconstructor.id or pair.reconstructor.kind, ("recon", pair))
         names = self.config.pretrain.models or list(everything)
@@ -300,19 +302,20 @@ class Plan:
         model = pair.reconstructor if part == "recon" else pair.generator
         kept = {} if part == VAE else {k: v for k, v in model.weights.items() if k != part}
         start = config.pretrain.start_from.get(name)
-        used = [*kept.values(), *(pair.generator.weights.values() if part == "recon" else ())]
+        others = {"recon": pair.generator.weights, "maps": pair.reconstructor.weights}.get(part, {})
         return PretrainJob(
             **self._common,
             part=part,
             model=model.model_copy(update={"weights": kept}),
             generator=pair.generator if part == "recon" else None,
+            pair=pair if part == "maps" else None,
             training=getattr(config.pretrain, part),
             object_lists=[str(listing) for listing in lists.values()],
             rig=pair.rig,
             size_px=config.render.size_px,
             guidance=pair.guidance,
             start_from=start,
-            weights=self._hashes([*used, *([start] if start else []), *ALWAYS]),
+            weights=self._hashes([*kept.values(), *others.values(), *([start] if start else []), *ALWAYS]),
         )
 
     def timesteps(self, steps: int) -> list[int]:

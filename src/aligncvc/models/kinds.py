@@ -35,6 +35,11 @@ def takes_maps(kind: str) -> bool:
     return bool(getattr(kind_module("generators", kind, "settings"), "TAKES_MAPS", False))
 
 
+def trained_part(kind: str) -> str:
+    """Which of a generator's parts pretraining trains: its U-Net, unless its settings name another."""
+    return str(getattr(kind_module("generators", kind, "settings"), "TRAINED", "unet"))
+
+
 def known_kinds(role: Role) -> list[str]:
     """Names of the kinds of this package in a role, sorted."""
     home = import_module(f"aligncvc.models.{role}")

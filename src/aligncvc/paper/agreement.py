@@ -100,8 +100,8 @@ def _method(
     kind = pair.loop(name) + (" sampling" if row.feedback != "two_stage" else "")
     kind += f", {row.steps} denoising steps" + (f", aligned ({row.run})" if row.run else "")
     colour = LEAD_COLOUR if name == pair.lead else INK
-    sheet.text(0, top + 0.09, name, size=8, weight="bold", color=colour)
-    sheet.text(LABELS_IN, top + 0.09, kind, size=7.5, color=colour)
+    end = sheet.text(0, top + 0.09, name, size=8, weight="bold", color=colour)
+    sheet.text(max(LABELS_IN, end + 0.1), top + 0.09, kind, size=7.5, color=colour)
     for i, text in enumerate(("generated\nviews", "renderings of\nthe model")):
         sheet.text(0, top + 0.42 + (i + 0.5) * cell, text, color=INK, size=7)
     residuals = []

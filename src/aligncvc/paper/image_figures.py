@@ -45,9 +45,10 @@ class Sheet:
         left, bottom = x / self.width, 1 - (y + height) / self.height
         return self.figure.add_axes((left, bottom, width / self.width, height / self.height))
 
-    def text(self, x: float, y: float, text: str, **style: Any) -> None:
-        """Words at (x, y), which is the middle of their height."""
-        self.figure.text(x / self.width, 1 - y / self.height, text, **({"va": "center"} | style))
+    def text(self, x: float, y: float, text: str, **style: Any) -> float:
+        """Words at (x, y), which is the middle of their height; returns where they end to the right."""
+        words = self.figure.text(x / self.width, 1 - y / self.height, text, **({"va": "center"} | style))
+        return float(words.get_window_extent().x1) / self.figure.dpi
 
     def rule(self, x0: float, x1: float, y: float, colour: str = QUIET) -> None:
         """A thin horizontal line."""

@@ -30,6 +30,7 @@ from aligncvc.paper.figures import Drawings, draw_each
 from aligncvc.paper.image_figures import objects
 from aligncvc.paper.inputs import VerdictInputs
 from aligncvc.paper.pair_results import read_logs, read_pairs
+from aligncvc.paper.progress import progress
 from aligncvc.paper.quality_cost import quality_over_k
 from aligncvc.paper.reading import TEMPLATES, read, read_rankings, table_rows
 from aligncvc.paper.style import styled
@@ -91,6 +92,8 @@ def write_verdict(job: PaperJob, inputs: VerdictInputs, out: Path) -> dict[str, 
             (save_png(out, name, drawn.figure), drawn.caption, drawn.alt)
             for name, _, drawn in draw_each(pairs, PICTURES)
         ]
+        if (drawn := progress(pairs)) is not None:
+            pictures.append((save_png(out, "progress", drawn.figure), drawn.caption, drawn.alt))
     write_text(out / "README.md", page(claims, about, judged, tables, pictures, notes))
     verdict = {
         "about": about,

@@ -40,8 +40,7 @@ def pretrain(
     job = PretrainJob.read(settings, changes) if settings else Plan.read(config, changes).pretrain(network)
     if job.name != network:
         raise UserError(f"{settings} is for {job.name}; give the settings of {network}")
-    from aligncvc.pretrain import recon as reconstructor
-    from aligncvc.pretrain import unet as denoiser
+    from aligncvc.pretrain import maps, recon, unet
     from aligncvc.pretrain import vae as autoencoder
     from aligncvc.pretrain.fit import run_files
     from aligncvc.pretrain.rings import joined, load_rings, split_ids
@@ -62,10 +61,9 @@ def pretrain(
     print(f"{len(rings.ids)} objects to train on, {len(held_out.ids)} held out", flush=True)
     if job.part == VAE:
         autoencoder.train(job, rings, held_out, out)
-    elif job.part == "recon":
-        reconstructor.train(job, rings, held_out, out, given)
     else:
-        denoiser.train(job, rings, held_out, out, given)
+        train = {"recon": recon, "unet": unet, "maps": maps}[job.part].train
+        train(job, rings, held_out, out, given)
     hashes = {name: sha256_file(path) for name, path in inputs.items()}
     write_provenance(out, inputs=hashes, seed=job.seed, config=job.model_dump(mode="json"), network=network)
 

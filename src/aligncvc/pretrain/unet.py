@@ -17,7 +17,7 @@ from aligncvc.models.generators.base import MultiViewGenerator, Tree, over_tree
 from aligncvc.models.generators.denoising import denoising_error
 from aligncvc.pretrain.fit import begin_with, fit, generator_with, write_half
 from aligncvc.pretrain.held_out_views import HeldOut
-from aligncvc.pretrain.rings import Rings
+from aligncvc.pretrain.rings import Batch, Rings
 from aligncvc.streams import torch_stream
 
 RECOLOURED = 0.3
@@ -30,11 +30,8 @@ FINAL_OBJECTS, FINAL_STEPS = 24, 25
 """And of the last one."""
 
 
-def encoded(
-    generator: MultiViewGenerator, rings: Rings, size: int, draw: torch.Generator, bf16: bool
-) -> tuple[Tensor, Tree]:
-    """Clean latents (B, V, C, h, w) of random rigs, and their conditions (about 5 ms a view on a core)."""
-    batch = rings.batch(size, 0, draw, RECOLOURED)
+def encoded(generator: MultiViewGenerator, batch: Batch, bf16: bool) -> tuple[Tensor, Tree]:
+    """Clean latents (B, V, C, h, w) of rigs, and their conditions (about 5 ms a view on a core)."""
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         x0 = generator.encode(batch.images)
         condition = generator.encode_condition(batch.images[:, 0], batch.cameras.c2w)
@@ -69,7 +66,8 @@ def train(
 
     def loss(step: int) -> dict[str, Tensor]:
         draw = torch_stream(seed, "unet", step)
-        x0, condition = encoded(generator, rings, settings.batch, draw, settings.bf16)
+        batch = rings.batch(settings.batch, 0, draw, RECOLOURED)
+        x0, condition = encoded(generator, batch, settings.bf16)
         condition = sometimes_without_image(generator, condition, len(x0), draw)
         noise = torch.randn(x0.shape, generator=draw)
         t = generator.schedule.like(timesteps(len(x0), draw))

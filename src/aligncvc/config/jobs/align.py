@@ -115,6 +115,11 @@ class AlignRun(Section):
     )
     asd_mode: AsdMode | None = Field(None, description="overrides align.asd.mode")
     steps: int | None = Field(None, ge=1, description="overrides align.steps")
+    seed: int | None = Field(
+        None,
+        ge=0,
+        description="overrides the configuration's seed: the same losses once more, by other chance",
+    )
 
     @model_validator(mode="after")
     def _sensible(self) -> AlignRun:

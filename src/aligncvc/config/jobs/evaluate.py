@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -26,6 +26,8 @@ class EvaluateJob(NetworkJob):
     judge: the reconstructor behind held-out and split-half scores. curves: whether these are measured along
     the steps. reserved: names of the configuration's own methods, which predictions may not take.
     """
+
+    aside: ClassVar[dict[str, Any]] = {"reserved": True}
 
     protocol: Protocol
     judge: ModelSpec

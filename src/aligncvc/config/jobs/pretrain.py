@@ -7,12 +7,13 @@ from typing import Literal
 from pydantic import Field
 
 from aligncvc.config.jobs.base import NetworkJob
-from aligncvc.models.specs import ModelSpec
+from aligncvc.models.specs import ModelSpec, PairSpec
 from aligncvc.scene.rigs import Rig
 from aligncvc.section import Section
 
-Part = Literal["vae", "unet", "recon"]
-"""What is trained: the autoencoder that all generators share, a generator's denoiser, or a reconstructor."""
+Part = Literal["vae", "unet", "maps", "recon"]
+"""What is trained: the autoencoder that all generators share, a generator's denoiser, what tells a frozen
+denoiser of a 3D model, or a reconstructor."""
 VAE = "vae"
 """The autoencoder's name where models are named by their entry in the ledger."""
 
@@ -50,21 +51,25 @@ class Pretrain(Section):
     vae: Training = Training(steps=2000, batch=16)
     unet: Training = Training(steps=30000, batch=8, lr=8e-4, ema_decay=0.9995, save_every=1000)
     """Of every generator's denoiser."""
+    maps: Training = Training(steps=3000, lr=1e-3)
+    """Of what tells a generator with a frozen denoiser of a 3D model."""
     recon: Training = Training(steps=4000, lr=8e-4)
     """Of every reconstructor."""
 
 
 class PretrainJob(NetworkJob):
-    """part: what is trained; model: the generator (vae, unet) or reconstructor (recon).
+    """part: what is trained; model: the generator (vae, unet, maps) or reconstructor (recon).
 
-    generator: for a reconstructor, the one whose views it is to expect. Weights that they name are those of
-    parts that are not trained. object_lists: TSVs with the split. rig: where the generator's views stand.
-    size_px: of the renders. guidance: of generated views. start_from: ledger id of the weights to begin with.
+    generator: for a reconstructor, the one whose views it is to expect. pair: for maps, whose 3D models they
+    are of. Weights that they name are those of parts that are not trained. object_lists: TSVs with the split.
+    rig: where the generator's views stand. size_px: of the renders. guidance: of generated views. start_from:
+    ledger id of the weights to begin with.
     """
 
     part: Part
     model: ModelSpec
     generator: ModelSpec | None = None
+    pair: PairSpec | None = None
     training: Training
     object_lists: list[str]
     rig: Rig

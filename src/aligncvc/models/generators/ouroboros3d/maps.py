@@ -11,7 +11,19 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from aligncvc.models.generators.latent import resized
+from aligncvc.splat import Rendering
+
 RELEASED_SCALE, TRUE_SCALE = 0.001, 0.5
+
+
+def at_side(drawn: Rendering, side: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Colours, alpha and depth (B, V, C, side, side) of what was drawn, float32."""
+    batch_and_views = drawn.rgb.shape[:2]
+    return tuple(
+        resized(part.flatten(0, 1).float(), side).unflatten(0, batch_and_views)
+        for part in (drawn.rgb, drawn.alpha, drawn.depth)
+    )  # type: ignore[return-value]
 
 
 def coordinate_maps(

@@ -19,7 +19,7 @@ from aligncvc.errors import UserError
 from aligncvc.models.generators import svd
 from aligncvc.models.generators.base import Guidance, TakesMaps
 from aligncvc.models.generators.latent import resized
-from aligncvc.models.generators.ouroboros3d.maps import coordinate_maps
+from aligncvc.models.generators.ouroboros3d.maps import at_side, coordinate_maps
 from aligncvc.models.generators.ouroboros3d.settings import Settings
 from aligncvc.models.generators.ouroboros3d.unet import MapsUnet, alternate_tokens
 from aligncvc.models.specs import CheckpointAccess
@@ -85,12 +85,8 @@ class Ouroboros3D(svd.VideoGenerator, TakesMaps):
 
     def with_maps(self, condition: Condition, drawn: Rendering, cameras: Cameras) -> Condition:
         """Renderings on white; drawn at the generator's own size, they are what its weights were shown."""
-        batch, views = drawn.rgb.shape[:2]
-        rgb, alpha, depth = (
-            resized(part.flatten(0, 1).float(), self.size_px).unflatten(0, (batch, views))
-            for part in (drawn.rgb, drawn.alpha, drawn.depth)
-        )
-        c2w = cameras.c2w.expand(batch, -1, -1, -1)
+        rgb, alpha, depth = at_side(drawn, self.size_px)
+        c2w = cameras.c2w.expand(len(rgb), -1, -1, -1)
         scale = self.config.radius / c2w[:, 0, :3, 3].norm(dim=-1)
         positions = coordinate_maps(
             scale.view(-1, 1, 1, 1, 1) * depth, alpha, self._posed(c2w), cameras.focal_px / cameras.height,

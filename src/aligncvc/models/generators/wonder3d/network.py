@@ -139,15 +139,18 @@ class Wonder3D(LatentGenerator):
     def raw_prediction(self, z_t: Tensor, timesteps: Tensor, condition: Condition) -> Tensor:
         (batch, views), domains = z_t.shape[:2], len(self.domains)
         arrange(self.unet, views, self._counterpart(views))
-        noisy = by_domain(z_t, domains)
-        clean = condition.latents.repeat_interleave(views, 0).repeat(domains, 1, 1, 1)
         output = self.unet(
-            torch.cat([noisy, clean], dim=1),
+            self.first_rows(z_t, condition),
             timesteps.repeat_interleave(views).repeat(domains),
             encoder_hidden_states=condition.tokens.repeat_interleave(views, 0).repeat(domains, 1, 1),
             class_labels=by_domain(condition.cameras, domains),
         ).sample
         return by_object(output, domains, batch)
+
+    def first_rows(self, z_t: Tensor, condition: Condition) -> Tensor:
+        """What the U-Net's first convolution sees, (D B V, channels, h, w): beside each view the input's."""
+        clean = condition.latents.repeat_interleave(z_t.shape[1], 0).repeat(len(self.domains), 1, 1, 1)
+        return torch.cat([by_domain(z_t, len(self.domains)), clean], dim=1)
 
     def _counterpart(self, views: int) -> int | None:
         """How many rows further on a row's counterpart in cross-domain attention is; None: half the rows."""
