@@ -356,6 +356,7 @@ class Plan:
         return Row(
             **job.model_dump(include={"method", "feedback", "steps", "guidance", "run"}),
             pair=pair,
+            kept=find_feedback(job.feedback).kept(job.steps),
             alignment="none" if run is None else run.alignment,
             trained=job.run is not None and job.aligned is None,
             tables=method.tables,

@@ -13,7 +13,6 @@ from aligncvc.evaluate.catalogue import CATALOGUE
 from aligncvc.evaluate.records import FINAL_STEP
 from aligncvc.evaluate.scores import Key
 from aligncvc.evaluate.stats import Interval
-from aligncvc.loop.feedback import Feedback, find_feedback
 from aligncvc.paper import style
 from aligncvc.paper.pair_results import PairResults
 from aligncvc.paper.quality_cost import COST
@@ -24,13 +23,14 @@ PROGRESS = ("silhouette_coherence", "residual_unseen_psnr", "renders_union_psnr"
 
 def shares(row: Row) -> list[float]:
     """The part of a method's steps that is done at each kept one, up to 1: all its steps cost alike."""
-    return [(index + 1) / row.steps for index in find_feedback(row.feedback).kept(row.steps)]
+    return [(index + 1) / row.steps for index in row.kept]
 
 
 def quarters(done: Sequence[float], points: Sequence[Interval]) -> dict[float, Interval]:
     """Four measured points at most, evenly spaced and the last among them, by the share that is done."""
     measured = [(x, y) for x, y in zip(done, points, strict=False) if not math.isnan(y.centre)]
-    return dict(measured[i] for i in Feedback().kept(len(measured))) if measured else {}
+    last, count = len(measured), min(4, len(measured))
+    return dict(measured[round((i + 1) * last / count) - 1] for i in range(count))
 
 
 def progress(pairs: Sequence[PairResults]) -> Drawn | None:

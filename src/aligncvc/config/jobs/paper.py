@@ -48,13 +48,15 @@ class Row(Section):
     """One method of one pair, as tables and figures show it.
 
     alignment: none, soft, hard, both, regression, official (soft as in the released code). trained: whether
-    this workflow trained the run; False for bundled weights and for none.
+    this workflow trained the run; False for bundled weights and for none. kept: which steps' views and
+    renderings are kept, from 0.
     """
 
     pair: str
     method: str
     feedback: str
     steps: int
+    kept: list[int] = []
     guidance: float
     run: str | None = None
     alignment: str = "none"
