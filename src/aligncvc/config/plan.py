@@ -280,7 +280,7 @@ class Plan:
         everything: dict[str, tuple[Part, PairSpec]] = {}
         for pair in self.pairs.values():
             everything.setdefault(VAE, ("vae", pair))
-            part: Part = "maps" if trained_part(pair.generator.kind) == "maps" else "unet"
+            part = trained_part(pair.generator.kind)
             everything.setdefault(pair.generator.id or pair.generator.kind, (part, pair))
         for pair in self.pairs.values():
             everything.setdefault(pair.reconstructor.id or pair.reconstructor.kind, ("recon", pair))

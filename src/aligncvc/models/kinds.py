@@ -35,9 +35,10 @@ def takes_maps(kind: str) -> bool:
     return bool(getattr(kind_module("generators", kind, "settings"), "TAKES_MAPS", False))
 
 
-def trained_part(kind: str) -> str:
+def trained_part(kind: str) -> Literal["unet", "maps"]:
     """Which of a generator's parts pretraining trains: its U-Net, unless its settings name another."""
-    return str(getattr(kind_module("generators", kind, "settings"), "TRAINED", "unet"))
+    part: Literal["unet", "maps"] = getattr(kind_module("generators", kind, "settings"), "TRAINED", "unet")
+    return part
 
 
 def known_kinds(role: Role) -> list[str]:

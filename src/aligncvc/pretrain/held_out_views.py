@@ -15,6 +15,9 @@ from aligncvc.scene.cameras import Cameras
 from aligncvc.scene.views import composite
 from aligncvc.streams import normal
 
+SCORED_AT = (999, 749, 499, 249)
+"""Timesteps at which errors of predicted clean latents are measured."""
+
 
 @torch.no_grad()
 def ddim(
@@ -66,7 +69,7 @@ class HeldOut:
         condition = generator.encode_condition(images[:, 0], self.cameras.c2w)
         x0 = generator.encode(images)
         result = {}
-        for t in (999, 749, 499, 249):
+        for t in SCORED_AT:
             times = generator.schedule.like(torch.full((len(x0),), t))
             noisy = generator.schedule.add_noise(x0, self.noise, times)
             x0_hat = generator.predict(noisy, times, condition).x0

@@ -22,20 +22,11 @@ from aligncvc.models.generators.base import TakesMaps, Tree
 from aligncvc.models.generators.denoising import denoising_error
 from aligncvc.models.pair import PairOfModels, load_reconstructor
 from aligncvc.pretrain.fit import begin_with, fit, generator_with, write_half
-from aligncvc.pretrain.held_out_views import HeldOut
+from aligncvc.pretrain.held_out_views import SCORED_AT, HeldOut
 from aligncvc.pretrain.rings import Rings
-from aligncvc.pretrain.unet import (
-    RECOLOURED,
-    SCORED_OBJECTS,
-    encoded,
-    sometimes_without_image,
-    timesteps,
-)
+from aligncvc.pretrain.unet import RECOLOURED, SCORED_OBJECTS, noised
 from aligncvc.scene.cameras import Cameras
 from aligncvc.streams import torch_stream
-
-SCORED_AT = (999, 749, 499, 249)
-"""Timesteps of the held-out scores."""
 
 
 @dataclass(frozen=True)
@@ -95,10 +86,7 @@ def train(
     def loss(step: int) -> dict[str, Tensor]:
         draw = torch_stream(seed, "maps", step)
         batch = rings.batch(settings.batch, 0, draw, RECOLOURED)
-        x0, condition = encoded(generator, batch, settings.bf16)
-        condition = sometimes_without_image(generator, condition, len(x0), draw)
-        noise = torch.randn(x0.shape, generator=draw)
-        t = generator.schedule.like(timesteps(len(x0), draw))
+        x0, noise, t, condition = noised(generator, batch, draw, settings.bf16)
         rigs = Rigs(x0, noise, t, batch.images[:, 0], batch.cameras, condition)
         with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
             condition = shown_its_model(pair, rigs, job.guidance)

@@ -55,6 +55,16 @@ def sometimes_without_image(
     return over_tree(chosen, condition, generator.unconditional(condition))
 
 
+def noised(
+    generator: MultiViewGenerator, batch: Batch, draw: torch.Generator, bf16: bool
+) -> tuple[Tensor, Tensor, Tensor, Tree]:
+    """What one step of training draws: clean latents, noise, timesteps (B,), what the denoiser sees."""
+    x0, condition = encoded(generator, batch, bf16)
+    condition = sometimes_without_image(generator, condition, len(x0), draw)
+    noise = torch.randn(x0.shape, generator=draw)
+    return x0, noise, generator.schedule.like(timesteps(len(x0), draw)), condition
+
+
 def train(
     job: PretrainJob, rings: Rings, held_out: Rings, out: Path, given: Mapping[str, Path] | None = None
 ) -> None:
@@ -67,10 +77,7 @@ def train(
     def loss(step: int) -> dict[str, Tensor]:
         draw = torch_stream(seed, "unet", step)
         batch = rings.batch(settings.batch, 0, draw, RECOLOURED)
-        x0, condition = encoded(generator, batch, settings.bf16)
-        condition = sometimes_without_image(generator, condition, len(x0), draw)
-        noise = torch.randn(x0.shape, generator=draw)
-        t = generator.schedule.like(timesteps(len(x0), draw))
+        x0, noise, t, condition = noised(generator, batch, draw, settings.bf16)
         with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
             return {"total": denoising_error(generator, x0, noise, t, condition)}
 
