@@ -10,7 +10,7 @@ import pytest
 from aligncvc import ownership
 from aligncvc.errors import UserError
 from aligncvc.files import write_json, write_provenance, write_text
-from aligncvc.ownership import MARK, claim_files, claim_folder, remove
+from aligncvc.ownership import MARK, claim_files, claim_folder, remove, remove_rest
 from aligncvc.unfinished import scratch
 
 
@@ -153,6 +153,24 @@ def test_sidecars_of_versions_without_marks_are_replaced(tmp_path: Path) -> None
     write_json(tmp_path / "b.provenance.json", {"artefact": "the user's"})
     with pytest.raises(UserError, match=r"b.provenance.json was not written"):
         claim_files([tmp_path / "b.provenance.json"])
+
+
+def test_what_an_earlier_run_left_goes_and_the_users_files_stay(tmp_path: Path) -> None:
+    claim_folder(tmp_path)
+    for name in ("teaser.png", "deep/curve.png", "gone.png"):
+        write_text(tmp_path / name, "1")
+    (tmp_path / "gone.png").unlink()
+    other = mine(tmp_path / "teaser_of_my_talk.png")
+    remove_rest(tmp_path)
+    assert (tmp_path / "teaser.png").exists(), "this run wrote it"
+    ownership._CLAIMS.clear()
+    remove_rest(tmp_path)
+    assert (tmp_path / "teaser.png").exists(), "nothing is claimed"
+    claim_folder(tmp_path)
+    write_text(tmp_path / "deep/curve.png", "2")
+    remove_rest(tmp_path)
+    left = sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*.png"))
+    assert left == ["deep/curve.png", other.name]
 
 
 def test_scratch_is_gone_and_unlisted(tmp_path: Path) -> None:

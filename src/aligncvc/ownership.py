@@ -45,6 +45,8 @@ class _Claim:
     wrote: dict[str, set[str | None]] = field(default_factory=dict)
     pending: list[object] = field(default_factory=list)
     """Lines that go into the list with the first file: a command that fails before leaves nothing behind."""
+    placed: set[str] = field(default_factory=set)
+    """What this process wrote."""
 
     def __post_init__(self) -> None:
         mark = self.folder / MARK
@@ -176,6 +178,7 @@ def place(temporary: Path, path: Path) -> None:
         claim.require(target)
         whatever = claim.whole or None in claim.wrote.get(claim.name(target), ())
         claim.note(target, None if whatever else sha256_file(temporary))
+        claim.placed.add(claim.name(target))
     temporary.replace(path)
 
 
@@ -184,6 +187,14 @@ def remove(path: Path) -> None:
     claim = _claim_on(path)
     if os.path.lexists(path) and (claim is None or claim.owns(_absolute(path))):
         path.unlink()
+
+
+def remove_rest(out: Path) -> None:
+    """Delete what earlier runs wrote into the claimed folder `out` and this one did not, as the figures of a
+    method that is gone: nobody could tell them from those of today. Without a claim nothing is deleted."""
+    claim = _CLAIMS.get(out.resolve())
+    for name in claim.wrote.keys() - claim.placed if claim else ():
+        remove(out / name)
 
 
 def _absolute(path: Path) -> Path:

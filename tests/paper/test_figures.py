@@ -22,9 +22,9 @@ from aligncvc.errors import UserError, cli
 from aligncvc.evaluate.records import Record, concat, read_records, write_records
 from aligncvc.evaluate.scores import Scores
 from aligncvc.evaluate.stats import NONE, Interval
-from aligncvc.files import write_json
+from aligncvc.files import write_json, write_text
 from aligncvc.objects.listing import ObjectRow, write_list
-from aligncvc.ownership import MARK
+from aligncvc.ownership import MARK, claim_folder
 from aligncvc.paper.__main__ import main
 from aligncvc.paper.agreement import APART, agreement, disagreement
 from aligncvc.paper.curves import smooth
@@ -219,8 +219,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 @pytest.fixture(scope="module")
 def figures(world: World) -> Path:
-    """The folder that the command of the workflow's rule wrote."""
+    """The folder that the command of the workflow's rule wrote, where a run of other pairs had been."""
     out = world.root / "figures"
+    claim_folder(out)
+    write_text(out / "teaser_of_a_pair_that_is_gone.png", "")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["paper", *world.arguments(out)])
         cli(main)

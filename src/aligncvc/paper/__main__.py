@@ -14,7 +14,7 @@ import tyro
 from aligncvc.config.jobs.paper import PaperJob
 from aligncvc.config.option import Changes
 from aligncvc.errors import cli
-from aligncvc.ownership import claim_files, claim_folder
+from aligncvc.ownership import claim_files, claim_folder, remove_rest
 from aligncvc.paper.inputs import FigureInputs, ReportInputs, TableInputs, VerdictInputs
 
 TWINS = (".md", ".tex", ".json")
@@ -108,6 +108,7 @@ class Figures(Command, FigureInputs):
         claim_folder(self.out, [INDEX], force=self.force)
         for entry in write_figures(self.job, self, self.out):
             print(f"{entry['name']}: {entry['caption']}")
+        remove_rest(self.out)
 
 
 @dataclass(kw_only=True)
@@ -130,6 +131,7 @@ class Verdict(Command, VerdictInputs):
 
         claim_folder(self.out, ["README.md", "verdict.json"], force=self.force)
         verdict = write_verdict(self.job, self, self.out)
+        remove_rest(self.out)
         words = {True: "holds", False: "does not hold", None: "n/a"}
         for key, claim in verdict["claims"].items():
             print(f"{key}: {words[claim['holds']]}: {claim['title']}")
