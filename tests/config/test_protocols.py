@@ -34,8 +34,9 @@ from aligncvc.objects.listing import read_list
 from aligncvc.render.jobs import require_scene
 
 SCANS = ["ycb63", "gso109-thumbnails", "gso109-fuel"]
+PUBLISHED = ["gso-published", "gso-published-side"]
 PRESETS = ["demo", "demo-256", "smoke", "verdict", "pairs", "gso109-verdict", *SCANS]
-PRESETS += ["gso30-syncdreamer", "gso100-orbit16", "gobjaverse-heldout-24"]
+PRESETS += ["gso30-syncdreamer", "gso100-orbit16", "gobjaverse-heldout-24", *PUBLISHED]
 
 
 def demo() -> dict[str, Any]:
@@ -103,6 +104,34 @@ def test_no_setting_is_left_out() -> None:
     """Whatever the resolved demo holds is hashed (and tested above), except the words about it."""
     found = {path for path, _ in leaves(load_protocol("demo").content)}
     assert found == set(OTHER) | SINGLE | {"objects.sha256", "judge_facts"}
+
+
+def test_pictures_count_if_there_are_any() -> None:
+    """Protocols from before there were pictures keep their hashes; which one is the input is hashed."""
+    assert "pictures" not in json.dumps(load_protocol("demo").content)
+    one, other = load_protocol("gso-published"), load_protocol("gso-published-side")
+    assert differences(one, other) == ["render.pictures.input: 0 / 2"] and one.hash != other.hash
+    assert other.render.pictures is not None and other.render.pictures.order == [2, 0, 1, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("render.ring_views", 8, "ring_views must be the number of pictures.positions"),
+        ("render.pictures.input", 5, "input is 5 and positions are 5, counted from 0"),
+        (
+            "render.pictures.positions",
+            [[0, 0, 4]] * 5,
+            "farther than 1 from the origin and not above or below",
+        ),
+        ("render.pictures.positions", [[4, 0]] * 5, "no lists of three numbers"),
+    ],
+)
+def test_impossible_pictures_are_refused(path: str, value: object, words: str) -> None:
+    data = yaml.safe_load((FOLDER / "gso-published.yaml").read_text())
+    with pytest.raises(UserError, match=words) as found:
+        parsed(changed(data, path, value))
+    assert "\n" not in str(found.value)
 
 
 MATCHER = "metrics.consistency.tsed.matcher"
@@ -295,7 +324,7 @@ def test_configurations_fit_their_protocols(name: str) -> None:
     assert Plan(load_config(PROJECT_ROOT / "config" / name)).pairs
 
 
-@pytest.mark.parametrize("name", ["gso30-syncdreamer", "gso100-orbit16", "gobjaverse-heldout-24", *SCANS])
+@pytest.mark.parametrize("name", [*PRESETS[-5:], *SCANS])
 def test_objects_that_do_not_ship_are_explained(name: str) -> None:
     config = parse_config({"evaluate": {"protocol": name}}, "t")
     with pytest.raises(UserError, match=r"do not ship with the repository: .*objects\.sets\.eval"):
@@ -329,6 +358,15 @@ def test_lists_of_scanned_objects(name: str, count: int) -> None:
     rows = read_list(PROJECT_ROOT / load_protocol(name).objects.list)
     assert len(rows) == count
     assert all(row.licence == "CC-BY-4.0" and row.source == f"{row.id}/meshes/model.obj" for row in rows)
+
+
+def test_the_published_scans_are_those_with_thumbnail_textures() -> None:
+    """The same 109 objects in the same order, so that the two tests of real scans stand side by side."""
+    rows = read_list(PROJECT_ROOT / load_protocol("gso-published").objects.list)
+    others = read_list(PROJECT_ROOT / "config/objects/gso130.tsv")[:109]
+    assert [row.id for row in rows] == [row.id for row in others]
+    assert {(row.licence, row.creator) for row in rows} == {("CC-BY-4.0", "Google LLC")}
+    assert all(len(row.sha256) == 64 and row.path == f"gso139/{row.id}" for row in rows)
 
 
 def test_the_table_of_the_docs_is_up_to_date() -> None:

@@ -23,11 +23,11 @@ from aligncvc.objects.gobjaverse import (
     frames_hash,
     instances,
     read_exr,
-    read_index,
     read_views,
     ring,
     write_views,
 )
+from aligncvc.objects.indexes import read_index
 from aligncvc.objects.listing import read_list, read_manifest
 from aligncvc.scene.camera_formats import to_gobjaverse
 from aligncvc.scene.cameras import orbit, spherical_deg

@@ -423,6 +423,7 @@ def test_the_page_says_each_line_and_its_explanation() -> None:
 
 ABSTRACT = load_claims(PROJECT_ROOT / "config/claims/abstract.yaml")
 SCANS = load_claims(PROJECT_ROOT / "config/claims/scans.yaml")
+PUBLISHED = load_claims(PROJECT_ROOT / "config/claims/published.yaml")
 RIVALS = ("videomv_25", "gen3diffusion_25", "ouroboros3d_25")
 SLOW = (LONG, "two_stage_4", "aware_25", "aware_50", *RIVALS)
 
@@ -459,7 +460,7 @@ def world(claims: Claims, good: bool) -> Evidence:
     return Evidence(Scores(rows, 0), memory, draws)
 
 
-@pytest.mark.parametrize("claims", [ABSTRACT, SCANS], ids=["abstract", "scans"])
+@pytest.mark.parametrize("claims", [ABSTRACT, SCANS, PUBLISHED], ids=["abstract", "scans", "published"])
 @pytest.mark.parametrize("good", [True, False])
 def test_the_claims_of_the_abstract_can_hold_and_can_fail(claims: Claims, good: bool) -> None:
     found = judge(lines(claims, ["psnr"], {"heldout_psnr": "yes"}), world(claims, good))

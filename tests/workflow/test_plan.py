@@ -92,6 +92,12 @@ def test_the_verdict_is_an_ordinary_experiment(fresh: Path) -> None:
     told = re.search("python -m aligncvc.paper verdict .*", scans)
     assert told is not None and "--memory" not in told[0] and "--align" not in told[0]
     assert "results/scans/sample/wonder3d+lgm/aligncvc_4/manifest.json" in scans
+    mirror = ("--config", "objects={sets: {eval: {path: mirror}}}")
+    shown = snakemake(
+        fresh, "-n", "-p", *four, "config/published.yaml", *mirror, "--", "all", "verdict"
+    ).stdout
+    assert jobs(shown) | {"sample": 3, "renderings": 3, "verdict": 1} == jobs(shown)
+    assert not {"align", "memory", "control", "discrimination"} & jobs(shown).keys()
 
 
 def test_the_first_pair_in_depth_and_what_reads_its_maps(fresh: Path) -> None:

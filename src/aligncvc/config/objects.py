@@ -16,10 +16,12 @@ EVALUATION_SET = "eval"
 class ObjectSet(Section):
     """Where one named set of 3D objects comes from."""
 
-    source: Literal["bundled", "sweethome3d", "objaverse", "folder", "gobjaverse", "published"] = Field(
+    source: Literal[
+        "bundled", "sweethome3d", "objaverse", "folder", "gobjaverse", "published", "pictures"
+    ] = Field(
         "bundled",
         description="where the objects come from: the files of this repository, the furniture package, "
-        "Objaverse, a folder of meshes, frames of GObjaverse, or the archives that a list names",
+        "Objaverse, a folder of meshes, frames of GObjaverse, the archives that a list names, or pictures",
     )
     list: str | None = Field(None, description="TSV of objects (id, source, sha256, licence, creator, split)")
     split: Literal["train", "eval", "all"] = Field(
@@ -29,7 +31,7 @@ class ObjectSet(Section):
     path: str | None = Field(
         None,
         description="folder of meshes (folder), of the list's GLBs in place of downloads (published), "
-        "dataset's root (gobjaverse), .deb or URL (sweethome3d)",
+        "dataset's root (gobjaverse), folder of objects (pictures), .deb or URL (sweethome3d)",
     )
     up: Literal["y", "z"] | None = Field(
         None,

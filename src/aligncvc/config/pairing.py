@@ -47,7 +47,8 @@ def pair_spec(config: Config, ledger: Ledger, name: str) -> PairSpec:
     generator = model_spec(ledger, "generators", pair.generator, f"pairs.{name}.generator")
     rig = config.rigs[pair.rig]
     for rendering in (render, protocol.render):
-        rig.indices(rendering.ring_views)
+        if rendering.pictures is None:
+            rig.indices(rendering.ring_views)
         if rig.elevation_deg not in (None, rendering.elevation_deg):
             raise UserError(
                 f"rig {pair.rig} of pair {name} stands at elevation {rig.elevation_deg:g} and the views "

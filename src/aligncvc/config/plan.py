@@ -220,7 +220,15 @@ class Plan:
         return job.with_steps(steps)
 
     def control(self, name: Control) -> ControlJob:
-        """One control, through the judge; its views are as large as the smallest generator's."""
+        """One control, through the judge; its views are as large as the smallest generator's.
+
+        Raises UserError where there are no true views at the generator's poses.
+        """
+        if self.protocol.render.pictures is not None:
+            raise UserError(
+                f"the control {name!r} needs true views at the generator's poses, and the pictures of "
+                f"protocol {self.protocol.name} are elsewhere; set evaluate.controls: []"
+            )
         return ControlJob(
             **self._common,
             **self._every_set,

@@ -18,6 +18,7 @@ from pydantic import Field, model_validator
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT, parse_yaml, read_text, sha256_file, sha256_json
 from aligncvc.home import project_file
+from aligncvc.scene.picture_cameras import Pictures
 from aligncvc.section import Section
 
 FOLDER = PROJECT_ROOT / "config/protocols"
@@ -52,16 +53,26 @@ class Rendering(Section):
     crop: Literal["refuse", "keep"] = Field(
         "refuse", description="objects that touch an image's border: bad objects, or part of the protocol"
     )
+    pictures: Pictures | None = Field(
+        None,
+        description="objects of source `pictures`: their cameras. Then elevation_deg, distance and fov_y_deg "
+        "are the camera that the input is taken for, and ring_views the number of pictures; null: renders",
+    )
 
     @model_validator(mode="after")
     def _rig_divides_ring(self) -> Rendering:
-        if self.ring_views % self.rig_views:
+        if self.pictures is not None:
+            if self.ring_views != len(self.pictures.positions):
+                raise ValueError("ring_views must be the number of pictures.positions")
+        elif self.ring_views % self.rig_views:
             raise ValueError("rig_views must divide ring_views (the rig's views are members of the ring)")
         return self
 
     @property
     def rig_indices(self) -> list[int]:
-        """Ring indices of the rig's views; the first is the input view."""
+        """Ring indices of the rig's views; the first is the input view. Of pictures only that is there."""
+        if self.pictures is not None:
+            return [0]
         return list(range(0, self.ring_views, self.ring_views // self.rig_views))
 
 
@@ -250,7 +261,8 @@ class Protocol(Section):
     def content(self) -> dict[str, Any]:
         """What the hash covers: all but words; the object list by its content, the judge by what it is.
 
-        The matcher counts if it is another than SIFT: protocols from before the choice keep their hashes.
+        The matcher counts if it is another than SIFT, pictures if there are any: protocols from before the
+        choice keep their hashes.
         """
         content = self.model_dump(
             mode="json", exclude={"name": True, "about": True, "judge": True, "objects": {"list", "obtain"}}
@@ -258,6 +270,8 @@ class Protocol(Section):
         tsed = content["metrics"]["consistency"]["tsed"]
         if tsed["matcher"] == Tsed().matcher:
             del tsed["matcher"]
+        if self.render.pictures is None:
+            del content["render"]["pictures"]
         return content
 
     @property

@@ -15,7 +15,7 @@ def coherence_family(trial: Trial, steps: Steps) -> Iterator[Value]:
     """
     if trial.views is None:
         return
-    cameras = trial.truth.cameras[trial.rig]
+    cameras = trial.rig_cameras
     for step in sorted({1, *measured_steps(len(trial.views), steps)}):
         silhouette, colours, covered = coherence(trial.views[step - 1], cameras)
         yield from per_view("silhouette_coherence", silhouette, trial.rig, step)

@@ -45,7 +45,8 @@ class Features:
     """Of a method's set, gathered trial by trial: generated views, renderings at every kept step, the truth.
 
     fid_drawn, fid_truth: Inception's, at the scored views. size: height and width that the encoder saw. name:
-    of the encoder in the metrics.
+    of the encoder in the metrics. apart: the truth is published pictures at cameras of their own, so that of
+    each sample the final model's renderings there are compared, and no generated views.
     """
 
     encoder: Lite0
@@ -57,11 +58,12 @@ class Features:
     fid_drawn: dict[tuple[str, int], Tensor] = field(default_factory=dict)
     fid_truth: dict[str, Tensor] = field(default_factory=dict)
     size: tuple[int, int] | None = None
+    apart: bool = False
 
     def add(self, trial: Trial, drawn: Drawn | None) -> None:
         """Views, renderings and truth at the smallest of their sizes. drawn: `trial.draw_scored()`."""
-        name, given = trial.object, {"views": trial.views, "renders": trial.renders, "truth": trial.rig_truth}
-        there = {side: images for side, images in given.items() if images is not None}
+        self.apart = trial.poses is not None
+        name, there = trial.object, compared_sets(trial, drawn)
         alike = dict(zip(there, at_common_size(*there.values()), strict=True))
         # embedded first and kept afterwards, so that a trial which fails half-way leaves nothing behind
         found = {
@@ -84,11 +86,25 @@ class Features:
     def measured(self, seed: int) -> tuple[list[Value], SetDraws]:
         """`values`, and the resampled distances behind those of the first and the last step."""
         draws = distribution_draws(self.views, self.renders, self.truth, self.name, root_seed=seed)
+        if self.apart:  # they are of no kept step, but of the final model
+            draws = {(metric, FINAL_STEP): values for (metric, _), values in draws.items()}
         fid = fid_family(self.fid_drawn, self.fid_truth, root_seed=seed)
         objects = sorted({name for name, _ in (*self.views, *self.renders)})
         ends = {key: values for key, values in draws.items() if key[1] in (1, _last(draws))}
         values = [*_family(draws), *(fid if self.name == "lite0" else [])]
         return values, SetDraws(objects, seed, ends)
+
+
+def compared_sets(trial: Trial, drawn: Drawn | None) -> dict[str, Tensor]:
+    """Images of `views`, `renders` (K, V, 3, H, W) and `truth` (V, 3, H, W) that are there, on white.
+
+    At the rig's poses, or of published pictures at their cameras, all but the input's if that is not scored.
+    """
+    if trial.rig_truth is None:
+        renders = {} if drawn is None else {"renders": drawn.rgb[None]}
+        return {**renders, "truth": trial.scored_truth}
+    given = {"views": trial.views, "renders": trial.renders, "truth": trial.rig_truth}
+    return {side: images for side, images in given.items() if images is not None}
 
 
 @torch.no_grad()

@@ -25,7 +25,8 @@ def epipolar_family(trial: Trial, settings: Tsed, matcher: Matcher | None = SIFT
 
     Of true views a quarter turn apart most matches are wrong, SIFT's and learned ones. So it is of generated
     views only where neighbours are at most 45 degrees apart; renderings agree as far as the model is opaque.
-    Nothing without a matcher, or of images too small for it. Each name tells which matcher it was.
+    Nothing without a matcher, of images too small for it, or of renderings at published pictures' cameras,
+    which are no ring. Each name tells which matcher it was.
     """
     prefix = LEARNED if settings.matcher == "disk_lightglue" else ""
     if matcher is None or (images_px(trial) or 0) < least_px(settings):
@@ -37,10 +38,10 @@ def epipolar_family(trial: Trial, settings: Tsed, matcher: Matcher | None = SIFT
             yield Value(prefix + name, value, step=step)
 
     if trial.views is not None and len(trial.rig) >= DENSE_RIG:
-        cameras = trial.truth.cameras[trial.rig].resized(*reversed(trial.views.shape[-2:]))
+        cameras = trial.rig_cameras.resized(*reversed(trial.views.shape[-2:]))
         for step, views in enumerate(trial.views, start=1):
             yield from values(torch.cat([views, shown(views)], 1), cameras, step)
-    elif trial.model is not None:
+    elif trial.model is not None and trial.poses is None:
         with torch.no_grad():
             drawing = trial.model.draw(trial.truth.cameras, 1.0)
         rgba = torch.cat([drawing.rgb.clamp(0, 1), drawing.alpha.clamp(0, 1)], 1)
@@ -51,7 +52,7 @@ def images_px(trial: Trial) -> int | None:
     """The smaller side of the images that are matched; None if there are none."""
     if trial.views is not None and len(trial.rig) >= DENSE_RIG:
         return min(trial.views.shape[-2:])
-    return None if trial.model is None else min(trial.truth.rgba.shape[-2:])
+    return None if trial.model is None or trial.poses is not None else min(trial.truth.rgba.shape[-2:])
 
 
 def least_px(settings: Tsed) -> int:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from aligncvc.config.jobs.evaluate import EvaluateJob
 from aligncvc.config.protocols import Geometry, Metrics
 from aligncvc.evaluate.coherence import coherence_family
-from aligncvc.evaluate.epipolar import epipolar_family
+from aligncvc.evaluate.epipolar import EPIPOLAR, epipolar_family
 from aligncvc.evaluate.networks import Networks
 from aligncvc.evaluate.trial import Drawn, GaussianModel, Steps, Trial, Value, measured_steps, per_view
 from aligncvc.metrics import surface_distance as surfaces
@@ -32,7 +32,7 @@ from aligncvc.metrics.perceptual import LEAST_PX, clip_s, dists, lpips, lpips_sc
 from aligncvc.metrics.psnr import foreground_psnr, mae, pooled_psnr, psnr, union_psnr
 from aligncvc.metrics.ssim import ssim, ssim_scores
 from aligncvc.metrics.surface_alignment import ladder
-from aligncvc.scene.views import at_common_size
+from aligncvc.scene.views import Views, at_common_size
 
 Metric = Callable[[Tensor, Tensor], Tensor]
 """(B, 3, H, W) twice in [0, 1] -> (B,)."""
@@ -97,12 +97,12 @@ def image_family(trial: Trial, networks: Networks, settings: Metrics, drawn: Dra
 def views_family(trial: Trial, networks: Networks, settings: Metrics) -> Iterator[Value]:
     """Generated views against ground truth at the rig, on white; the last step's means as FINAL_STEP too.
 
+    Nothing where there is no truth at the rig (published pictures).
     views_lpips_vgg only if loaded, of the last step alone.
     """
-    if trial.views is None:
+    if trial.views is None or trial.rig_views is None:
         return
-    alpha = trial.truth[trial.rig].alpha
-    views, truth, alpha = at_common_size(trial.views, trial.rig_truth, alpha)
+    views, truth, alpha = at_common_size(trial.views, trial.rig_views.on_white(), trial.rig_views.alpha)
     truth, metrics = truth.expand_as(views), image_metrics(networks, settings)
     curves = {f"views_{name}": compared(metrics[name], views, truth) for name in SHARED}
     curves["views_fg_psnr"] = foreground_psnr(views.double(), truth.double(), alpha)
@@ -138,7 +138,8 @@ def consistency_family(
 
     Of PARTED the residuals, and as gap_* the absolute deltas, also of the input view and of the others apart.
 
-    Without views nothing, without renderings no residuals and deltas, without a judge no scores of halves.
+    Without views nothing, without renderings no residuals and deltas, without truth at the rig no deltas and
+    gaps, without a judge no scores of halves.
     steps: after which steps these, the costly part, are scored (`measured_steps`).
     """
     if trial.views is not None and trial.renders is not None:
@@ -147,18 +148,26 @@ def consistency_family(
             yield from along_steps(f"residual_{name}", curve, trial.rig)
             if name in PARTED:
                 yield from parted("residual", name, curve)
-        # deltas at the smallest of the three sizes: scores at two sizes would differ for equals
-        views, renders, truth = at_common_size(trial.views, trial.renders, trial.rig_truth)
-        for name in SHARED:
-            of_views, of_renders = (compared(metrics[name], x, truth.expand_as(x)) for x in (views, renders))
-            yield from along_steps(f"delta_{name}", of_views - of_renders, trial.rig)
-            if name in PARTED:
-                yield from parted("gap", name, (of_views - of_renders).abs())
-        alpha = at_common_size(views, trial.truth[trial.rig].alpha)[1]
-        curve = union_of_shown(renders, truth.expand_as(renders), alpha)
-        yield from along_steps("renders_union_psnr", curve, trial.rig)
+        if trial.rig_views is not None:
+            yield from against_truth(trial, trial.views, trial.renders, trial.rig_views, metrics)
     if judge is not None:
         yield from halves_family(trial, metrics, judge, halves, steps)
+
+
+def against_truth(
+    trial: Trial, views: Tensor, renders: Tensor, rig_views: Views, metrics: Mapping[str, Metric]
+) -> Iterator[Value]:
+    """delta_*, gap_* and renders_union_psnr of views and renderings (K, V, 3, H, W) at the rig."""
+    # at the smallest of the three sizes: scores at two sizes would differ for equals
+    views, renders, truth = at_common_size(views, renders, rig_views.on_white())
+    for name in SHARED:
+        of_views, of_renders = (compared(metrics[name], x, truth.expand_as(x)) for x in (views, renders))
+        yield from along_steps(f"delta_{name}", of_views - of_renders, trial.rig)
+        if name in PARTED:
+            yield from parted("gap", name, (of_views - of_renders).abs())
+    alpha = at_common_size(views, rig_views.alpha)[1]
+    curve = union_of_shown(renders, truth.expand_as(renders), alpha)
+    yield from along_steps("renders_union_psnr", curve, trial.rig)
 
 
 def halves_family(
@@ -170,7 +179,7 @@ def halves_family(
         return
     measured = measured_steps(len(trial.views), steps)
     views = trial.views[[step - 1 for step in measured]]
-    cameras = trial.truth.cameras[trial.rig]
+    cameras = trial.rig_cameras
     models = [HalfModel.of(judge, views, cameras, part) for part in parts]
     order = [view for part in reversed(parts) for view in part]
     crossed = [m.draw(cameras[other]).rgb for m, other in zip(models, reversed(parts), strict=True)]
@@ -178,7 +187,7 @@ def halves_family(
     for name in SHARED:
         curve = compared(metrics[name], drawn, views[:, order])
         yield from along_steps(f"heldout_{name}", curve, [trial.rig[i] for i in order], measured)
-    if not (between := poses_between(len(trial.truth), trial.rig)):
+    if not (between := between_poses(trial)):
         return
     one, other = (model.draw(trial.truth.cameras[between]) for model in models)
     for name in SHARED:
@@ -191,17 +200,23 @@ def halves_family(
         yield Value("split_chamfer_half_sum", distance, step=step)
 
 
+def between_poses(trial: Trial) -> list[int]:
+    """Ring indices midway between the rig's views; none where the ring has none, or there is no ring."""
+    return poses_between(len(trial.truth), trial.rig) if trial.poses is None else []
+
+
 @torch.no_grad()
 def geometry_family(trial: Trial, settings: Geometry, seed: int) -> Iterator[Value]:
-    """Distances, F-scores and volume IoU at each rung, NaN without a surface; depth error and silhouettes."""
+    """Distances, F-scores and volume IoU at each rung, NaN without a surface; silhouettes, and depth error
+    where the truth has depth."""
     if trial.model is None:
         return
-    views = trial.truth[trial.scored]
-    if views.depth is not None:
-        drawn = trial.model.draw(views.cameras, 1.0)
-        sides = drawn.depth[:, 0], drawn.alpha[:, 0], views.depth, views.alpha[:, 0]
-        found = zip(("depth_mae", "mask_iou"), surfaces.depth_and_silhouette(*sides), strict=True)
-        yield from (Value(name, value) for name, value in found)
+    views, drawn = trial.truth[trial.scored], trial.model.draw(trial.truth.cameras[trial.scored], 1.0)
+    depth = torch.zeros_like(drawn.depth[:, 0]) if views.depth is None else views.depth
+    sides = drawn.depth[:, 0], drawn.alpha[:, 0], depth, views.alpha[:, 0]
+    error, overlap = surfaces.depth_and_silhouette(*sides)
+    yield from [] if views.depth is None else [Value("depth_mae", error)]
+    yield Value("mask_iou", overlap)
     if trial.surface is None:
         return
     surface = trial.model.mesh()
@@ -242,10 +257,25 @@ def score_trial(trial: Trial, job: EvaluateJob, networks: Networks, drawn: Drawn
     yield from geometry_family(trial, settings.geometry, job.seed)
 
 
+def without_ring() -> dict[str, str]:
+    """By metric, why it has no value where the truth is published pictures at cameras of their own."""
+    paired = [f"views_{name}" for name in (*SHARED, "fg_psnr", "union_psnr", "lpips_vgg")]
+    paired += [f"delta_{name}" for name in SHARED]
+    paired += [f"gap_{part}_{name}" for part in ("input", "unseen") for name in PARTED]
+    kinds = [f"{kind}_{encoder}" for kind in ("frechet", "kernel") for encoder in ("lite0", "lite2")]
+    paired += [f"{kind}_{what}" for kind in kinds for what in ("views", "views_renders", "floor")]
+    no_truth = dict.fromkeys(
+        [*paired, "renders_union_psnr"], "n/a (there is no picture at the generator's poses)"
+    )
+    no_ring = dict.fromkeys(EPIPOLAR, "n/a (the pictures' cameras are no ring)")
+    return no_truth | no_ring | {"depth_mae": "n/a (pictures have no depth)"}
+
+
 def without_value(trial: Trial) -> dict[str, str]:
     """By metric, why it has no value for images and rigs like this trial's ("n/a (...)")."""
     drawn_px, views, count = min(trial.truth.rgba.shape[-2:]), trial.views, len(trial.rig)
-    small, reasons = f"n/a (images below {LEAST_PX} px)", dict[str, str]()
+    small = f"n/a (images below {LEAST_PX} px)"
+    reasons = {} if trial.poses is None else without_ring()
     if drawn_px < LEAST_PX:
         reasons |= dict.fromkeys(("lpips", "fg_lpips", "split_lpips", "dists"), small)
     if views is None:
@@ -260,6 +290,6 @@ def without_value(trial: Trial) -> dict[str, str]:
     if count < LEAST_VIEWS:
         few = f"n/a (a rig of {count} views has no two halves; {LEAST_VIEWS} or more have)"
         reasons |= dict.fromkeys((*HELD_OUT, *SPLIT_HALF), few)
-    elif not poses_between(len(trial.truth), trial.rig):
+    elif not between_poses(trial):
         reasons |= dict.fromkeys(SPLIT_HALF, "n/a (the ring has no pose between the rig's views)")
     return reasons

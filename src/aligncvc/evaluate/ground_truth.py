@@ -21,6 +21,8 @@ from aligncvc.evaluate.samples import in_input_frame
 from aligncvc.evaluate.trial import Model, Trial
 from aligncvc.meshes import load_mesh
 from aligncvc.metrics.surface_alignment import Similarity
+from aligncvc.objects.indexes import read_index
+from aligncvc.objects.pictures import SUFFIX, load_scan
 from aligncvc.scene.cameras import relative_c2w
 from aligncvc.scene.renderset import IN_TURN, PosedObject, RenderSet
 from aligncvc.scene.rigs import Rig
@@ -63,10 +65,12 @@ class GroundTruth:
         return replace(posed, views=views)
 
     def surface(self, name: str) -> trimesh.Trimesh | None:
-        """The ground-truth mesh in the same frame, None without an objects manifest."""
+        """The ground-truth mesh in the same frame, None without an objects manifest or a published mesh."""
         if self.objects is None:
             return None
         mesh = load_truth_surface(self.objects, name, view_facts(self.set.manifest.parent / name))
+        if mesh is None:
+            return None
         posed = self.set.load(name)
         turn = relative_c2w(torch.eye(4)[None], posed.views.cameras.c2w[posed.rig[0]])[0]
         return mesh.apply_transform(turn.double().numpy())
@@ -82,9 +86,10 @@ class GroundTruth:
     ) -> Trial:
         """The truth of `posed`, which `load` returned, beside a result, as `Trial` has it."""
         scored = self.protocol.views.indices(len(posed.views), posed.rig)
+        rig = posed.rig if posed.poses is None else list(range(len(posed.poses)))
         return Trial(
-            posed.id, seed, posed.views, posed.rig, scored, self.protocol.background,
-            views, renders, model, self.surface(posed.id), cost,
+            posed.id, seed, posed.views, rig, scored, self.protocol.background,
+            views, renders, model, self.surface(posed.id), cost, posed.poses,
         )  # fmt: skip
 
     def sha256(self) -> dict[str, str]:
@@ -100,14 +105,18 @@ def _pixels_sha256(posed: PosedObject) -> str:
     return hashlib.sha256(str(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest()
 
 
-def load_truth_surface(manifest: Path, name: str, facts: Mapping[str, Any]) -> trimesh.Trimesh:
-    """The object's mesh in the renders' frame. Raises UserError if it is not to be had.
+def load_truth_surface(manifest: Path, name: str, facts: Mapping[str, Any]) -> trimesh.Trimesh | None:
+    """The object's mesh in the renders' frame, None for pictures without one. UserError if it is not there.
 
     facts: of its cameras.json, whose `normalisation` the renderer applied (new = scale * old + offset, z up).
     """
     try:
         rows = {row["id"]: row for row in read_tsv(manifest, ("id", "path"), "make the objects again")}
-        path, normalisation = manifest.parent / rows[name]["path"], facts["normalisation"]
+        path = manifest.parent / rows[name]["path"]
+        scan = load_scan(read_index(path)) if path.name.endswith(SUFFIX) else None
+        if scan is None and path.name.endswith(SUFFIX):
+            return None
+        normalisation = facts["normalisation"]
         offset = np.asarray(normalisation["offset"], float)
         move = Similarity(float(normalisation["scale"]), np.eye(3), offset)
     except (UserError, KeyError, TypeError, ValueError) as error:
@@ -115,5 +124,5 @@ def load_truth_surface(manifest: Path, name: str, facts: Mapping[str, Any]) -> t
             f"the true surface of {name} cannot be placed ({error!r} in {manifest} or its cameras.json); "
             "fetch and render the objects again"
         ) from error
-    mesh = load_mesh(path, colours=False)
+    mesh = load_mesh(path, colours=False) if scan is None else scan
     return trimesh.Trimesh(move(np.asarray(mesh.vertices)), mesh.faces, process=True)

@@ -173,7 +173,7 @@ def load_prediction(
         )
     renders = None
     if model is not None:
-        drawn = model.draw(posed.views.cameras[posed.rig], 1.0).rgb
+        drawn = model.draw(posed.rig_cameras, 1.0).rgb
         renders = ((drawn.clamp(0, 1) * 255).round() / 255)[None]  # 8-bit, as kept steps are
     return Prediction(views, renders, model, cost, [*files.notes, *notes])
 
@@ -216,7 +216,7 @@ def _load_views(
         )
     rgba = torch.stack(images)
     notes = require_clean(rgba, cameras, where=str(folder), predicted=True)
-    chosen = match_poses(cameras, posed.views.cameras[posed.rig], str(folder))
+    chosen = match_poses(cameras, posed.rig_cameras, str(folder))
     if len(images) > len(chosen):
         notes.append(f"{folder}: {len(images) - len(chosen)} of {len(images)} images stand at other poses")
     on_white = composite(rgba[chosen], 1.0) if rgba.shape[1] == 4 else rgba[chosen]

@@ -59,8 +59,8 @@ def _roughness(images: Tensor) -> float:
 def measure(
     manifest: SampleManifest, truth: GroundTruth, judge: nn.Module | None, metrics: Mapping[str, Metric]
 ) -> Iterator[Record]:
-    """`sharpness` and `views_sharpness` of every sample's last step at the rig; `silhouette_coherence` of its
-    last renderings under RENDERINGS + method, and with a judge KEPT of them.
+    """`sharpness` and `views_sharpness` of every sample's last step at the rig, where there is truth;
+    `silhouette_coherence` of its last renderings under RENDERINGS + method, and with a judge KEPT of them.
 
     Samples that failed or cannot be read are left out, as in the records of the evaluation.
     """
@@ -76,10 +76,10 @@ def measure(
             manifest.method, manifest.pair, EVALUATION_SET, name, seed, MEAN_VIEW, FINAL_STEP, "", math.nan,
             protocol.hash, math.nan, math.nan,
         )  # fmt: skip
-        true_views = posed.views[posed.rig].on_white()
-        views, drawn, true_views = at_common_size(views[-1:], drawn[-1:], true_views)  # judged alike
-        for metric, images in (("sharpness", drawn), ("views_sharpness", views)):
-            yield replace(row, metric=metric, value=sharpness(images[-1], true_views))
+        views, drawn, true_views = at_common_size(views[-1:], drawn[-1:], posed.views.on_white())
+        for metric, images in (("sharpness", drawn), ("views_sharpness", views)):  # judged alike
+            if posed.poses is None:
+                yield replace(row, metric=metric, value=sharpness(images[-1], true_views[posed.rig]))
         trial = truth.trial(posed, seed, drawn, None, None, {})
         for value in coherence_family(trial, "last"):
             if value.metric in COHERENT and value.view == MEAN_VIEW:

@@ -69,7 +69,7 @@ def read_steps(path: Path, posed: PosedObject, rig: Rig | None = None) -> tuple[
             views, renders = arrays["views"], arrays["renders"]
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is not a readable steps.npz ({error}); sample the object again") from error
-    count, size = len(posed.rig), tuple(posed.views.rgba.shape[-2:])
+    count, size = len(posed.rig_cameras), tuple(posed.views.rgba.shape[-2:])
     for name, array, wanted in (("views", views, views.shape[2:4]), ("renders", renders, size)):
         shape = (*renders.shape[:1], count, *wanted, 3)
         if array.dtype != np.uint8 or array.ndim != 5 or not array.size or array.shape != shape:
@@ -81,7 +81,7 @@ def read_steps(path: Path, posed: PosedObject, rig: Rig | None = None) -> tuple[
     views, renders = (torch.from_numpy(a).permute(0, 1, 4, 2, 3).float() / 255 for a in (views, renders))
     if rig is None or rig.half_width is None:
         return views, renders
-    cameras = posed.views.cameras
+    cameras = posed.rig_cameras
     drawn = replace(cameras, fov_y_deg=fov_covering(rig.half_width, float(cameras.positions[0].norm())))
     views, renders = (at_field_of_view(x, drawn, cameras.fov_y_deg)[0] for x in (views, renders))
     return views, renders

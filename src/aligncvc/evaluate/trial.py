@@ -112,7 +112,8 @@ class Trial:
     """One object, one seed, one method.
 
     truth: the ground-truth ring; its cameras stand in the frame of the input view. rig: ring indices of the
-    generator's views, the input view first. scored: ring indices that image metrics compare. background:
+    generator's views, the input view first; of published pictures, which have no views there, the rig's own
+    numbers, and `poses` its cameras. scored: ring indices that image metrics compare. background:
     grey value both sides are composited on. views, renders: generated views and renderings of their
     reconstruction for each kept sampling step, (K, V, 3, H, W) in [0, 1] on white, V = len(rig); None where
     a prediction has none. model: the final 3D result. surface: the ground-truth mesh in the same frame.
@@ -130,11 +131,22 @@ class Trial:
     model: Model | None
     surface: trimesh.Trimesh | None
     cost: Mapping[str, float]
+    poses: Cameras | None = None
 
     @property
-    def rig_truth(self) -> Tensor:
-        """Ground truth at the rig's poses, (V, 3, H, W) on white, as generators are taught."""
-        return self.truth[self.rig].on_white()
+    def rig_cameras(self) -> Cameras:
+        """(V, 4, 4) of the generator's views, in the frame of the input view."""
+        return self.truth.cameras[self.rig] if self.poses is None else self.poses
+
+    @property
+    def rig_views(self) -> Views | None:
+        """Ground truth at the rig's poses; None where there is none, of published pictures."""
+        return self.truth[self.rig] if self.poses is None else None
+
+    @property
+    def rig_truth(self) -> Tensor | None:
+        """`rig_views`, (V, 3, H, W) on white, as generators are taught."""
+        return None if self.rig_views is None else self.rig_views.on_white()
 
     @property
     def scored_truth(self) -> Tensor:

@@ -16,9 +16,11 @@ from aligncvc.objects.convert import check_glb
 from aligncvc.objects.download import Policy
 from aligncvc.objects.folder import folder_jobs
 from aligncvc.objects.frames import gobjaverse_jobs
-from aligncvc.objects.gobjaverse import SUFFIX
+from aligncvc.objects.gobjaverse import SUFFIX as FRAMES_SUFFIX
 from aligncvc.objects.listing import ManifestRow, check_ids, read_manifest, write_manifest
 from aligncvc.objects.objaverse_source import objaverse_jobs
+from aligncvc.objects.pictures import SUFFIX as PICTURES_SUFFIX
+from aligncvc.objects.pictures import picture_jobs
 from aligncvc.objects.published import published_jobs
 from aligncvc.objects.sources import Context, Job, bundled_jobs
 from aligncvc.objects.sweethome3d import sweethome3d_jobs
@@ -33,6 +35,7 @@ SOURCES: dict[str, Callable[[ObjectSet, Context], list[Job]]] = {
     "folder": folder_jobs,
     "gobjaverse": gobjaverse_jobs,
     "published": published_jobs,
+    "pictures": picture_jobs,
 }
 
 
@@ -91,7 +94,8 @@ def fetch_set(
             failed = f": failed: {row.reason}" if row.reason else ""
             print(f"[{number}/{len(jobs)}] {row.id}{failed}", file=sys.stderr, flush=True)
     # What this stage made of an earlier, different list goes; the user's own files stay.
-    for path in {*out.glob("*.glb"), *out.glob(f"*{SUFFIX}")} - {out / row.path for row in rows}:
+    made = {path for end in (".glb", FRAMES_SUFFIX, PICTURES_SUFFIX) for path in out.glob(f"*{end}")}
+    for path in made - {out / row.path for row in rows}:
         remove(path)
     inputs = {} if objects.list is None else {objects.list: sha256_file(project_file(objects.list))}
     counts = {"objects": len(rows), "objects_ok": sum(row.status == "ok" for row in rows)}

@@ -9,7 +9,6 @@ In the workflow (`source: gobjaverse`) the objects stage checks the hashes of a 
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from pathlib import Path
 
@@ -18,39 +17,25 @@ from tyro.extras import subcommand_cli_from_dict
 
 from aligncvc.config.objects import ObjectSet
 from aligncvc.errors import UserError, cli, reason_of
-from aligncvc.files import write_json
 from aligncvc.objects.gobjaverse import SUFFIX, frame_files, frames, frames_hash, instances, write_views
+from aligncvc.objects.indexes import write_index
 from aligncvc.objects.listing import ObjectRow, read_list, write_list
 from aligncvc.objects.sources import Context, Job, listed, root_of
 from aligncvc.ownership import claim_folder
 from aligncvc.scene.views import load_views
 
 
-def write_index(row: ObjectRow, root: Path, path: Path) -> None:
-    """Check an instance against its list and write what stands for it. UserError if it differs."""
+def _write(row: ObjectRow, root: Path, path: Path) -> None:
     folder = root / row.path
-    stats = [file.stat() for frame in frames(folder) for file in frame_files(folder, frame)]
-    stamp = [len(stats), sum(s.st_size for s in stats), max(s.st_mtime_ns for s in stats)]
-    index = {"frames": str(folder), "stamp": stamp}  # equal: the files are not read again
-    try:
-        before = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        before = {}
-    found = before.get("sha256")
-    if before != {**index, "sha256": found} or row.sha256 not in ("", found):
-        found = frames_hash(folder)
-        if row.sha256 not in ("", found):
-            raise UserError(
-                f"the frames of {folder} have hash {found}, the list says {row.sha256}; fetch them again"
-            )
-        write_json(path, {**index, "sha256": found})
+    files = [file for frame in frames(folder) for file in frame_files(folder, frame)]
+    write_index(row, folder, files, frames_hash, path)
 
 
 def gobjaverse_jobs(objects: ObjectSet, context: Context) -> list[Job]:
     """Jobs of a set with source gobjaverse: `path` is the dataset's root, `list` its list of objects."""
     root = root_of(objects, "the dataset's root").resolve()
     rows = listed(objects, what="frames, which python -m aligncvc.objects.frames list writes")
-    return [Job(row, partial(write_index, row, root), suffix=SUFFIX) for row in rows]
+    return [Job(row, partial(_write, row, root), suffix=SUFFIX) for row in rows]
 
 
 def list_objects(root: Positional[Path], out: Path, split: str = "train") -> None:

@@ -35,14 +35,6 @@ TO_UNIT_SPHERE = 2 / 3**0.5
 """From a cube of side 1, whose corners lie 0.866 from its centre, to the unit sphere of our world."""
 
 
-def read_index(path: Path) -> Path:
-    """The instance folder that a `.frames.json` names."""
-    try:
-        return Path(json.loads(path.read_text(encoding="utf-8"))["frames"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is no index of frames ({error!r}); run the objects stage again") from error
-
-
 def instances(root: Path) -> list[str]:
     """`<dictionary>/<instance>` of every object below a root, sorted. UserError if there is none."""
     found = sorted(str(path.parent.relative_to(root)) for path in root.glob(f"*/*/{FRAMES}"))

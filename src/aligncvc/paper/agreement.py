@@ -63,7 +63,7 @@ def agreement(pair: PairResults) -> Drawn | None:
     posed = next((p for p in pair.showcase if all(pair.steps(name, p) for name in names)), None)
     if posed is None:
         return None
-    count, between = len(posed.rig), 0.16
+    count, between = len(posed.rig_cameras), 0.16
     cell = min((WIDTH_IN - LABELS_IN - between) / (2 * count), 0.95)
     width = LABELS_IN + 2 * count * cell + between
     block = 0.42 + 2 * cell + 0.1

@@ -26,6 +26,8 @@ GAP_IN = 0.03
 TURNS, UNROLLED, POSES = 4, 2, 4
 """Objects of the teaser that are turned, objects that are shown step by step, poses of the turned ones."""
 
+PICTURED = 3
+"""Published pictures beside the input in that sheet."""
 SHEET_METHODS = ("two_stage_50", "aware_4", "aligncvc_4")
 """Methods of the verdict's sheet."""
 
@@ -185,12 +187,27 @@ def comparison(pair: PairResults) -> Drawn:
 def objects(pair: PairResults) -> Drawn:
     """Rows: drawn objects. Columns: the input, true views, and of each method its views and renderings."""
     first = pair.showcase[0]
-    angles = [degrees(first, view) for view in first.rig[1:3]]
     methods = [name for name in SHEET_METHODS if name in pair.samples] or [pair.lead]
+    if pair.pictured:
+        return pictured(pair, methods)
+    angles = [degrees(first, view) for view in first.rig[1:3]]
     titles = [*(f"v {a}" for a in angles), *(f"r {a}" for a in angles)]
     groups = [("", ["input"]), ("truth", angles), *((name, titles) for name in methods)]
     rows = [(pair.label(posed), list(_sheet_cells(pair, posed, methods))) for posed in pair.showcase]
     return captioned(image_grid(groups, rows), "objects", pair=pair, methods=methods, angles=angles)
+
+
+def pictured(pair: PairResults, methods: Sequence[str]) -> Drawn:
+    """`objects` of published pictures. Columns: the input, others, each method's model at their cameras."""
+    views = between_rig(pair.showcase[0])[:PICTURED]
+    angles = [degrees(pair.showcase[0], view) for view in views]
+    rows: list[tuple[str, Images]] = []
+    for posed in pair.showcase:
+        drawn = [pair.drawn(name, posed, view) for name in methods for view in views]
+        rows.append((pair.label(posed), [*(truth(posed, view) for view in (posed.rig[0], *views)), *drawn]))
+    groups = [("", ["input"]), ("pictures", angles), *((name, angles) for name in methods)]
+    facts = {"methods": methods, "angles": angles}
+    return captioned(image_grid(groups, rows), "pictures", pair=pair, **facts)
 
 
 def _sheet_cells(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from aligncvc.home import project_file
 from aligncvc.objects.listing import ObjectRow, credit_of, read_list
 from aligncvc.paper.inputs import FigureInputs
 from aligncvc.paper.reading import read, read_rankings
+from aligncvc.scene.cameras import spherical_deg
 from aligncvc.scene.renderset import IN_TURN, PosedObject, RenderSet
 from aligncvc.streams import numpy_stream
 
@@ -73,7 +74,12 @@ class PairResults:
         """paper.showcase objects drawn by the seed, in the manifest's order, with the pair's own rig."""
         rig = next(iter(self.samples.values())).rig
         shown = [self.renders.load(name) for name in drawn_by_seed(self.job, self.renders.ids)]
-        return [replace(p, rig=rig.indices(len(p.views))) for p in shown] if rig else shown
+        return [posed.with_rig(rig) for posed in shown] if rig else shown
+
+    @property
+    def pictured(self) -> bool:
+        """Whether the truth is published pictures at cameras of their own."""
+        return self.showcase[0].poses is not None
 
     @property
     def lead(self) -> str:
@@ -267,7 +273,12 @@ def read_pairs(job: PaperJob, scores: Scores, inputs: FigureInputs) -> list[Pair
 
 
 def between_rig(posed: PosedObject) -> list[int]:
-    """Ring indices halfway between neighbours of the rig; the rig itself where the ring holds no others."""
+    """Ring indices halfway between neighbours of the rig; the rig itself where the ring holds no others.
+
+    Of published pictures all but the input.
+    """
+    if posed.poses is not None:
+        return [view for view in range(len(posed.views)) if view not in posed.rig]
     ring, following = len(posed.views), [*posed.rig[1:], posed.rig[0] + len(posed.views)]
     return [(a + (b - a) // 2) % ring for a, b in zip(posed.rig, following, strict=True)]
 
@@ -275,8 +286,13 @@ def between_rig(posed: PosedObject) -> list[int]:
 def held_out_view(posed: PosedObject) -> int:
     """The ring index halfway between two rig views: azimuth 135 degrees for a rig of four.
 
-    It lies on the side turned away from the input. Where the ring holds only the rig it is a rig view.
+    It lies on the side turned away from the input. Where the ring holds only the rig it is a rig view. Of
+    published pictures it is the first that faces the input's side least.
     """
+    if posed.poses is not None:
+        places = posed.views.cameras.positions
+        facing = places @ places[posed.rig[0]]
+        return min(between_rig(posed), key=lambda view: round(float(facing[view]), 2))
     return between_rig(posed)[max(0, len(posed.rig) // 2 - 1)]
 
 
@@ -287,4 +303,7 @@ def truth(posed: PosedObject, view: int) -> np.ndarray:
 
 def degrees(posed: PosedObject, view: int) -> str:
     """Azimuth of a ring view from the input view."""
+    if posed.poses is not None:
+        azimuth = spherical_deg(posed.views.cameras)[0]
+        return f"{round(float(azimuth[view] - azimuth[posed.rig[0]])) % 360}°"
     return f"{(view - posed.rig[0]) % len(posed.views) * 360.0 / len(posed.views):g}°"

@@ -119,6 +119,7 @@ def job_hash(job: RenderJob, source: SourceObject) -> str:
             "rigs": rigs(job.render),
             "renderer": renderer_facts(job.render),
             **({"look": look_seed(job, source)} if source.variant else {}),
+            **({"pictures": job.render.pictures.model_dump()} if job.render.pictures else {}),
         }
     )
 

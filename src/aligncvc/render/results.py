@@ -30,6 +30,8 @@ MIN_COVERAGE, MAX_COVERAGE = 0.01, 0.95
 MIN_COVERAGE_EDGE_ON = 0.0005
 """A single view may show a flat object from its edge; it may not be empty."""
 MIN_CONTRAST = 2 / 255
+SURFACE = {"depth.npy", "normals.npy"}
+"""What renders know of the surface, and published pictures do not."""
 
 
 @dataclass(frozen=True)
@@ -115,12 +117,12 @@ def _faults(views: Views, cropped: bool) -> Iterator[str]:
 
 def object_files(views: int) -> set[str]:
     """Names in the folder of an object with so many views, its status apart."""
-    return {*(f"{i:03d}.png" for i in range(views)), "cameras.json", "depth.npy", "normals.npy"}
+    return {*(f"{i:03d}.png" for i in range(views)), "cameras.json", *SURFACE}
 
 
-def check_folder(folder: Path, views: int, size_px: int) -> str | None:
-    """The first reason why a written object folder is incomplete, or None."""
-    expected = object_files(views)
+def check_folder(folder: Path, views: int, size_px: int, surface: bool = True) -> str | None:
+    """The first reason why a written object folder is incomplete, or None. surface: whether that is in it."""
+    expected = object_files(views) if surface else object_files(views) - SURFACE
     found = {p.name for p in folder.iterdir()}
     if found != expected:
         return f"files missing or left over: {', '.join(sorted(found ^ expected))}"
@@ -143,7 +145,8 @@ def store(out: Path, status: Status, views: Views | None, facts: Mapping[str, An
             reason = check_views(views, cropped)
             if reason is None:
                 save_views(partial, views, **facts)
-                reason = check_folder(partial, len(views), views.cameras.height)
+                surface = views.depth is not None
+                reason = check_folder(partial, len(views), views.cameras.height, surface)
             if reason is not None:
                 failed = replace(status, status="failed", stage="quality", reason=reason)
                 return store(out, failed, None, {}, cropped)

@@ -12,10 +12,10 @@ from typing import Any
 from aligncvc.config.jobs.render import RenderJob
 from aligncvc.errors import UserError, reason_of
 from aligncvc.files import sha256_file
-from aligncvc.objects.gobjaverse import SUFFIX, read_index, read_views
 from aligncvc.ownership import claim_folder
 from aligncvc.render import jobs, results
 from aligncvc.render.jobs import SourceObject
+from aligncvc.render.ready import is_ready, misfit, ready_views
 from aligncvc.render.results import Status
 from aligncvc.render.surface import surface_fault
 from aligncvc.render.workers import START_SECONDS, Worker, split
@@ -71,25 +71,23 @@ class Renderer:
         fault = _fault(source)
         if fault is not None:
             self._record(source, *fault, 0.0)
-        elif source.path.name.endswith(SUFFIX):
+        elif is_ready(source.path) or misfit(source, self.job.render):
             self._read(source)
         else:
             return False
         return True
 
     def _read(self, source: SourceObject) -> None:
-        """Take over an object that comes as rendered frames."""
+        """Take over an object that comes with its views."""
         began = time.monotonic()
         render = self.job.render
         try:
-            if source.variant:
-                raise UserError("rendered frames have one look only; set `variants` of this object set to 1")
-            folder = read_index(source.path)
-            views = read_views(folder, render.ring_views, render.size_px)
+            if (reason := misfit(source, render)) is not None:
+                raise UserError(reason)
+            views, facts = ready_views(source.path, render)
         except Exception as error:
             self._record(source, "source", reason_of(error), time.monotonic() - began)
             return
-        facts = {"frames": folder.name, "renderer": {"engine": "GObjaverse's frames"}}
         self._record(source, "done", "", time.monotonic() - began, views, facts)
 
     def _serve(self, worker: Worker) -> list[tuple[int, SourceObject]] | None:

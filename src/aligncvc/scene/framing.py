@@ -42,14 +42,16 @@ def at_field_of_view(
     return found, replace(cameras, fov_y_deg=fov_y_deg)
 
 
-def resampling(side: int, ratio: float) -> Tensor:
-    """(side, side): a pixel of a view `ratio` times as wide, from those of this one; rows sum to 1 inside.
+def resampling(side: int, ratio: float, count: int | None = None) -> Tensor:
+    """(count, side): `count` pixels, each as wide as `ratio` of this view's; rows sum to 1 inside.
 
-    Bilinear where the picture grows, a triangle as wide as the new pixels where it shrinks.
+    Both have one centre. Bilinear where the picture grows, a triangle as wide as the new pixels where it
+    shrinks. count: as many as there are, if left out.
     """
+    count = side if count is None else count
     reach = max(1.0, ratio)
-    margin = math.ceil(reach + side * max(0.0, ratio - 1) / 2)
+    margin = math.ceil(reach + max(0.0, count * ratio - side) / 2)
     centres = torch.arange(-margin, side + margin, dtype=torch.float64) + 0.5
-    wanted = (torch.arange(side, dtype=torch.float64) + 0.5 - side / 2) * ratio + side / 2
+    wanted = (torch.arange(count, dtype=torch.float64) + 0.5 - count / 2) * ratio + side / 2
     weights = (1 - (centres - wanted[:, None]).abs() / reach).clamp_min(0)
     return (weights / weights.sum(1, keepdim=True))[:, margin : margin + side]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -15,7 +15,7 @@ from torch import Tensor
 from aligncvc.errors import UserError, reason_of
 from aligncvc.files import sha256_json
 from aligncvc.scene.archives import Archives, decoded, is_sharded, read_object
-from aligncvc.scene.cameras import Cameras, parse_cameras, relative_c2w
+from aligncvc.scene.cameras import Cameras, orbit, parse_cameras, relative_c2w, spherical_deg
 from aligncvc.scene.framing import at_field_of_view
 from aligncvc.scene.rigs import Rig, fov_covering
 from aligncvc.scene.views import Views, composite, decode_views, load_views, view_facts
@@ -24,6 +24,11 @@ from aligncvc.tsv import read_tsv
 
 CACHED_OBJECTS = 64
 """What training keeps of the objects it has read: they come again, in no order."""
+PLACES = ("azimuth_deg", "elevation_deg", "distance")
+"""What `spherical_deg` gives."""
+RIG_CAMERA = "rig_camera"
+"""Of cameras.json, for published pictures: the camera that the input is taken for (azimuths_deg of the rig,
+elevation_deg, distance, fov_y_deg)."""
 IN_TURN = 4
 """What a stage keeps that takes one object after the other. One of 16 views of 256 px takes 34 MB."""
 
@@ -33,17 +38,39 @@ class PosedObject:
     """One object's ring: views, and the indices of the generator's rig among them (the input view first).
 
     fov_y_deg: at which `rig_from` and `ring_from` show them (`at_field_of_view`); None: as they are.
+    poses: of published pictures, which stand elsewhere, the rig's own cameras (V, 4, 4) with the input view
+    at azimuth 0; then no view but the input is of the rig.
     """
 
     id: str
     views: Views
     rig: list[int]
     fov_y_deg: float | None = None
+    poses: Cameras | None = None
+
+    @property
+    def rig_cameras(self) -> Cameras:
+        """(V, 4, 4) of the generator's rig, in the frame of the views; of pictures in the input view's."""
+        return self.views.cameras[self.rig] if self.poses is None else self.poses
+
+    def with_rig(self, rig: Rig) -> PosedObject:
+        """The same views with the rig of another generator, as large as they are."""
+        if self.poses is None:
+            return replace(self, rig=rig.indices(len(self.views)))
+        camera = {name: float(x[0]) for name, x in zip(PLACES, spherical_deg(self.poses), strict=True)}
+        return replace(self, poses=_assumed({**camera, "fov_y_deg": self.poses.fov_y_deg}, rig, self.views))
 
     def rig_from(self, start: int = 0) -> tuple[Tensor, Cameras]:
-        """The rig turned by `start` ring steps: images (V, 3, H, W) on white, cameras from azimuth 0."""
+        """The rig turned by `start` ring steps: images (V, 3, H, W) on white, cameras from azimuth 0.
+
+        Of published pictures the input alone, (1, 3, H, W). Raises UserError if these are to be turned.
+        """
+        if self.poses is not None and start:
+            raise UserError(
+                f"{self.id} comes as published pictures, which have no ring to train on; train on renders"
+            )
         rgba, cameras = self.ring_from(start, self.rig)
-        return composite(rgba, 1.0), cameras
+        return composite(rgba, 1.0), cameras if self.poses is None else self.poses
 
     def ring_from(self, start: int, members: Sequence[int]) -> tuple[Tensor, Cameras]:
         """Views `members` (N, 4, H, W) of the ring turned by `start` steps, posed as the rig's are."""
@@ -151,12 +178,34 @@ class RenderSet:
                 f"{where} holds {width}x{height} renders but render.size_px is {self.size_px}; "
                 "render the set with this configuration"
             )
-        rig = _named_rig(facts, where, len(views)) if self.rig is None else self.rig.indices(len(views))
-        return PosedObject(name, views, rig, self._fov_y_deg(views.cameras))
+        fov_y_deg, camera = self._fov_y_deg(views.cameras), facts().get(RIG_CAMERA)
+        if camera is None and self.rig is not None:
+            return PosedObject(name, views, self.rig.indices(len(views)), fov_y_deg)
+        rig = _named_rig(facts, where, len(views))
+        poses = None if camera is None else self._poses(camera, views, where)
+        return PosedObject(name, views, rig, fov_y_deg, poses)
+
+    def _poses(self, camera: Any, views: Views, where: Path) -> Cameras:
+        """The rig's cameras of published pictures. Raises UserError for an odd entry of cameras.json."""
+        try:
+            poses = _assumed(camera, self.rig, views)
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{where}/cameras.json has an odd {RIG_CAMERA}; render the object again"
+            ) from error
+        fov_y_deg = self._fov_y_deg(poses)
+        return poses if fov_y_deg is None else replace(poses, fov_y_deg=fov_y_deg)
 
     def _fov_y_deg(self, cameras: Cameras) -> float | None:
         half = None if self.rig is None or self.as_rendered else self.rig.half_width
         return None if half is None else fov_covering(half, float(cameras.positions[0].norm()))
+
+
+def _assumed(camera: Mapping[str, Any], rig: Rig | None, views: Views) -> Cameras:
+    """(V, 4, 4) of a rig, input view at azimuth 0, seen with the camera that pictures are taken for."""
+    azimuths = camera["azimuths_deg"] if rig is None else rig.azimuths_deg
+    lens = {name: float(camera[name]) for name in ("distance", "fov_y_deg")}
+    return orbit(azimuths, float(camera["elevation_deg"]), **lens, size_px=views.cameras.height)
 
 
 def _named_rig(facts: Callable[[], Any], where: Path, count: int) -> list[int]:
