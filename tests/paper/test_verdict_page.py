@@ -78,7 +78,10 @@ def test_json_names_what_is_missing_and_where_it_comes_from(page: Path) -> None:
     assert all(line["effect"] is None and "n/a" in line["note"] for line in found["lines"])
 
 
-@pytest.mark.parametrize(("folder", "name"), [(".", "abstract"), ("depth", "depth"), ("scans", "scans")])
+PAGES = {".": "abstract", "depth": "depth", "scans": "scans", "ycb": "scans", "published": "published"}
+
+
+@pytest.mark.parametrize(("folder", "name"), PAGES.items())
 def test_the_committed_verdicts_are_of_this_format(page: Path, folder: str, name: str) -> None:
     committed = json.loads((PROJECT_ROOT / "docs/verdict" / folder / "verdict.json").read_text())
     found = json.loads((page / "verdict.json").read_text())

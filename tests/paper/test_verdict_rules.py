@@ -469,6 +469,16 @@ def test_the_claims_of_the_abstract_can_hold_and_can_fail(claims: Claims, good: 
     assert all(one.rule for one in found) and json.dumps([one.facts for one in found])
 
 
+@pytest.mark.parametrize("claims", [ABSTRACT, PUBLISHED], ids=["abstract", "published"])
+def test_a_page_has_headings_of_what_is_judged(claims: Claims) -> None:
+    found = judge(lines(claims, ["psnr"], {}), world(claims, True))
+    about = dict.fromkeys(("claims", "pair", "objects", "protocol", "commit", "date"), "x")
+    about |= {name: [] for name in ("seeds", "hardware", "runs", "memory")}
+    text = page(claims, about, found, {}, [], {})
+    groups = {claim.group.title() for claim in claims.claims.values()}
+    assert {word for word in ("Claims", "Goals", "Controls") if f"\n## {word}\n" in text} == groups
+
+
 def test_every_pair_has_its_line() -> None:
     about = [line for line in lines(ABSTRACT, [], {}) if line.claim == "g" and line.rule == "one_better"]
     assert [line.one.pair for line in about] == [line.other.pair for line in about] == ABSTRACT.pairs

@@ -186,6 +186,7 @@ def page(
     notes: Mapping[str, str],
 ) -> str:
     """The page. tables: Markdown by name; pictures: (file, caption, alt); notes: explanations by claim."""
+    found = {claim.group for claim in claims.claims.values()}
     return render_template(
         "verdict_page.txt",
         folder=TEMPLATES,
@@ -196,7 +197,7 @@ def page(
         pictures=pictures,
         notes=defaultdict(str, notes),
         words=WORDS,
-        headings=HEADINGS,
+        headings={group: words for group, words in HEADINGS.items() if group in found},
         short=SHORT,
         effect=effect,
         markdown=markdown,
