@@ -9,6 +9,7 @@ import math
 import re
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ from aligncvc.paper.__main__ import main
 from aligncvc.paper.agreement import APART, agreement, disagreement
 from aligncvc.paper.curves import smooth
 from aligncvc.paper.figures import draw_figures, write_figures
-from aligncvc.paper.image_figures import object_label
+from aligncvc.paper.image_figures import image_grid, object_label
 from aligncvc.paper.inputs import FigureInputs
 from aligncvc.paper.pair_results import (
     PairResults,
@@ -579,3 +580,13 @@ def test_a_long_name_pushes_the_words_behind_it(world: World) -> None:
     )
     assert name.get_position()[1] == kind.get_position()[1]
     assert kind.get_window_extent().x0 > name.get_window_extent().x1
+
+
+def test_titles_stay_over_their_column() -> None:
+    titles = ["two_stage_50", "gen3diffusion_25_tuned", "aligncvc_4_seed1", "a", "ours", "upper bound"]
+    image = np.zeros((8, 8, 3))
+    figure = image_grid([("final models at 135 degrees", titles[:1]), ("", titles[1:])], [("o", [image] * 6)])
+    named = {text.get_text(): text.get_window_extent() for text in figure.texts}
+    row = sorted((named[title] for title in titles), key=lambda box: box.x0)
+    assert all(one.x1 < other.x0 for one, other in pairwise(row))
+    assert named["final models at 135 degrees"].x1 < row[1].x0

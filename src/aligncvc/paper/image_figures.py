@@ -5,6 +5,7 @@ They are laid out in inches: rows under headed columns, and strips of one object
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -47,9 +48,14 @@ class Sheet:
         left, bottom = x / self.width, 1 - (y + height) / self.height
         return self.figure.add_axes((left, bottom, width / self.width, height / self.height))
 
-    def text(self, x: float, y: float, text: str, **style: Any) -> float:
-        """Words at (x, y), which is the middle of their height; returns where they end to the right."""
+    def text(self, x: float, y: float, text: str, most: float = math.inf, **style: Any) -> float:
+        """Words at (x, y), which is the middle of their height; returns where they end to the right.
+
+        most: their greatest width, to which a smaller type brings them.
+        """
         words = self.figure.text(x / self.width, 1 - y / self.height, text, **({"va": "center"} | style))
+        if (wide := words.get_window_extent().width / self.figure.dpi) > most:
+            words.set_fontsize(float(words.get_fontsize()) * most / wide)
         return float(words.get_window_extent().x1) / self.figure.dpi
 
     def rule(self, x0: float, x1: float, y: float, colour: str = QUIET) -> None:
@@ -84,12 +90,13 @@ def image_grid(
             lefts.append(x)
             x += cell + GAP_IN
         if heading:
-            sheet.text((start + x - GAP_IN) / 2, 0.13, heading, ha="center", color=QUIET, size=7.5)
+            middle, most = (start + x - GAP_IN) / 2, x - GAP_IN - start
+            sheet.text(middle, 0.13, heading, most, ha="center", color=QUIET, size=7.5)
             sheet.rule(start, x - GAP_IN, 0.225)
         x += 0.09
     for left, title in zip(lefts, titles, strict=True):
         look = {"color": LEAD_COLOUR, "weight": "bold"} if title == lead else {"color": INK}
-        sheet.text(left + cell / 2, 0.32, title, ha="center", size=7.5, **look)
+        sheet.text(left + cell / 2, 0.32, title, cell, ha="center", size=7.5, **look)
     for i, (name, images) in enumerate(rows):
         top = HEAD_IN + i * (cell + GAP_IN)
         if i:
