@@ -113,8 +113,9 @@ def load_truth_surface(manifest: Path, name: str, facts: Mapping[str, Any]) -> t
     try:
         rows = {row["id"]: row for row in read_tsv(manifest, ("id", "path"), "make the objects again")}
         path = manifest.parent / rows[name]["path"]
-        scan = load_scan(read_index(path)) if path.name.endswith(SUFFIX) else None
-        if scan is None and path.name.endswith(SUFFIX):
+        pictured = path.name.endswith(SUFFIX)
+        scan = load_scan(read_index(path)) if pictured else None
+        if pictured and scan is None:
             return None
         normalisation = facts["normalisation"]
         offset = np.asarray(normalisation["offset"], float)
