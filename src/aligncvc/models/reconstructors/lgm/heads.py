@@ -16,6 +16,8 @@ from aligncvc.scene.cameras import Cameras
 from aligncvc.scene.gaussians import Gaussians
 
 SPLIT = (3, 1, 3, 4, 3)
+OFF_WHITE = 0.06
+"""How far from white a channel must be for a pixel to show the object; as in silhouette coherence."""
 
 
 class Head(ABC):
@@ -71,13 +73,47 @@ class LgmHead(Head):
         return Gaussians(means, scales, quats, opacities[..., 0], colors)
 
 
+def colours_around(pixels: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """The least and the greatest colour in the square around each pixel of views on white.
+
+    Colours are those inside the object: its rim is mixed with the canvas. Where the square has no inside,
+    they are the object's, and else any.
+
+    Args:
+        pixels: (N, 3, H, W) in [0, 1].
+        side: of the square, in pixels; odd.
+
+    Returns:
+        Two tensors like pixels.
+    """
+
+    def widest(x: Tensor, size: int = side) -> Tensor:
+        return F.max_pool2d(x, size, 1, size // 2)
+
+    shown = ((1 - pixels).amax(1, keepdim=True) > OFF_WHITE).to(pixels)
+    inside = -widest(-shown, 3)
+    low, high = -widest(-pixels), widest(pixels)
+    for among in (shown, inside):
+        out, found = 2 * (1 - among), widest(among) > 0
+        low = torch.where(found, -widest(-pixels - out), low)
+        high = torch.where(found, widest(pixels - out), high)
+    return low, high
+
+
 class RayHead(Head):
-    """Depth along the pixel's ray, a small lateral offset, and a colour that starts at the input pixel."""
+    """Depth along the pixel's ray, a small lateral offset, and a colour that starts at the input pixel.
+
+    colour_px: the colour lies within those of a square of so many pixels around (`colours_around`); None:
+    it is free. least_opacity: what is less opaque is not there at all.
+    """
 
     depth_range = 1.0
     """World units either side of the object's centre: the object fits the unit sphere."""
     lateral_px = 2.0
     """Largest offset across the ray, in output pixels."""
+
+    def __init__(self, colour_px: int | None = None, least_opacity: float = 0.0) -> None:
+        self.colour_px, self.least_opacity = colour_px, least_opacity
 
     def initialise(self, conv: nn.Conv2d) -> None:
         """Depth at the centre, opacity 0.5, scale half a pixel, no rotation, the pixel's colour."""
@@ -100,10 +136,16 @@ class RayHead(Head):
         means = origins + depth * directions + lateral[:, :, :1] * right + lateral[:, :, 1:] * down
         pixels = F.interpolate(images.flatten(0, 1), size=(height, width), mode="area")
         base = torch.logit(pixels.unflatten(0, images.shape[:2]).clamp(0.02, 0.98))
+        colour = (base + colour).sigmoid()
+        if self.colour_px is not None:
+            low, high = (x.view_as(colour) for x in colours_around(pixels, self.colour_px))
+            colour = torch.minimum(torch.maximum(colour, low), high)
+        opacity = opacity.sigmoid()
+        opacity = opacity * (opacity >= self.least_opacity)
         return Gaussians(
             means=_flat(means),
             scales=_flat(0.5 * pixel_world * scale.clamp(-4, 3).exp()),
             quats=F.normalize(_flat(rotation), dim=-1),
-            opacities=_flat(opacity.sigmoid())[..., 0],
-            colors=_flat((base + colour).sigmoid()),
+            opacities=_flat(opacity)[..., 0],
+            colors=_flat(colour),
         )

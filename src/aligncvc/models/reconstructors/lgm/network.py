@@ -235,7 +235,11 @@ class LGM(nn.Module):
         self.config = config
         self.unet = MultiViewUNet(config)
         self.conv = nn.Conv2d(14, 14, 1)
-        self.head = LgmHead(config.rot_norm_dim) if config.head == "lgm" else RayHead()
+        self.head = (
+            LgmHead(config.rot_norm_dim)
+            if config.head == "lgm"
+            else RayHead(config.colour_px, config.least_opacity)
+        )
         self.head.initialise(self.conv)
         for name, values in zip(("mean", "std"), IMAGENET, strict=True):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)

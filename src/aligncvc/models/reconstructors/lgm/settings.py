@@ -34,6 +34,15 @@ class Settings(Section):
     head: Literal["ray", "lgm"] = Field(
         "ray", description="how channels become Gaussians; lgm for its checkpoints"
     )
+    colour_px: int | None = Field(
+        None,
+        ge=1,
+        description="ray head: a Gaussian's colour lies within those of the square of so many pixels (odd) "
+        "around its own, inside the object; null: it is free",
+    )
+    least_opacity: float = Field(
+        0.0, ge=0, lt=1, description="ray head: Gaussians that are less opaque are dropped"
+    )
     size_px: int | None = Field(None, ge=1, description="side that views are resized to; null: as they come")
     rot_norm_dim: Literal[-1, 1] = Field(
         -1,
@@ -86,13 +95,23 @@ class Settings(Section):
         return self
 
     @model_validator(mode="after")
+    def _ray_head_s_own(self) -> Self:
+        if self.head != "ray" and (self.colour_px is not None or self.least_opacity):
+            raise ValueError("colour_px and least_opacity belong to the head ray: leave them out")
+        if self.colour_px is not None and self.colour_px % 2 == 0:
+            raise ValueError(f"colour_px {self.colour_px} has no middle: give an odd number")
+        return self
+
+    @model_validator(mode="after")
     def _flips_with_the_first_camera(self) -> Self:
         if self.release_flip and self.world != "first-camera":
             raise ValueError("release_flip needs world: first-camera")
         return self
 
 
-ADDED = frozenset({"release_flip", "sees", "time_channels", "time_silu", "clamped"})
+ADDED = frozenset(
+    {"release_flip", "sees", "time_channels", "time_silu", "clamped", "colour_px", "least_opacity"}
+)
 """Settings that are younger than protocols: at their defaults, no protocol's hash knows of them."""
 
 _LGM: dict[str, Any] = {
