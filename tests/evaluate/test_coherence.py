@@ -11,9 +11,9 @@ from torch import Tensor
 from aligncvc.evaluate.coherence import coherence_family
 from aligncvc.evaluate.families import without_value
 from aligncvc.evaluate.trial import Trial
-from aligncvc.metrics.coherence import COLOUR_VIEWS, OFF_WHITE, coherence, silhouettes
+from aligncvc.metrics.coherence import COLOUR_VIEWS, coherence
 from aligncvc.scene.cameras import Cameras, orbit, ring_azimuths_deg
-from aligncvc.scene.views import Views
+from aligncvc.scene.views import OFF_WHITE, Views, silhouettes
 
 SIZE = 64
 

@@ -26,13 +26,13 @@ from aligncvc.evaluate.epipolar import EPIPOLAR, epipolar_family
 from aligncvc.evaluate.networks import Networks
 from aligncvc.evaluate.trial import Drawn, GaussianModel, Steps, Trial, Value, measured_steps, per_view
 from aligncvc.metrics import surface_distance as surfaces
-from aligncvc.metrics.coherence import COLOUR_VIEWS, silhouettes
+from aligncvc.metrics.coherence import COLOUR_VIEWS
 from aligncvc.metrics.halves import LEAST_VIEWS, HalfModel, Halves, poses_between, split
 from aligncvc.metrics.perceptual import LEAST_PX, clip_s, dists, lpips, lpips_scores
 from aligncvc.metrics.psnr import foreground_psnr, mae, pooled_psnr, psnr, union_psnr
 from aligncvc.metrics.ssim import ssim, ssim_scores
 from aligncvc.metrics.surface_alignment import ladder
-from aligncvc.scene.views import Views, at_common_size
+from aligncvc.scene.views import Views, at_common_size, silhouettes
 
 Metric = Callable[[Tensor, Tensor], Tensor]
 """(B, 3, H, W) twice in [0, 1] -> (B,)."""

@@ -21,12 +21,10 @@ from torch import Tensor
 
 from aligncvc.metrics.psnr import masked_psnr
 from aligncvc.scene.cameras import Cameras
-from aligncvc.scene.views import reduced
+from aligncvc.scene.views import reduced, silhouettes
 
 LARGEST_PX = 128
 """Larger views are brought to this height and width: the cost grows with the cube of the size."""
-OFF_WHITE = 0.06
-"""A pixel shows the object if a channel is more than this from white."""
 STEP_PX = 1.0
 """Samples on a ray lie so near that their images in other views are at most this far apart."""
 RIM_PX = 1.5
@@ -62,11 +60,6 @@ def coherence(views: Tensor, cameras: Cameras) -> Coherence:
     area = hull.masks.sum((-2, -1)).double()
     psnr = masked_psnr(views.double(), colours.double(), known[:, None])
     return Coherence(hull.coherence, psnr, known.sum((-2, -1)) / area)
-
-
-def silhouettes(views: Tensor) -> Tensor:
-    """(..., 3, H, W) in [0, 1] on white -> (..., H, W) bool: where a view shows the object."""
-    return views.amin(-3) < 1 - OFF_WHITE
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,9 @@ from aligncvc.files import atomic_path
 from aligncvc.scene.cameras import Cameras, load_cameras, save_cameras
 from aligncvc.scene.pictures import eight_bit
 
+OFF_WHITE = 0.06
+"""A pixel shows the object if a channel is more than this from white."""
+
 
 @dataclass(frozen=True)
 class Views:
@@ -58,6 +61,11 @@ def composite(rgba: Tensor, background: float) -> Tensor:
     """(..., 4, H, W) straight alpha -> (..., 3, H, W) over a constant background."""
     alpha = rgba[..., 3:, :, :]
     return rgba[..., :3, :, :] * alpha + background * (1 - alpha)
+
+
+def silhouettes(views: Tensor) -> Tensor:
+    """(..., 3, H, W) in [0, 1] on white -> (..., H, W) bool: where a view shows the object."""
+    return views.amin(-3) < 1 - OFF_WHITE
 
 
 def at_common_size(*images: Tensor) -> tuple[Tensor, ...]:

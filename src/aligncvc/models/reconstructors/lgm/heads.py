@@ -14,10 +14,9 @@ from torch import Tensor, nn
 
 from aligncvc.scene.cameras import Cameras
 from aligncvc.scene.gaussians import Gaussians
+from aligncvc.scene.views import silhouettes
 
 SPLIT = (3, 1, 3, 4, 3)
-OFF_WHITE = 0.06
-"""How far from white a channel must be for a pixel to show the object; as in silhouette coherence."""
 
 
 class Head(ABC):
@@ -90,7 +89,7 @@ def colours_around(pixels: Tensor, side: int) -> tuple[Tensor, Tensor]:
     def widest(x: Tensor, size: int = side) -> Tensor:
         return F.max_pool2d(x, size, 1, size // 2)
 
-    shown = ((1 - pixels).amax(1, keepdim=True) > OFF_WHITE).to(pixels)
+    shown = silhouettes(pixels)[:, None].to(pixels)
     inside = -widest(-shown, 3)
     low, high = -widest(-pixels), widest(pixels)
     for among in (shown, inside):
