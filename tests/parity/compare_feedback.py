@@ -12,23 +12,15 @@ Each option is `package.module:object`, a callable(toys) that runs an official l
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
-from pathlib import Path
-
 import feedback_toys
-import numpy as np
 import torch
 from feedback_toys import COMPARED, SYSTEMS, one_step, parameters_of, toy_loop, toy_renderer, whole_way
-from parity_tools import TOLERANCE, named, relative_error
+from parity_tools import Errors, conclude, parser, relative_error, write_facts
 from torch import Tensor
-
-from aligncvc.files import atomic_path
 
 
 @torch.no_grad()
-def errors_of(system: str, facts: dict[str, Tensor]) -> dict[str, float]:
+def errors_of(system: str, facts: dict[str, Tensor]) -> Errors:
     """Relative errors of single steps, and of the whole way (which adds up its steps' rounding)."""
     loop, errors = toy_loop(system, facts.get("alphas"), facts.get("c2w")), {}
     with toy_renderer():
@@ -47,24 +39,16 @@ def errors_of(system: str, facts: dict[str, Tensor]) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    for option in SYSTEMS:
-        parser.add_argument(f"--{option}", required=True, type=named)
-    parser.add_argument("--facts", type=Path)
-    arguments = parser.parse_args()
+    options = parser(__doc__, SYSTEMS)
+    arguments = options.parse_args()
     errors, kept = {}, {}
     for system in SYSTEMS:
         facts = getattr(arguments, system)(feedback_toys)
         errors |= errors_of(system, facts)
         kept |= {f"{system} {name}": value.numpy() for name, value in facts.items()}
     if arguments.facts:
-        with atomic_path(arguments.facts / "feedback.npz") as temporary, temporary.open("wb") as handle:
-            np.savez_compressed(handle, **kept)  # type: ignore[arg-type]
-    print(json.dumps(errors, indent=1))
-    if max(errors.values()) > TOLERANCE:
-        sys.exit(f"a relative error is above {TOLERANCE:g}")
+        write_facts(arguments.facts, "feedback", kept)
+    conclude(errors)
 
 
 if __name__ == "__main__":

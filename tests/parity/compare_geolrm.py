@@ -18,14 +18,11 @@ Example:  PYTHONPATH=src:/path/of/reference python tests/parity/compare_geolrm.p
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
-from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import numpy as np
 import torch
 from geolrm_cases import (
     FORMS,
@@ -42,10 +39,18 @@ from geolrm_cases import (
     reduced,
     views,
 )
-from parity_tools import TOLERANCE, key_differences, named, relative_error, shapes
+from parity_tools import (
+    Errors,
+    Facts,
+    conclude,
+    key_differences,
+    parser,
+    relative_error,
+    shapes,
+    write_facts,
+)
 from torch import Tensor
 
-from aligncvc.files import atomic_path, write_text
 from aligncvc.models.reconstructors.geolrm.network import build, released
 from aligncvc.models.reconstructors.geolrm.settings import PRESETS
 from aligncvc.scene.camera_formats import to_opengl
@@ -87,7 +92,7 @@ def their_values(
     return values | {f"gaussians {b}": g for b, g in enumerate(objects)}
 
 
-def errors_of(ours: dict[str, Tensor], theirs: dict[str, Tensor], case: str) -> dict[str, float]:
+def errors_of(ours: dict[str, Tensor], theirs: dict[str, Tensor], case: str) -> Errors:
     """Relative errors; of the Gaussians as many as the official code has, the others must be invisible."""
     errors = {f"{name}, {case}": relative_error(ours[name], theirs[name]) for name in ("features", "logits")}
     for b, own in enumerate(ours["gaussians"]):
@@ -98,10 +103,10 @@ def errors_of(ours: dict[str, Tensor], theirs: dict[str, Tensor], case: str) -> 
     return errors
 
 
-def compare(given: argparse.Namespace, facts: dict[str, np.ndarray]) -> dict[str, float]:
+def compare(given: argparse.Namespace, facts: Facts) -> Errors:
     c2w, intrinsics = (x[VIEWS] for x in given.rig(RADIUS, FOV_DEG))
     facts["c2w"], facts["intrinsics"] = c2w.numpy(), intrinsics.numpy()
-    errors: dict[str, float] = {}
+    errors: Errors = {}
     cases = {form: reduced(form) for form in FORMS}
     cases["padded"] = {**reduced("trained"), "pad_tokens": True}
     cases["shuffled"] = {**reduced("trained"), "tokens": "shuffled", "max_tokens": 100}
@@ -123,7 +128,7 @@ def compare(given: argparse.Namespace, facts: dict[str, np.ndarray]) -> dict[str
     return errors | {name: relative_error(ours[name], torch.from_numpy(facts[name])) for name in ours}
 
 
-def compare_full(given: argparse.Namespace, dtype: torch.dtype) -> dict[str, float]:
+def compare_full(given: argparse.Namespace, dtype: torch.dtype) -> Errors:
     """Relative errors at the published widths; one network in memory at a time."""
     c2w, intrinsics = (x.to(dtype) for x in given.rig(RADIUS, FOV_DEG))
     # the official poses and focal lengths are rounded to float32
@@ -152,29 +157,18 @@ def key_list(given: argparse.Namespace) -> dict[str, list[int]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    for option in ("--proposal", "--reconstruction", "--between-tokens", "--rig", "--rays", "--keys"):
-        parser.add_argument(option, required=True, type=named)
-    parser.add_argument("--full", choices=["float32", "float64"])
-    parser.add_argument("--facts", type=Path)
-    given = parser.parse_args()
+    options = parser(__doc__, ("proposal", "reconstruction", "between-tokens", "rig", "rays", "keys"))
+    options.add_argument("--full", choices=["float32", "float64"])
+    given = options.parse_args()
     if given.full:
         errors = compare_full(given, getattr(torch, given.full))
     else:
-        facts: dict[str, np.ndarray] = {}
+        facts: Facts = {}
         keys = key_list(given)
         errors = compare(given, facts)
         if given.facts:
-            write_text(
-                given.facts / "geolrm_keys.json", json.dumps(keys, separators=(",", ":"), sort_keys=True)
-            )
-            with atomic_path(given.facts / "geolrm.npz") as temporary, temporary.open("wb") as handle:
-                np.savez_compressed(handle, **facts)  # type: ignore[arg-type]
-    print(json.dumps(errors, indent=1))
-    if max(errors.values()) > TOLERANCE:
-        sys.exit(f"a relative error is above {TOLERANCE:g}")
+            write_facts(given.facts, "geolrm", facts, keys)
+    conclude(errors)
 
 
 if __name__ == "__main__":

@@ -14,17 +14,13 @@ Example:  PYTHONPATH=src:/path/of/reference python tests/parity/compare_imagedre
 
 from __future__ import annotations
 
-import argparse
 import gc
-import json
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
-import numpy as np
 import torch
 from diffusers import DDIMScheduler
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
@@ -45,17 +41,24 @@ from imagedream_cases import (
     rig_cameras,
     start_noise,
 )
-from parity_tools import TOLERANCE, fill, key_differences, named, numbers, relative_error, shapes
+from parity_tools import (
+    Errors,
+    Facts,
+    conclude,
+    fill,
+    key_differences,
+    numbers,
+    parser,
+    relative_error,
+    shapes,
+    write_facts,
+)
 from torch import Tensor
 
-from aligncvc.files import atomic_path, write_json
 from aligncvc.models.generators.imagedream.network import ImageDream, build_unet, camera_tokens
 from aligncvc.models.generators.imagedream.prompts import IDS, TEXTS
 from aligncvc.models.generators.imagedream.released import unet_from_released
 from aligncvc.models.generators.text import padded
-
-Facts = dict[str, np.ndarray]
-Errors = dict[str, float]
 
 
 def built(build: Callable[..., Any], full: bool = False) -> Any:
@@ -176,14 +179,9 @@ def key_list(build: Callable[..., Any]) -> dict[str, list[int]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    for option in ("--unet", "--pipeline", "--poses", "--orbit", "--tokens"):
-        parser.add_argument(option, required=True, type=named)
-    parser.add_argument("--full", action="store_true")
-    parser.add_argument("--facts", type=Path)
-    arguments = parser.parse_args()
+    options = parser(__doc__, ("unet", "pipeline", "poses", "orbit", "tokens"))
+    options.add_argument("--full", action="store_true")
+    arguments = options.parse_args()
     if arguments.full:
         errors = compare_full(arguments.unet)
     else:
@@ -196,12 +194,8 @@ def main() -> None:
         errors |= compare_unet(arguments.unet, facts)
         errors |= compare_sampling(arguments.unet, arguments.pipeline, arguments.poses, facts)
         if arguments.facts:
-            write_json(arguments.facts / "imagedream_keys.json", keys)
-            with atomic_path(arguments.facts / "imagedream.npz") as temporary, temporary.open("wb") as handle:
-                np.savez_compressed(handle, **facts)  # type: ignore[arg-type]
-    print(json.dumps(errors, indent=1))
-    if max(errors.values()) > TOLERANCE:
-        sys.exit(f"a relative error is above {TOLERANCE:g}")
+            write_facts(arguments.facts, "imagedream", facts, keys)
+    conclude(errors)
 
 
 if __name__ == "__main__":

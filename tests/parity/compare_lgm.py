@@ -16,15 +16,12 @@ Example:  PYTHONPATH=src:/path/of/reference python tests/parity/compare_lgm.py -
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from lgm_cases import (
     FOV_Y_DEG,
@@ -44,9 +41,19 @@ from lgm_cases import (
     ply_gaussians,
     their_features,
 )
-from parity_tools import TOLERANCE, fill, key_differences, named, relative_error, shapes
+from parity_tools import (
+    Errors,
+    Facts,
+    conclude,
+    fill,
+    key_differences,
+    parser,
+    relative_error,
+    shapes,
+    write_facts,
+)
 
-from aligncvc.files import atomic_path, write_json
+from aligncvc.files import atomic_path
 
 OPTIONS = ("down_channels", "down_attention", "up_channels", "up_attention")
 
@@ -65,7 +72,7 @@ def compare_published(build: Callable[..., Any], kind: str) -> float:
     return relative_error(our_features(our_lgm(PUBLISHED[kind]), images), expected)
 
 
-def compare_reduced(builds: dict[int, Callable[..., Any]], facts: dict[str, np.ndarray]) -> dict[str, float]:
+def compare_reduced(builds: dict[int, Callable[..., Any]], facts: Facts) -> Errors:
     """Relative errors of features and Gaussians at reduced width, for each rotation normalisation."""
     errors = {}
     images = network_input(REDUCED_PX, 2)
@@ -82,7 +89,7 @@ def compare_reduced(builds: dict[int, Callable[..., Any]], facts: dict[str, np.n
     return errors
 
 
-def compare_rays(rays: Callable[..., Any], orbit: Callable[..., Any], facts: dict[str, np.ndarray]) -> float:
+def compare_rays(rays: Callable[..., Any], orbit: Callable[..., Any], facts: Facts) -> float:
     """Relative error of the Plucker rays of a few cameras, from the official poses."""
     poses = torch.stack([torch.as_tensor(orbit(e, a, radius=RADIUS)).float() for e, a in POSES])
     expected = []
@@ -114,18 +121,13 @@ def key_lists(build: Callable[..., Any]) -> dict[str, dict[str, list[int]]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    for option in ("--model", "--first-model", "--rays", "--orbit", "--save-ply"):
-        parser.add_argument(option, required=True, type=named)
-    parser.add_argument("--published", choices=sorted(PUBLISHED))
-    parser.add_argument("--facts", type=Path)
-    arguments = parser.parse_args()
+    options = parser(__doc__, ("model", "first-model", "rays", "orbit", "save-ply"))
+    options.add_argument("--published", choices=sorted(PUBLISHED))
+    arguments = options.parse_args()
     if arguments.published:
         errors = {arguments.published: compare_published(arguments.model, arguments.published)}
     else:
-        facts: dict[str, np.ndarray] = {}
+        facts: Facts = {}
         keys = key_lists(arguments.model)
         errors = compare_reduced({1: arguments.first_model, -1: arguments.model}, facts)
         errors["rays"] = compare_rays(arguments.rays, arguments.orbit, facts)
@@ -133,14 +135,10 @@ def main() -> None:
             arguments.save_ply(ply_gaussians(), f"{folder}/lgm.ply")
             ply = Path(f"{folder}/lgm.ply").read_bytes()
         if arguments.facts:
-            write_json(arguments.facts / "lgm_keys.json", keys)
-            with atomic_path(arguments.facts / "lgm.npz") as temporary, temporary.open("wb") as handle:
-                np.savez_compressed(handle, **facts)  # type: ignore[arg-type]
+            write_facts(arguments.facts, "lgm", facts, keys)
             with atomic_path(arguments.facts / "lgm.ply") as temporary:
                 temporary.write_bytes(ply)
-    print(json.dumps(errors, indent=1))
-    if max(errors.values()) > TOLERANCE:
-        sys.exit(f"a relative error is above {TOLERANCE:g}")
+    conclude(errors)
 
 
 if __name__ == "__main__":

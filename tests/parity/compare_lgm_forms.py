@@ -16,14 +16,11 @@ The reference must be importable; nothing is fetched or built. Each option is `p
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from lgm_cases import PUBLISHED_PX, REDUCED, REDUCED_PX, REDUCED_SPLAT_PX
 from lgm_forms_cases import (
@@ -42,9 +39,19 @@ from lgm_forms_cases import (
     their_form_features,
     times,
 )
-from parity_tools import DATA, TOLERANCE, fill, key_differences, named, relative_error, shapes
+from parity_tools import (
+    DATA,
+    Errors,
+    Facts,
+    conclude,
+    fill,
+    key_differences,
+    parser,
+    relative_error,
+    shapes,
+    write_facts,
+)
 
-from aligncvc.files import atomic_path, write_text
 from aligncvc.models.reconstructors.base import At
 from aligncvc.models.reconstructors.lgm.layouts import gen3diffusion
 from aligncvc.models.reconstructors.lgm.network import build
@@ -58,7 +65,7 @@ def filled(model: Any, form: str) -> Any:
     return model.eval()
 
 
-def compare_published(build_theirs: Any, form: str) -> dict[str, float]:
+def compare_published(build_theirs: Any, form: str) -> Errors:
     """Relative error and seconds of the whole published network; one of the two in memory at a time."""
     images = rows(form, PUBLISHED_PX, 1)
     expected = their_form_features(filled(build_theirs(), form), form, images)
@@ -69,7 +76,7 @@ def compare_published(build_theirs: Any, form: str) -> dict[str, float]:
     return {f"{form}, published": error}
 
 
-def compare_reduced(builds: dict[str, Any], facts: dict[str, np.ndarray]) -> dict[str, float]:
+def compare_reduced(builds: dict[str, Any], facts: Facts) -> Errors:
     """Relative errors of features and Gaussians at reduced width."""
     errors = {}
     for form in FORMS:
@@ -89,7 +96,7 @@ def compare_reduced(builds: dict[str, Any], facts: dict[str, np.ndarray]) -> dic
     return errors
 
 
-def compare_ouroboros3d(build_theirs: Any, rig: Any, facts: dict[str, np.ndarray]) -> dict[str, float]:
+def compare_ouroboros3d(build_theirs: Any, rig: Any, facts: Facts) -> Errors:
     """From decoded views to Gaussians: normalising, resizing, rays; the network is shown four of eight."""
     c2w, fov, intrinsics = (part[None] for part in rig())
     images, now = pictures("ouroboros3d", 8), torch.tensor(0.7)
@@ -111,7 +118,7 @@ def compare_ouroboros3d(build_theirs: Any, rig: Any, facts: dict[str, np.ndarray
     }
 
 
-def compare_gen3diffusion(loop_input: Any, facts: dict[str, np.ndarray]) -> dict[str, float]:
+def compare_gen3diffusion(loop_input: Any, facts: Facts) -> Errors:
     """What the official loop makes of decoded latents, the input image and the cameras."""
     predicted, noisy = (pictures(f"gen3diffusion {name}", 4) for name in ("predicted", "noisy"))
     image = pictures("gen3diffusion image", 1)[:, 0].clamp(0, 1)
@@ -125,7 +132,7 @@ def compare_gen3diffusion(loop_input: Any, facts: dict[str, np.ndarray]) -> dict
     return {"gen3diffusion input": relative_error(found, expected)}
 
 
-def compare_videomv(rays: Any, facts: dict[str, np.ndarray]) -> dict[str, float]:
+def compare_videomv(rays: Any, facts: Facts) -> Errors:
     errors = {}
     for flip in (False, True):
         found, _ = our_network_input("videomv", pictures("videomv", 4), None, release_flip=flip)
@@ -153,34 +160,23 @@ def key_lists(builds: dict[str, Any]) -> dict[str, dict[str, list[int]]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
     others = ("ouroboros3d-rig", "gen3diffusion-input", "videomv-rays")
-    for option in (*FORMS, *others):
-        parser.add_argument(f"--{option}", required=True, type=named)
-    parser.add_argument("--published", choices=FORMS)
-    parser.add_argument("--facts", type=Path)
-    arguments = parser.parse_args()
+    options = parser(__doc__, (*FORMS, *others))
+    options.add_argument("--published", choices=FORMS)
+    arguments = options.parse_args()
     builds = {form: getattr(arguments, form) for form in FORMS}
     if arguments.published:
         errors = compare_published(builds[arguments.published], arguments.published)
     else:
-        facts: dict[str, np.ndarray] = {}
+        facts: Facts = {}
         keys = key_lists(builds)
         errors = compare_reduced(builds, facts)
         errors |= compare_ouroboros3d(arguments.ouroboros3d, arguments.ouroboros3d_rig, facts)
         errors |= compare_gen3diffusion(arguments.gen3diffusion_input, facts)
         errors |= compare_videomv(arguments.videomv_rays, facts)
         if arguments.facts:
-            write_text(
-                arguments.facts / "lgm_forms_keys.json", json.dumps(keys, separators=(",", ":")) + "\n"
-            )
-            with atomic_path(arguments.facts / "lgm_forms.npz") as temporary, temporary.open("wb") as handle:
-                np.savez_compressed(handle, **facts)  # type: ignore[arg-type]
-    print(json.dumps(errors, indent=1))
-    if max(errors.values()) > TOLERANCE:
-        sys.exit(f"a relative error is above {TOLERANCE:g}")
+            write_facts(arguments.facts, "lgm_forms", facts, keys)
+    conclude(errors)
 
 
 if __name__ == "__main__":

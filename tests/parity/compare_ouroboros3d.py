@@ -15,8 +15,6 @@ Example:  PYTHONPATH=src:/path/of/reference python tests/parity/compare_ouroboro
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -42,10 +40,19 @@ from ouroboros3d_cases import (
     reduced,
     reference_call,
 )
-from parity_tools import TOLERANCE, fill, key_differences, named, relative_error, shapes
+from parity_tools import (
+    Errors,
+    Facts,
+    conclude,
+    fill,
+    key_differences,
+    parser,
+    relative_error,
+    shapes,
+    write_facts,
+)
 from torch import Tensor
 
-from aligncvc.files import atomic_path, write_json
 from aligncvc.models.generators.base import over_tree
 from aligncvc.models.generators.ouroboros3d.maps import coordinate_maps
 from aligncvc.models.generators.ouroboros3d.network import Ouroboros3D
@@ -69,8 +76,8 @@ def compare_reduced(
     first: Callable[..., Any],
     c2w: Tensor,
     intrinsics: Tensor,
-    facts: dict[str, np.ndarray],
-) -> dict[str, float]:
+    facts: Facts,
+) -> Errors:
     """Relative errors at reduced width: network, SVD's scheduler, the release's pair of branches."""
     theirs = build(**REDUCED_UNET).eval()
     fill(theirs)
@@ -118,15 +125,10 @@ def key_list(build: Callable[..., Any]) -> dict[str, list[int]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    for option in ("--model", "--first-model", "--rays", "--maps"):
-        parser.add_argument(option, required=True, type=named)
-    parser.add_argument("--rig", required=True, type=Path)
-    parser.add_argument("--published", action="store_true")
-    parser.add_argument("--facts", type=Path)
-    arguments = parser.parse_args()
+    options = parser(__doc__, ("model", "first-model", "rays", "maps"))
+    options.add_argument("--rig", required=True, type=Path)
+    options.add_argument("--published", action="store_true")
+    arguments = options.parse_args()
     c2w, intrinsics = (
         torch.from_numpy(np.load(arguments.rig / f"{name}.npy")).float() for name in ("c2w", "intrinsics")
     )
@@ -134,7 +136,7 @@ def main() -> None:
     if arguments.published:
         errors = {"published": compare_published(arguments.model, c2w, intrinsics[0])}
     else:
-        facts: dict[str, np.ndarray] = {"c2w": c2w.numpy(), "focal": np.float32(focal)}
+        facts: Facts = {"c2w": c2w.numpy(), "focal": np.float32(focal)}
         keys = key_list(arguments.model)
         errors = compare_reduced(arguments.model, arguments.first_model, c2w, intrinsics[0], facts)
         rays = arguments.rays(intrinsics[None], c2w[None], RAYS_SIDE)[0]
@@ -145,15 +147,8 @@ def main() -> None:
         found = coordinate_maps(depth(), torch.ones_like(depth()), poses, focal, "released")
         errors["maps"] = relative_error(found, maps)
         if arguments.facts:
-            write_json(arguments.facts / "ouroboros3d_keys.json", keys)
-            with (
-                atomic_path(arguments.facts / "ouroboros3d.npz") as temporary,
-                temporary.open("wb") as handle,
-            ):
-                np.savez_compressed(handle, **facts)  # type: ignore[arg-type]
-    print(json.dumps(errors, indent=1))
-    if max(errors.values()) > TOLERANCE:
-        sys.exit(f"a relative error is above {TOLERANCE:g}")
+            write_facts(arguments.facts, "ouroboros3d", facts, keys)
+    conclude(errors)
 
 
 if __name__ == "__main__":

@@ -21,14 +21,21 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from parity_tools import TOLERANCE, key_differences, named, relative_error, shapes
+from parity_tools import (
+    Errors,
+    Facts,
+    conclude,
+    key_differences,
+    parser,
+    relative_error,
+    shapes,
+    write_facts,
+)
 from sv3d_cases import (
     ELEVATIONS,
     FAINT,
@@ -58,7 +65,6 @@ from sv3d_cases import (
 )
 from torch import Tensor, nn
 
-from aligncvc.files import atomic_path, write_text
 from aligncvc.models.generators.sv3d import released
 from aligncvc.models.generators.sv3d.orbit import triangle, view_vectors
 from aligncvc.models.generators.svd import build_denoiser, smoothly_resized
@@ -151,7 +157,7 @@ def reference_samples(builds: Builds, parts: Modules) -> Tensor:
         )[None]
 
 
-def compare_reduced(builds: Builds, facts: dict[str, Any]) -> dict[str, float]:
+def compare_reduced(builds: Builds, facts: dict[str, Any]) -> Errors:
     errors = {}
     for variant in VECTOR_DIMS:
         parts = built(builds, variant, small=True)
@@ -189,7 +195,7 @@ def compare_reduced(builds: Builds, facts: dict[str, Any]) -> dict[str, float]:
     return errors
 
 
-def compare_beside(builds: Builds, facts: dict[str, Any]) -> dict[str, float]:
+def compare_beside(builds: Builds, facts: dict[str, Any]) -> Errors:
     """What is beside the networks: the resize, the vectors of its script's turn, the weights of guidance."""
     errors = {}
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in ((0.48145466, 0.4578275, 0.40821073),
@@ -240,7 +246,7 @@ def key_lists(builds: Builds) -> dict[str, dict[str, list[int]]]:
     return found
 
 
-def compare_full(builds: Builds, variant: str) -> dict[str, float]:
+def compare_full(builds: Builds, variant: str) -> Errors:
     """The U-Net of the published size, 2 frames of 16 x 16 latents; one of the two in memory at a time."""
     given = call(variant, 1, 2, 16, 1024)
     with torch.device("meta"):
@@ -262,27 +268,18 @@ def compare_full(builds: Builds, variant: str) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    for option in OPTIONS:
-        parser.add_argument(f"--{option.replace('_', '-')}", required=True, type=named)
-    parser.add_argument("--full", choices=sorted(VECTOR_DIMS))
-    parser.add_argument("--facts", type=Path)
-    arguments = parser.parse_args()
+    options = parser(__doc__, OPTIONS)
+    options.add_argument("--full", choices=sorted(VECTOR_DIMS))
+    arguments = options.parse_args()
     if arguments.full:
         errors = compare_full(arguments, arguments.full)
     else:
-        facts: dict[str, Any] = {}
+        facts: Facts = {}
         keys = key_lists(arguments)
         errors = compare_reduced(arguments, facts) | compare_beside(arguments, facts)
         if arguments.facts:
-            write_text(arguments.facts / "sv3d_keys.json", json.dumps(keys, separators=(",", ":")) + "\n")
-            with atomic_path(arguments.facts / "sv3d.npz") as temporary, temporary.open("wb") as handle:
-                np.savez_compressed(handle, **facts)
-    print(json.dumps(errors, indent=1))
-    if max(errors.values()) > TOLERANCE:
-        sys.exit(f"a relative error is above {TOLERANCE:g}")
+            write_facts(arguments.facts, "sv3d", facts, keys)
+    conclude(errors)
 
 
 if __name__ == "__main__":

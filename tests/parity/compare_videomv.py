@@ -23,12 +23,20 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from parity_tools import TOLERANCE, fill, key_differences, named, relative_error, shapes
+from parity_tools import (
+    Errors,
+    Facts,
+    conclude,
+    fill,
+    key_differences,
+    parser,
+    relative_error,
+    shapes,
+    write_facts,
+)
 from torch import Tensor
 from videomv_cases import (
     ALPHAS,
@@ -58,7 +66,6 @@ from videomv_cases import (
     vae_inputs,
 )
 
-from aligncvc.files import atomic_path, write_text
 from aligncvc.models.encoders import open_clip
 from aligncvc.models.encoders.clip import ClipImageEncoder
 from aligncvc.models.generators.latent import build_vae
@@ -68,9 +75,6 @@ from aligncvc.models.generators.videomv.network import Condition
 from aligncvc.models.generators.videomv.unet import build_unet
 from aligncvc.scene.camera_formats import from_opengl, to_gobjaverse, to_imagedream
 from aligncvc.scene.cameras import Cameras, orbit, ring_azimuths_deg
-
-Facts = dict[str, np.ndarray]
-Errors = dict[str, float]
 
 NEGATIVE_PROMPT = (
     "Distorted, discontinuous, Ugly, blurry, low resolution, disfigured, disconnected limbs, Ugly faces, "
@@ -272,14 +276,9 @@ def key_lists(arguments: argparse.Namespace) -> dict[str, dict[str, list[int]]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    for option in ("--unet", "--diffusion", "--vae", "--embedder", "--camera", "--loader-camera"):
-        parser.add_argument(option, required=True, type=named)
-    parser.add_argument("--full", action="store_true")
-    parser.add_argument("--facts", type=Path)
-    arguments = parser.parse_args()
+    options = parser(__doc__, ("unet", "diffusion", "vae", "embedder", "camera", "loader-camera"))
+    options.add_argument("--full", action="store_true")
+    arguments = options.parse_args()
     if arguments.full:
         errors = compare_full(arguments.unet)
     else:
@@ -295,13 +294,8 @@ def main() -> None:
         errors |= compare_cameras(arguments.camera, arguments.loader_camera, facts)
         errors |= compare_encoders(arguments.embedder, arguments.vae, facts)
         if arguments.facts:
-            text = json.dumps(keys, separators=(",", ":"), sort_keys=True)
-            write_text(arguments.facts / "videomv_keys.json", text + "\n")
-            with atomic_path(arguments.facts / "videomv.npz") as temporary, temporary.open("wb") as handle:
-                np.savez_compressed(handle, **facts)  # type: ignore[arg-type]
-    print(json.dumps(errors, indent=1))
-    if max(errors.values()) > TOLERANCE:
-        sys.exit(f"a relative error is above {TOLERANCE:g}")
+            write_facts(arguments.facts, "videomv", facts, keys)
+    conclude(errors)
 
 
 if __name__ == "__main__":

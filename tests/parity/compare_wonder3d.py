@@ -12,19 +12,25 @@ Example:  PYTHONPATH=src:/path/of/reference python tests/parity/compare_wonder3d
 
 from __future__ import annotations
 
-import argparse
 import gc
-import json
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import numpy as np
 import torch
 from diffusers import DDIMScheduler
-from parity_tools import TOLERANCE, fill, key_differences, named, relative_error, shapes
+from parity_tools import (
+    Errors,
+    Facts,
+    conclude,
+    fill,
+    key_differences,
+    parser,
+    relative_error,
+    shapes,
+    write_facts,
+)
 from PIL import Image
 from torch import Tensor
 from wonder3d_cases import (
@@ -47,12 +53,8 @@ from wonder3d_cases import (
     step_noise,
 )
 
-from aligncvc.files import atomic_path, write_json
 from aligncvc.models.generators.wonder3d.labels import camera_embedding
 from aligncvc.models.generators.wonder3d.network import Wonder3D, build_unet
-
-Facts = dict[str, np.ndarray]
-Errors = dict[str, float]
 
 
 def built(build: Callable[..., Any], **options: Any) -> Any:
@@ -210,14 +212,9 @@ def key_lists(builds: dict[str, Callable[..., Any]]) -> dict[str, dict[str, list
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    for option in ("--v1", "--plus", "--v1-pipeline", "--plus-pipeline", "--plus-angles"):
-        parser.add_argument(option, required=True, type=named)
-    parser.add_argument("--full", choices=sorted(DIMS))
-    parser.add_argument("--facts", type=Path)
-    arguments = parser.parse_args()
+    options = parser(__doc__, ("v1", "plus", "v1-pipeline", "plus-pipeline", "plus-angles"))
+    options.add_argument("--full", choices=sorted(DIMS))
+    arguments = options.parse_args()
     builds = {"wonder3d-v1": arguments.v1, "wonder3d-plus": arguments.plus}
     if arguments.full:
         errors = compare_full(arguments.full, builds[arguments.full])
@@ -239,12 +236,8 @@ def main() -> None:
         errors |= compare_sampling("wonder3d-v1", arguments.v1, arguments.v1_pipeline, facts, None)
         errors |= compare_sampling("wonder3d-plus", arguments.plus, arguments.plus_pipeline, facts, angles)
         if arguments.facts:
-            write_json(arguments.facts / "wonder3d_keys.json", keys)
-            with atomic_path(arguments.facts / "wonder3d.npz") as temporary, temporary.open("wb") as handle:
-                np.savez_compressed(handle, **facts)  # type: ignore[arg-type]
-    print(json.dumps(errors, indent=1))
-    if max(errors.values()) > TOLERANCE:
-        sys.exit(f"a relative error is above {TOLERANCE:g}")
+            write_facts(arguments.facts, "wonder3d", facts, keys)
+    conclude(errors)
 
 
 if __name__ == "__main__":

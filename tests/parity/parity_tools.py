@@ -5,15 +5,25 @@ Nothing here fetches, builds or holds a line of a reference: whoever compares pu
 
 from __future__ import annotations
 
+import argparse
 import importlib
+import json
+import sys
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from aligncvc.files import atomic_path, write_text
+
+Facts = dict[str, np.ndarray]
+"""Small outputs of a reference, by name; CI compares ours with them."""
+Errors = dict[str, float]
+"""Largest relative error of each comparison, by its name."""
 
 DATA = Path(__file__).parent / "data"
 TOLERANCE = 1e-5
@@ -80,3 +90,30 @@ def key_differences(found: Mapping[str, list[int]], expected: Mapping[str, list[
     lines += [f"{key}: {found[key]} instead of {expected[key]}" for key in expected
               if key in found and list(found[key]) != list(expected[key])]  # fmt: skip
     return lines
+
+
+def parser(description: str | None, objects: Iterable[str]) -> argparse.ArgumentParser:
+    """A comparison's options: a `package.module:object` for each of `objects`, all required, and --facts."""
+    options = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for name in objects:
+        options.add_argument(f"--{name.replace('_', '-')}", required=True, type=named)
+    options.add_argument("--facts", type=Path)
+    return options
+
+
+def write_facts(folder: Path, name: str, facts: Facts, keys: Any = None) -> None:
+    """NAME.npz and, where there are key lists, NAME_keys.json."""
+    if keys is not None:
+        text = json.dumps(keys, separators=(",", ":"), sort_keys=True)
+        write_text(folder / f"{name}_keys.json", text + "\n")
+    with atomic_path(folder / f"{name}.npz") as temporary, temporary.open("wb") as handle:
+        np.savez_compressed(handle, **facts)  # type: ignore[arg-type]
+
+
+def conclude(errors: Errors) -> None:
+    """Print the errors; exit with a sentence where one is above the tolerance."""
+    print(json.dumps(errors, indent=1))
+    if max(errors.values()) > TOLERANCE:
+        sys.exit(f"a relative error is above {TOLERANCE:g}")
