@@ -6,6 +6,7 @@ import re
 import shlex
 import tomllib
 from importlib import import_module
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,12 @@ from aligncvc.files import PROJECT_ROOT
 PAGES = [
     *(PROJECT_ROOT / name for name in ("README.md", "CONTRIBUTING.md")),
     *sorted(PROJECT_ROOT.glob("*/README.md")),
+    *sorted(PROJECT_ROOT.glob("config/*/README.md")),
     *sorted(PROJECT_ROOT.glob("docs/*.md")),
+]
+TOLD = [
+    *PAGES,
+    *(p for name in ("config", "src", "workflow") for p in (PROJECT_ROOT / name).rglob("*") if p.is_file()),
 ]
 PROGRAMS = re.compile(r"(?:\.venv/bin/)?(python|snakemake|aligncvc|make|pip|accelerate|git|docker|apt-get) ")
 RULES = {
@@ -157,6 +163,13 @@ def test_pages_have_commands_and_all_programs_are_met() -> None:
     programs = {words_of(line)[0] for line in lines}
     assert {"python", "snakemake", "aligncvc", "make", "pip", "git", "docker", "apt-get"} <= programs
     assert len(lines) > 50
+
+
+def test_every_module_that_is_named_to_be_run_exists() -> None:
+    texts = (path.read_text(encoding="utf-8", errors="replace") for path in TOLD)
+    named = {name for text in texts for name in re.findall(r"-m (aligncvc(?:\.[a-z]\w*)*)", text)}
+    assert [name for name in sorted(named) if find_spec(name) is None] == []
+    assert len(named) > 20
 
 
 def test_links_between_pages_lead_somewhere() -> None:
