@@ -172,6 +172,16 @@ def test_every_module_that_is_named_to_be_run_exists() -> None:
     assert len(named) > 20
 
 
+def test_every_module_that_a_page_names_by_its_path_exists() -> None:
+    """Paths count from the checkout, from src or from the package; plain names may be anywhere."""
+    roots = (PROJECT_ROOT, PROJECT_ROOT / "src", PROJECT_ROOT / "src/aligncvc")
+    named = {
+        (p.name, name) for p in PAGES for name in re.findall(r"`(\w+/[\w/]+\.py)`", p.read_text("utf-8"))
+    }
+    assert [found for found in sorted(named) if not any((root / found[1]).is_file() for root in roots)] == []
+    assert len(named) > 10
+
+
 def test_links_between_pages_lead_somewhere() -> None:
     for page in PAGES:
         text = re.sub(r"^```.*?^```|`[^`\n]+`", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
