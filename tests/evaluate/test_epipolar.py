@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from aligncvc.config.protocols import Tsed
+from aligncvc.config.protocol_metrics import Tsed
 from aligncvc.evaluate.epipolar import EPIPOLAR, LEARNED, epipolar_family, too_small
 from aligncvc.evaluate.networks import load_matcher
 from aligncvc.evaluate.trial import GaussianModel, Trial

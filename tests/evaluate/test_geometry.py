@@ -12,7 +12,7 @@ import torch
 import trimesh
 from scipy.spatial.transform import Rotation
 
-from aligncvc.config.protocols import Geometry
+from aligncvc.config.protocol_metrics import Geometry
 from aligncvc.errors import UserError
 from aligncvc.evaluate.families import geometry_family
 from aligncvc.evaluate.ground_truth import load_truth_surface

@@ -11,7 +11,7 @@ import torch
 import trimesh
 from torch import Tensor
 
-from aligncvc.config.protocols import Dists, Metrics
+from aligncvc.config.protocol_metrics import Dists, Metrics
 from aligncvc.evaluate import catalogue
 from aligncvc.evaluate.families import image_family, views_family
 from aligncvc.evaluate.networks import Networks

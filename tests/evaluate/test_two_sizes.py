@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from aligncvc.config.protocols import Metrics, Tsed
+from aligncvc.config.protocol_metrics import Metrics, Tsed
 from aligncvc.evaluate.distribution import Features
 from aligncvc.evaluate.epipolar import epipolar_family
 from aligncvc.evaluate.families import (

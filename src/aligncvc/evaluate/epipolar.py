@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from aligncvc.config.protocols import LEARNED_LEAST_PX, Tsed
+from aligncvc.config.protocol_metrics import LEARNED_LEAST_PX, Tsed
 from aligncvc.evaluate.records import FINAL_STEP
 from aligncvc.evaluate.trial import Trial, Value
 from aligncvc.metrics.epipolar import SIFT, Matcher, ring_scores, ring_summary, shown

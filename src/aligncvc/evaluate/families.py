@@ -20,7 +20,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor, nn
 
 from aligncvc.config.jobs.evaluate import EvaluateJob
-from aligncvc.config.protocols import Geometry, Metrics
+from aligncvc.config.protocol_metrics import Geometry, Metrics
 from aligncvc.evaluate.coherence import coherence_family
 from aligncvc.evaluate.epipolar import EPIPOLAR, epipolar_family
 from aligncvc.evaluate.networks import Networks

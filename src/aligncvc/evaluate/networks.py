@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from aligncvc.config.jobs.evaluate import EvaluateJob
-from aligncvc.config.protocols import Tsed
+from aligncvc.config.protocol_metrics import Tsed
 from aligncvc.evaluate.catalogue import CATALOGUE
 from aligncvc.evaluate.epipolar import EPIPOLAR, LEARNED
 from aligncvc.metrics.epipolar import SIFT, Matcher
