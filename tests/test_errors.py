@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -51,3 +52,20 @@ def test_names_that_are_no_utf8_are_printed_with_escapes(monkeypatch: pytest.Mon
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out, encoding="utf-8", write_through=True))
     cli(lambda: print("J\udce9.glb"))
     assert out.getvalue() == b"J\\udce9.glb\n"
+
+
+@pytest.mark.parametrize("below", ["", "spark/files"])
+def test_a_link_to_nothing_or_a_file_where_a_folder_is_needed_is_named(
+    below: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    link, file = tmp_path / "cache", tmp_path / "file"
+    link.symlink_to("gone")
+    file.write_text("mine")
+    for place, sentence in (
+        (link, f"error: {link} is a link to gone, which is not there; make that, or remove the link\n"),
+        (file, f"error: {file} is a file where a folder is needed; move it away, or give another place\n"),
+    ):
+        with pytest.raises(SystemExit):
+            cli(lambda place=place: (place / below).mkdir(parents=True, exist_ok=True))  # type: ignore[misc]
+        assert capsys.readouterr().err == sentence
+    assert link.is_symlink() and file.read_text() == "mine"

@@ -101,7 +101,21 @@ def _said(error: OSError) -> str:
     name = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else str(error.filename)
     if isinstance(error, FileNotFoundError):
         return f"{name} is not there, or not any more; bring it back and start again"
+    if isinstance(error, FileExistsError | NotADirectoryError) and (fault := _no_folder(Path(name))):
+        return fault
     return f"{name} cannot be used ({what}); mend its permissions or give another, and start again"
+
+
+def _no_folder(path: Path) -> str | None:
+    """The sentence for what stands where `path`, or a folder above it, should be a folder."""
+    for place in (path, *path.parents):
+        if place.is_symlink() and not place.exists():
+            return (
+                f"{place} is a link to {place.readlink()}, which is not there; make that, or remove the link"
+            )
+        if place.exists() and not place.is_dir():
+            return f"{place} is a file where a folder is needed; move it away, or give another place"
+    return None
 
 
 def _end(sentence: str, status: int | str | None = 2) -> None:
