@@ -318,7 +318,7 @@ def test_the_protocol_renders_the_evaluation_set_alone() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["config.yaml", "demo-256.yaml", "smoke.yaml", "paper.yaml", "packs.yaml", "pairs.yaml", "depth.yaml"],
+    ["config.yaml", "demo-256.yaml", "smoke.yaml", "paper.yaml", "packs.yaml", "pairs.yaml"],
 )
 def test_configurations_fit_their_protocols(name: str) -> None:
     assert Plan(load_config(PROJECT_ROOT / "config" / name)).pairs

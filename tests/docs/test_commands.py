@@ -26,7 +26,12 @@ PAGES = [
 ]
 TOLD = [
     *PAGES,
-    *(p for name in ("config", "src", "workflow") for p in (PROJECT_ROOT / name).rglob("*") if p.is_file()),
+    *(
+        path
+        for folder in ("config", "src", "workflow")
+        for path in (PROJECT_ROOT / folder).rglob("*")
+        if path.suffix in (".py", ".md", ".yaml", ".smk", ".html") or path.name == "Snakefile"
+    ),
 ]
 PROGRAMS = re.compile(r"(?:\.venv/bin/)?(python|snakemake|aligncvc|make|pip|accelerate|git|docker|apt-get) ")
 RULES = {
@@ -52,8 +57,22 @@ def commands(page: Path) -> list[str]:
     return [line for line in found if PROGRAMS.match(line)]
 
 
+def told_in(config: Path) -> list[str]:
+    """Commands in a configuration's comments, and those that the ledger says make a file."""
+    text = config.read_text(encoding="utf-8")
+    text = re.sub(r" *\\\n *# +", " ", text)
+    found = re.findall(
+        r"^ *(?:# +(?:[\w ]+: )?|made_by: )((?:python -m |snakemake )\S.*)$", text, re.MULTILINE
+    )
+    return [re.sub(r" \[--.*?\]|  #.*", "", line) for line in found]
+
+
+CONFIGS = sorted(PROJECT_ROOT.glob("config/*.yaml"))
 TYPED = [
-    pytest.param(line, id=f"{p.name}: {line[:60]}") for p in PAGES for line in dict.fromkeys(commands(p))
+    pytest.param(line, id=f"{p.name}: {line[:60]}")
+    for paths, lines_of in ((PAGES, commands), (CONFIGS, told_in))
+    for p in paths
+    for line in dict.fromkeys(lines_of(p))
 ]
 
 
@@ -96,6 +115,9 @@ def parse(module: str, words: list[str], monkeypatch: pytest.MonkeyPatch) -> Non
 def check_snakemake(words: list[str]) -> None:
     """Options are Snakemake's, and files and targets exist."""
     options = get_argument_parser().parse_args(words)
+    assert options.cores or options.dryrun or options.workflow_profile or "--lint" in words, (
+        "it asks for --cores"
+    )
     for path in options.configfile or ():
         assert str(path) in MADE_BY_THE_READER or (PROJECT_ROOT / path).is_file(), path
     if options.workflow_profile:

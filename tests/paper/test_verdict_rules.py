@@ -7,18 +7,20 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from snakemake.utils import update_config
 
 from aligncvc.config.plan import Plan
-from aligncvc.config.root import load_config
+from aligncvc.config.root import load_config, parse_config
 from aligncvc.errors import UserError
 from aligncvc.evaluate.records import Record
 from aligncvc.evaluate.scores import Key, Scores
 from aligncvc.evaluate.set_draws import SetDraws
 from aligncvc.evaluate.stats import NONE
-from aligncvc.files import PROJECT_ROOT
+from aligncvc.files import PROJECT_ROOT, parse_yaml
 from aligncvc.paper.claims import Claims, Line, lines, load_claims
 from aligncvc.paper.verdict import effect, page
 from aligncvc.paper.verdict_rules import RULES, UNSEEN, Evidence, Judged, judge, outcome
@@ -376,7 +378,13 @@ def test_methods_of_the_claims_are_those_of_the_configuration() -> None:
 
 
 def test_every_method_of_the_claims_in_depth_is_run() -> None:
-    config = load_config(PROJECT_ROOT / "config/depth.yaml")
+    layers = [
+        parse_yaml((PROJECT_ROOT / "config" / name).read_text()) for name in ("pairs.yaml", "depth.yaml")
+    ]
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        update_config(merged, layer)
+    config = parse_config(merged, "both")
     assert config.paper.claims == "config/claims/depth.yaml"
     job, claims = Plan(config).paper(), load_claims(PROJECT_ROOT / config.paper.claims)
     known = {(row.pair, row.method) for row in job.rows} | {("control", name) for name in job.controls}

@@ -84,6 +84,7 @@ def test_the_verdict_is_an_ordinary_experiment(fresh: Path) -> None:
         "verdict": 1,
     }  # fmt: skip
     assert "results/pairs/sample/wonder3d+lgm/aligncvc_4/manifest.json" in output
+    assert "results/pairs/verdict/abstract/verdict.json" in output
     assert "--notes=config/pairs-notes.yaml" in output
     assert "snakemake --" not in output.partition("Job stats")[2], "no workflow inside the workflow"
     scans = snakemake(fresh, "-n", "-p", *four, "config/scans.yaml", "--", "all", "verdict").stdout
@@ -101,13 +102,18 @@ def test_the_verdict_is_an_ordinary_experiment(fresh: Path) -> None:
 
 
 def test_the_first_pair_in_depth_and_what_reads_its_maps(fresh: Path) -> None:
-    depth = ("--configfile", "config/depth.yaml")
+    depth = ("--configfile", "config/pairs.yaml", "config/depth.yaml")
     found = jobs(snakemake(fresh, "-n", *depth, "--", "all", "verdict").stdout)
     names = ("align", "sample", "control", "evaluate", "renderings", "memory", "renders", "verdict")
     assert {n: found[n] for n in names} == {
         "align": 13, "sample": 22, "control": 4, "evaluate": 26, "renderings": 22, "memory": 1, "renders": 2,
         "verdict": 1,
     }  # fmt: skip
+    output = snakemake(fresh, "-n", *depth, "--", "verdict").stdout
+    assert "results/pairs/verdict/depth/verdict.json" in output, (
+        "beside the page of four pairs, of the same rows"
+    )
+    assert "results/pairs/align/wonder3d+lgm/both/student.safetensors" in output
     output = snakemake(fresh, "-n", "-p", *depth, "--", "pretrain").stdout
     assert {n: jobs(output)[n] for n in ("objects", "renders", "pretrain_network")} == {
         "objects": 1, "renders": 1, "pretrain_network": 1,

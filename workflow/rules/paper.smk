@@ -2,7 +2,7 @@
 
 In:  metrics/<protocol>-<hash>/**.csv, the samples and the renders behind them
 Out: table1.csv, table2.csv and costs.csv (.md, .tex and .json beside them), reported.md, figures/, report.html;
-     verdict/ where the configuration names claims
+     verdict/CLAIMS/ where the configuration names config/claims/CLAIMS.yaml
 """
 
 
@@ -171,10 +171,10 @@ rule verdict:
         # Of a step of training, so only where something is trained.
         memory=[f"{R}/memory.csv"] if JOBS.plan.trained_runs else [],
         renderings=JOBS.renderings(),
-        claims=JOBS.here(JOBS.config.paper.claims or "config/claims/abstract.yaml"),
+        claims=JOBS.here(JOBS.claims),
         notes=JOBS.notes(),
     output:
-        f"{R}/verdict/verdict.json",
+        f"{R}/verdict/{JOBS.claims.stem}/verdict.json",
     log:
         f"{R}/logs/paper/verdict.log",
     benchmark:

@@ -229,6 +229,11 @@ class JobTable:
         """What `rule renderings` measures of every row."""
         return [f"{self.metrics}/renderings/{pair}/{method}.csv" for pair, method in self.rows]
 
+    @property
+    def claims(self) -> Path:
+        """The claims that `rule verdict` judges: the configuration's, else the abstract's."""
+        return Path(self.config.paper.claims or "config/claims/abstract.yaml")
+
     def notes(self) -> list[str]:
         """The file of explanations beside the claims, if the configuration names one."""
         return [self.here(path) for path in [self.config.paper.notes] if path]
