@@ -80,7 +80,7 @@ def test_the_verdict_is_an_ordinary_experiment(fresh: Path) -> None:
     found = jobs(output)
     names = ("align", "sample", "control", "evaluate", "renderings", "memory", "renders", "verdict")
     assert {n: found[n] for n in names} == {
-        "align": 6, "sample": 16, "control": 4, "evaluate": 20, "renderings": 16, "memory": 1, "renders": 2,
+        "align": 6, "sample": 18, "control": 4, "evaluate": 22, "renderings": 18, "memory": 1, "renders": 2,
         "verdict": 1,
     }  # fmt: skip
     assert "results/pairs/sample/wonder3d+lgm/aligncvc_4/manifest.json" in output
@@ -106,7 +106,7 @@ def test_the_first_pair_in_depth_and_what_reads_its_maps(fresh: Path) -> None:
     found = jobs(snakemake(fresh, "-n", *depth, "--", "all", "verdict").stdout)
     names = ("align", "sample", "control", "evaluate", "renderings", "memory", "renders", "verdict")
     assert {n: found[n] for n in names} == {
-        "align": 13, "sample": 22, "control": 4, "evaluate": 26, "renderings": 22, "memory": 1, "renders": 2,
+        "align": 13, "sample": 24, "control": 4, "evaluate": 28, "renderings": 24, "memory": 1, "renders": 2,
         "verdict": 1,
     }  # fmt: skip
     output = snakemake(fresh, "-n", *depth, "--", "verdict").stdout
