@@ -15,11 +15,10 @@ from aligncvc.errors import UserError
 from aligncvc.objects.convert import (
     MemoryResolver,
     check_glb,
-    corner_normals,
-    drop_coincident,
     obj_parts,
     opacity,
 )
+from aligncvc.objects.triangles import corner_normals, drop_coincident
 from aligncvc.scene.glb import Material, Part, glb_bytes, write_glb
 
 

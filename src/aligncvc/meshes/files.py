@@ -20,6 +20,7 @@ from aligncvc.meshes.paint import Paint
 from aligncvc.scene.companions import FolderResolver, readable
 from aligncvc.scene.glb import Material, Part, rgba, to_linear, to_srgb, write_glb
 from aligncvc.scene.gltf import READ, TEXTURE_TRANSFORM, Gltf
+from aligncvc.scene.gltf_still import make_still
 
 FORMATS = (".glb", ".gltf", ".obj", ".ply")
 Y_UP_TO_Z_UP = np.array([[1.0, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
@@ -104,7 +105,7 @@ def _gltf_scene(path: Path, colours: bool) -> trimesh.Scene:
     gltf.require_known(READ - {TEXTURE_TRANSFORM} if colours else READ)
     if colours:
         gltf.require_pictures()
-    gltf.simplify()
+    make_still(gltf)
     document = gltf.document
     materials = document.setdefault("materials", [])
     for primitive in (p for m in document.get("meshes", []) for p in m["primitives"]):

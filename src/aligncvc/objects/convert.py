@@ -23,14 +23,20 @@ from trimesh.visual import ColorVisuals
 
 from aligncvc.errors import UserError
 from aligncvc.limits import READ_SECONDS, within
+from aligncvc.objects.triangles import (
+    corner_normals,
+    drop_coincident,
+    face_normals,
+    unique_vertices,
+    unit_normals,
+)
 from aligncvc.scene.companions import readable, text_of
 from aligncvc.scene.glb import Material, Part, rgba, to_linear
 from aligncvc.scene.gltf import Gltf
+from aligncvc.scene.gltf_still import make_still
 
 TEXTURE_PX = 256
 JPEG_QUALITY = 85
-CREASE_DEG = 40.0
-"""Edges sharper than this stay sharp in models that come without normals."""
 INVISIBLE = 0.01
 """Opacity below which a material is not drawn at all."""
 
@@ -108,77 +114,10 @@ def _material(mtl: Any, textured: bool, size: int) -> Material:
     return Material(colour, roughness, mode, texture, mime)  # type: ignore[arg-type]
 
 
-def _face_normals(positions: NDArray[Any], faces: NDArray[Any]) -> NDArray[np.float64]:
-    """Unnormalised normals (F,3), twice the area long."""
-    a, b, c = (positions[faces[:, i]].astype(np.float64) for i in range(3))
-    return np.cross(b - a, c - a)
-
-
-def _unit_normals(positions: NDArray[Any], faces: NDArray[Any], given: NDArray[Any]) -> NDArray[np.float64]:
-    """Normals (V,3) made unit length; missing ones are taken from the adjacent faces, weighted by area."""
-    given = np.nan_to_num(np.asarray(given, np.float64))
-    summed = np.zeros_like(given)
-    np.add.at(summed, faces.T, _face_normals(positions, faces))
-    given = np.where(np.linalg.norm(given, axis=1)[:, None] < 1e-6, summed, given)
-    length = np.linalg.norm(given, axis=1)
-    up = np.array([0.0, 1.0, 0.0])
-    return np.where(length[:, None] > 1e-12, given / np.maximum(length, 1e-12)[:, None], up)
-
-
-def corner_normals(positions: NDArray[Any], faces: NDArray[Any]) -> NDArray[Any]:
-    """Unit normals (F,3,3) at every face's corners, smooth across edges flatter than CREASE_DEG.
-
-    Each corner averages (weighted by area) the faces around its vertex whose planes lie within that angle,
-    turned to the corner's own side: models are full of neighbours wound the other way.
-    """
-    own = _face_normals(positions, faces)
-    unit = own / np.maximum(np.linalg.norm(own, axis=1, keepdims=True), 1e-300)
-    _, vertex = np.unique(positions[faces.reshape(-1)], axis=0, return_inverse=True)
-    order = np.argsort(vertex.reshape(-1), kind="stable")
-    face = order // 3
-    _, start, count = np.unique(vertex.reshape(-1)[order], return_index=True, return_counts=True)
-    start, count = np.repeat(start, count), np.repeat(count, count)
-    position = np.arange(len(order)) - start
-    summed = own[face]
-    limit = np.cos(np.radians(CREASE_DEG))
-    for shift in range(1, int(count.max())):
-        here = np.flatnonzero(count > shift)
-        there = face[start[here] + (position[here] + shift) % count[here]]
-        cosine = np.einsum("fi,fi->f", unit[face[here]], unit[there])
-        weight = np.sign(cosine) * (np.abs(cosine) > limit)
-        summed[here] += weight[:, None] * own[there]
-    normals = np.empty_like(summed)
-    normals[order] = summed / np.maximum(np.linalg.norm(summed, axis=1, keepdims=True), 1e-300)
-    return normals.reshape(-1, 3, 3)
-
-
-def _unique_vertices(columns: list[NDArray[np.float32]]) -> tuple[list[NDArray[Any]], NDArray[np.uint32]]:
-    """Merge corners (3F rows) equal in every column: (columns of V rows, faces (F,3))."""
-    widths = np.cumsum([c.shape[1] for c in columns])[:-1]
-    table = np.concatenate(columns, axis=1) + np.float32(0)  # turns -0 into 0
-    rows, merged = np.unique(table, axis=0, return_inverse=True)
-    return np.split(rows, widths, axis=1), merged.reshape(-1, 3).astype(np.uint32)
-
-
-def drop_coincident(positions: list[NDArray[Any]], faces: list[NDArray[Any]]) -> list[NDArray[Any]]:
-    """Faces of several meshes without those that repeat an earlier triangle, whatever its winding."""
-    # Two-sided models often store every triangle twice; a ray tracer shades both at random (black specks).
-    low = np.min([p.min(0) for p in positions], 0)
-    extent = max(float(np.max([p.max(0) for p in positions], 0).max() - low.min()), 1e-30)
-    grid = [np.round((p - low) / extent * 1e5).astype(np.int64) for p in positions]
-    _, vertex = np.unique(np.concatenate(grid), axis=0, return_inverse=True)
-    offsets = np.cumsum([0, *(len(p) for p in positions)])
-    triangles = np.concatenate([vertex.reshape(-1)[f + o] for f, o in zip(faces, offsets, strict=False)])
-    _, first = np.unique(np.sort(triangles, axis=1), axis=0, return_index=True)
-    keep = np.zeros(len(triangles), bool)
-    keep[first] = True
-    return [f[k] for f, k in zip(faces, np.split(keep, np.cumsum([len(f) for f in faces])[:-1]), strict=True)]
-
-
 def _solid_faces(mesh: trimesh.Trimesh) -> NDArray[Any]:
     """Faces with finite coordinates and an area above zero."""
     faces = np.asarray(mesh.faces)
-    own = _face_normals(np.asarray(mesh.vertices), faces)
+    own = face_normals(np.asarray(mesh.vertices), faces)
     return faces[np.isfinite(own).all(1) & (np.linalg.norm(own, axis=1) > 0)]
 
 
@@ -210,7 +149,7 @@ def _vertex_colours(mesh: trimesh.Trimesh) -> NDArray[np.float32] | None:
 
 def _part(mesh: trimesh.Trimesh, faces: NDArray[Any], rotation: NDArray[np.float64], texture_px: int) -> Part:
     positions = np.einsum("ij,vj->vi", rotation, np.asarray(mesh.vertices, np.float64))
-    own = _face_normals(positions, faces)
+    own = face_normals(positions, faces)
     visual = mesh.visual
     uv = getattr(visual, "uv", None)
     material = _material(getattr(visual, "material", None), uv is not None, texture_px)
@@ -221,7 +160,7 @@ def _part(mesh: trimesh.Trimesh, faces: NDArray[Any], rotation: NDArray[np.float
         material = replace(material, colour=white, alpha_mode=mode)
     given = mesh._cache.cache.get("vertex_normals")  # only what the file gave
     if given is not None:
-        turned = _unit_normals(positions, faces, np.einsum("ij,vj->vi", rotation, np.nan_to_num(given)))
+        turned = unit_normals(positions, faces, np.einsum("ij,vj->vi", rotation, np.nan_to_num(given)))
         against = np.einsum("fi,fi->f", own, turned[faces].sum(1)) < 0
         faces = np.where(against[:, None], faces[:, ::-1], faces)
         normals = turned[faces]
@@ -233,7 +172,7 @@ def _part(mesh: trimesh.Trimesh, faces: NDArray[Any], rotation: NDArray[np.float
         columns.append(colours[corners])
     if material.texture is not None and uv is not None:
         columns.append(np.nan_to_num(np.stack([uv[corners, 0], 1 - uv[corners, 1]], 1)).astype(np.float32))
-    (points, directions, *more), faces = _unique_vertices(columns)
+    (points, directions, *more), faces = unique_vertices(columns)
     maps = more.pop() if material.texture is not None else None
     return Part(points, faces, directions, maps, material, more[0] if more else None)
 
@@ -288,7 +227,7 @@ def obj_parts(
 
 def surface_of(gltf: Gltf) -> list[trimesh.Trimesh]:
     """The meshes of a file, y up, each in its place. Any error of trimesh's reader for a bad one."""
-    gltf.simplify()
+    make_still(gltf)
     scene = trimesh.load_scene(io.BytesIO(gltf.to_bytes()), file_type="glb", process=False)
     return [m for m in scene.dump() if isinstance(m, trimesh.Trimesh) and len(m.faces)]
 

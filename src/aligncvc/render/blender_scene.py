@@ -21,6 +21,7 @@ import numpy as np
 from aligncvc.errors import reason_of
 from aligncvc.render import appearance, bproc_adapter
 from aligncvc.scene.gltf import Gltf
+from aligncvc.scene.gltf_still import make_still
 
 WORLD_COLOUR, WORLD_STRENGTH = (1.0, 1.0, 1.0), 0.45
 UNIFORM_COLOUR = (0.5, 0.5, 0.5)  # SyncDreamer's blender_script.py: a grey world of strength 1 and no lamp
@@ -166,7 +167,7 @@ class Scene:
     def _still(self, path: str) -> str:
         """A GLB as everybody reads it: itself, or simplified among the temporary files."""
         gltf = Gltf.read(Path(path))
-        if not gltf.simplify():
+        if not make_still(gltf):
             return path
         still = Path(self.job["temporary"]) / "still.glb"
         still.write_bytes(gltf.to_bytes())

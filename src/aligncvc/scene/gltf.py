@@ -1,15 +1,9 @@
-"""One reading of a glTF file for all who read it: Blender draws what trimesh measures.
-
-`Gltf.simplify` takes away what the two understand differently and leaves a still object: the default scene
-alone, the pose that the nodes say, skins and morph targets baked into the vertices, floats for quantised
-coordinates, and a material wherever vertex colours would have none. Most files need nothing of it.
-"""
+"""One reading of a glTF file for all who read it: Blender draws what trimesh measures."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-import copy
 import json
 import struct
 from collections.abc import Iterator
@@ -82,19 +76,20 @@ class Gltf:
         chunk = bytes(self.blob) + b"\0" * (-len(self.blob) % 4)
         return container(self.document, struct.pack("<I4s", len(chunk), b"BIN\0") + chunk)
 
-    def _list(self, key: str) -> list[dict[str, Any]]:
+    def entries(self, key: str) -> list[dict[str, Any]]:
+        """A list of the document; empty where it has none."""
         found: list[dict[str, Any]] = self.document.get(key) or []
         return found
 
     def _embed(self, folder: Path) -> bool:
         """Take in buffers and pictures that lie in other files or in the JSON."""
-        buffers, pictures = self._list("buffers"), [p for p in self._list("images") if "uri" in p]
+        buffers, pictures = self.entries("buffers"), [p for p in self.entries("images") if "uri" in p]
         if not pictures and not any("uri" in buffer for buffer in buffers):
             return False
         own, self.blob, starts = bytes(self.blob), bytearray(), []
         for buffer in buffers:
             starts.append(self._append(self._named(folder, buffer["uri"]) if "uri" in buffer else own))
-        for view in self._list("bufferViews"):
+        for view in self.entries("bufferViews"):
             view["byteOffset"] = view.get("byteOffset", 0) + starts[view["buffer"]]
             view["buffer"] = 0
         for picture in pictures:
@@ -131,8 +126,8 @@ class Gltf:
         self.document["buffers"] = [{"byteLength": len(self.blob)}]
         return len(self.document["bufferViews"]) - 1
 
-    def _floats(self, values: Floats) -> dict[str, Any]:
-        """A new accessor (not yet in the list) with values (N, 2 or 3)."""
+    def stored(self, values: Floats) -> dict[str, Any]:
+        """Take values (N, 2 or 3) into the blob; their accessor, which is not yet in the list."""
         data = np.ascontiguousarray(values, "<f4")
         about = {"componentType": FLOAT, "count": len(data), "type": f"VEC{data.shape[1]}"}
         bounds = {"min": data.min(0).tolist(), "max": data.max(0).tolist()} if len(data) else {}
@@ -166,15 +161,15 @@ class Gltf:
 
     def require_known(self, known: set[str] = READ) -> None:
         """UserError if the file requires an extension that is not read here."""
-        for name in sorted(set(self._list("extensionsRequired")) - known):  # type: ignore[type-var,arg-type]
+        for name in sorted(set(self.entries("extensionsRequired")) - known):  # type: ignore[type-var,arg-type]
             raise UserError(
                 f"{self.name} requires the glTF extension {name}, which is not read here; export it without"
             )
 
     def require_pictures(self) -> None:
         """UserError if a picture that a material wears is missing, broken or of a kind that is not read."""
-        textures, pictures = self._list("textures"), self._list("images")
-        for index in sorted(set(_textures_of(self._list("materials")))):
+        textures, pictures = self.entries("textures"), self.entries("images")
+        for index in sorted(set(_textures_of(self.entries("materials")))):
             texture = textures[index]
             extensions = texture.get("extensions", {})
             source = extensions.get(WEBP, texture).get("source")
@@ -184,136 +179,11 @@ class Gltf:
                     f"{self.name} has a texture without a PNG, JPEG or WebP picture ({asked}); export it "
                     "with one"
                 )
-            view = self._list("bufferViews")[pictures[source]["bufferView"]]
+            view = self.entries("bufferViews")[pictures[source]["bufferView"]]
             start = view.get("byteOffset", 0)
             fault = picture_fault(bytes(self.blob[start : start + view["byteLength"]]))
             if fault is not None:
                 raise UserError(f"{self.name} has a broken texture ({fault}); export it again")
-
-    def simplify(self) -> bool:
-        """Leave one still object, equal to every reader; whether anything had to change."""
-        before = copy.deepcopy(self.document)
-        self.document.pop("animations", None)
-        self._keep_one_scene()
-        for primitive in (p for mesh in self._list("meshes") for p in mesh["primitives"]):
-            self._unquantise(primitive["attributes"])
-        for node in list(self._list("nodes")):
-            if "mesh" in node:
-                self._bake(node)
-        self.document.pop("skins", None)
-        for primitive in (p for mesh in self._list("meshes") for p in mesh["primitives"]):
-            if "material" not in primitive and "COLOR_0" in primitive["attributes"]:
-                materials = self.document.setdefault("materials", [])
-                primitive["material"] = len(materials)
-                materials.append({"doubleSided": True, "pbrMetallicRoughness": {"metallicFactor": 0.0}})
-        return self.document != before
-
-    def _keep_one_scene(self) -> None:
-        scenes, nodes = self._list("scenes"), self._list("nodes")
-        if not scenes:
-            return
-        kept = scenes[self.document.get("scene", 0)]
-        seen, waiting = set(), list(kept.get("nodes", []))
-        while waiting:
-            if (index := waiting.pop()) not in seen:
-                seen.add(index)
-                waiting += nodes[index].get("children", [])
-        for index, node in enumerate(nodes):
-            if index not in seen:
-                node.pop("mesh", None)
-                node.pop("skin", None)
-        if len(scenes) > 1:
-            self.document |= {"scenes": [kept], "scene": 0}
-
-    def _unquantise(self, attributes: dict[str, int]) -> None:
-        for name, index in attributes.items():
-            if name in ("POSITION", "NORMAL") or name.startswith("TEXCOORD"):
-                entry = self.document["accessors"][index]
-                if entry.get("normalized") and entry["componentType"] != FLOAT:
-                    self.document["accessors"][index] = self._floats(self.values(index))
-
-    def _bake(self, node: dict[str, Any]) -> None:
-        """Give a node whose mesh is skinned or morphed a mesh of its own that is neither."""
-        mesh = self.document["meshes"][node["mesh"]]
-        weights = np.asarray(node.get("weights") or mesh.get("weights") or [], np.float64)
-        skin = node.get("skin")
-        if skin is None and not weights.any():
-            return
-        still = [self._still(primitive, weights, skin) for primitive in mesh["primitives"]]
-        self.document["meshes"].append({"primitives": still})
-        index = len(self.document["meshes"]) - 1
-        node.pop("weights", None)
-        if skin is None:
-            node["mesh"] = index
-            return
-        del node["mesh"], node["skin"]  # where the node stands does not matter: the joints do
-        self.document["nodes"].append({"mesh": index})
-        for scene in self._list("scenes"):
-            scene.setdefault("nodes", []).append(len(self.document["nodes"]) - 1)
-
-    def _still(self, primitive: dict[str, Any], weights: Floats, skin: int | None) -> dict[str, Any]:
-        attributes = dict(primitive["attributes"])
-        matrices = None if skin is None else self._blended(attributes, self._list("skins")[skin])
-        for name in {"POSITION", "NORMAL"} & attributes.keys():
-            values = self.values(attributes[name])
-            for weight, target in zip(weights, primitive.get("targets", []), strict=False):
-                if weight and name in target:
-                    values = values + weight * self.values(target[name])
-            if matrices is not None:
-                values = np.einsum("vij,vj->vi", matrices[:, :3, :3], values)
-                values = values + matrices[:, :3, 3] if name == "POSITION" else values
-            if name == "NORMAL":
-                values = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
-            self.document["accessors"].append(self._floats(values))
-            attributes[name] = len(self.document["accessors"]) - 1
-        gone = ("JOINTS_", "WEIGHTS_", "TANGENT")
-        kept = {name: index for name, index in attributes.items() if not name.startswith(gone)}
-        return {**{k: v for k, v in primitive.items() if k != "targets"}, "attributes": kept}
-
-    def _blended(self, attributes: dict[str, int], skin: dict[str, Any]) -> Floats:
-        """(V, 4, 4) from each vertex' place in the file to the one that its joints give it."""
-        world = self._world()
-        poses = np.stack([world[joint] for joint in skin["joints"]])
-        if "inverseBindMatrices" in skin:
-            poses = poses @ self.values(skin["inverseBindMatrices"]).reshape(-1, 4, 4).transpose(0, 2, 1)
-        count = self.document["accessors"][attributes["POSITION"]]["count"]
-        summed, total = np.zeros((count, 4, 4)), np.zeros((count, 1, 1))
-        for name in sorted(name for name in attributes if name.startswith("JOINTS_")):
-            joints = self.values(attributes[name]).astype(np.int64)
-            shares = self.values(attributes[name.replace("JOINTS_", "WEIGHTS_")])
-            for joint, share in zip(joints.T, shares.T, strict=True):
-                summed += share[:, None, None] * poses[joint]
-                total += share[:, None, None]
-        return np.where(total > 0, summed / np.where(total > 0, total, 1), np.eye(4))
-
-    def _world(self) -> dict[int, Floats]:
-        """Matrix (4, 4) of each node in the scene."""
-        nodes = self._list("nodes")
-        children = {child for node in nodes for child in node.get("children", [])}
-        world = {index: _local(node) for index, node in enumerate(nodes) if index not in children}
-        waiting = list(world)
-        while waiting:
-            parent = waiting.pop()
-            for child in nodes[parent].get("children", []):
-                if child not in world:
-                    world[child] = world[parent] @ _local(nodes[child])
-                    waiting.append(child)
-        return world
-
-
-def _local(node: dict[str, Any]) -> Floats:
-    if "matrix" in node:
-        return np.asarray(node["matrix"], np.float64).reshape(4, 4).T
-    x, y, z, w = node.get("rotation", (0, 0, 0, 1))
-    turn = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-    ]
-    matrix = np.eye(4)
-    matrix[:3, :3] = np.asarray(turn) * node.get("scale", (1, 1, 1))
-    matrix[:3, 3] = node.get("translation", (0, 0, 0))
-    return matrix
 
 
 def _textures_of(thing: Any) -> Iterator[int]:
