@@ -18,6 +18,7 @@ from aligncvc.config.jobs.render import SCENE_VERSION, RenderJob
 from aligncvc.config.objects import Render
 from aligncvc.config.pairing import judged
 from aligncvc.config.plan import Plan
+from aligncvc.config.pretrain_job import pretrain_job
 from aligncvc.config.protocols import (
     FOLDER,
     Protocol,
@@ -344,13 +345,13 @@ def test_scans_are_rendered_as_the_demo_is_and_the_distinct_ones_come_first(name
 def test_packs_and_furniture_are_trained_on_together_and_scans_never() -> None:
     plan = Plan(load_config(PROJECT_ROOT / "config/packs.yaml"))
     lists = ["config/objects/furniture.tsv", "config/objects/cc0-packs.tsv"]
-    assert plan.pretrain("demo-videomv").object_lists == lists and plan.protocol.name == "ycb63"
+    assert pretrain_job(plan, "demo-videomv").object_lists == lists and plan.protocol.name == "ycb63"
     sides = [(row.id, row.split) for path in lists for row in read_list(PROJECT_ROOT / path)]
     assert len({name for name, _ in sides}) == len(sides), "ids are told apart"
     assert [sum(split == side for _, split in sides) for side in ("train", "eval")] == [580 + 1216, 79 + 130]
     nowhere = {"pretrain": {"sets": ["furniture", "eval"]}}
     with pytest.raises(UserError, match="the set 'eval', which pretraining uses, has no list"):
-        Plan(parse_config(nowhere, "t")).pretrain("vae")
+        pretrain_job(Plan(parse_config(nowhere, "t")), "vae")
 
 
 @pytest.mark.parametrize(("name", "count"), [("gso30-syncdreamer", 30), ("gso100-orbit16", 100)])

@@ -17,6 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
+from aligncvc.config.paper_job import paper_job
 from aligncvc.config.plan import Plan
 from aligncvc.config.root import parse_config
 from aligncvc.errors import UserError, cli
@@ -99,7 +100,7 @@ class World:
             "paper": {"showcase": 2},
             "evaluate": {"curves": list(self.methods)},
         }
-        self.job = Plan(parse_config(self.config, "test")).paper()
+        self.job = paper_job(Plan(parse_config(self.config, "test")))
         self.job.write(root / "paper.json")
         shapes = {name: cloud(name) for name in OBJECTS}
         rows = ["id\tstatus\tjob_hash"] + [f"{name}\tok\thash" for name in OBJECTS]

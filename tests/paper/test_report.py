@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from aligncvc.config.jobs.paper import PaperJob
+from aligncvc.config.paper_job import paper_job
 from aligncvc.config.plan import Plan
 from aligncvc.config.root import Config
 from aligncvc.errors import UserError
@@ -106,7 +107,7 @@ def write_samples(folder: Path, method: str, pair: str = PAIR) -> None:
 
 @pytest.fixture(scope="module")
 def job() -> PaperJob:
-    return Plan(Config.model_validate({"paper": {"viewer_models": 2}})).paper()
+    return paper_job(Plan(Config.model_validate({"paper": {"viewer_models": 2}})))
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from aligncvc.config.jobs.paper import PaperJob
+from aligncvc.config.paper_job import paper_job
 from aligncvc.config.plan import Plan
 from aligncvc.config.root import Config
 from aligncvc.errors import UserError, cli
@@ -100,7 +101,7 @@ def records(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def job() -> PaperJob:
-    return Plan(Config()).paper()
+    return paper_job(Plan(Config()))
 
 
 def with_paper(job: PaperJob, **paper: object) -> Config:
@@ -645,7 +646,7 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 def test_commands_of_the_workflow(records: Path, tmp_path: Path, command: Callable[..., None]) -> None:
-    Plan(Config()).paper().write(tmp_path / "paper.json")
+    paper_job(Plan(Config())).write(tmp_path / "paper.json")
     settings, out = ("--settings", str(tmp_path / "paper.json")), str(tmp_path / "table1.csv")
     command("table", *settings, "--table", "table1", "--metrics", str(records), "--out", out)
     assert {path.suffix for path in tmp_path.glob("table1.*")} == {".csv", ".md", ".tex", ".json"}

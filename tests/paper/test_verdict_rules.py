@@ -13,6 +13,7 @@ import pytest
 import yaml
 from snakemake.utils import update_config
 
+from aligncvc.config.paper_job import paper_job
 from aligncvc.config.plan import Plan
 from aligncvc.config.root import load_config, parse_config
 from aligncvc.errors import UserError
@@ -364,7 +365,7 @@ def test_wrong_claims_are_named(tmp_path: Path, change: dict, words: str) -> Non
 
 def test_methods_of_the_claims_are_those_of_the_configuration() -> None:
     config = load_config(PROJECT_ROOT / "config/verdict.yaml")
-    job = Plan(config).paper()
+    job = paper_job(Plan(config))
     known = {(row.pair, row.method) for row in job.rows} | {("control", name) for name in job.controls}
     asked = [line for line in lines(CLAIMS, job.paper.columns, {}) if line.rule != "more_memory"]
     named = {key for line in asked for key in (line.one, line.other) if key.method}
@@ -386,7 +387,7 @@ def test_every_method_of_the_claims_in_depth_is_run() -> None:
         update_config(merged, layer)
     config = parse_config(merged, "both")
     assert config.paper.claims == "config/claims/depth.yaml"
-    job, claims = Plan(config).paper(), load_claims(PROJECT_ROOT / config.paper.claims)
+    job, claims = paper_job(Plan(config)), load_claims(PROJECT_ROOT / config.paper.claims)
     known = {(row.pair, row.method) for row in job.rows} | {("control", name) for name in job.controls}
     asked = [line for line in lines(claims, job.paper.columns, {}) if line.rule != "more_memory"]
     named = {

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from aligncvc.config.plan import Plan
+from aligncvc.config.pretrain_job import pretrain_job
 from aligncvc.config.root import Config
 from aligncvc.workflow import fingerprint
 from aligncvc.workflow.fingerprint import closure, code_hash, entry_module, job_modules
@@ -138,8 +139,8 @@ def test_a_jobs_code_is_its_stage_its_kinds_and_its_feedback() -> None:
     assert job_modules(plan.align(pair, "both")) == ["aligncvc.loop.aligncvc", *both]
     assert job_modules(plan.control("gt")) == job_modules(plan.evaluate("aware_4")) == [lgm]
     assert (
-        job_modules(plan.pretrain("vae")) == [both[0]]
-        and job_modules(plan.pretrain("demo-lgm")) == both[::-1]
+        job_modules(pretrain_job(plan, "vae")) == [both[0]]
+        and job_modules(pretrain_job(plan, "demo-lgm")) == both[::-1]
     )
     assert job_modules(plan.render("train")) == []
 

@@ -34,7 +34,7 @@ rule pretrain_network:
         settings=JOBS.settings("pretrain", "{network}"),
         reads=JOBS.reads("pretrain", "{network}"),
         code=lambda wildcards: JOBS.code(
-            f"aligncvc.pretrain.{JOBS.plan.pretrained[wildcards.network][0]}", "pretrain", "{network}"
+            f"aligncvc.pretrain.{JOBS.jobs['pretrain', wildcards.network].part}", "pretrain", "{network}"
         )(wildcards),
         vae=lambda wildcards, input: [f"--vae={path}" for path in input.vae],
         generator=lambda wildcards, input: [f"--generator={path}" for path in input.generator],

@@ -1,4 +1,7 @@
-"""From a configuration to jobs: which there are, and the settings of each (`config.jobs`). No torch here."""
+"""From a configuration to jobs: which there are, and the settings of each (`config.jobs`). No torch here.
+
+Pretraining's are made in `config.pretrain_job`, those of tables, figures and report in `config.paper_job`.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,8 @@ from typing import Any
 from aligncvc.config.jobs.align import AlignJob, AlignRun, Training
 from aligncvc.config.jobs.evaluate import DiscriminationJob, EvaluateJob, PredictionJob
 from aligncvc.config.jobs.objects import ObjectsJob
-from aligncvc.config.jobs.paper import PairFacts, PaperJob, Row
-from aligncvc.config.jobs.pretrain import VAE, Part, PretrainJob
 from aligncvc.config.jobs.render import RenderJob
-from aligncvc.config.jobs.sample import CONTROL, Control, ControlJob, PhotoJob, SampleJob, even_timesteps
+from aligncvc.config.jobs.sample import Control, ControlJob, PhotoJob, SampleJob, even_timesteps
 from aligncvc.config.jobs.shard import ShardJob
 from aligncvc.config.objects import EVALUATION_SET
 from aligncvc.config.pairing import judge_of, judged, pair_spec
@@ -22,7 +23,6 @@ from aligncvc.config.protocols import Protocol
 from aligncvc.config.root import Config, Method, load_config
 from aligncvc.errors import UserError
 from aligncvc.loop.feedback import find_feedback
-from aligncvc.models.kinds import trained_part
 from aligncvc.models.ledger.ledger import Ledger, load_ledger
 from aligncvc.models.specs import ModelSpec, PairSpec
 
@@ -56,7 +56,8 @@ class Plan:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self._common: dict[str, Any] = {"seed": config.seed, "checkpoints": config.checkpoints}
+        self.common: dict[str, Any] = {"seed": config.seed, "checkpoints": config.checkpoints}
+        """What every job that loads weights has."""
 
     @classmethod
     def read(cls, path: Path | None, changes: Sequence[str] = ()) -> Plan:
@@ -169,13 +170,13 @@ class Plan:
         training = Training(**self.config.align.model_dump(exclude={"runs", "threads"}))
         clip = [CLIP_HEADS] if losses.adversarial and training.gan.encoder == "clip" else []
         return AlignJob(
-            **self._common | ({} if losses.seed is None else {"seed": losses.seed}),
+            **self.common | ({} if losses.seed is None else {"seed": losses.seed}),
             pair=spec,
             run=run,
             losses=losses,
             training=training,
             timesteps=self.timesteps(UNROLLED_STEPS),
-            weights=self._hashes([*weights_of(spec), *ALWAYS, *clip]),
+            weights=self.hashes([*weights_of(spec), *ALWAYS, *clip]),
         )
 
     def sample(self, pair: str, method: str) -> SampleJob:
@@ -191,7 +192,7 @@ class Plan:
         bundled = [aligned.student, aligned.recon] if aligned else []
         self._check_timesteps(bundled, settings)
         return SampleJob(
-            **self._common,
+            **self.common,
             **self._every_set,
             pair=spec,
             method=method,
@@ -202,20 +203,20 @@ class Plan:
             run=settings.run,
             aligned=aligned,
             lora_rank=self.config.align.lora_rank,
-            weights=self._hashes([*weights_of(spec), "lite0", *bundled]),
+            weights=self.hashes([*weights_of(spec), "lite0", *bundled]),
         )
 
     def photo(self, pair: str, method: str, steps: int | None = None) -> PhotoJob:
         """One photograph: the method, and the camera that is assumed (the training renders')."""
         sample, render = self.sample(pair, method), self.config.render
         job = PhotoJob(
-            **self._common,
+            **self.common,
             sample=sample,
             **render.model_dump(include={"elevation_deg", "distance", "fov_y_deg"}),
             azimuths_deg=sample.pair.rig.azimuths_deg,
             turntable_views=self.config.paper.turntable_views,
             listed={count: self.timesteps(count) for count in self.config.sample.timesteps},
-            weights=sample.weights | self._hashes(["u2netp"]),
+            weights=sample.weights | self.hashes(["u2netp"]),
         )
         return job.with_steps(steps)
 
@@ -230,24 +231,24 @@ class Plan:
                 f"protocol {self.protocol.name} are elsewhere; set evaluate.controls: []"
             )
         return ControlJob(
-            **self._common,
+            **self.common,
             **self._every_set,
             control=name,
             judge=self.judge,
             views_px=min(pair.views_px for pair in self.pairs.values()),
             size_px=self.protocol.render.size_px,
-            weights=self._hashes(self.judge.weights.values()),
+            weights=self.hashes(self.judge.weights.values()),
         )
 
     def evaluate(self, method: str | None = None) -> EvaluateJob:
         """Scoring one method's samples, a control's, or a prediction made elsewhere."""
         return EvaluateJob(
-            **self._common,
+            **self.common,
             protocol=self.protocol,
             judge=self.judge,
             curves=method in self.config.evaluate.curves,
             reserved=list(self.config.sample.methods),
-            weights=self._hashes([*self.judge.weights.values(), *ALWAYS]),
+            weights=self.hashes([*self.judge.weights.values(), *ALWAYS]),
         )
 
     def prediction(self, method: str) -> PredictionJob:
@@ -265,67 +266,6 @@ class Plan:
         must_discriminate = self.config.evaluate.must_discriminate
         return DiscriminationJob(seed=self.config.seed, must_discriminate=must_discriminate)
 
-    def paper(self) -> PaperJob:
-        """Tables, figures, report."""
-        config = self.config
-        lists = {config.object_set(name).list for name in config.objects.sets if not self.is_sharded(name)}
-        return PaperJob(
-            seed=config.seed,
-            pairs=[self._facts(pair) for pair in self.pairs.values()],
-            rows=[self._row(pair, method) for pair, method in self.methods()],
-            controls=[f"{CONTROL}:{name}" for name in config.evaluate.controls],
-            curves=config.evaluate.curves,
-            protocol=self.protocol,
-            paper=config.paper,
-            object_lists=sorted(name for name in lists if name is not None),
-        )
-
-    @cached_property
-    def pretrained(self) -> dict[str, tuple[Part, PairSpec]]:
-        """What `snakemake pretrain` trains, by name: the part, and the first pair that has it. UserError if
-        the configuration names a model that is in no pair.
-        """
-        everything: dict[str, tuple[Part, PairSpec]] = {}
-        for pair in self.pairs.values():
-            everything.setdefault(VAE, ("vae", pair))
-            part = trained_part(pair.generator.kind)
-            everything.setdefault(pair.generator.id or pair.generator.kind, (part, pair))
-        for pair in self.pairs.values():
-            everything.setdefault(pair.reconstructor.id or pair.reconstructor.kind, ("recon", pair))
-        names = self.config.pretrain.models or list(everything)
-        return {name: chosen(everything, name, "pretrain.models") for name in names}
-
-    def pretrain(self, name: str) -> PretrainJob:
-        """Training `vae`, a generator or a reconstructor of the pairs."""
-        config = self.config
-        part, pair = chosen(self.pretrained, name, "pretrain.models")
-        lists = {
-            name: chosen(config.objects.sets, name, "objects.sets").list for name in config.pretrain.sets
-        }
-        for unlisted in [name for name, listing in lists.items() if listing is None]:
-            raise UserError(
-                f"the set {unlisted!r}, which pretraining uses, has no list; name one in "
-                f"objects.sets.{unlisted}.list, whose split column says what is held out"
-            )
-        model = pair.reconstructor if part == "recon" else pair.generator
-        kept = {} if part == VAE else {k: v for k, v in model.weights.items() if k != part}
-        start = config.pretrain.start_from.get(name)
-        others = {"recon": pair.generator.weights, "maps": pair.reconstructor.weights}.get(part, {})
-        return PretrainJob(
-            **self._common,
-            part=part,
-            model=model.model_copy(update={"weights": kept}),
-            generator=pair.generator if part == "recon" else None,
-            pair=pair if part == "maps" else None,
-            training=getattr(config.pretrain, part),
-            object_lists=[str(listing) for listing in lists.values()],
-            rig=pair.rig,
-            size_px=config.render.size_px,
-            guidance=pair.guidance,
-            start_from=start,
-            weights=self._hashes([*kept.values(), *others.values(), *([start] if start else []), *ALWAYS]),
-        )
-
     def timesteps(self, steps: int) -> list[int]:
         """Descending timesteps of K-step sampling with feedback at every step: listed, else evenly spaced."""
         listed = self.config.sample.timesteps.get(steps)
@@ -338,15 +278,15 @@ class Plan:
             )
         return list(listed)
 
+    def hashes(self, ids: Iterable[str]) -> dict[str, str | None]:
+        """sha256 by ledger id. Raises UserError for an id that the ledger does not have."""
+        return {name: self.ledger.entry(name).sha256 for name in ids}
+
     @property
     def _every_set(self) -> dict[str, Any]:
         """What every job that makes a sample set has."""
         seeds, voxel = self.config.protocol.seeds, self.config.protocol.metrics.geometry.voxel
         return {"seeds": seeds, "voxel": voxel, "max_failure_rate": self.config.render.max_failure_rate}
-
-    def _hashes(self, ids: Iterable[str]) -> dict[str, str | None]:
-        """sha256 by ledger id. Raises UserError for an id that the ledger does not have."""
-        return {name: self.ledger.entry(name).sha256 for name in ids}
 
     def _check_timesteps(self, aligned: Iterable[str], method: Method) -> None:
         """Raises UserError for a distilled network that is to work at other timesteps than its own."""
@@ -357,27 +297,3 @@ class Plan:
                     f"checkpoint {name} was trained at the timesteps {wanted} and sample.timesteps."
                     f"{len(wanted)} is {self.timesteps(len(wanted))}; set it to the former"
                 )
-
-    def _row(self, pair: str, name: str) -> Row:
-        job, method = self.sample(pair, name), self.config.sample.methods[name]
-        run = None if job.run is None else self.config.align.runs[job.run]
-        return Row(
-            **job.model_dump(include={"method", "feedback", "steps", "guidance", "run"}),
-            pair=pair,
-            kept=find_feedback(job.feedback).kept(job.steps),
-            alignment="none" if run is None else run.alignment,
-            trained=job.run is not None and job.aligned is None,
-            tables=method.tables,
-        )
-
-    def _facts(self, pair: PairSpec) -> PairFacts:
-        used = weights_of(pair)
-        return PairFacts(
-            name=pair.name,
-            generator=pair.generator.id or pair.generator.kind,
-            reconstructor=pair.reconstructor.id or pair.reconstructor.kind,
-            views=len(pair.rig.azimuths_deg),
-            views_px=pair.views_px,
-            renderings_px=pair.renderings_px,
-            demo=bool(used) and all(self.ledger.entry(name).kind == "file" for name in used),
-        )

@@ -44,9 +44,10 @@ class Command(ABC):
         """The settings file, else those that the plan makes of a configuration."""
         if self.settings is not None:
             return PaperJob.read(self.settings, self.changes)
+        from aligncvc.config.paper_job import paper_job
         from aligncvc.config.plan import Plan
 
-        return Plan.read(self.config, self.changes).paper()
+        return paper_job(Plan.read(self.config, self.changes))
 
     @abstractmethod
     def run(self) -> None: ...

@@ -9,6 +9,7 @@ import tyro
 from aligncvc.config.jobs.pretrain import VAE, PretrainJob
 from aligncvc.config.option import Changes
 from aligncvc.config.plan import Plan
+from aligncvc.config.pretrain_job import pretrain_job
 from aligncvc.errors import UserError, cli
 from aligncvc.files import PROVENANCE, sha256_file, write_provenance
 from aligncvc.ownership import claim_files
@@ -37,7 +38,10 @@ def pretrain(
         generator: weights of the generator whose views a reconstructor is to expect; as vae.
         force: replace files of another origin where the results go.
     """
-    job = PretrainJob.read(settings, changes) if settings else Plan.read(config, changes).pretrain(network)
+    if settings:
+        job = PretrainJob.read(settings, changes)
+    else:
+        job = pretrain_job(Plan.read(config, changes), network)
     if job.name != network:
         raise UserError(f"{settings} is for {job.name}; give the settings of {network}")
     from aligncvc.pretrain import maps, recon, unet

@@ -19,7 +19,9 @@ from aligncvc.config.jobs.evaluate import ELSEWHERE
 from aligncvc.config.jobs.pretrain import VAE
 from aligncvc.config.jobs.sample import CONTROL
 from aligncvc.config.jobs.shard import ShardJob
+from aligncvc.config.paper_job import paper_job
 from aligncvc.config.plan import Plan
+from aligncvc.config.pretrain_job import pretrain_job, pretrained_networks
 from aligncvc.config.root import parse_config
 from aligncvc.errors import UserError
 from aligncvc.files import PROJECT_ROOT, content_facts, sha256_json
@@ -112,8 +114,8 @@ class JobTable:
             jobs["control", control] = plan.control(control)
             jobs["evaluate", CONTROL, control] = plan.evaluate()
         for name in self.pretrained:
-            jobs["pretrain", name] = plan.pretrain(name)
-        jobs["discrimination",], jobs["paper",] = plan.discrimination(), plan.paper()
+            jobs["pretrain", name] = pretrain_job(plan, name)
+        jobs["discrimination",], jobs["paper",] = plan.discrimination(), paper_job(plan)
 
     def write(self) -> None:
         """Write every job's settings; files that hold them already are left alone."""
@@ -252,14 +254,15 @@ class JobTable:
     @property
     def pretrained(self) -> list[str]:
         """What `snakemake pretrain` trains; nothing where its sets are not among the configuration's."""
-        return list(self.plan.pretrained) if set(self.config.pretrain.sets) <= set(self.sets) else []
+        rendered = set(self.config.pretrain.sets) <= set(self.sets)
+        return list(pretrained_networks(self.plan)) if rendered else []
 
     def trained_before(self, which: str) -> Callable[[Wildcards], list[str]]:
         """Weights that a network is trained with, made before: `vae`'s, or the `generator`'s. None if the
         ledger's are kept."""
 
         def files(wildcards: Wildcards) -> list[str]:
-            part, pair = self.plan.pretrained[wildcards.network]
+            part, pair = pretrained_networks(self.plan)[wildcards.network]
             needs = {"vae": part != VAE, "generator": part == "recon"}[which]
             name = VAE if which == "vae" else pair.generator.id or pair.generator.kind
             return [f"{self.root}/pretrain/{name}.safetensors"] if needs and name in self.pretrained else []
