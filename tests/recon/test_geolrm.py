@@ -15,7 +15,7 @@ from aligncvc.models.ledger.weights import load_strict
 from aligncvc.models.reconstructors.base import checkpoint_gradients
 from aligncvc.models.reconstructors.geolrm.attention import sample, turn
 from aligncvc.models.reconstructors.geolrm.frames import project, rays, to_frame
-from aligncvc.models.reconstructors.geolrm.heads import together
+from aligncvc.models.reconstructors.geolrm.heads import GaussianHead, spread, together
 from aligncvc.models.reconstructors.geolrm.network import GeoLRM, build, released
 from aligncvc.models.reconstructors.geolrm.occupancy import Proposal
 from aligncvc.models.reconstructors.geolrm.settings import Settings
@@ -130,6 +130,28 @@ def test_turned_tokens_know_their_distance_only() -> None:
     for axis in range(3):  # each third turns with an axis of its own
         moved = (turn(q, torch.eye(3, dtype=torch.long)[axis][None, None]) != q).unflatten(-1, (3, 8))
         assert moved.any(-1).tolist() == [[[[i == axis for i in range(3)]] * 2]]
+
+
+@pytest.mark.parametrize("count", [1, 4, 8, 32])
+def test_points_of_a_cube_keep_apart(count: int) -> None:
+    points = spread(count)
+    assert points.shape == (count, 3) and points.min() >= 0 and points.max() < 1
+    apart = torch.pdist(points)
+    assert not len(apart) or apart.min() > 0.45 / count ** (1 / 3)
+
+
+@pytest.mark.parametrize("offsets", ["positive", "around"])
+def test_gaussians_of_a_token_start_apart_and_where_they_may(offsets: str) -> None:
+    config = settings(offsets=offsets, offset_max=0.1, gaussians_per_token=8)
+    torch.manual_seed(0)
+    head, token = GaussianHead(config), torch.tensor([[[0.2, -0.1, 0.3]]])
+    with torch.no_grad():
+        means = head(token, 0.1 * torch.randn(1, 1, config.reconstruction.dim)).means[0] - token[0]
+        assert torch.pdist(means).min() > 0.02
+        head.latent_decoder[-1].bias.fill_(-50.0)
+        lowest = head(token, torch.zeros(1, 1, config.reconstruction.dim)).means - token
+    edge = -0.1 if offsets == "around" else 0.0
+    torch.testing.assert_close(lowest, torch.full_like(lowest, edge), atol=1e-6, rtol=0)
 
 
 def logits_of(*occupied: tuple[int, int, int]) -> Tensor:

@@ -55,7 +55,12 @@ class Settings(Section):
     reconstruction: Transformer = Transformer(dim=192, layers=4, feed_forward=512)
     max_tokens: int = Field(384, ge=1, description="most voxels that become tokens")
     gaussians_per_token: int = Field(8, description="Gaussians that each token emits")
-    offset_max: float = Field(0.15, gt=0, description="farthest Gaussian of a voxel along +x, +y and +z")
+    offset_max: float = Field(0.15, gt=0, description="farthest Gaussian of a voxel along each axis")
+    offsets: Literal["positive", "around"] = Field(
+        "positive",
+        description="where a token's Gaussians may stand: on the positive side of each axis, as the release "
+        "has it, or on both sides",
+    )
     scale_max: float = Field(0.05, gt=0, description="largest standard deviation")
     radius: float | None = Field(
         None,
